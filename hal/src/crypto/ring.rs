@@ -1,0 +1,114 @@
+//! The ring provider.
+
+use super::{AeadError, Crypto, Digest256, SignatureError};
+use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, Tag, UnboundKey};
+use ring::{digest, hkdf, hmac, signature};
+
+/// Cryptography by [ring](https://docs.rs/ring). Links `alloc` (ring does)
+/// though nothing here allocates. ring does not zeroize its expanded keys;
+/// the agent asks for a platform reset at the end of a wipe for that reason.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RingCrypto;
+
+/// Incremental SHA-256 by ring.
+#[derive(Clone)]
+pub struct RingSha256(digest::Context);
+
+impl Default for RingSha256 {
+    fn default() -> Self {
+        RingSha256(digest::Context::new(&digest::SHA256))
+    }
+}
+
+impl Digest256 for RingSha256 {
+    fn update(&mut self, data: &[u8]) {
+        self.0.update(data);
+    }
+    fn finish(self) -> [u8; 32] {
+        to_32(self.0.finish().as_ref())
+    }
+}
+
+fn to_32(bytes: &[u8]) -> [u8; 32] {
+    let mut out = [0; 32];
+    if let Some(bytes) = bytes.get(..32) {
+        out.copy_from_slice(bytes);
+    }
+    out
+}
+
+fn key(bytes: &[u8; 32]) -> Result<LessSafeKey, AeadError> {
+    UnboundKey::new(&AES_256_GCM, bytes)
+        .map(LessSafeKey::new)
+        .map_err(|_| AeadError)
+}
+
+struct Len32;
+impl hkdf::KeyType for Len32 {
+    fn len(&self) -> usize {
+        32
+    }
+}
+
+impl Crypto for RingCrypto {
+    type Sha256 = RingSha256;
+
+    fn seal(
+        k: &[u8; 32],
+        nonce: &[u8; 12],
+        aad: &[u8],
+        in_out: &mut [u8],
+    ) -> Result<[u8; 16], AeadError> {
+        let tag = key(k)?
+            .seal_in_place_separate_tag(
+                Nonce::assume_unique_for_key(*nonce),
+                Aad::from(aad),
+                in_out,
+            )
+            .map_err(|_| AeadError)?;
+        tag.as_ref().try_into().map_err(|_| AeadError)
+    }
+
+    fn open(
+        k: &[u8; 32],
+        nonce: &[u8; 12],
+        aad: &[u8],
+        in_out: &mut [u8],
+        tag: &[u8; 16],
+    ) -> Result<(), AeadError> {
+        key(k)?
+            .open_in_place_separate_tag(
+                Nonce::assume_unique_for_key(*nonce),
+                Aad::from(aad),
+                Tag::from(*tag),
+                in_out,
+                0..,
+            )
+            .map(|_| ())
+            .map_err(|_| AeadError)
+    }
+
+    fn hmac(k: &[u8], parts: &[&[u8]]) -> [u8; 32] {
+        let mut ctx = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, k));
+        for part in parts {
+            ctx.update(part);
+        }
+        to_32(ctx.sign().as_ref())
+    }
+
+    fn hkdf(salt: &[u8], ikm: &[u8], info: &[&[u8]]) -> [u8; 32] {
+        let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, salt).extract(ikm);
+        let mut out = [0; 32];
+        // 32 bytes is far below HKDF's limit of 255 blocks: this cannot fail.
+        if let Ok(okm) = prk.expand(info, Len32) {
+            let _ = okm.fill(&mut out);
+        }
+        out
+    }
+
+    fn verify(pk: &[u8; 32], message: &[u8], sig: &[u8; 64]) -> Result<(), SignatureError> {
+        signature::UnparsedPublicKey::new(&signature::ED25519, pk)
+            .verify(message, sig)
+            .map_err(|_| SignatureError)
+    }
+}

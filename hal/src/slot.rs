@@ -1,0 +1,133 @@
+//! The few bytes that must truly die.
+
+use crate::error::ErrorType;
+use crate::region::Region;
+
+/// What a completed erase of a slot guarantees about the old bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Guarantee {
+    /// The cells themselves were erased: no laboratory read-out short of
+    /// attacking the silicon recovers them (NIST SP 800-88 Rev. 1, *purge*).
+    Physical,
+    /// The part no longer returns the old bytes through its interface, but a
+    /// copy may survive beneath it (a flash translation layer).
+    Logical,
+}
+
+/// Two small slots, `A` (0) and `B` (1), that hold the activation secret.
+///
+/// The agent alternates between them: a new slot is written and read back
+/// before the old one is destroyed. A slot is at least
+/// [`Effaceable::SLOT_BYTES`] bytes.
+///
+/// Contract, checked by the conformance suite:
+/// - operations on one slot leave the other alone;
+/// - `write` is called only on an erased slot;
+/// - after `erase` returns `Ok` every byte reads `0xFF`;
+/// - after `zero` returns `Ok(true)` every byte reads `0x00` and stays so
+///   until `erase`.
+pub trait Effaceable: ErrorType {
+    /// How many bytes of a slot the agent uses.
+    const SLOT_BYTES: usize = 256;
+
+    /// Reads `bytes.len()` (at most 256) bytes from the start of slot `slot`.
+    fn read(&mut self, slot: u8, bytes: &mut [u8]) -> Result<(), Self::Error>;
+
+    /// Writes at most 256 bytes at the start of the erased slot `slot`.
+    fn write(&mut self, slot: u8, bytes: &[u8]) -> Result<(), Self::Error>;
+
+    /// Destroys the slot's bytes at once by programming them to zero, where
+    /// the part can; `Ok(false)` when it cannot. This is the fastest key
+    /// death: one page program.
+    fn zero(&mut self, slot: u8) -> Result<bool, Self::Error> {
+        let _ = slot;
+        Ok(false)
+    }
+
+    /// Erases the whole slot.
+    fn erase(&mut self, slot: u8) -> Result<(), Self::Error>;
+
+    /// What a completed erase guarantees.
+    fn guarantee(&self) -> Guarantee;
+
+    /// True when the slots lie outside the flash image (a secure element, an
+    /// RPMB partition), so that a copy of the image does not contain them.
+    fn outside_image(&self) -> bool {
+        false
+    }
+}
+
+impl<T: Effaceable + ?Sized> Effaceable for &mut T {
+    fn read(&mut self, slot: u8, bytes: &mut [u8]) -> Result<(), Self::Error> {
+        T::read(self, slot, bytes)
+    }
+    fn write(&mut self, slot: u8, bytes: &[u8]) -> Result<(), Self::Error> {
+        T::write(self, slot, bytes)
+    }
+    fn zero(&mut self, slot: u8) -> Result<bool, Self::Error> {
+        T::zero(self, slot)
+    }
+    fn erase(&mut self, slot: u8) -> Result<(), Self::Error> {
+        T::erase(self, slot)
+    }
+    fn guarantee(&self) -> Guarantee {
+        T::guarantee(self)
+    }
+    fn outside_image(&self) -> bool {
+        T::outside_image(self)
+    }
+}
+
+/// Key slots in two NOR flash regions of one or more erase blocks each.
+///
+/// Where the flash allows overwriting ([`Region::can_overwrite`]) a slot dies
+/// with one page program, before its erase.
+#[derive(Debug)]
+pub struct NorSlots<R> {
+    slots: [R; 2],
+}
+
+impl<R: Region> NorSlots<R> {
+    /// `a` and `b` must not share an erase block.
+    pub fn new(a: R, b: R) -> Self {
+        NorSlots { slots: [a, b] }
+    }
+
+    fn slot(&mut self, slot: u8) -> &mut R {
+        let [a, b] = &mut self.slots;
+        if slot == 0 { a } else { b }
+    }
+}
+
+impl<R: Region> ErrorType for NorSlots<R> {
+    type Error = R::Error;
+}
+
+impl<R: Region> Effaceable for NorSlots<R> {
+    fn read(&mut self, slot: u8, bytes: &mut [u8]) -> Result<(), Self::Error> {
+        self.slot(slot).read(0, bytes)
+    }
+
+    fn write(&mut self, slot: u8, bytes: &[u8]) -> Result<(), Self::Error> {
+        self.slot(slot).program(0, bytes)
+    }
+
+    fn zero(&mut self, slot: u8) -> Result<bool, Self::Error> {
+        let region = self.slot(slot);
+        if !region.can_overwrite() {
+            return Ok(false);
+        }
+        region.program(0, &[0u8; 256])?;
+        Ok(true)
+    }
+
+    fn erase(&mut self, slot: u8) -> Result<(), Self::Error> {
+        let region = self.slot(slot);
+        let size = region.geometry().size;
+        region.erase(0, size)
+    }
+
+    fn guarantee(&self) -> Guarantee {
+        Guarantee::Physical
+    }
+}
