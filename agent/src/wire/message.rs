@@ -1,0 +1,216 @@
+//! The request a device posts and the reply it gets.
+
+use super::types::*;
+use super::{Body, MAX_FRAME};
+use heapless::String;
+use serde::{Deserialize, Serialize};
+
+/// One request, signed by the **device key** over the service's last
+/// challenge. Posted as the body of `POST /device/v1`, media type
+/// `application/octet-stream`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request<'a> {
+    /// The device.
+    pub device_id: DeviceId,
+    /// The challenge of the last reply; all zero when there was none.
+    pub challenge: [u8; 32],
+    /// Random; leases and statements answer it.
+    pub nonce: [u8; 16],
+    /// Agent version, major.minor.patch.
+    pub agent_version: [u8; 3],
+    /// What is asked.
+    #[serde(borrow)]
+    pub ask: Ask<'a>,
+}
+
+impl<'a> Body<'a> for Request<'a> {
+    const CONTEXT: &'static [u8] = b"nrd/1/request\0";
+    const MAX: usize = MAX_FRAME;
+}
+
+/// What a request asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ask<'a> {
+    /// Introduces the device and asks for a challenge.
+    Hello {
+        /// The maker certificate's frame.
+        certificate: &'a [u8],
+    },
+    /// Starts or resumes an activation; answered by [`Answer::Code`].
+    ActivateStart {
+        /// This attempt.
+        activation_id: ActivationId,
+        /// The device's epoch.
+        epoch: u64,
+        /// SHA-256 of the newest wipe receipt's frame, if there is one.
+        previous_receipt: Option<Digest>,
+    },
+    /// Asks whether the code was entered and consent given.
+    ActivatePoll {
+        /// This attempt.
+        activation_id: ActivationId,
+        /// The device's epoch.
+        epoch: u64,
+    },
+    /// Gives up an attempt.
+    ActivateCancel {
+        /// This attempt.
+        activation_id: ActivationId,
+    },
+    /// Says "still here", proves the token, renews, and fetches orders.
+    CheckIn {
+        /// The activation.
+        activation_id: ActivationId,
+        /// The device's epoch.
+        epoch: u64,
+        /// Proof of the token; `None` when the session holds none (signed out,
+        /// locked without a token): then only orders and statements come back.
+        proof: Option<TokenProof>,
+        /// Ask for the successor token.
+        renew: bool,
+        /// How long the device is willing to wait for an order, in seconds.
+        wait_s: u16,
+        /// Powered seconds since the lease in force was stored.
+        powered_s: u32,
+        /// The policy version the session holds.
+        policy: PolicyVersion,
+    },
+    /// The device's answer to an order.
+    Outcome {
+        /// An [`super::OrderOutcome`] frame.
+        outcome: &'a [u8],
+    },
+    /// A wipe receipt, for whichever account it concerned.
+    Receipt {
+        /// A [`super::Receipt`] frame.
+        receipt: &'a [u8],
+    },
+    /// The person at the device signed out.
+    SignedOut {
+        /// The activation.
+        activation_id: ActivationId,
+        /// The device's epoch.
+        epoch: u64,
+    },
+}
+
+/// Proves possession of a token without sending it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenProof {
+    /// The token's generation.
+    pub generation: Generation,
+    /// HMAC-SHA-256(token, "nrd/1/proof\0" ‖ challenge ‖ nonce).
+    pub mac: [u8; 32],
+}
+
+/// Domain separation of [`TokenProof::mac`].
+pub const PROOF_CONTEXT: &[u8] = b"nrd/1/proof\0";
+
+/// The reply to a request. Not signed itself: whatever has consequences in it
+/// is.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Reply<'a> {
+    /// The challenge for the next request.
+    pub challenge: [u8; 32],
+    /// A [`super::Delegation`] frame, when the service wants the device to
+    /// have it.
+    pub delegation: Option<&'a [u8]>,
+    /// The answer.
+    #[serde(borrow)]
+    pub answer: Answer<'a>,
+}
+
+impl<'a> Body<'a> for Reply<'a> {
+    const CONTEXT: &'static [u8] = b"nrd/1/reply\0";
+    const MAX: usize = MAX_FRAME;
+}
+
+/// What a reply says.
+#[derive(Clone, Serialize, Deserialize)]
+pub enum Answer<'a> {
+    /// To `Hello`.
+    Welcome,
+    /// To `ActivateStart`.
+    Code {
+        /// The user code, without separator, from the alphabet
+        /// `BCDFGHJKLMNPQRSTVWXZ` (no vowels, no digits: RFC 8628 §6.1).
+        user_code: String<12>,
+        /// Which pictogram screen and page both show, 0 to 15.
+        pictogram: u8,
+        /// Seconds until the code expires.
+        expires_in_s: u32,
+        /// Seconds between polls.
+        interval_s: u16,
+    },
+    /// To `ActivatePoll`: not yet.
+    Pending {
+        /// Seconds between polls.
+        interval_s: u16,
+    },
+    /// To `ActivatePoll`: a [`super::Grant`] frame.
+    Granted {
+        /// The frame.
+        grant: &'a [u8],
+    },
+    /// To `ActivatePoll` and `ActivateCancel`: this attempt is over.
+    ActivationEnded {
+        /// Why.
+        reason: EndReason,
+    },
+    /// To `CheckIn`.
+    CheckedIn {
+        /// A [`super::Lease`] frame.
+        lease: Option<&'a [u8]>,
+        /// A [`super::Statement`] frame.
+        statement: Option<&'a [u8]>,
+        /// An [`super::Order`] frame. More may wait: check in again.
+        order: Option<&'a [u8]>,
+        /// Seconds until the next check-in is wanted.
+        interval_s: u32,
+    },
+    /// To `Outcome`, `SignedOut`: stored.
+    Noted,
+    /// To `Receipt`: stored, for good.
+    ReceiptStored {
+        /// SHA-256 of the receipt's frame.
+        digest: Digest,
+    },
+    /// The request was not carried out. Never destroys or locks anything.
+    Refused {
+        /// Why.
+        code: RefusalCode,
+        /// Seconds to wait before trying again.
+        retry_after_s: u32,
+    },
+}
+
+/// Why an activation attempt is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum EndReason {
+    /// The account holder said no.
+    Denied,
+    /// The code expired unused.
+    Expired,
+    /// The device asked.
+    Cancelled,
+}
+
+/// Why a request was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum RefusalCode {
+    /// The challenge was not the last one: sign again over the new one.
+    StaleChallenge,
+    /// The service does not know the device: send `Hello`.
+    UnknownDevice,
+    /// The signature or the frame is wrong.
+    BadRequest,
+    /// No such activation.
+    UnknownActivation,
+    /// Too many requests.
+    SlowDown,
+    /// The service cannot store right now.
+    Unavailable,
+    /// The certificate does not verify under a maker root the service knows.
+    UnknownMaker,
+}

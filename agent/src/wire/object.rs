@@ -1,0 +1,300 @@
+//! The signed objects. Each carries its authority by itself.
+
+use super::Body;
+use super::types::*;
+use heapless::String;
+use serde::{Deserialize, Serialize};
+
+/// Signed by the **maker root**: this device id has this key, model and kind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MakerCertificate {
+    /// The device id.
+    pub device_id: DeviceId,
+    /// The device's Ed25519 public key.
+    pub public_key: [u8; 32],
+    /// Model name, for people; at most 32 bytes of UTF-8.
+    pub model: String<32>,
+    /// The kind of device.
+    pub kind: DeviceKind,
+}
+
+impl Body<'_> for MakerCertificate {
+    const CONTEXT: &'static [u8] = b"nrd/1/certificate\0";
+    const MAX: usize = 256;
+}
+
+/// Signed by the **service root**, which the firmware pins: which keys speak
+/// for the service from now on. Versions only go up; a device persists the
+/// newest it has seen and refuses older ones.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delegation {
+    /// Version of this delegation.
+    pub version: u32,
+    /// Version of the order key; goes up when the order key changes.
+    pub order_key_version: KeyVersion,
+    /// Ed25519 key that signs [`Order`]s.
+    pub order_key: [u8; 32],
+    /// Ed25519 key that signs [`Grant`]s, [`Lease`]s and [`Statement`]s.
+    pub session_key: [u8; 32],
+    /// Version of trusted time; a higher one lets `time_floor` go down.
+    pub time_version: u32,
+    /// When `time_version` is new, the device's time floor becomes this (Unix
+    /// seconds), up or down.
+    pub time_floor: u64,
+}
+
+impl Body<'_> for Delegation {
+    const CONTEXT: &'static [u8] = b"nrd/1/delegation\0";
+    const MAX: usize = 256;
+}
+
+/// What an order asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum OrderKind {
+    /// Wipe: credentials, account data, activation. Terminal.
+    Deactivate,
+    /// Drop the session and personal data; the device stays on the account's
+    /// list.
+    SignOut,
+}
+
+/// Signed by the **order key**: a remote order for one activation, valid over
+/// any channel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Order {
+    /// The device it is for.
+    pub device_id: DeviceId,
+    /// The epoch it is for.
+    pub epoch: u64,
+    /// The activation it is for.
+    pub activation_id: ActivationId,
+    /// Version of the order key that signed it.
+    pub key_version: KeyVersion,
+    /// Its position for (activation, key version).
+    pub seq: OrderSeq,
+    /// What it asks.
+    pub kind: OrderKind,
+}
+
+impl Body<'_> for Order {
+    const CONTEXT: &'static [u8] = b"nrd/1/order\0";
+    const MAX: usize = 256;
+}
+
+/// What a device did with an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum OrderResult {
+    /// Accepted and durable; a deactivation is proven by its receipt later.
+    Applied,
+    /// This order, or one that includes it, was applied before.
+    AlreadyApplied,
+    /// For another device, epoch or activation: no effect, ever.
+    NotApplicable,
+    /// Its sequence number is not newer than one already seen.
+    Stale,
+    /// Signed by a key version that is not the current one.
+    KeyRetired,
+}
+
+/// Signed by the **device key**: the answer to an order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderOutcome {
+    /// The device.
+    pub device_id: DeviceId,
+    /// SHA-256 of the order's frame.
+    pub order: Digest,
+    /// What was done.
+    pub result: OrderResult,
+    /// The counter at that moment.
+    pub epoch: u64,
+}
+
+impl Body<'_> for OrderOutcome {
+    const CONTEXT: &'static [u8] = b"nrd/1/outcome\0";
+    const MAX: usize = 192;
+}
+
+/// Signed by the **session key**: an activation succeeded. The service answers
+/// every poll of one (device, activation) with identical bytes until the first
+/// renewal. Holds a token: it travels only inside TLS and is zeroized.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Grant {
+    /// The device.
+    pub device_id: DeviceId,
+    /// The activation.
+    pub activation_id: ActivationId,
+    /// The epoch.
+    pub epoch: u64,
+    /// The token series.
+    pub series: Series,
+    /// The first token (generation 1).
+    pub token: TokenSecret,
+    /// False when "Remember me on this computer" was left unticked: then
+    /// nothing that opens the session outlives power-off.
+    pub remember: bool,
+    /// The policy version that the account holder consented to.
+    pub policy: PolicyVersion,
+    /// First name or nickname for "Welcome back, …"; personal data.
+    pub display_name: String<32>,
+    /// Terms until the first lease.
+    pub terms: LeaseTerms,
+}
+
+impl Body<'_> for Grant {
+    const CONTEXT: &'static [u8] = b"nrd/1/grant\0";
+    const MAX: usize = 384;
+}
+
+/// The token that follows the one in use.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct NextToken {
+    /// Its generation.
+    pub generation: Generation,
+    /// Its secret.
+    pub token: TokenSecret,
+}
+
+/// Signed by the **session key**: access goes on.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Lease {
+    /// The device.
+    pub device_id: DeviceId,
+    /// The activation.
+    pub activation_id: ActivationId,
+    /// The nonce of the request this answers.
+    pub nonce: [u8; 16],
+    /// The service's wall clock, Unix seconds.
+    pub issued_at: u64,
+    /// The terms.
+    pub terms: LeaseTerms,
+    /// The policy version in force that was consented to.
+    pub policy: PolicyVersion,
+    /// The successor token, when a renewal was asked for.
+    pub next: Option<NextToken>,
+}
+
+impl Body<'_> for Lease {
+    const CONTEXT: &'static [u8] = b"nrd/1/lease\0";
+    const MAX: usize = 384;
+}
+
+/// Signed by the **session key** for one request's nonce: the only thing but
+/// time that makes a device lock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Statement {
+    /// The device.
+    pub device_id: DeviceId,
+    /// The activation.
+    pub activation_id: ActivationId,
+    /// The nonce of the request this answers.
+    pub nonce: [u8; 16],
+    /// Why access closes; `LeaseExpired` and `JournalLost` are refused.
+    pub reason: LockReason,
+}
+
+impl Body<'_> for Statement {
+    const CONTEXT: &'static [u8] = b"nrd/1/statement\0";
+    const MAX: usize = 192;
+}
+
+/// How the key slots and the data were sanitized, in the terms of NIST SP
+/// 800-88 Rev. 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Method {
+    /// Cryptographic erase with physically erased keys, and every sector of
+    /// the data erased and read back: *purge*.
+    Purge,
+    /// The same where the keys' erase is only logical: *clear*.
+    Clear,
+    /// Some step failed; see the counts. The device is not clean.
+    Failed,
+}
+
+/// Facts about one wipe, or about the device now. Signed by the **device key**;
+/// anyone with the maker root verifies it offline. No account identifier.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt<'a> {
+    /// The maker certificate's frame, which names device id, model and key.
+    pub certificate: &'a [u8],
+    /// What this receipt is about.
+    pub subject: Subject,
+    /// The epoch that ended (for a wipe) or the current one (for a proof).
+    pub epoch: u64,
+    /// The counter's value when the receipt was signed.
+    pub counter: u64,
+    /// How it was sanitized.
+    pub method: Method,
+    /// Vault sectors (logical) in all, erased and verified, and failed.
+    pub sectors: SectorCounts,
+    /// Flags, see [`ReceiptFlags`].
+    pub flags: ReceiptFlags,
+    /// Agent version, major.minor.patch as bytes.
+    pub agent_version: [u8; 3],
+    /// Powered seconds of the device's life at the end, as it counts them.
+    pub powered_s: u64,
+    /// Wall time (Unix seconds) where the hardware has it.
+    pub wall_s: Option<u64>,
+}
+
+impl<'a> Body<'a> for Receipt<'a> {
+    const CONTEXT: &'static [u8] = b"nrd/1/receipt\0";
+    const MAX: usize = 640;
+}
+
+/// What a receipt is about.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Subject {
+    /// A wipe that was carried out.
+    Wipe {
+        /// Why.
+        reason: WipeReason,
+        /// SHA-256 of the order's frame, for [`WipeReason::Order`].
+        order: Option<Digest>,
+        /// The activation that ended.
+        activation_id: ActivationId,
+        /// SHA-256 of the previous receipt's frame: the epoch chain.
+        previous: Option<Digest>,
+    },
+    /// The flash was read again now: `prove_clean`.
+    Clean {
+        /// The asker's nonce.
+        nonce: [u8; 32],
+    },
+    /// The vault was filled from the nonce, read back and erased: `prove_fill`.
+    Fill {
+        /// The asker's nonce.
+        nonce: [u8; 32],
+        /// SHA-256 of the filled vault as read back.
+        digest: Digest,
+        /// Size of the filled region in bytes.
+        bytes: u32,
+    },
+}
+
+/// Vault sectors by outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
+pub struct SectorCounts {
+    /// Logical sectors of the vault.
+    pub total: u32,
+    /// Erased and read back blank.
+    pub erased: u32,
+    /// Not blank after retries (programmed to zero where the part can).
+    pub failed: u32,
+}
+
+/// Facts a verifier needs, as named booleans.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
+pub struct ReceiptFlags {
+    /// Both key slots read back blank.
+    pub slots_blank: bool,
+    /// The slots lie outside the flash image.
+    pub slots_outside_image: bool,
+    /// The root key refuses past epochs by itself.
+    pub root_refuses_past: bool,
+    /// The counter is worn out and could not be raised.
+    pub counter_worn_out: bool,
+    /// The tombstone could not be written; keys were destroyed all the same.
+    pub tombstone_failed: bool,
+    /// How many older undelivered receipts were dropped to make room.
+    pub dropped: u16,
+}
