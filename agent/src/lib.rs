@@ -11,4 +11,10 @@
     )
 )]
 
+pub mod class;
+pub mod error;
+pub mod keypad;
+pub mod lease;
+pub mod log;
+pub mod order;
 pub mod wire;

@@ -1,0 +1,106 @@
+//! The remote-control sequence that opens the deactivation menu:
+//! ↑↑↓↓←→←→↑↑↑↑, fed one key at a time.
+//!
+//! Feed only keys of a physical or paired remote, never those that arrive over
+//! CEC, DIAL or a network remote.
+
+/// A key of the remote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RemoteKey {
+    /// ↑
+    Up,
+    /// ↓
+    Down,
+    /// ←
+    Left,
+    /// →
+    Right,
+    /// Any other key.
+    Other,
+}
+
+use RemoteKey::{Down, Left, Right, Up};
+
+const SEQUENCE: [RemoteKey; 12] = [Up, Up, Down, Down, Left, Right, Left, Right, Up, Up, Up, Up];
+
+/// Longest pause between two keys, in milliseconds.
+pub const MAX_PAUSE_MS: u64 = 5_000;
+
+/// Recognises the sequence.
+#[derive(Debug, Clone, Default)]
+pub struct MenuSequence {
+    matched: usize,
+    last_ms: u64,
+}
+
+impl MenuSequence {
+    /// Feeds one key pressed at `now_ms` (uptime); true when it completes the
+    /// sequence.
+    pub fn press(&mut self, key: RemoteKey, now_ms: u64) -> bool {
+        if now_ms.saturating_sub(self.last_ms) > MAX_PAUSE_MS {
+            self.matched = 0;
+        }
+        self.last_ms = now_ms;
+        // After a wrong key, the longest proper beginning that the keys so far
+        // still end in.
+        while SEQUENCE.get(self.matched) != Some(&key) {
+            if self.matched == 0 {
+                return false;
+            }
+            self.matched = Self::border(self.matched);
+        }
+        self.matched += 1;
+        if self.matched == SEQUENCE.len() {
+            self.matched = 0;
+            return true;
+        }
+        false
+    }
+
+    /// Length of the longest proper beginning of the sequence that the first
+    /// `n` keys end in.
+    fn border(n: usize) -> usize {
+        (0..n)
+            .rev()
+            .find(|&k| SEQUENCE.get(..k) == SEQUENCE.get(n - k..n))
+            .unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(keys: &[RemoteKey]) -> usize {
+        let mut m = MenuSequence::default();
+        keys.iter()
+            .enumerate()
+            .filter(|(i, k)| m.press(**k, *i as u64 * 100))
+            .count()
+    }
+
+    #[test]
+    fn the_sequence_opens_the_menu_once() {
+        assert_eq!(run(&SEQUENCE), 1);
+    }
+
+    #[test]
+    fn extra_leading_ups_do_not_spoil_it() {
+        let mut keys = vec![Up, Up, Up];
+        keys.extend(SEQUENCE);
+        assert_eq!(run(&keys), 1);
+    }
+
+    #[test]
+    fn a_wrong_key_or_a_long_pause_starts_over() {
+        let mut keys = SEQUENCE.to_vec();
+        keys.insert(6, RemoteKey::Other);
+        assert_eq!(run(&keys), 0);
+        let mut m = MenuSequence::default();
+        let opened = SEQUENCE
+            .iter()
+            .enumerate()
+            .any(|(i, k)| m.press(*k, i as u64 * (MAX_PAUSE_MS + 1)));
+        assert!(!opened);
+    }
+}

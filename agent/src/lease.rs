@@ -1,0 +1,182 @@
+//! Lease arithmetic. Pure: time comes in as arguments.
+
+use crate::wire::LeaseTerms;
+use serde::{Deserialize, Serialize};
+
+/// A lease as the journal keeps it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredLease {
+    /// The terms.
+    pub terms: LeaseTerms,
+    /// The device's powered seconds when it was stored.
+    pub stored_at_s: u64,
+    /// The boot in which it was stored.
+    pub stored_in_boot: u32,
+    /// The service's wall clock when it was issued, Unix seconds; 0 for the
+    /// terms of a grant, which name no time.
+    pub issued_at: u64,
+}
+
+/// What a lease allows now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Access is open.
+    Open {
+        /// It is time to renew.
+        renew: bool,
+        /// Powered seconds until access closes.
+        left_s: u64,
+    },
+    /// Access is closed.
+    Expired {
+        /// Powered seconds until the dead-man wipes; `None` for never.
+        dead_man_in_s: Option<u64>,
+    },
+    /// The dead-man's time has come.
+    DeadMan,
+}
+
+/// The device's time, as the lease sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now {
+    /// Powered seconds of the device's life, charged ahead of use.
+    pub powered_s: u64,
+    /// Boots of the device's life.
+    pub boot: u32,
+    /// Wall time where it is known and no older than the time floor.
+    pub wall_s: Option<u64>,
+}
+
+impl StoredLease {
+    /// What this lease allows at `now`.
+    ///
+    /// Powered seconds count first and always. Boots and wall time may close
+    /// access, never wipe; and wall time not in the boot that stored the
+    /// lease, whose freshness the nonce has shown.
+    pub fn standing(&self, now: Now) -> Standing {
+        let t = &self.terms;
+        let used = now.powered_s.saturating_sub(self.stored_at_s);
+        let expires = u64::from(t.expires_after_s);
+        if used >= expires {
+            let over = used - expires;
+            return match u64::from(t.dead_man_s) {
+                0 => Standing::Expired {
+                    dead_man_in_s: None,
+                },
+                limit if over >= limit => Standing::DeadMan,
+                limit => Standing::Expired {
+                    dead_man_in_s: Some(limit - over),
+                },
+            };
+        }
+        let boots = now.boot.saturating_sub(self.stored_in_boot);
+        let late = match now.wall_s {
+            Some(wall) if boots > 0 && self.issued_at > 0 => {
+                wall.saturating_sub(self.issued_at) >= expires
+            }
+            _ => false,
+        };
+        if boots > u32::from(t.max_boots) || late {
+            // The dead-man runs on powered seconds alone.
+            let dead_man_in_s =
+                (t.dead_man_s > 0).then(|| expires - used + u64::from(t.dead_man_s));
+            return Standing::Expired { dead_man_in_s };
+        }
+        Standing::Open {
+            renew: used >= u64::from(t.renew_after_s),
+            left_s: expires - used,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lease() -> StoredLease {
+        StoredLease {
+            terms: LeaseTerms {
+                renew_after_s: 100,
+                expires_after_s: 1000,
+                max_boots: 3,
+                dead_man_s: 500,
+            },
+            stored_at_s: 50,
+            stored_in_boot: 7,
+            issued_at: 1_000_000,
+        }
+    }
+
+    fn at(powered_s: u64, boot: u32, wall_s: Option<u64>) -> Standing {
+        lease().standing(Now {
+            powered_s,
+            boot,
+            wall_s,
+        })
+    }
+
+    #[test]
+    fn access_closes_on_powered_seconds_then_the_dead_man_comes() {
+        assert_eq!(
+            at(149, 7, None),
+            Standing::Open {
+                renew: false,
+                left_s: 901
+            }
+        );
+        assert_eq!(
+            at(150, 7, None),
+            Standing::Open {
+                renew: true,
+                left_s: 900
+            }
+        );
+        assert_eq!(
+            at(1050, 7, None),
+            Standing::Expired {
+                dead_man_in_s: Some(500)
+            }
+        );
+        assert_eq!(
+            at(1549, 7, None),
+            Standing::Expired {
+                dead_man_in_s: Some(1)
+            }
+        );
+        assert_eq!(at(1550, 7, None), Standing::DeadMan);
+    }
+
+    #[test]
+    fn boots_and_wall_time_close_access_but_never_wipe() {
+        let closed = Standing::Expired {
+            dead_man_in_s: Some(1500),
+        };
+        assert!(matches!(at(50, 10, None), Standing::Open { .. }));
+        assert_eq!(at(50, 11, None), closed);
+        assert_eq!(at(50, 8, Some(1_001_000)), closed);
+        assert_eq!(at(50, 8, Some(u64::MAX)), closed);
+        assert!(matches!(at(50, 8, Some(0)), Standing::Open { .. }));
+    }
+
+    #[test]
+    fn a_wrong_wall_clock_cannot_close_a_lease_stored_in_this_boot() {
+        assert!(matches!(at(50, 7, Some(u64::MAX)), Standing::Open { .. }));
+    }
+
+    #[test]
+    fn a_dead_man_of_zero_never_wipes() {
+        let mut l = lease();
+        l.terms.dead_man_s = 0;
+        let now = Now {
+            powered_s: u64::MAX,
+            boot: u32::MAX,
+            wall_s: Some(u64::MAX),
+        };
+        assert_eq!(
+            l.standing(now),
+            Standing::Expired {
+                dead_man_in_s: None
+            }
+        );
+    }
+}

@@ -1,0 +1,390 @@
+//! The sealed-record log: one storage engine, used for the journal and for the
+//! vault.
+//!
+//! # What it promises
+//!
+//! - A `put` or `remove` that returned `Ok` survives every later power cut.
+//! - One that was cut is afterwards either done or not, and what a boot has
+//!   once answered never changes: not even when torn cells read differently
+//!   at every boot.
+//! - A record that does not authenticate is reported as [`LogError::Corrupt`];
+//!   its older version is never served in its place.
+//! - Every call does bounded work: [`Log::step`] at most one erase or one
+//!   sector's copy, [`Log::put`] one program.
+//!
+//! # How
+//!
+//! ```text
+//! sector:  | header, sealed | copied records … | fresh records … | blank … |
+//! record:  | header 16 | nonce 12 | ciphertext | tag 16 | pad to the write unit |
+//! ```
+//!
+//! One rule carries the rest: **a power cycle programs only sectors that it
+//! has erased and verified itself.** So no program ever meets cells that an
+//! earlier cut left half-way, and there is nothing to skip, mark or
+//! resynchronise at the tail. Each boot's first write *opens* a new sector:
+//! erase, read back, copy what must move, and last its header. The header is
+//! the commit: it fixes which records of the earlier sectors count. Since
+//! every write is read back before the next begins, at most one operation, the
+//! last, is in doubt after a cut; sectors are chosen so that both readings of
+//! the doubtful operation find their data intact ([`open`]).
+//!
+//! [`format`] has the byte formats, [`mount`] what a boot reads, [`open`] how
+//! sectors are opened and space is reclaimed, [`record`] sealing and reading.
+
+mod format;
+mod index;
+mod mount;
+mod open;
+mod record;
+
+pub use format::{MAX_VALUE, RECORD_OVERHEAD, SECTOR_HEADER};
+pub use index::Entry;
+
+use format::padded;
+use index::Index;
+use nrd_hal::{Crypto, Region};
+use open::Opening;
+use rand_core::TryCryptoRng;
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+/// Names a record: its class and its id within the class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Key {
+    /// Class, 0 to [`CLASSES`] − 1.
+    pub class: u8,
+    /// Id within the class.
+    pub id: u16,
+}
+
+/// Number of classes, each with a key of its own.
+pub const CLASSES: usize = 8;
+
+/// Why a log operation was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LogError {
+    /// Not now: call [`Log::step`] until it answers `Idle`, then again.
+    Busy,
+    /// The live records, this one included, would not fit.
+    Full,
+    /// No such record.
+    NotFound,
+    /// This record does not authenticate, or a lost one may have replaced it.
+    Corrupt(Key),
+    /// The value is longer than a record can hold.
+    TooLong,
+    /// The caller's buffer is too short for the value.
+    BufferTooSmall,
+    /// No sector could be erased or programmed any more.
+    WornOut,
+    /// The flash did not answer.
+    Flash(nrd_hal::ErrorKind),
+    /// The random generator failed, or the cipher refused.
+    Crypto,
+}
+
+/// What a call to [`Log::step`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Nothing to do.
+    Idle,
+    /// Did one bounded piece of work; call again.
+    Working,
+}
+
+/// Keys of one log. One block, zeroized on drop, no `Debug`.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub struct LogKeys {
+    /// Which region this is, part of every record's associated data.
+    pub region: u8,
+    /// The epoch, part of every record's associated data.
+    pub epoch: u64,
+    /// Authenticates sector headers.
+    pub header: [u8; 32],
+    /// Keys the hedged nonces.
+    pub nonce: [u8; 32],
+    /// Seals each class's records.
+    pub classes: [ClassKey; CLASSES],
+}
+
+/// The key of one class, and how often the class was forgotten.
+#[derive(Zeroize, Clone, Default)]
+pub struct ClassKey {
+    /// Generation of the class's salt, below 2²⁴.
+    pub salt_generation: u32,
+    /// AES-256-GCM key.
+    pub key: [u8; 32],
+}
+
+/// What every operation needs besides the log itself.
+pub struct Io<'a, R, G, C> {
+    /// The flash.
+    pub region: &'a mut R,
+    /// Randomness for nonces.
+    pub rng: &'a mut G,
+    /// The keys.
+    pub keys: &'a LogKeys,
+    /// Work buffer: at least [`RECORD_OVERHEAD`] + the longest value + 256.
+    pub scratch: &'a mut [u8],
+    /// The crypto provider.
+    pub crypto: core::marker::PhantomData<C>,
+}
+
+impl<'a, R: Region, G: TryCryptoRng, C: Crypto> Io<'a, R, G, C> {
+    /// Bundles the parts.
+    pub fn new(
+        region: &'a mut R,
+        rng: &'a mut G,
+        keys: &'a LogKeys,
+        scratch: &'a mut [u8],
+    ) -> Self {
+        Io {
+            region,
+            rng,
+            keys,
+            scratch,
+            crypto: core::marker::PhantomData,
+        }
+    }
+}
+
+/// Run-time sizes of a log, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Shape {
+    /// Logical sector.
+    pub(crate) sector: u32,
+    /// How many.
+    pub(crate) sectors: u32,
+    /// Records start at multiples of this: the write size, at least 4.
+    pub(crate) unit: u32,
+}
+
+impl Shape {
+    /// Where the first record of a sector starts.
+    pub(crate) fn first(&self) -> u32 {
+        padded(SECTOR_HEADER as u32, self.unit)
+    }
+
+    /// Padded size of a delete marker.
+    pub(crate) fn marker(&self) -> u32 {
+        padded(RECORD_OVERHEAD as u32, self.unit)
+    }
+
+    /// Where the records of a sector must end: room for one marker stays, see
+    /// [`open`].
+    pub(crate) fn limit(&self) -> u32 {
+        self.sector.saturating_sub(self.marker())
+    }
+
+    /// Bytes for records in one sector.
+    pub(crate) fn payload(&self) -> u32 {
+        self.limit().saturating_sub(self.first())
+    }
+}
+
+/// The sector being written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Head {
+    /// Sector number.
+    pub(crate) sector: u32,
+    /// Its generation.
+    pub(crate) generation: u32,
+    /// End of the last accepted record.
+    pub(crate) end: u32,
+    /// False until this boot opened it, and again after a program failed in
+    /// it: then nothing more is written there.
+    pub(crate) writable: bool,
+    /// Nothing but copies in it.
+    pub(crate) copies_only: bool,
+    /// Dropped at boot if it holds nothing but copies.
+    pub(crate) droppable: bool,
+}
+
+/// The last record before this boot: it reads well now, but nothing shows that
+/// it always will.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Doubt {
+    pub(crate) entry: Entry,
+    /// It is a delete marker.
+    pub(crate) deleted: bool,
+}
+
+/// A log over a region. Holds no flash and no keys: both are lent per call.
+pub struct Log<'m> {
+    shape: Shape,
+    /// Room kept for [`Log::put_reserved`], in bytes.
+    reserve: u32,
+    /// Per sector its generation and flags, see [`open`].
+    table: &'m mut [u32],
+    index: Index<'m>,
+    mounted: bool,
+    head: Option<Head>,
+    next_generation: u32,
+    next_seq: u64,
+    /// The record that the last operation before this boot may have torn.
+    doubtful: Option<Doubt>,
+    opening: Option<Opening>,
+    /// Room that a refused put asked for.
+    wanted: u32,
+    /// Openings in a row that did not bring the chain back to its limit.
+    rotations: u32,
+    /// A lost record may have replaced any older than this.
+    damaged_before: u64,
+    /// Sectors that would not erase since boot.
+    bad: u32,
+}
+
+/// Why memory or geometry was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ShapeError {
+    /// The flash region's sizes.
+    Geometry,
+    /// Fewer than three logical sectors.
+    TooFewSectors,
+    /// The lent sector table has fewer entries than there are sectors.
+    TableTooSmall,
+}
+
+impl<'m> Log<'m> {
+    /// A log over a region of this geometry. `table` needs one entry for each
+    /// logical sector; `index` one for each record that may live at once.
+    /// `reserve` bytes are always kept for [`Log::put_reserved`].
+    pub fn new(
+        geometry: nrd_hal::Geometry,
+        table: &'m mut [u32],
+        index: &'m mut [Entry],
+        reserve: u32,
+    ) -> Result<Self, ShapeError> {
+        nrd_hal::layout::check(&geometry).map_err(|_| ShapeError::Geometry)?;
+        let sector = nrd_hal::layout::logical_sector(geometry.write_size, geometry.erase_size);
+        let sectors = geometry.size / sector;
+        if sectors > u32::from(u16::MAX) {
+            return Err(ShapeError::Geometry);
+        }
+        if sectors < nrd_hal::layout::MIN_SECTORS {
+            return Err(ShapeError::TooFewSectors);
+        }
+        let table = table
+            .get_mut(..sectors as usize)
+            .ok_or(ShapeError::TableTooSmall)?;
+        table.fill(0);
+        let unit = geometry.write_size.max(4);
+        Ok(Log {
+            shape: Shape {
+                sector,
+                sectors,
+                unit,
+            },
+            reserve: padded(reserve, unit),
+            table,
+            index: Index::new(index),
+            mounted: false,
+            head: None,
+            next_generation: 1,
+            next_seq: 1,
+            doubtful: None,
+            opening: None,
+            wanted: 0,
+            rotations: 0,
+            damaged_before: 0,
+            bad: 0,
+        })
+    }
+
+    /// Forgets what was read from flash; sectors found bad stay bad until the
+    /// next boot.
+    pub fn unmount(&mut self) {
+        self.mounted = false;
+        self.head = None;
+        self.index.clear();
+        for t in self.table.iter_mut().filter(|t| **t != open::BAD) {
+            *t = 0;
+        }
+        self.doubtful = None;
+        self.opening = None;
+        self.wanted = 0;
+        self.damaged_before = 0;
+        self.next_generation = 1;
+        self.next_seq = 1;
+    }
+
+    /// Size of a logical sector in bytes.
+    pub fn sector_bytes(&self) -> u32 {
+        self.shape.sector
+    }
+
+    /// Number of logical sectors.
+    pub fn sectors(&self) -> u32 {
+        self.shape.sectors
+    }
+
+    /// True when no sector of this log authenticates: a fresh region, or an
+    /// erased or foreign one.
+    pub fn is_empty(&self) -> bool {
+        self.head.is_none()
+    }
+
+    /// Live bytes, padding included.
+    pub fn live_bytes(&self) -> u32 {
+        self.index.live_bytes(self.shape.unit)
+    }
+
+    /// Longest value that a record of this log can hold, in bytes.
+    pub fn max_value(&self) -> usize {
+        let most = self.shape.payload().saturating_sub(self.reserve) as usize;
+        most.saturating_sub(RECORD_OVERHEAD + self.shape.unit as usize)
+            .min(MAX_VALUE)
+    }
+
+    /// The records alive now, in order of class and id.
+    pub fn keys(&self) -> impl Iterator<Item = Key> + '_ {
+        self.index.iter().map(|e| e.key)
+    }
+
+    /// Drops every record of `class` from the index: its key is gone.
+    pub fn drop_class(&mut self, class: u8) {
+        self.index.retain(|e| e.key.class != class);
+        if self.doubtful.is_some_and(|d| d.entry.key.class == class) {
+            self.doubtful = None;
+        }
+    }
+
+    /// True when a doubtful record must be rewritten before it is served.
+    pub fn needs_step(&self) -> bool {
+        self.opening.is_some() || self.doubtful.is_some() || self.wanted > 0 || self.too_long()
+    }
+
+    /// Asks [`Log::step`] to open a sector even if nothing is written yet.
+    pub fn want_writable(&mut self) {
+        if !self.head.is_some_and(|h| h.writable) {
+            self.wanted = self.wanted.max(1);
+        }
+    }
+
+    /// Room left in the head for ordinary records, in bytes.
+    pub(crate) fn room(&self) -> u32 {
+        match self.head {
+            Some(h) if h.writable => self.shape.limit().saturating_sub(h.end),
+            _ => 0,
+        }
+    }
+
+    /// Most sectors that may hold data between two openings.
+    pub(crate) fn data_limit(&self) -> u32 {
+        let good = self.shape.sectors.saturating_sub(self.bad);
+        good.saturating_sub(3).max(1)
+    }
+
+    /// True when a record of `size` padded bytes still fits beside the live
+    /// ones. By the pigeonhole principle some sector then has room for it once
+    /// it is compacted.
+    fn fits(&self, size: u32, reserve: u32) -> bool {
+        let payload = u64::from(self.shape.payload().saturating_sub(reserve));
+        let Some(free) = payload.checked_sub(u64::from(size)) else {
+            return false;
+        };
+        u64::from(self.live_bytes()) < u64::from(self.data_limit()) * (free + 1)
+    }
+}

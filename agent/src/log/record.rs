@@ -1,0 +1,315 @@
+//! Sealing, writing and reading one record.
+
+use super::format::{NONCE, RECORD_HEADER, RECORD_OVERHEAD, RecordHeader, TAG, padded};
+use super::index::Entry;
+use super::{Head, Io, Key, Log, LogError};
+use nrd_hal::{Crypto, Error as _, ErrorKind, Region};
+use rand_core::TryCryptoRng;
+use zeroize::Zeroize;
+
+/// Names no record: markers of it only show that a head is in use.
+const NO_KEY: Key = Key {
+    class: 0,
+    id: u16::MAX,
+};
+
+/// Bytes compared at a time when a write is read back.
+const CHUNK: usize = 64;
+
+/// True when `region` reads `expected` at `offset`.
+pub(crate) fn reads_back<R: Region>(region: &mut R, offset: u32, expected: &[u8]) -> bool {
+    let mut at = offset;
+    expected.chunks(CHUNK).all(|want| {
+        let mut buf = [0u8; CHUNK];
+        let Some(got) = buf.get_mut(..want.len()) else {
+            return false;
+        };
+        let ok = region.read(at, got).is_ok() && got == want;
+        at = at.saturating_add(want.len() as u32);
+        ok
+    })
+}
+
+/// True when `from..to` reads blank.
+pub(crate) fn reads_blank<R: Region>(region: &mut R, from: u32, to: u32) -> bool {
+    let mut at = from;
+    while at < to {
+        let mut buf = [0u8; CHUNK];
+        let n = (to - at).min(CHUNK as u32);
+        let Some(got) = buf.get_mut(..n as usize) else {
+            return false;
+        };
+        if region.read(at, got).is_err() || !super::format::is_blank(got) {
+            return false;
+        }
+        at += n;
+    }
+    true
+}
+
+/// Hedged nonce: HMAC over fresh randomness, associated data and plaintext, so
+/// that a dead or repeating generator never gives one nonce to two contents.
+fn nonce<C: Crypto>(key: &[u8; 32], random: &[u8; 32], aad: &[u8], value: &[u8]) -> [u8; NONCE] {
+    let lengths = [
+        (aad.len() as u32).to_le_bytes(),
+        (value.len() as u32).to_le_bytes(),
+    ];
+    let full = C::hmac(
+        key,
+        &[b"nrd/1/nonce\0", random, lengths.as_flattened(), aad, value],
+    );
+    let mut out = [0; NONCE];
+    for (o, f) in out.iter_mut().zip(full) {
+        *o = f;
+    }
+    out
+}
+
+impl Log<'_> {
+    /// Writes a record. `Ok` means it is on flash and was read back.
+    pub fn put<R: Region, G: TryCryptoRng, C: Crypto>(
+        &mut self,
+        io: &mut Io<'_, R, G, C>,
+        key: Key,
+        value: &[u8],
+    ) -> Result<(), LogError> {
+        self.write(io, key, Some(value), self.reserve)
+    }
+
+    /// Writes a record, drawing on the reserve: for what must never wait.
+    pub fn put_reserved<R: Region, G: TryCryptoRng, C: Crypto>(
+        &mut self,
+        io: &mut Io<'_, R, G, C>,
+        key: Key,
+        value: &[u8],
+    ) -> Result<(), LogError> {
+        self.write(io, key, Some(value), 0)
+    }
+
+    /// Deletes a record: writes a marker. `NotFound` when there is none.
+    pub fn remove<R: Region, G: TryCryptoRng, C: Crypto>(
+        &mut self,
+        io: &mut Io<'_, R, G, C>,
+        key: Key,
+    ) -> Result<(), LogError> {
+        if !self.mounted {
+            return Err(LogError::Busy);
+        }
+        if self.doubtful.is_some() {
+            return Err(LogError::Busy);
+        }
+        if self.index.get(key).is_none() {
+            return Err(LogError::NotFound);
+        }
+        self.write(io, key, None, self.reserve)
+    }
+
+    fn write<R: Region, G: TryCryptoRng, C: Crypto>(
+        &mut self,
+        io: &mut Io<'_, R, G, C>,
+        key: Key,
+        value: Option<&[u8]>,
+        reserve: u32,
+    ) -> Result<(), LogError> {
+        if !self.mounted || self.opening.is_some() || self.too_long() {
+            return Err(LogError::Busy);
+        }
+        let len = value.map_or(0, <[u8]>::len);
+        if len > self.max_value() || key == NO_KEY {
+            return Err(LogError::TooLong);
+        }
+        let size = padded((RECORD_OVERHEAD + len) as u32, self.shape.unit);
+        if value.is_some() && (!self.fits(size, reserve) || !self.index.has_room_for(key)) {
+            return Err(LogError::Full);
+        }
+        let head = match self.head {
+            Some(h) if h.writable && self.room() >= size.saturating_add(reserve) => h,
+            _ => {
+                self.wanted = size.saturating_add(reserve);
+                return Err(LogError::Busy);
+            }
+        };
+        let header = RecordHeader {
+            deleted: value.is_none(),
+            key,
+            len: len as u16,
+            salt_generation: 0,
+            seq: self.next_seq,
+        };
+        if !self.append(io, head, header, value.unwrap_or(&[]), size)? {
+            self.wanted = size.saturating_add(reserve);
+            return Err(LogError::Busy);
+        }
+        if value.is_some() {
+            self.index.set(Entry {
+                key,
+                len: len as u16,
+                sector: head.sector,
+                offset: head.end,
+                seq: header.seq,
+            });
+        } else {
+            self.index.remove(key);
+        }
+        Ok(())
+    }
+
+    /// Gives the head a record of its own, a delete marker of a key that never
+    /// exists, so that it is not dropped at boot.
+    pub(crate) fn mark_head<R: Region, G: TryCryptoRng, C: Crypto>(
+        &mut self,
+        io: &mut Io<'_, R, G, C>,
+        head: Head,
+    ) -> Result<(), LogError> {
+        let header = RecordHeader {
+            deleted: true,
+            key: NO_KEY,
+            len: 0,
+            salt_generation: 0,
+            seq: self.next_seq,
+        };
+        let size = self.shape.marker();
+        match self.append(io, head, header, &[], size)? {
+            true => Ok(()),
+            false => Err(LogError::Flash(ErrorKind::OperationFailed)),
+        }
+    }
+
+    /// Programs one record at the end of the head; false when the cells did
+    /// not take it, and then nothing more is written to this sector.
+    fn append<R: Region, G: TryCryptoRng, C: Crypto>(
+        &mut self,
+        io: &mut Io<'_, R, G, C>,
+        head: Head,
+        mut header: RecordHeader,
+        value: &[u8],
+        size: u32,
+    ) -> Result<bool, LogError> {
+        let class = io.keys.classes.get(usize::from(header.key.class));
+        header.salt_generation = class.ok_or(LogError::NotFound)?.salt_generation;
+        let buf = seal::<G, C>(io.scratch, io.rng, io.keys, &header, value, size)?;
+        let at = head.sector * self.shape.sector + head.end;
+        let ok = io.region.program(at, buf).is_ok() && reads_back(io.region, at, buf);
+        self.next_seq += 1;
+        self.head = Some(match ok {
+            true => Head {
+                end: head.end + size,
+                copies_only: false,
+                ..head
+            },
+            false => Head {
+                writable: false,
+                ..head
+            },
+        });
+        Ok(ok)
+    }
+
+    /// Reads a record into `out`; returns its length in bytes.
+    pub fn get<R: Region, G: TryCryptoRng, C: Crypto>(
+        &mut self,
+        io: &mut Io<'_, R, G, C>,
+        key: Key,
+        out: &mut [u8],
+    ) -> Result<usize, LogError> {
+        if !self.mounted || self.doubtful.is_some_and(|d| d.entry.key == key) {
+            self.wanted = self.wanted.max(1);
+            return Err(LogError::Busy);
+        }
+        let entry = self.index.get(key).ok_or(LogError::NotFound)?;
+        if entry.seq < self.damaged_before {
+            return Err(LogError::Corrupt(key));
+        }
+        let len = usize::from(entry.len);
+        let out = out.get_mut(..len).ok_or(LogError::BufferTooSmall)?;
+        let at = entry.sector * self.shape.sector + entry.offset;
+        let record = io
+            .scratch
+            .get_mut(..RECORD_OVERHEAD + len)
+            .ok_or(LogError::TooLong)?;
+        match io.region.read(at, record) {
+            Ok(()) => {}
+            Err(e) if e.kind() == ErrorKind::Ecc => return Err(LogError::Corrupt(key)),
+            Err(e) => return Err(LogError::Flash(e.kind())),
+        }
+        let header = record
+            .first_chunk::<RECORD_HEADER>()
+            .and_then(|h| RecordHeader::parse(h).or_else(|| RecordHeader::parse_mended(h)))
+            .filter(|h| h.key == key && h.seq == entry.seq && h.len == entry.len && !h.deleted);
+        let value = header.and_then(|h| open::<C>(record, io.keys, &h).ok());
+        let result = match value {
+            Some(value) => {
+                out.copy_from_slice(value);
+                Ok(len)
+            }
+            None => Err(LogError::Corrupt(key)),
+        };
+        record.zeroize();
+        result
+    }
+}
+
+/// Builds the sealed, padded record in `scratch`.
+fn seal<'s, G: TryCryptoRng, C: Crypto>(
+    scratch: &'s mut [u8],
+    rng: &mut G,
+    keys: &super::LogKeys,
+    header: &RecordHeader,
+    value: &[u8],
+    size: u32,
+) -> Result<&'s [u8], LogError> {
+    let buf = scratch.get_mut(..size as usize).ok_or(LogError::TooLong)?;
+    let aad = header.aad(keys);
+    let mut random = [0u8; 32];
+    // A failed generator is tolerated here: the hedge keeps nonces distinct.
+    let _ = rng.try_fill_bytes(&mut random);
+    let nonce = nonce::<C>(&keys.nonce, &random, &aad, value);
+    random.zeroize();
+    let (front, rest) = buf.split_at_mut(RECORD_HEADER + NONCE);
+    for (o, b) in front.iter_mut().zip(header.encode().iter().chain(&nonce)) {
+        *o = *b;
+    }
+    let (text, rest) = rest.split_at_mut(value.len());
+    text.copy_from_slice(value);
+    let key = class_key(keys, header)?;
+    let tag = match C::seal(key, &nonce, &aad, text) {
+        Ok(tag) => tag,
+        Err(_) => {
+            text.zeroize();
+            return Err(LogError::Crypto);
+        }
+    };
+    let (tail, pad) = rest.split_at_mut(TAG);
+    tail.copy_from_slice(&tag);
+    pad.fill(0xFF);
+    Ok(buf)
+}
+
+fn class_key<'k>(
+    keys: &'k super::LogKeys,
+    header: &RecordHeader,
+) -> Result<&'k [u8; 32], LogError> {
+    keys.classes
+        .get(usize::from(header.key.class))
+        .map(|c| &c.key)
+        .ok_or(LogError::Crypto)
+}
+
+/// Authenticates and decrypts in place a record whose header is `header`.
+pub(crate) fn open<'r, C: Crypto>(
+    record: &'r mut [u8],
+    keys: &super::LogKeys,
+    header: &RecordHeader,
+) -> Result<&'r [u8], LogError> {
+    let corrupt = LogError::Corrupt(header.key);
+    let key = class_key(keys, header)?;
+    let aad = header.aad(keys);
+    let body = record.get_mut(RECORD_HEADER..).ok_or(corrupt)?;
+    let (nonce, rest) = body.split_first_chunk_mut::<NONCE>().ok_or(corrupt)?;
+    let (text, rest) = rest
+        .split_at_mut_checked(usize::from(header.len))
+        .ok_or(corrupt)?;
+    let tag = rest.first_chunk::<TAG>().ok_or(corrupt)?;
+    C::open(key, nonce, &aad, text, tag).map_err(|_| corrupt)?;
+    Ok(text)
+}

@@ -1,0 +1,170 @@
+//! Judging an order whose signature has been verified. Pure.
+
+use crate::wire::{ActivationId, DeviceId, KeyVersion, Order, OrderKind, OrderResult, OrderSeq};
+use serde::{Deserialize, Serialize};
+
+/// What the device knows when an order arrives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Facts<'a> {
+    /// This device.
+    pub device_id: &'a DeviceId,
+    /// The counter.
+    pub epoch: u64,
+    /// The activation the device holds or is wiping, if any.
+    pub activation_id: Option<ActivationId>,
+    /// A wipe of that activation is under way.
+    pub wiping: bool,
+    /// The highest sequence number applied per order key version.
+    pub seen: &'a SeenOrders,
+}
+
+/// What to do with an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Persist the sequence number, then act.
+    Apply(OrderKind),
+    /// Change nothing and answer this.
+    Answer(OrderResult),
+}
+
+/// Judges an order. Wipe is terminal: an order to deactivate that is bound to
+/// this very activation is never refused for its sequence number.
+pub fn judge(order: &Order, facts: Facts<'_>) -> Verdict {
+    let ours = order.device_id == *facts.device_id
+        && order.epoch == facts.epoch
+        && facts.activation_id == Some(order.activation_id);
+    if !ours {
+        return Verdict::Answer(OrderResult::NotApplicable);
+    }
+    match order.kind {
+        OrderKind::Deactivate if facts.wiping => Verdict::Answer(OrderResult::AlreadyApplied),
+        OrderKind::Deactivate => Verdict::Apply(OrderKind::Deactivate),
+        _ if facts.wiping => Verdict::Answer(OrderResult::NotApplicable),
+        kind => match facts.seen.last(order.key_version) {
+            Some(last) if order.seq == last => Verdict::Answer(OrderResult::AlreadyApplied),
+            Some(last) if order.seq < last => Verdict::Answer(OrderResult::Stale),
+            _ => Verdict::Apply(kind),
+        },
+    }
+}
+
+/// The highest applied sequence number for the two newest order key versions
+/// of one activation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct SeenOrders([Option<(KeyVersion, OrderSeq)>; 2]);
+
+impl SeenOrders {
+    /// The highest sequence number seen under `version`.
+    pub fn last(&self, version: KeyVersion) -> Option<OrderSeq> {
+        self.0
+            .iter()
+            .flatten()
+            .find(|(v, _)| *v == version)
+            .map(|&(_, s)| s)
+    }
+
+    /// Notes an applied order.
+    pub fn note(&mut self, version: KeyVersion, seq: OrderSeq) {
+        let [newest, older] = &mut self.0;
+        match newest {
+            Some((v, s)) if *v == version => *s = seq.max(*s),
+            Some((v, _)) if *v > version => *older = Some((version, seq)),
+            _ => {
+                *older = newest.take();
+                *newest = Some((version, seq));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn device() -> DeviceId {
+        DeviceId::new("NRD-TEST-1").unwrap()
+    }
+
+    fn order(kind: OrderKind) -> Order {
+        Order {
+            device_id: device(),
+            epoch: 4,
+            activation_id: ActivationId([7; 16]),
+            key_version: KeyVersion(2),
+            seq: OrderSeq(5),
+            kind,
+        }
+    }
+
+    fn judged(order: &Order, seen: &SeenOrders, wiping: bool) -> Verdict {
+        judge(
+            order,
+            Facts {
+                device_id: &device(),
+                epoch: 4,
+                activation_id: Some(ActivationId([7; 16])),
+                wiping,
+                seen,
+            },
+        )
+    }
+
+    #[test]
+    fn an_order_for_another_device_epoch_or_activation_never_applies() {
+        let seen = SeenOrders::default();
+        let na = Verdict::Answer(OrderResult::NotApplicable);
+        for kind in [OrderKind::Deactivate, OrderKind::SignOut] {
+            let good = order(kind);
+            assert_eq!(judged(&good, &seen, false), Verdict::Apply(kind));
+            let mut o = good.clone();
+            o.epoch = 3;
+            assert_eq!(judged(&o, &seen, false), na);
+            o.epoch = 5;
+            assert_eq!(judged(&o, &seen, false), na);
+            let mut o = good.clone();
+            o.activation_id = ActivationId([8; 16]);
+            assert_eq!(judged(&o, &seen, false), na);
+            let mut o = good;
+            o.device_id = DeviceId::new("NRD-TEST-2").unwrap();
+            assert_eq!(judged(&o, &seen, false), na);
+        }
+    }
+
+    #[test]
+    fn a_wipe_is_never_refused_for_its_sequence_but_a_sign_out_is() {
+        let mut seen = SeenOrders::default();
+        seen.note(KeyVersion(2), OrderSeq(u64::MAX));
+        assert_eq!(
+            judged(&order(OrderKind::Deactivate), &seen, false),
+            Verdict::Apply(OrderKind::Deactivate)
+        );
+        assert_eq!(
+            judged(&order(OrderKind::SignOut), &seen, false),
+            Verdict::Answer(OrderResult::Stale)
+        );
+    }
+
+    #[test]
+    fn a_replayed_order_is_answered_already_applied() {
+        let mut seen = SeenOrders::default();
+        seen.note(KeyVersion(2), OrderSeq(5));
+        assert_eq!(
+            judged(&order(OrderKind::SignOut), &seen, false),
+            Verdict::Answer(OrderResult::AlreadyApplied)
+        );
+        assert_eq!(
+            judged(&order(OrderKind::Deactivate), &seen, true),
+            Verdict::Answer(OrderResult::AlreadyApplied)
+        );
+    }
+
+    #[test]
+    fn sequences_count_per_order_key_so_a_stolen_key_cannot_block_the_next() {
+        let mut seen = SeenOrders::default();
+        seen.note(KeyVersion(1), OrderSeq(u64::MAX));
+        assert_eq!(
+            judged(&order(OrderKind::SignOut), &seen, false),
+            Verdict::Apply(OrderKind::SignOut)
+        );
+    }
+}
