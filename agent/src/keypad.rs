@@ -70,6 +70,7 @@ impl MenuSequence {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::vec;
 
     fn run(keys: &[RemoteKey]) -> usize {
         let mut m = MenuSequence::default();

@@ -11,10 +11,22 @@
     )
 )]
 
+#[cfg(test)]
+extern crate std;
+
+pub mod agent;
 pub mod class;
 pub mod error;
 pub mod keypad;
+mod keys;
 pub mod lease;
 pub mod log;
 pub mod order;
+mod slot;
+pub mod state;
 pub mod wire;
+
+pub use agent::{Agent, BuildError, Config, Memory, Status, Step};
+pub use class::Class;
+pub use error::Error;
+pub use state::State;

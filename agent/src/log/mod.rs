@@ -37,6 +37,7 @@ mod index;
 mod mount;
 mod open;
 mod record;
+pub(crate) use record::reads_blank;
 
 pub use format::{MAX_VALUE, RECORD_OVERHEAD, SECTOR_HEADER};
 pub use index::Entry;

@@ -49,14 +49,19 @@ pub(crate) fn reads_blank<R: Region>(region: &mut R, from: u32, to: u32) -> bool
 
 /// Hedged nonce: HMAC over fresh randomness, associated data and plaintext, so
 /// that a dead or repeating generator never gives one nonce to two contents.
-fn nonce<C: Crypto>(key: &[u8; 32], random: &[u8; 32], aad: &[u8], value: &[u8]) -> [u8; NONCE] {
+fn nonce<C: Crypto>(
+    key: &[u8; 32],
+    random: &[u8; 32],
+    aad: &[u8],
+    [a, b]: [&[u8]; 2],
+) -> [u8; NONCE] {
     let lengths = [
         (aad.len() as u32).to_le_bytes(),
-        (value.len() as u32).to_le_bytes(),
+        ((a.len() + b.len()) as u32).to_le_bytes(),
     ];
     let full = C::hmac(
         key,
-        &[b"nrd/1/nonce\0", random, lengths.as_flattened(), aad, value],
+        &[b"nrd/1/nonce\0", random, lengths.as_flattened(), aad, a, b],
     );
     let mut out = [0; NONCE];
     for (o, f) in out.iter_mut().zip(full) {
@@ -73,7 +78,18 @@ impl Log<'_> {
         key: Key,
         value: &[u8],
     ) -> Result<(), LogError> {
-        self.write(io, key, Some(value), self.reserve)
+        self.write(io, key, Some([&[], value]), self.reserve)
+    }
+
+    /// Writes a record whose value is `prefix` followed by `value`.
+    pub fn put_prefixed<R: Region, G: TryCryptoRng, C: Crypto>(
+        &mut self,
+        io: &mut Io<'_, R, G, C>,
+        key: Key,
+        prefix: &[u8],
+        value: &[u8],
+    ) -> Result<(), LogError> {
+        self.write(io, key, Some([prefix, value]), self.reserve)
     }
 
     /// Writes a record, drawing on the reserve: for what must never wait.
@@ -83,7 +99,7 @@ impl Log<'_> {
         key: Key,
         value: &[u8],
     ) -> Result<(), LogError> {
-        self.write(io, key, Some(value), 0)
+        self.write(io, key, Some([&[], value]), 0)
     }
 
     /// Deletes a record: writes a marker. `NotFound` when there is none.
@@ -108,13 +124,13 @@ impl Log<'_> {
         &mut self,
         io: &mut Io<'_, R, G, C>,
         key: Key,
-        value: Option<&[u8]>,
+        value: Option<[&[u8]; 2]>,
         reserve: u32,
     ) -> Result<(), LogError> {
         if !self.mounted || self.opening.is_some() || self.too_long() {
             return Err(LogError::Busy);
         }
-        let len = value.map_or(0, <[u8]>::len);
+        let len = value.map_or(0, |[a, b]| a.len() + b.len());
         if len > self.max_value() || key == NO_KEY {
             return Err(LogError::TooLong);
         }
@@ -136,7 +152,7 @@ impl Log<'_> {
             salt_generation: 0,
             seq: self.next_seq,
         };
-        if !self.append(io, head, header, value.unwrap_or(&[]), size)? {
+        if !self.append(io, head, header, value.unwrap_or_default(), size)? {
             self.wanted = size.saturating_add(reserve);
             return Err(LogError::Busy);
         }
@@ -169,7 +185,7 @@ impl Log<'_> {
             seq: self.next_seq,
         };
         let size = self.shape.marker();
-        match self.append(io, head, header, &[], size)? {
+        match self.append(io, head, header, Default::default(), size)? {
             true => Ok(()),
             false => Err(LogError::Flash(ErrorKind::OperationFailed)),
         }
@@ -182,7 +198,7 @@ impl Log<'_> {
         io: &mut Io<'_, R, G, C>,
         head: Head,
         mut header: RecordHeader,
-        value: &[u8],
+        value: [&[u8]; 2],
         size: u32,
     ) -> Result<bool, LogError> {
         let class = io.keys.classes.get(usize::from(header.key.class));
@@ -212,6 +228,18 @@ impl Log<'_> {
         key: Key,
         out: &mut [u8],
     ) -> Result<usize, LogError> {
+        self.get_prefixed(io, key, &mut [], out)
+    }
+
+    /// Reads a record's first bytes into `prefix`, which they must fill, and
+    /// the rest into `out`; returns the length of the rest.
+    pub fn get_prefixed<R: Region, G: TryCryptoRng, C: Crypto>(
+        &mut self,
+        io: &mut Io<'_, R, G, C>,
+        key: Key,
+        prefix: &mut [u8],
+        out: &mut [u8],
+    ) -> Result<usize, LogError> {
         if !self.mounted || self.doubtful.is_some_and(|d| d.entry.key == key) {
             self.wanted = self.wanted.max(1);
             return Err(LogError::Busy);
@@ -221,7 +249,10 @@ impl Log<'_> {
             return Err(LogError::Corrupt(key));
         }
         let len = usize::from(entry.len);
-        let out = out.get_mut(..len).ok_or(LogError::BufferTooSmall)?;
+        let rest = len
+            .checked_sub(prefix.len())
+            .ok_or(LogError::Corrupt(key))?;
+        let out = out.get_mut(..rest).ok_or(LogError::BufferTooSmall)?;
         let at = entry.sector * self.shape.sector + entry.offset;
         let record = io
             .scratch
@@ -239,8 +270,10 @@ impl Log<'_> {
         let value = header.and_then(|h| open::<C>(record, io.keys, &h).ok());
         let result = match value {
             Some(value) => {
-                out.copy_from_slice(value);
-                Ok(len)
+                let (front, back) = value.split_at(prefix.len().min(value.len()));
+                prefix.copy_from_slice(front);
+                out.copy_from_slice(back);
+                Ok(rest)
             }
             None => Err(LogError::Corrupt(key)),
         };
@@ -255,7 +288,7 @@ fn seal<'s, G: TryCryptoRng, C: Crypto>(
     rng: &mut G,
     keys: &super::LogKeys,
     header: &RecordHeader,
-    value: &[u8],
+    value: [&[u8]; 2],
     size: u32,
 ) -> Result<&'s [u8], LogError> {
     let buf = scratch.get_mut(..size as usize).ok_or(LogError::TooLong)?;
@@ -269,8 +302,11 @@ fn seal<'s, G: TryCryptoRng, C: Crypto>(
     for (o, b) in front.iter_mut().zip(header.encode().iter().chain(&nonce)) {
         *o = *b;
     }
-    let (text, rest) = rest.split_at_mut(value.len());
-    text.copy_from_slice(value);
+    let [a, b] = value;
+    let (text, rest) = rest.split_at_mut(a.len() + b.len());
+    for (o, v) in text.iter_mut().zip(a.iter().chain(b)) {
+        *o = *v;
+    }
     let key = class_key(keys, header)?;
     let tag = match C::seal(key, &nonce, &aad, text) {
         Ok(tag) => tag,

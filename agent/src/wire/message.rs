@@ -42,7 +42,7 @@ pub enum Ask<'a> {
         activation_id: ActivationId,
         /// The device's epoch.
         epoch: u64,
-        /// SHA-256 of the newest wipe receipt's frame, if there is one.
+        /// [`super::receipt_digest`] of the newest wipe receipt, if any.
         previous_receipt: Option<Digest>,
     },
     /// Asks whether the code was entered and consent given.
@@ -172,7 +172,7 @@ pub enum Answer<'a> {
     Noted,
     /// To `Receipt`: stored, for good.
     ReceiptStored {
-        /// SHA-256 of the receipt's frame.
+        /// Its [`super::receipt_digest`].
         digest: Digest,
     },
     /// The request was not carried out. Never destroys or locks anything.

@@ -241,6 +241,13 @@ impl<'a> Body<'a> for Receipt<'a> {
     const MAX: usize = 640;
 }
 
+/// The digest that names a receipt: SHA-256 of its frame without the
+/// signature, so that facts can be named before they are signed.
+pub fn receipt_digest<C: nrd_hal::Crypto>(frame: &[u8]) -> Option<Digest> {
+    let (signed, _) = frame.split_last_chunk::<{ super::SIGNATURE_LEN }>()?;
+    Some(C::sha256(signed))
+}
+
 /// What a receipt is about.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Subject {
@@ -252,7 +259,7 @@ pub enum Subject {
         order: Option<Digest>,
         /// The activation that ended.
         activation_id: ActivationId,
-        /// SHA-256 of the previous receipt's frame: the epoch chain.
+        /// [`receipt_digest`] of the previous receipt: the epoch chain.
         previous: Option<Digest>,
     },
     /// The flash was read again now: `prove_clean`.

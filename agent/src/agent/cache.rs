@@ -1,0 +1,148 @@
+//! Locally cached account data, sealed by class.
+
+use super::{Agent, with_log};
+use crate::class::Class;
+use crate::error::Error;
+use crate::keys;
+use crate::log::Key;
+use crate::slot;
+use crate::state::{State, Stored};
+use nrd_hal::{Error as _, Platform};
+use rand_core::TryRng as _;
+
+impl<P: Platform> Agent<'_, P> {
+    /// Stores a value. `Ok` means sealed, on flash, and read back.
+    pub fn put(&mut self, class: Class, id: u16, value: &[u8]) -> Result<(), Error> {
+        let key = self.open_key(class, id)?;
+        let stamp = self.stamp();
+        self.put_vault(key, &stamp, value)
+    }
+
+    /// Reads a value into `out`; returns its length in bytes. A value past its
+    /// class's retention is removed and `NotFound`.
+    pub fn get(&mut self, class: Class, id: u16, out: &mut [u8]) -> Result<usize, Error> {
+        let key = self.open_key(class, id)?;
+        let mut stamp = [0u8; 4];
+        let n = with_log!(self, vault, |log, io| log
+            .get_prefixed(io, key, &mut stamp, out))?;
+        let age = u32::from_le_bytes(self.stamp()).saturating_sub(u32::from_le_bytes(stamp));
+        if class.retention_powered_hours().is_some_and(|h| age >= h) {
+            if let Some(out) = out.get_mut(..n) {
+                zeroize::Zeroize::zeroize(out);
+            }
+            self.remove(class, id)?;
+            return Err(Error::NotFound);
+        }
+        Ok(n)
+    }
+
+    /// Removes a value: it is never served again. Its ciphertext goes with the
+    /// sector's next compaction; use [`Agent::forget`] where the bytes must die
+    /// at once.
+    pub fn remove(&mut self, class: Class, id: u16) -> Result<(), Error> {
+        let key = self.open_key(class, id)?;
+        for _ in 0..super::MAX_ROUNDS {
+            match with_log!(self, vault, |log, io| log.remove(io, key)) {
+                Err(crate::log::LogError::Busy) => {}
+                done => return done.map_err(Error::from),
+            }
+            with_log!(self, vault, |log, io| log.step(io))?;
+        }
+        Err(Error::WornOut)
+    }
+
+    /// Destroys every value of a class at once, by destroying its key. `Ok`
+    /// means the old key slot is erased and read back.
+    pub fn forget(&mut self, class: Class) -> Result<(), Error> {
+        if class == Class::Session {
+            return Err(Error::WrongState);
+        }
+        self.need_activation()?;
+        let Stored::Active(a) = &self.snapshot.stored else {
+            return Err(Error::WrongState);
+        };
+        let remember = a.remember;
+        let parts = self.platform.parts();
+        let mut content = self.keys.content.clone().ok_or(Error::Busy)?;
+        content.generation += 1;
+        let salt = content
+            .salts
+            .get_mut(class as usize)
+            .ok_or(Error::NotFound)?;
+        if salt.generation >= (1 << 24) - 1 {
+            return Err(Error::WornOut);
+        }
+        salt.generation += 1;
+        parts
+            .rng
+            .try_fill_bytes(&mut salt.salt)
+            .map_err(|_| Error::RandomGenerator)?;
+        let mut old = None;
+        if remember {
+            // Write the other slot, let the journal name it, then destroy the
+            // old one. A cut before the journal leaves the old slot in force.
+            let key = self.keys.slot.clone().ok_or(Error::Busy)?;
+            let slots = self.platform.parts().slot;
+            let now = [0u8, 1]
+                .into_iter()
+                .find(|&n| {
+                    slot::read::<_, P::Crypto>(slots, n, &key)
+                        .is_some_and(|c| c.generation + 1 == content.generation)
+                })
+                .ok_or(Error::WornOut)?;
+            if !slot::write::<_, P::Crypto>(slots, 1 - now, &content, &key) {
+                return Err(Error::WornOut);
+            }
+            old = Some(now);
+            let mut next = self.snapshot.clone();
+            if let Stored::Active(a) = &mut next.stored {
+                a.slot_generation = content.generation;
+            }
+            self.commit(next)?;
+        }
+        let parts = self.platform.parts();
+        let vault = keys::vault::<_, P::Crypto>(parts.root_key, &content)
+            .map_err(|e| Error::Hardware(e.kind()))?;
+        self.keys.vault = Some(vault);
+        self.keys.content = Some(content);
+        self.vault.drop_class(class as u8);
+        if let Some(n) = old {
+            let slots = self.platform.parts().slot;
+            slot::zero(slots, n);
+            if !slot::efface(slots, n) {
+                return Err(Error::WornOut);
+            }
+        }
+        Ok(())
+    }
+
+    /// The account holder's name for "Welcome back, …"; returns its length.
+    pub fn display_name(&mut self, out: &mut [u8]) -> Result<usize, Error> {
+        self.get(Class::Name, super::activate::DISPLAY_NAME.id, out)
+    }
+
+    fn need_activation(&mut self) -> Result<(), Error> {
+        match self.state() {
+            State::Active => Ok(()),
+            State::Booting => Err(Error::Busy),
+            _ => Err(Error::WrongState),
+        }
+    }
+
+    /// The record key of a value, while access is open.
+    fn open_key(&mut self, class: Class, id: u16) -> Result<Key, Error> {
+        self.need_activation()?;
+        match class {
+            Class::Session => Err(Error::WrongState),
+            class => Ok(Key {
+                class: class as u8,
+                id,
+            }),
+        }
+    }
+
+    /// Powered hours of the device's life: when a value was written.
+    pub(super) fn stamp(&mut self) -> [u8; 4] {
+        ((self.powered_s() / 3600) as u32).to_le_bytes()
+    }
+}

@@ -1,0 +1,416 @@
+//! The conversation with the service, without any I/O: the next request to
+//! post, and what its reply changes.
+//!
+//! One request is in flight at a time. In order: introduce the device, deliver
+//! kept receipts, answer an order, tell of a sign-out, then activate or check
+//! in. A reply is persisted before the next request acknowledges it.
+
+use super::{Agent, Phase, Session};
+use crate::error::Error;
+use crate::lease::{Standing, StoredLease};
+use crate::state::{State, Stored};
+use crate::wire::{
+    self, Answer, Ask, Body, Generation, Lease, LockReason, OrderOutcome, PROOF_CONTEXT,
+    RefusalCode, Reply, Request, SIGNATURE_LEN, Statement, TokenProof, decode, decode_signed,
+};
+use heapless::{String, Vec};
+use nrd_hal::{Clock, Crypto, DeviceIdentity, Platform};
+use rand_core::TryRng as _;
+
+/// First back-off after a failed exchange, in milliseconds; it doubles.
+const BACK_OFF_MS: u64 = 2_000;
+/// Longest back-off, in milliseconds.
+const BACK_OFF_MAX_MS: u64 = 15 * 60 * 1000;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sent {
+    Hello,
+    Receipt,
+    Outcome,
+    SignedOut,
+    Start,
+    Poll,
+    CheckIn { renew: bool },
+}
+
+/// What the conversation stands at; RAM only.
+#[derive(Default)]
+pub(super) struct Exchange {
+    challenge: Option<[u8; 32]>,
+    sent: Option<(Sent, [u8; 16])>,
+    due_ms: u64,
+    failures: u32,
+    code: Option<(String<12>, u8)>,
+    outcome: Option<Vec<u8, { OrderOutcome::MAX }>>,
+    /// A check-in was answered in this boot.
+    checked_in: bool,
+}
+
+impl Exchange {
+    pub(super) fn code(&self) -> Option<(String<12>, u8)> {
+        self.code.clone()
+    }
+
+    /// Something changed: talk at once.
+    pub(super) fn restart(&mut self) {
+        self.due_ms = 0;
+        self.code = None;
+        self.checked_in = false;
+    }
+
+    /// The activation is gone; the receipt is next.
+    pub(super) fn forget(&mut self) {
+        self.restart();
+        self.sent = None;
+        self.failures = 0;
+    }
+}
+
+impl<P: Platform> Agent<'_, P> {
+    /// Milliseconds until the next request is due: 0 for now, `None` when there
+    /// is nothing to say.
+    pub fn next_due_ms(&mut self) -> Option<u64> {
+        self.next_ask()?;
+        let now = self.platform.parts().clock.uptime_ms();
+        Some(self.exchange.due_ms.saturating_sub(now))
+    }
+
+    fn next_ask(&mut self) -> Option<Sent> {
+        if self.phase != Phase::Ready || self.tombstone.is_some() || self.install.is_some() {
+            return None;
+        }
+        let state = self.state();
+        let talks = self.receipts > 0
+            || self.exchange.outcome.is_some()
+            || !matches!(
+                state,
+                State::Clean | State::WipeFailed | State::Locked(LockReason::JournalLost)
+            );
+        if !talks {
+            return None;
+        }
+        if self.exchange.challenge.is_none() {
+            return Some(Sent::Hello);
+        }
+        if self.receipts > 0 {
+            return Some(Sent::Receipt);
+        }
+        if self.exchange.outcome.is_some() {
+            return Some(Sent::Outcome);
+        }
+        match &self.snapshot.stored {
+            Stored::SignedOut { told: false, .. } => Some(Sent::SignedOut),
+            Stored::SignedOut { .. } => Some(Sent::CheckIn { renew: false }),
+            Stored::Activating { .. } if self.exchange.code.is_none() => Some(Sent::Start),
+            Stored::Activating { .. } => Some(Sent::Poll),
+            Stored::Active(_) => {
+                let renew = !matches!(self.standing(), Some(Standing::Open { renew: false, .. }));
+                Some(Sent::CheckIn { renew })
+            }
+            Stored::Clean | Stored::Failed => None,
+        }
+    }
+
+    /// Writes the next request into `out` ([`wire::MAX_FRAME`] bytes are always
+    /// enough) when one is due; returns its length. Post it, then call
+    /// [`Agent::handle_reply`] or [`Agent::exchange_failed`].
+    pub fn poll_request(&mut self, out: &mut [u8]) -> Result<Option<usize>, Error> {
+        let Some(sent) = self.next_ask() else {
+            return Ok(None);
+        };
+        if self.platform.parts().clock.uptime_ms() < self.exchange.due_ms {
+            return Ok(None);
+        }
+        let mut nonce = [0u8; 16];
+        self.platform
+            .parts()
+            .rng
+            .try_fill_bytes(&mut nonce)
+            .map_err(|_| Error::RandomGenerator)?;
+        let n = self.write_request(sent, nonce, out)?;
+        self.exchange.sent = Some((sent, nonce));
+        Ok(Some(n))
+    }
+
+    fn write_request(
+        &mut self,
+        sent: Sent,
+        nonce: [u8; 16],
+        out: &mut [u8],
+    ) -> Result<usize, Error> {
+        let challenge = self.exchange.challenge.unwrap_or_default();
+        let mut payload = [0u8; wire::Receipt::MAX];
+        let ask = match sent {
+            Sent::Hello => {
+                let parts = self.platform.parts();
+                let certificate = parts.identity.certificate();
+                let n = certificate.len().min(payload.len());
+                for (o, b) in payload.iter_mut().zip(certificate) {
+                    *o = *b;
+                }
+                Ask::Hello {
+                    certificate: payload.get(..n).unwrap_or_default(),
+                }
+            }
+            Sent::Receipt => {
+                let place = self.oldest_receipt().ok_or(Error::NotFound)?;
+                let n = self.export_receipt(place, &mut payload)?;
+                Ask::Receipt {
+                    receipt: payload.get(..n).unwrap_or_default(),
+                }
+            }
+            Sent::Outcome => Ask::Outcome {
+                outcome: self.exchange.outcome.as_deref().unwrap_or_default(),
+            },
+            sent => self.plain_ask(sent, &challenge, &nonce)?,
+        };
+        let request = Request {
+            device_id: self.device_id.clone(),
+            challenge,
+            nonce,
+            agent_version: super::AGENT_VERSION,
+            ask,
+        };
+        let n = wire::encode(&request, out)?;
+        self.sign_frame(out, n)
+    }
+
+    /// The asks that borrow nothing.
+    fn plain_ask(
+        &mut self,
+        sent: Sent,
+        challenge: &[u8; 32],
+        nonce: &[u8; 16],
+    ) -> Result<Ask<'static>, Error> {
+        let now = self.now();
+        Ok(match (&self.snapshot.stored, sent) {
+            (Stored::Activating { id, epoch, .. }, Sent::Start) => Ask::ActivateStart {
+                activation_id: *id,
+                epoch: *epoch,
+                previous_receipt: self.snapshot.last_receipt,
+            },
+            (Stored::Activating { id, epoch, .. }, Sent::Poll) => Ask::ActivatePoll {
+                activation_id: *id,
+                epoch: *epoch,
+            },
+            (Stored::SignedOut { id, epoch, .. }, Sent::SignedOut) => Ask::SignedOut {
+                activation_id: *id,
+                epoch: *epoch,
+            },
+            (Stored::SignedOut { id, epoch, .. }, Sent::CheckIn { .. }) => Ask::CheckIn {
+                activation_id: *id,
+                epoch: *epoch,
+                proof: None,
+                renew: false,
+                wait_s: self.config.wait_s,
+                powered_s: 0,
+                policy: Default::default(),
+            },
+            (Stored::Active(a), Sent::CheckIn { renew }) => {
+                let proof = self.keys.session.as_ref().map(|s| TokenProof {
+                    generation: s.generation,
+                    mac: P::Crypto::hmac(&s.token.0, &[PROOF_CONTEXT, challenge, nonce]),
+                });
+                Ask::CheckIn {
+                    activation_id: a.id,
+                    epoch: a.epoch,
+                    renew: renew && proof.is_some(),
+                    proof,
+                    wait_s: match self.exchange.checked_in {
+                        true => self.config.wait_s,
+                        false => 0,
+                    },
+                    powered_s: now.powered_s.saturating_sub(a.lease.stored_at_s) as u32,
+                    policy: a.policy,
+                }
+            }
+            _ => return Err(Error::WrongState),
+        })
+    }
+
+    /// The exchange failed on its way (no network, TLS, HTTP status): backs
+    /// off. Never changes what the device keeps.
+    pub fn exchange_failed(&mut self) {
+        self.exchange.sent = None;
+        let cap = BACK_OFF_MS
+            .saturating_mul(1 << self.exchange.failures.min(10))
+            .min(BACK_OFF_MAX_MS);
+        self.exchange.failures = self.exchange.failures.saturating_add(1);
+        // Full jitter: a town that gets its power back is no stampede.
+        let mut draw = [0u8; 8];
+        let _ = self.platform.parts().rng.try_fill_bytes(&mut draw);
+        self.wait_ms(u64::from_le_bytes(draw) % cap.max(1));
+    }
+
+    fn wait_ms(&mut self, ms: u64) {
+        let now = self.platform.parts().clock.uptime_ms();
+        self.exchange.due_ms = now.saturating_add(ms);
+    }
+
+    /// Takes the reply to the request last polled. An error means that the
+    /// reply was refused and nothing changed; the exchange backs off.
+    pub fn handle_reply(&mut self, frame: &[u8]) -> Result<(), Error> {
+        let Some((sent, nonce)) = self.exchange.sent.take() else {
+            return Err(Error::WrongState);
+        };
+        let done = self.take_reply(sent, nonce, frame);
+        match done {
+            Ok(()) => self.exchange.failures = 0,
+            Err(_) => self.exchange_failed(),
+        }
+        done
+    }
+
+    fn take_reply(&mut self, sent: Sent, nonce: [u8; 16], frame: &[u8]) -> Result<(), Error> {
+        let reply: Reply<'_> = decode(frame)?;
+        self.exchange.challenge = Some(reply.challenge);
+        if let Some(delegation) = reply.delegation {
+            self.accept_delegation(delegation)?;
+        }
+        self.wait_ms(0);
+        match (reply.answer, sent) {
+            (Answer::Welcome, Sent::Hello) => Ok(()),
+            (Answer::ReceiptStored { digest }, Sent::Receipt) => self.receipt_stored(&digest),
+            (Answer::Noted, Sent::Outcome) => {
+                self.exchange.outcome = None;
+                Ok(())
+            }
+            (Answer::Noted, Sent::SignedOut) => {
+                let mut next = self.snapshot.clone();
+                if let Stored::SignedOut { told, .. } = &mut next.stored {
+                    *told = true;
+                }
+                self.commit(next)
+            }
+            (
+                Answer::Code {
+                    user_code,
+                    pictogram,
+                    interval_s,
+                    ..
+                },
+                Sent::Start,
+            ) => {
+                self.exchange.code = Some((user_code, pictogram));
+                self.wait_ms(u64::from(interval_s) * 1000);
+                Ok(())
+            }
+            (Answer::Pending { interval_s }, Sent::Poll) => {
+                self.wait_ms(u64::from(interval_s) * 1000);
+                Ok(())
+            }
+            (Answer::Granted { grant }, Sent::Start | Sent::Poll) => self.accept_grant(grant),
+            (Answer::ActivationEnded { .. }, Sent::Start | Sent::Poll) => self.activation_ended(),
+            (
+                Answer::CheckedIn {
+                    lease,
+                    statement,
+                    order,
+                    interval_s,
+                },
+                Sent::CheckIn { .. },
+            ) => {
+                self.exchange.checked_in = true;
+                self.wait_ms(u64::from(interval_s) * 1000);
+                if let Some(frame) = order {
+                    return self.order_by_check_in(frame);
+                }
+                if let Some(frame) = statement {
+                    self.accept_statement(frame, &nonce)?;
+                }
+                match lease {
+                    Some(frame) => self.accept_lease(frame, &nonce),
+                    None => Ok(()),
+                }
+            }
+            (
+                Answer::Refused {
+                    code,
+                    retry_after_s,
+                },
+                _,
+            ) => {
+                match code {
+                    // Sign again at once, over the new challenge.
+                    RefusalCode::StaleChallenge => {}
+                    RefusalCode::UnknownDevice => self.exchange.challenge = None,
+                    _ => self.wait_ms(u64::from(retry_after_s.max(1)) * 1000),
+                }
+                Ok(())
+            }
+            _ => Err(Error::Frame(wire::FrameError::Malformed)),
+        }
+    }
+
+    fn order_by_check_in(&mut self, frame: &[u8]) -> Result<(), Error> {
+        let mut out = [0u8; OrderOutcome::MAX];
+        let (_, n) = self.apply_order(frame, &mut out)?;
+        let bytes = out.get(..n).unwrap_or_default();
+        self.exchange.outcome = Vec::from_slice(bytes).ok();
+        // The outcome, or the wipe's receipt, is the next thing to say.
+        self.wait_ms(0);
+        Ok(())
+    }
+
+    fn accept_statement(&mut self, frame: &[u8], nonce: &[u8; 16]) -> Result<(), Error> {
+        let key = self.trust.as_ref().ok_or(Error::WrongState)?.session_key;
+        let s: Statement = decode_signed::<_, P::Crypto>(frame, &key)?;
+        let Stored::Active(a) = &self.snapshot.stored else {
+            return Ok(());
+        };
+        let ours = s.device_id == self.device_id && s.activation_id == a.id && s.nonce == *nonce;
+        let allowed = matches!(
+            s.reason,
+            LockReason::Revoked | LockReason::ConsentDue | LockReason::TheftSuspected
+        );
+        if !ours || !allowed {
+            return Err(Error::NotForUs);
+        }
+        let mut next = self.snapshot.clone();
+        if let Stored::Active(a) = &mut next.stored {
+            a.lock = Some(s.reason);
+        }
+        self.commit(next)
+    }
+
+    fn accept_lease(&mut self, frame: &[u8], nonce: &[u8; 16]) -> Result<(), Error> {
+        let key = self.trust.as_ref().ok_or(Error::WrongState)?.session_key;
+        let lease: Lease = decode_signed::<_, P::Crypto>(frame, &key)?;
+        let Stored::Active(a) = &self.snapshot.stored else {
+            return Ok(());
+        };
+        if lease.device_id != self.device_id || lease.activation_id != a.id || lease.nonce != *nonce
+        {
+            return Err(Error::NotForUs);
+        }
+        // The successor token is on flash, and read back, before it is used;
+        // only then is its predecessor gone.
+        if let (Some(next), Some(now)) = (&lease.next, &self.keys.session)
+            && next.generation == Generation(now.generation.0.saturating_add(1))
+        {
+            let session = Session {
+                series: now.series,
+                generation: next.generation,
+                token: next.token.clone(),
+            };
+            self.put_session(&session)?;
+            self.keys.session = Some(session);
+        }
+        let now = self.now();
+        let mut next = self.snapshot.clone();
+        next.time_floor = next.time_floor.max(lease.issued_at);
+        if let Stored::Active(a) = &mut next.stored {
+            a.lease = StoredLease {
+                terms: lease.terms,
+                stored_at_s: now.powered_s,
+                stored_in_boot: now.boot,
+                issued_at: lease.issued_at,
+            };
+            a.policy = lease.policy;
+            a.lock = None;
+        }
+        self.commit(next)
+    }
+}
+
+const _: () = assert!(wire::Receipt::MAX + 160 + SIGNATURE_LEN <= wire::MAX_FRAME);

@@ -1,0 +1,475 @@
+//! The driver: carries out on the hardware what the pure rules decide, and
+//! persists *before* it acknowledges.
+//!
+//! | file | what |
+//! |---|---|
+//! | `boot.rs` | from power-on to a known state |
+//! | `activate.rs` | starting, cancelling, storing a grant |
+//! | `exchange.rs` | the next request, and what a reply changes |
+//! | `orders.rs` | signed orders over any channel, sign-out |
+//! | `cache.rs` | account data: put, get, remove, forget |
+//! | `wipe.rs` | the five phases |
+//! | `receipt.rs` | receipts and proofs |
+//!
+//! Firmware calls [`Agent::step`] until it answers [`Step::Idle`], feeds
+//! requests and replies through [`Agent::poll_request`] and
+//! [`Agent::handle_reply`], and shows what [`Agent::status`] says.
+
+mod activate;
+mod boot;
+mod cache;
+mod exchange;
+mod orders;
+mod receipt;
+mod wipe;
+
+use crate::error::Error;
+use crate::lease::{Now, Standing};
+use crate::log::{Entry, Key, Log, LogError, LogKeys, Progress, ShapeError};
+use crate::slot::SlotContent;
+use crate::state::{Activation, Snapshot, State, Stored, Tombstone};
+use crate::wire::{Delegation, DeviceId, Generation, LockReason, Series, TokenSecret};
+use exchange::Exchange;
+use heapless::String;
+use nrd_hal::{Clock, DeviceIdentity, Platform, Region};
+use zeroize::Zeroizing;
+
+/// Version of this agent: major, minor, patch.
+pub const AGENT_VERSION: [u8; 3] = [0, 1, 0];
+
+/// Powered seconds are charged to the journal this far ahead of use.
+pub const CHARGE_S: u64 = 900;
+
+/// What a product decides once.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The service's root public key (Ed25519), pinned by the firmware.
+    pub service_root: [u8; 32],
+    /// The counter's value as the device left the factory.
+    pub factory_epoch: u64,
+    /// How long a check-in may wait for an order, in seconds; 0 for firmware
+    /// that keeps no connection open.
+    pub wait_s: u16,
+}
+
+/// Memory lent to the agent. Sizes: a table entry (4 B) for each logical
+/// sector, an index entry (24 B) for each record that may live at once (the
+/// journal has at most [`JOURNAL_RECORDS`]), and a scratch buffer of at least
+/// [`MIN_SCRATCH`] bytes plus the longest value.
+pub struct Memory<'m> {
+    /// One entry per logical sector of the journal.
+    pub journal_table: &'m mut [u32],
+    /// At least [`JOURNAL_RECORDS`] entries.
+    pub journal_index: &'m mut [Entry],
+    /// One entry per logical sector of the vault.
+    pub vault_table: &'m mut [u32],
+    /// One entry per cached record, and two for the session.
+    pub vault_index: &'m mut [Entry],
+    /// Work buffer.
+    pub scratch: &'m mut [u8],
+}
+
+/// Most records the journal ever holds at once.
+pub const JOURNAL_RECORDS: usize = 12;
+/// Smallest scratch buffer, in bytes.
+pub const MIN_SCRATCH: usize = 1024;
+/// Room in the journal kept for a tombstone, in bytes before padding.
+const TOMBSTONE_ROOM: u32 = 192;
+
+/// Why an agent could not be built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The journal's flash or table.
+    Journal(ShapeError),
+    /// The vault's flash or table.
+    Vault(ShapeError),
+    /// An index or the scratch buffer is too small.
+    Memory,
+    /// The device id is not 1 to 32 bytes of printable ASCII.
+    DeviceId,
+}
+
+/// What [`Agent::step`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing to do until time passes, a call or a reply.
+    Idle,
+    /// Did one bounded piece of work: call again.
+    Working,
+    /// A wipe just ended: restart the platform now if you can, so that copies
+    /// of keys in libraries' memory go as well. Harmless to ignore.
+    ResetAdvised,
+}
+
+/// What to show.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// The state.
+    pub state: State,
+    /// How access stands, while an activation is held.
+    pub standing: Option<Standing>,
+    /// The code to show while activating, and its pictogram (0 to 15).
+    pub code: Option<(String<12>, u8)>,
+    /// Progress of a wipe: sectors done and in all.
+    pub wipe: Option<(u32, u32)>,
+    /// The policy version consented to.
+    pub policy: Option<u32>,
+    /// Receipts not yet delivered.
+    pub receipts: u8,
+    /// The counter is worn out: this device will not activate again.
+    pub worn_out: bool,
+}
+
+/// Where the boot stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Journal,
+    Load,
+    Vault,
+    Ready,
+}
+
+/// The session's token, in RAM while the device is on.
+struct Session {
+    series: Series,
+    generation: Generation,
+    token: TokenSecret,
+}
+
+/// Every key in one block, zeroized together.
+#[derive(Default)]
+struct Keys {
+    journal: Option<LogKeys>,
+    slot: Option<Zeroizing<[u8; 32]>>,
+    vault: Option<LogKeys>,
+    content: Option<SlotContent>,
+    session: Option<Session>,
+}
+
+impl Keys {
+    /// Forgets everything that opens account data.
+    fn kill(&mut self) {
+        self.vault = None;
+        self.content = None;
+        self.session = None;
+    }
+}
+
+/// The agent. Owns its platform.
+pub struct Agent<'m, P: Platform> {
+    platform: P,
+    config: Config,
+    device_id: DeviceId,
+    journal: Log<'m>,
+    vault: Log<'m>,
+    scratch: &'m mut [u8],
+    keys: Keys,
+    phase: Phase,
+    snapshot: Snapshot,
+    tombstone: Option<Tombstone>,
+    trust: Option<Delegation>,
+    /// The journal, or the slot it names, is unreadable.
+    lost: bool,
+    /// Powered seconds of the device's life when this boot began.
+    base_s: u64,
+    exchange: Exchange,
+    install: Option<activate::Install>,
+    wipe_tries: u8,
+    /// Undelivered receipts in the journal.
+    receipts: u8,
+    reset_advised: bool,
+}
+
+/// Runs `$body` with `$log` and its `$io`.
+macro_rules! with_log {
+    ($self:ident, journal, |$log:ident, $io:ident| $body:expr) => {{
+        let parts = $self.platform.parts();
+        match &$self.keys.journal {
+            None => Err(crate::log::LogError::Busy),
+            Some(keys) => {
+                let $io = &mut crate::log::Io::<_, _, P::Crypto>::new(
+                    parts.journal,
+                    parts.rng,
+                    keys,
+                    $self.scratch,
+                );
+                let $log = &mut $self.journal;
+                $body
+            }
+        }
+    }};
+    ($self:ident, vault, |$log:ident, $io:ident| $body:expr) => {{
+        let parts = $self.platform.parts();
+        match &$self.keys.vault {
+            None => Err(crate::log::LogError::Busy),
+            Some(keys) => {
+                let $io = &mut crate::log::Io::<_, _, P::Crypto>::new(
+                    parts.vault,
+                    parts.rng,
+                    keys,
+                    $self.scratch,
+                );
+                let $log = &mut $self.vault;
+                $body
+            }
+        }
+    }};
+}
+use with_log;
+
+/// Ids of the journal's records (class 0).
+mod id {
+    pub(super) const SNAPSHOT: u16 = 1;
+    pub(super) const TOMBSTONE: u16 = 2;
+    pub(super) const TRUST: u16 = 3;
+    /// Four receipts.
+    pub(super) const RECEIPT: u16 = 16;
+}
+
+/// How many undelivered receipts are kept.
+const RECEIPTS: u16 = 4;
+
+fn journal_key(id: u16) -> Key {
+    Key { class: 0, id }
+}
+
+impl<'m, P: Platform> Agent<'m, P> {
+    /// Builds the agent. Reads nothing yet: call [`Agent::step`].
+    pub fn new(mut platform: P, config: Config, memory: Memory<'m>) -> Result<Self, BuildError> {
+        let parts = platform.parts();
+        let device_id = DeviceId::new(parts.identity.device_id()).ok_or(BuildError::DeviceId)?;
+        let small = memory.journal_index.len() < JOURNAL_RECORDS
+            || memory.vault_index.len() < 2
+            || memory.scratch.len() < MIN_SCRATCH;
+        if small {
+            return Err(BuildError::Memory);
+        }
+        let reserve = TOMBSTONE_ROOM + crate::log::RECORD_OVERHEAD as u32;
+        let journal = Log::new(
+            parts.journal.geometry(),
+            memory.journal_table,
+            memory.journal_index,
+            reserve,
+        )
+        .map_err(BuildError::Journal)?;
+        let vault = Log::new(
+            parts.vault.geometry(),
+            memory.vault_table,
+            memory.vault_index,
+            0,
+        )
+        .map_err(BuildError::Vault)?;
+        Ok(Agent {
+            platform,
+            config,
+            device_id,
+            journal,
+            vault,
+            scratch: memory.scratch,
+            keys: Keys::default(),
+            phase: Phase::Journal,
+            snapshot: Snapshot::fresh(0),
+            tombstone: None,
+            trust: None,
+            lost: false,
+            base_s: 0,
+            exchange: Exchange::default(),
+            install: None,
+            wipe_tries: 0,
+            receipts: 0,
+            reset_advised: false,
+        })
+    }
+
+    /// The platform, for firmware that drives its parts beside the agent.
+    pub fn platform(&mut self) -> &mut P {
+        &mut self.platform
+    }
+
+    /// The device id.
+    pub fn device_id(&self) -> &DeviceId {
+        &self.device_id
+    }
+
+    /// Does one bounded piece of pending work: at most one erase block, one
+    /// sector's copy, or a few programs. After an error nothing is lost; call
+    /// again.
+    pub fn step(&mut self) -> Result<Step, Error> {
+        if self.phase != Phase::Ready {
+            return self.boot_step();
+        }
+        if core::mem::take(&mut self.reset_advised) {
+            return Ok(Step::ResetAdvised);
+        }
+        if self.tombstone.is_some() {
+            return self.wipe_step();
+        }
+        if self.install.is_some() {
+            return self.install_step();
+        }
+        if !self.lost {
+            self.charge()?;
+            if self.journal.needs_step()
+                && with_log!(self, journal, |log, io| log.step(io))? == Progress::Working
+            {
+                return Ok(Step::Working);
+            }
+            if self.standing() == Some(Standing::DeadMan) {
+                self.begin_wipe(crate::wire::WipeReason::DeadMan, None)?;
+                return Ok(Step::Working);
+            }
+        }
+        if self.keys.vault.is_some()
+            && self.vault.needs_step()
+            && with_log!(self, vault, |log, io| log.step(io))? == Progress::Working
+        {
+            return Ok(Step::Working);
+        }
+        Ok(Step::Idle)
+    }
+
+    /// The state now.
+    pub fn state(&mut self) -> State {
+        if self.phase != Phase::Ready {
+            return State::Booting;
+        }
+        if self.tombstone.is_some() {
+            return State::Wiping;
+        }
+        if self.lost {
+            return State::Locked(LockReason::JournalLost);
+        }
+        match &self.snapshot.stored {
+            Stored::Clean => State::Clean,
+            Stored::Failed => State::WipeFailed,
+            Stored::Activating { .. } => State::Activating,
+            Stored::SignedOut { .. } => State::SignedOut,
+            Stored::Active(a) => match (a.lock, self.standing()) {
+                (Some(reason), _) => State::Locked(reason),
+                (None, Some(Standing::Open { .. })) => State::Active,
+                (None, _) => State::Locked(LockReason::LeaseExpired),
+            },
+        }
+    }
+
+    /// What to show on screen.
+    pub fn status(&mut self) -> Status {
+        let state = self.state();
+        let policy = self.activation().map(|a| a.policy.0);
+        Status {
+            state,
+            standing: self.standing(),
+            code: self.exchange.code(),
+            wipe: self
+                .tombstone
+                .as_ref()
+                .map(|t| (t.sectors.erased + t.sectors.failed, t.sectors.total)),
+            policy,
+            receipts: self.receipts,
+            worn_out: self.snapshot.worn_out,
+        }
+    }
+
+    fn activation(&self) -> Option<&Activation> {
+        match &self.snapshot.stored {
+            Stored::Active(a) => Some(a),
+            _ => None,
+        }
+    }
+
+    /// Powered seconds of the device's life.
+    fn powered_s(&mut self) -> u64 {
+        let up = self.platform.parts().clock.uptime_ms() / 1000;
+        self.base_s.saturating_add(up)
+    }
+
+    fn now(&mut self) -> Now {
+        let powered_s = self.powered_s();
+        let wall = self.platform.parts().clock.wall_s();
+        Now {
+            powered_s,
+            boot: self.snapshot.boots,
+            wall_s: wall.filter(|&w| w >= self.snapshot.time_floor),
+        }
+    }
+
+    fn standing(&mut self) -> Option<Standing> {
+        let now = self.now();
+        // A consent lock holds the dead-man: the service waits for a person.
+        let a = self.activation()?;
+        match a.lease.standing(now) {
+            Standing::DeadMan if a.lock == Some(LockReason::ConsentDue) => {
+                Some(Standing::Expired {
+                    dead_man_in_s: None,
+                })
+            }
+            s => Some(s),
+        }
+    }
+
+    /// Charges powered time to the journal before it is used.
+    fn charge(&mut self) -> Result<(), Error> {
+        if self.powered_s() < self.snapshot.charged_s {
+            return Ok(());
+        }
+        let mut next = self.snapshot.clone();
+        next.charged_s = self.powered_s().saturating_add(CHARGE_S);
+        self.commit(next)
+    }
+
+    /// Persists `next` and only then makes it the snapshot in force.
+    fn commit(&mut self, next: Snapshot) -> Result<(), Error> {
+        let mut buf = [0u8; 384];
+        let bytes = postcard::to_slice(&next, &mut buf).map_err(|_| Error::TooLong)?;
+        self.put_journal(id::SNAPSHOT, bytes)?;
+        self.snapshot = next;
+        Ok(())
+    }
+
+    /// Writes a journal record, making room as needed.
+    fn put_journal(&mut self, id: u16, bytes: &[u8]) -> Result<(), Error> {
+        for _ in 0..MAX_ROUNDS {
+            match with_log!(self, journal, |log, io| log.put(io, journal_key(id), bytes)) {
+                Err(LogError::Busy) => {}
+                done => return done.map_err(Error::from),
+            }
+            with_log!(self, journal, |log, io| log.step(io))?;
+        }
+        Err(Error::WornOut)
+    }
+
+    fn remove_journal(&mut self, id: u16) -> Result<(), Error> {
+        for _ in 0..MAX_ROUNDS {
+            match with_log!(self, journal, |log, io| log.remove(io, journal_key(id))) {
+                Err(LogError::NotFound) => return Ok(()),
+                Err(LogError::Busy) => {}
+                done => return done.map_err(Error::from),
+            }
+            with_log!(self, journal, |log, io| log.step(io))?;
+        }
+        Err(Error::WornOut)
+    }
+
+    fn get_journal(&mut self, id: u16, out: &mut [u8]) -> Result<usize, LogError> {
+        with_log!(self, journal, |log, io| log.get(io, journal_key(id), out))
+    }
+
+    /// Writes a vault record, making room as needed.
+    fn put_vault(&mut self, key: Key, prefix: &[u8], bytes: &[u8]) -> Result<(), Error> {
+        for _ in 0..MAX_ROUNDS {
+            match with_log!(self, vault, |log, io| log
+                .put_prefixed(io, key, prefix, bytes))
+            {
+                Err(LogError::Busy) => {}
+                done => return done.map_err(Error::from),
+            }
+            with_log!(self, vault, |log, io| log.step(io))?;
+        }
+        Err(Error::WornOut)
+    }
+}
+
+/// How many steps a write waits for room before it gives up. A log makes room
+/// within a few openings; only a worn-out part needs more.
+const MAX_ROUNDS: u32 = 256;

@@ -1,0 +1,162 @@
+//! Signed orders over any channel, and sign-out.
+
+use super::{Agent, id};
+use crate::error::Error;
+use crate::order::{Facts, Verdict, judge};
+use crate::state::{Stored, WipePhase};
+use crate::wire::{
+    self, ActivationId, Delegation, Digest, Order, OrderKind, OrderOutcome, OrderResult,
+    WipeReason, decode_signed, peek,
+};
+use nrd_hal::{Crypto, Error as _, MonotonicCounter, Platform};
+
+impl<P: Platform> Agent<'_, P> {
+    /// Applies a signed order, however it came. Writes the signed outcome into
+    /// `out` (at least 192 bytes); returns what was done and the outcome's
+    /// length. An order that does not verify is an error and changes nothing.
+    ///
+    /// `Applied` means durable: for a deactivation, the tombstone is on flash.
+    pub fn apply_order(
+        &mut self,
+        frame: &[u8],
+        out: &mut [u8],
+    ) -> Result<(OrderResult, usize), Error> {
+        if self.phase != super::Phase::Ready {
+            return Err(Error::Busy);
+        }
+        let trust = self.trust.clone().ok_or(Error::WrongState)?;
+        let claimed: Order = peek(frame)?;
+        let digest = P::Crypto::sha256(frame);
+        let counter = self.platform.parts().counter.read();
+        let counter = counter.map_err(|e| Error::Hardware(e.kind()))?.0;
+        if claimed.key_version != trust.order_key_version {
+            // Which key signed it cannot be told any more; nothing it says
+            // counts. The service signs pending orders again.
+            return self.outcome(digest, OrderResult::KeyRetired, counter, out);
+        }
+        let order: Order = decode_signed::<_, P::Crypto>(frame, &trust.order_key)?;
+        if self.snapshot.last_order == Some(digest) {
+            return self.outcome(digest, OrderResult::AlreadyApplied, counter, out);
+        }
+        let (activation_id, epoch, seen) = self.order_facts(counter);
+        let verdict = judge(
+            &order,
+            Facts {
+                device_id: &self.device_id,
+                epoch,
+                activation_id,
+                wiping: self.tombstone.is_some(),
+                seen: &seen,
+            },
+        );
+        let result = match verdict {
+            Verdict::Answer(result) => result,
+            Verdict::Apply(OrderKind::Deactivate) => {
+                self.begin_wipe(WipeReason::Order, Some(digest))?;
+                OrderResult::Applied
+            }
+            Verdict::Apply(OrderKind::SignOut) => {
+                let mut seen = seen;
+                seen.note(order.key_version, order.seq);
+                self.sign_out_with(seen, true)?;
+                OrderResult::Applied
+            }
+        };
+        self.outcome(digest, result, counter, out)
+    }
+
+    fn order_facts(&self, counter: u64) -> (Option<ActivationId>, u64, crate::order::SeenOrders) {
+        if let Some(t) = &self.tombstone {
+            return (Some(t.activation_id), t.epoch, Default::default());
+        }
+        match &self.snapshot.stored {
+            Stored::Active(a) => (Some(a.id), counter, a.seen),
+            Stored::SignedOut { id, seen, .. } => (Some(*id), counter, *seen),
+            Stored::Activating { signed_out, .. } => (*signed_out, counter, Default::default()),
+            Stored::Clean | Stored::Failed => (None, counter, Default::default()),
+        }
+    }
+
+    fn outcome(
+        &mut self,
+        order: Digest,
+        result: OrderResult,
+        epoch: u64,
+        out: &mut [u8],
+    ) -> Result<(OrderResult, usize), Error> {
+        let body = OrderOutcome {
+            device_id: self.device_id.clone(),
+            order,
+            result,
+            epoch,
+        };
+        let n = wire::encode(&body, out)?;
+        let n = self.sign_frame(out, n)?;
+        Ok((result, n))
+    }
+
+    /// A person signs out: the session and all personal data die at once; the
+    /// device stays on the account's list until it is removed there.
+    pub fn sign_out(&mut self) -> Result<(), Error> {
+        let seen = match &self.snapshot.stored {
+            Stored::Active(a) if self.tombstone.is_none() => a.seen,
+            _ => return Err(Error::WrongState),
+        };
+        self.sign_out_with(seen, false)
+    }
+
+    fn sign_out_with(&mut self, seen: crate::order::SeenOrders, told: bool) -> Result<(), Error> {
+        let (id, epoch) = match &self.snapshot.stored {
+            Stored::Active(a) => (a.id, a.epoch),
+            Stored::SignedOut { id, epoch, .. } => (*id, *epoch),
+            _ => return Err(Error::WrongState),
+        };
+        let mut next = self.snapshot.clone();
+        next.stored = Stored::SignedOut {
+            id,
+            epoch,
+            told,
+            seen,
+        };
+        // The journal is the commit; a cut before the slots are gone is
+        // finished at boot.
+        self.commit(next)?;
+        self.keys.kill();
+        self.vault.unmount();
+        if self.efface_slots() {
+            return Ok(());
+        }
+        // A slot that will not die cannot be called signed out: wipe, report.
+        self.begin_wipe(WipeReason::Recovered, None)?;
+        if let Some(t) = &mut self.tombstone {
+            t.phase = WipePhase::Keys;
+        }
+        Ok(())
+    }
+
+    /// Accepts a newer delegation; older ones are refused silently, for they
+    /// may simply have been on their way.
+    pub(super) fn accept_delegation(&mut self, frame: &[u8]) -> Result<(), Error> {
+        let root = self.config.service_root;
+        let d: Delegation = decode_signed::<_, P::Crypto>(frame, &root)?;
+        let newer = d.version > self.snapshot.delegation_version
+            || (self.trust.is_none() && d.version == self.snapshot.delegation_version);
+        let keys_fall = self
+            .trust
+            .as_ref()
+            .is_some_and(|t| d.order_key_version < t.order_key_version);
+        if !newer || keys_fall {
+            return Ok(());
+        }
+        self.put_journal(id::TRUST, frame)?;
+        let mut next = self.snapshot.clone();
+        next.delegation_version = d.version;
+        if d.time_version > next.time_version {
+            next.time_version = d.time_version;
+            next.time_floor = d.time_floor;
+        }
+        self.commit(next)?;
+        self.trust = Some(d);
+        Ok(())
+    }
+}

@@ -1,0 +1,270 @@
+//! Receipts and proofs.
+//!
+//! A receipt's *facts* are stored in the journal before anything is signed;
+//! the signature is made whenever the receipt is shown (Ed25519 signatures are
+//! deterministic, so it is the same each time). So a signing failure delays
+//! neither `Clean` nor the next owner.
+
+use super::{AGENT_VERSION, Agent, RECEIPTS, id};
+use crate::error::Error;
+use crate::slot;
+use crate::state::{State, Tombstone};
+use crate::wire::{
+    self, Body, Digest, FrameError, Method, Receipt, ReceiptFlags, SIGNATURE_LEN, SectorCounts,
+    Subject,
+};
+use nrd_hal::{Crypto, DeviceIdentity, Effaceable, Guarantee, Platform, Region, RootKey};
+
+/// Largest unsigned receipt, in bytes.
+const FACTS: usize = Receipt::MAX - SIGNATURE_LEN;
+
+impl<P: Platform> Agent<'_, P> {
+    /// Stores the facts of a finished wipe; returns their digest.
+    pub(super) fn store_receipt(
+        &mut self,
+        t: &Tombstone,
+        slots_blank: bool,
+    ) -> Result<Digest, Error> {
+        let subject = Subject::Wipe {
+            reason: t.reason,
+            order: t.order,
+            activation_id: t.activation_id,
+            previous: self.snapshot.last_receipt,
+        };
+        let mut facts = [0u8; FACTS];
+        let n = self.write_facts(
+            subject,
+            t.epoch,
+            t.sectors,
+            slots_blank,
+            (t.counter_worn_out, t.late),
+            &mut facts,
+        )?;
+        let facts = facts.get(..n).unwrap_or_default();
+        let place = id::RECEIPT + self.snapshot.next_receipt % RECEIPTS;
+        let key = super::journal_key(place);
+        if self.journal.keys().any(|k| k == key) && self.receipts >= RECEIPTS as u8 {
+            self.snapshot.receipts_dropped = self.snapshot.receipts_dropped.saturating_add(1);
+        }
+        self.put_journal(place, facts)?;
+        self.count_receipts();
+        Ok(P::Crypto::sha256(facts))
+    }
+
+    pub(super) fn count_receipts(&mut self) {
+        self.receipts = self
+            .journal
+            .keys()
+            .filter(|k| (id::RECEIPT..id::RECEIPT + RECEIPTS).contains(&k.id))
+            .count() as u8;
+    }
+
+    fn write_facts(
+        &mut self,
+        subject: Subject,
+        epoch: u64,
+        sectors: SectorCounts,
+        slots_blank: bool,
+        (counter_worn_out, tombstone_failed): (bool, bool),
+        out: &mut [u8],
+    ) -> Result<usize, Error> {
+        let powered_s = self.powered_s();
+        let dropped = self.snapshot.receipts_dropped;
+        let parts = self.platform.parts();
+        let counter = nrd_hal::MonotonicCounter::read(parts.counter).map_or(0, |e| e.0);
+        let clean = slots_blank && sectors.failed == 0 && sectors.erased == sectors.total;
+        let method = match parts.slot.guarantee() {
+            _ if !clean => Method::Failed,
+            Guarantee::Physical => Method::Purge,
+            Guarantee::Logical => Method::Clear,
+        };
+        let receipt = Receipt {
+            certificate: parts.identity.certificate(),
+            subject,
+            epoch,
+            counter,
+            method,
+            sectors,
+            flags: ReceiptFlags {
+                slots_blank,
+                slots_outside_image: parts.slot.outside_image(),
+                root_refuses_past: parts.root_key.refuses_past_epochs(),
+                counter_worn_out,
+                tombstone_failed,
+                dropped,
+            },
+            agent_version: AGENT_VERSION,
+            powered_s,
+            wall_s: nrd_hal::Clock::wall_s(parts.clock),
+        };
+        Ok(wire::encode(&receipt, out)?)
+    }
+
+    /// Signs `out[..n]` in place; returns the length of the signed frame.
+    pub(super) fn sign_frame(&mut self, out: &mut [u8], n: usize) -> Result<usize, Error> {
+        let (text, rest) = out
+            .split_at_mut_checked(n)
+            .ok_or(Error::Frame(FrameError::NoSpace))?;
+        let signature = self
+            .platform
+            .parts()
+            .identity
+            .sign(text)
+            .map_err(|_| Error::Signing)?;
+        rest.get_mut(..SIGNATURE_LEN)
+            .ok_or(Error::BufferTooSmall)?
+            .copy_from_slice(&signature);
+        Ok(n + SIGNATURE_LEN)
+    }
+
+    /// The oldest undelivered receipt's place in the journal.
+    pub(super) fn oldest_receipt(&self) -> Option<u16> {
+        // Places are used in turn, so the oldest is the first kept place from
+        // the next one to be used.
+        (0..RECEIPTS)
+            .map(|d| id::RECEIPT + (self.snapshot.next_receipt.wrapping_add(d)) % RECEIPTS)
+            .find(|&p| self.journal.keys().any(|k| k.id == p))
+    }
+
+    /// Writes the newest kept wipe receipt, signed, into `out`; returns its
+    /// length. `NotFound` when none is kept (it was delivered).
+    pub fn newest_receipt(&mut self, out: &mut [u8]) -> Result<usize, Error> {
+        let place = id::RECEIPT + self.snapshot.next_receipt.wrapping_sub(1) % RECEIPTS;
+        self.export_receipt(place, out)
+    }
+
+    pub(super) fn export_receipt(&mut self, place: u16, out: &mut [u8]) -> Result<usize, Error> {
+        let room = out
+            .len()
+            .checked_sub(SIGNATURE_LEN)
+            .ok_or(Error::BufferTooSmall)?;
+        let text = out.get_mut(..room).ok_or(Error::BufferTooSmall)?;
+        let n = self.get_journal(place, text)?;
+        self.sign_frame(out, n)
+    }
+
+    /// Drops the delivered receipt named by `digest`.
+    pub(super) fn receipt_stored(&mut self, digest: &Digest) -> Result<(), Error> {
+        let Some(place) = self.oldest_receipt() else {
+            return Ok(());
+        };
+        let mut facts = [0u8; FACTS];
+        let n = self.get_journal(place, &mut facts)?;
+        if P::Crypto::sha256(facts.get(..n).unwrap_or_default()) == *digest {
+            self.remove_journal(place)?;
+            self.count_receipts();
+        }
+        Ok(())
+    }
+
+    /// True when the state is `Clean` **and** both slots and the whole vault
+    /// read blank now. Reads every byte of the vault.
+    pub fn is_clean(&mut self) -> bool {
+        self.state() == State::Clean && {
+            let (counts, slots_blank) = self.look();
+            slots_blank && counts.failed == 0
+        }
+    }
+
+    fn look(&mut self) -> (SectorCounts, bool) {
+        let sector = self.vault.sector_bytes();
+        let total = self.vault.sectors();
+        let parts = self.platform.parts();
+        let slots_blank = slot::is_blank(parts.slot, 0) && slot::is_blank(parts.slot, 1);
+        let erased = (0..total)
+            .filter(|s| crate::log::reads_blank(parts.vault, s * sector, (s + 1) * sector))
+            .count() as u32;
+        let counts = SectorCounts {
+            total,
+            erased,
+            failed: total - erased,
+        };
+        (counts, slots_blank)
+    }
+
+    /// Reads the flash again *now* and writes a signed answer to `nonce` into
+    /// `out`; returns its length. What a returns desk asks. `WrongState`
+    /// unless the device is clean or a wipe failed.
+    pub fn prove_clean(&mut self, nonce: [u8; 32], out: &mut [u8]) -> Result<usize, Error> {
+        if !matches!(self.state(), State::Clean | State::WipeFailed) {
+            return Err(Error::WrongState);
+        }
+        let (counts, slots_blank) = self.look();
+        let epoch = self.snapshot.epoch;
+        let worn_out = self.snapshot.worn_out;
+        let n = self.write_facts(
+            Subject::Clean { nonce },
+            epoch,
+            counts,
+            slots_blank,
+            (worn_out, false),
+            out,
+        )?;
+        self.sign_frame(out, n)
+    }
+
+    /// Fills the whole vault with a stream seeded by `nonce`, reads it back,
+    /// erases it, and writes a signed answer into `out`; returns its length.
+    /// Under a bound on the device's storage, nothing old can then still be
+    /// there. Takes one program and one erase of the whole vault, in one call.
+    pub fn prove_fill(&mut self, nonce: [u8; 32], out: &mut [u8]) -> Result<usize, Error> {
+        if self.state() != State::Clean {
+            return Err(Error::WrongState);
+        }
+        let sector = self.vault.sector_bytes();
+        let total = self.vault.sectors();
+        let bytes = sector * total;
+        let digest = {
+            let parts = self.platform.parts();
+            let flash = parts.vault;
+            let mut digest = <P::Crypto as Crypto>::Sha256::default();
+            for s in 0..total {
+                let _ = flash.erase(s * sector, (s + 1) * sector);
+                fill_sector::<_, P::Crypto>(flash, &nonce, s * sector, sector);
+            }
+            let mut buf = [0u8; 256];
+            let mut at = 0;
+            while at < bytes {
+                // An unreadable byte counts as what the buffer held: the digest
+                // then does not match.
+                buf.fill(0);
+                let _ = flash.read(at, &mut buf);
+                nrd_hal::crypto::Digest256::update(&mut digest, &buf);
+                at += buf.len() as u32;
+            }
+            for s in 0..total {
+                let _ = flash.erase(s * sector, (s + 1) * sector);
+            }
+            nrd_hal::crypto::Digest256::finish(digest)
+        };
+        let (counts, slots_blank) = self.look();
+        let epoch = self.snapshot.epoch;
+        let worn_out = self.snapshot.worn_out;
+        let subject = Subject::Fill {
+            nonce,
+            digest,
+            bytes,
+        };
+        let n = self.write_facts(subject, epoch, counts, slots_blank, (worn_out, false), out)?;
+        self.sign_frame(out, n)
+    }
+}
+
+/// Block `at / 256` of the fill stream: eight times HMAC-SHA-256(nonce,
+/// "nrd/1/fill\0" ‖ offset as u32 LE), offsets in steps of 32 bytes.
+pub(crate) fn fill_block<C: Crypto>(nonce: &[u8; 32], at: u32) -> [u8; 256] {
+    let mut out = [0u8; 256];
+    for (i, chunk) in out.chunks_exact_mut(32).enumerate() {
+        let offset = at.wrapping_add(i as u32 * 32).to_le_bytes();
+        chunk.copy_from_slice(&C::hmac(nonce, &[b"nrd/1/fill\0", &offset]));
+    }
+    out
+}
+
+fn fill_sector<R: Region, C: Crypto>(flash: &mut R, nonce: &[u8; 32], from: u32, len: u32) {
+    let mut at = from;
+    while at < from + len {
+        let _ = flash.program(at, &fill_block::<C>(nonce, at));
+        at += 256;
+    }
+}

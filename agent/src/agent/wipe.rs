@@ -1,0 +1,266 @@
+//! The wipe. Once its tombstone is on flash, no sequence of power cuts, torn
+//! writes, unstable reads, reboots or replayed messages gives a session or a
+//! cached byte again; and every wipe ends in `Clean`, or in a reported
+//! failure, with a receipt.
+//!
+//! | phase | what | then |
+//! |---|---|---|
+//! | tombstone | written to reserved room of the journal, read back | RAM keys are gone |
+//! | keys | counter raised; both slots programmed to zero, erased, read back | cryptographic erase is complete |
+//! | vault | erased block by block, read back; progress kept | nothing is left to decrypt |
+//! | receipt | its facts are stored, signed whenever they are shown | |
+//! | clean | snapshot says `Clean`; tombstone removed | |
+//!
+//! Every phase may be cut and is repeated from its start.
+
+use super::{Agent, Step, id, with_log};
+use crate::error::Error;
+use crate::log::{LogError, Progress};
+use crate::slot;
+use crate::state::{Stored, Tombstone, WipePhase};
+use crate::wire::{ActivationId, Digest, SectorCounts, WipeReason};
+use nrd_hal::{Effaceable, Error as _, ErrorKind, MonotonicCounter, Platform, Region};
+
+/// Progress is stored after at most this many erased blocks.
+const SAVE_EVERY: u32 = 16;
+/// Tries before a part that does not answer is taken for broken.
+const MAX_TRIES: u8 = 8;
+
+impl<P: Platform> Agent<'_, P> {
+    /// A person at the device asks for deactivation: works in every state, and
+    /// with no network. Call it only for physical or paired-remote keys, held
+    /// to confirm.
+    pub fn deactivate(&mut self) -> Result<(), Error> {
+        if self.tombstone.is_some() {
+            return Ok(());
+        }
+        self.begin_wipe(WipeReason::Local, None)
+    }
+
+    pub(super) fn new_tombstone(
+        &mut self,
+        reason: WipeReason,
+        order: Option<Digest>,
+        counter: u64,
+    ) -> Tombstone {
+        let activation_id = match &self.snapshot.stored {
+            Stored::Active(a) => a.id,
+            Stored::Activating { id, signed_out, .. } => signed_out.unwrap_or(*id),
+            Stored::SignedOut { id, .. } => *id,
+            Stored::Clean | Stored::Failed => ActivationId::default(),
+        };
+        Tombstone {
+            reason,
+            order,
+            activation_id,
+            receipt: self.snapshot.next_receipt,
+            epoch: counter,
+            target_epoch: counter.saturating_add(1),
+            phase: WipePhase::Keys,
+            sectors: SectorCounts {
+                total: self.vault.sectors(),
+                ..SectorCounts::default()
+            },
+            slot_stuck: false,
+            counter_worn_out: false,
+            late: false,
+        }
+    }
+
+    /// Commits a wipe. On `Ok` it can no longer be undone, and the keys in RAM
+    /// are gone.
+    pub(super) fn begin_wipe(
+        &mut self,
+        reason: WipeReason,
+        order: Option<Digest>,
+    ) -> Result<(), Error> {
+        let counter = self.platform.parts().counter.read();
+        let counter = counter.map_err(|e| Error::Hardware(e.kind()))?.0;
+        let mut tombstone = self.new_tombstone(reason, order, counter);
+        if self.save_tombstone(&tombstone).is_err() {
+            // Better a wipe without a tombstone than a tombstone without a
+            // wipe: the counter and the slots carry it from here.
+            tombstone.late = true;
+        }
+        self.keys.kill();
+        self.vault.unmount();
+        self.install = None;
+        self.exchange.forget();
+        self.lost = false;
+        self.wipe_tries = 0;
+        self.tombstone = Some(tombstone);
+        self.kill_keys();
+        Ok(())
+    }
+
+    /// The fastest key death: one counter step, one program a slot.
+    fn kill_keys(&mut self) {
+        let Some(t) = &mut self.tombstone else { return };
+        let parts = self.platform.parts();
+        if let Ok(now) = parts.counter.read()
+            && now.0 < t.target_epoch
+            && let Err(e) = parts.counter.increment()
+        {
+            t.counter_worn_out = e.kind() == ErrorKind::WornOut;
+        }
+        for n in [0, 1] {
+            slot::zero(parts.slot, n);
+        }
+    }
+
+    fn save_tombstone(&mut self, t: &Tombstone) -> Result<(), Error> {
+        let mut buf = [0u8; super::TOMBSTONE_ROOM as usize];
+        let bytes = postcard::to_slice(t, &mut buf).map_err(|_| Error::TooLong)?;
+        for _ in 0..super::MAX_ROUNDS {
+            let key = super::journal_key(id::TOMBSTONE);
+            match with_log!(self, journal, |log, io| log.put_reserved(io, key, bytes)) {
+                Err(LogError::Busy) => {}
+                done => return done.map_err(Error::from),
+            }
+            with_log!(self, journal, |log, io| log.step(io))?;
+        }
+        Err(Error::WornOut)
+    }
+
+    pub(super) fn wipe_step(&mut self) -> Result<Step, Error> {
+        self.keys.kill();
+        match self.tombstone.as_ref().map(|t| t.phase) {
+            None => Ok(Step::Idle),
+            Some(WipePhase::Keys) => self.wipe_keys(),
+            Some(WipePhase::Vault(offset)) => self.wipe_vault(offset),
+            Some(WipePhase::Receipt) => self.wipe_finish(),
+        }
+    }
+
+    fn wipe_keys(&mut self) -> Result<Step, Error> {
+        self.kill_keys();
+        let parts = self.platform.parts();
+        let mut stuck = false;
+        for n in [0, 1] {
+            if !slot::efface(parts.slot, n) {
+                // Bits that will not be erased are at least programmed.
+                let _ = parts.slot.zero(n);
+                stuck = true;
+            }
+        }
+        let counter = parts.counter.read();
+        let Some(t) = &mut self.tombstone else {
+            return Ok(Step::Idle);
+        };
+        t.slot_stuck = stuck;
+        let raised = matches!(counter, Ok(c) if c.0 >= t.target_epoch);
+        if !raised && !t.counter_worn_out {
+            self.wipe_tries += 1;
+            if self.wipe_tries < MAX_TRIES {
+                return Err(Error::Hardware(
+                    counter.map_or_else(|e| e.kind(), |_| ErrorKind::Unavailable),
+                ));
+            }
+            t.counter_worn_out = true;
+        }
+        t.phase = WipePhase::Vault(0);
+        self.save_progress();
+        Ok(Step::Working)
+    }
+
+    /// Progress is a convenience: if it cannot be stored, a cut repeats work.
+    fn save_progress(&mut self) {
+        if let Some(t) = self.tombstone.clone() {
+            let _ = self.save_tombstone(&t);
+        }
+    }
+
+    fn wipe_vault(&mut self, offset: u32) -> Result<Step, Error> {
+        let sector = self.vault.sector_bytes();
+        let g = self.platform.parts().vault.geometry();
+        let end = sector * self.vault.sectors();
+        if offset >= end {
+            if let Some(t) = &mut self.tombstone {
+                t.phase = WipePhase::Receipt;
+            }
+            return Ok(Step::Working);
+        }
+        let block = (g.best_erase / sector).max(1) * sector;
+        let to = offset.saturating_add(block).min(end);
+        let flash = self.platform.parts().vault;
+        let blank = (0..3)
+            .any(|_| flash.erase(offset, to).is_ok() && crate::log::reads_blank(flash, offset, to));
+        let mut counts = SectorCounts::default();
+        let mut at = offset;
+        while at < to {
+            if blank || crate::log::reads_blank(flash, at, at + sector) {
+                counts.erased += 1;
+            } else {
+                counts.failed += 1;
+                if flash.can_overwrite() {
+                    program_to_zero(flash, at, at + sector, g.write_size);
+                }
+            }
+            at += sector;
+        }
+        if let Some(t) = &mut self.tombstone {
+            t.sectors.erased += counts.erased;
+            t.sectors.failed += counts.failed;
+            t.phase = WipePhase::Vault(to);
+        }
+        if (to / block).is_multiple_of(SAVE_EVERY) {
+            self.save_progress();
+        }
+        Ok(Step::Working)
+    }
+
+    fn wipe_finish(&mut self) -> Result<Step, Error> {
+        let Some(t) = self.tombstone.clone() else {
+            return Ok(Step::Idle);
+        };
+        let slots_blank = {
+            let slots = self.platform.parts().slot;
+            slot::is_blank(slots, 0) && slot::is_blank(slots, 1)
+        };
+        if !slots_blank && !t.slot_stuck {
+            // Read blank before, and not now: begin again with the keys.
+            if let Some(t) = &mut self.tombstone {
+                t.phase = WipePhase::Keys;
+                t.sectors.erased = 0;
+                t.sectors.failed = 0;
+            }
+            return Ok(Step::Working);
+        }
+        if with_log!(self, journal, |log, io| log.step(io))? == Progress::Working {
+            return Ok(Step::Working);
+        }
+        let failed = t.slot_stuck || t.sectors.failed > 0;
+        let digest = self.store_receipt(&t, slots_blank)?;
+        let mut next = self.snapshot.clone();
+        next.stored = match failed {
+            true => Stored::Failed,
+            false => Stored::Clean,
+        };
+        next.epoch = match t.counter_worn_out {
+            true => t.epoch,
+            false => t.target_epoch,
+        };
+        next.worn_out |= t.counter_worn_out;
+        next.last_order = t.order;
+        next.last_receipt = Some(digest);
+        next.next_receipt = next.next_receipt.wrapping_add(1);
+        self.commit(next)?;
+        self.remove_journal(id::TOMBSTONE)?;
+        self.tombstone = None;
+        self.reset_advised = true;
+        Ok(Step::Working)
+    }
+}
+
+fn program_to_zero<R: Region>(flash: &mut R, from: u32, to: u32, write_size: u32) {
+    let zeros = [0u8; 256];
+    let unit = zeros.len() as u32 / write_size * write_size;
+    let mut at = from;
+    while at < to {
+        let n = unit.min(to - at);
+        if let Some(z) = zeros.get(..n as usize) {
+            let _ = flash.program(at, z);
+        }
+        at += n;
+    }
+}

@@ -1,0 +1,184 @@
+//! The session's states, and what the journal keeps of them.
+//!
+//! ```text
+//!            start_activation            grant stored
+//!   Clean ───────────────────▶ Activating ─────────▶ Active ◀──▶ Locked
+//!     ▲                            │                   │ ▲         │
+//!     │                      cancel│denied     sign out│ │activate │
+//!     │                            ▼                   ▼ │         │
+//!     └──────── five phases ── Wiping ◀──────────── SignedOut      │
+//!                                ▲  order, person, dead-man        │
+//!                                └─────────────────────────────────┘
+//! ```
+
+use crate::lease::StoredLease;
+use crate::order::SeenOrders;
+use crate::wire::{ActivationId, Digest, LockReason, PolicyVersion, SectorCounts, WipeReason};
+use serde::{Deserialize, Serialize};
+
+/// One activation, as the journal knows it. No personal data, no secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Activation {
+    /// Its id.
+    pub id: ActivationId,
+    /// The epoch it lives in.
+    pub epoch: u64,
+    /// The committed generation of the key slot; 0 when there is no slot.
+    pub slot_generation: u32,
+    /// False for a computer whose box was left unticked: nothing that opens
+    /// the session outlives power-off.
+    pub remember: bool,
+    /// The lease in force.
+    pub lease: StoredLease,
+    /// The policy version consented to.
+    pub policy: PolicyVersion,
+    /// Access is closed by a statement of the service.
+    pub lock: Option<LockReason>,
+    /// Orders applied so far.
+    pub seen: SeenOrders,
+}
+
+/// The state, as the journal keeps it. Wiping is not here: it has a record of
+/// its own, the tombstone, which outranks this one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stored {
+    /// No account, no secret.
+    Clean,
+    /// An activation was begun.
+    Activating {
+        /// The attempt.
+        id: ActivationId,
+        /// Its epoch.
+        epoch: u64,
+        /// The signed-out activation that stays on the account's list until
+        /// this attempt succeeds.
+        signed_out: Option<ActivationId>,
+    },
+    /// An account holder is remembered.
+    Active(Activation),
+    /// A wipe ended, but some part would not erase.
+    Failed,
+    /// Signed out by a person; still on the account's list.
+    SignedOut {
+        /// The activation.
+        id: ActivationId,
+        /// Its epoch.
+        epoch: u64,
+        /// The service was told.
+        told: bool,
+        /// Orders applied so far.
+        seen: SeenOrders,
+    },
+}
+
+/// The journal's one snapshot record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Boots of the device's life.
+    pub boots: u32,
+    /// Powered seconds of the device's life, charged ahead of use.
+    pub charged_s: u64,
+    /// The state.
+    pub stored: Stored,
+    /// Version of the newest delegation.
+    pub delegation_version: u32,
+    /// Version of trusted time.
+    pub time_version: u32,
+    /// No wall time below this is believed (Unix seconds).
+    pub time_floor: u64,
+    /// Digest of the newest wipe receipt: the epoch chain.
+    pub last_receipt: Option<Digest>,
+    /// Digest of the order that the last wipe carried out.
+    pub last_order: Option<Digest>,
+    /// Undelivered receipts dropped for newer ones.
+    pub receipts_dropped: u16,
+    /// Number of the next receipt.
+    pub next_receipt: u16,
+    /// The counter's value when this device was last known clean; a counter
+    /// that moved while the journal was lost is thereby noticed.
+    pub epoch: u64,
+    /// The counter is worn out: no more activations.
+    pub worn_out: bool,
+}
+
+impl Snapshot {
+    /// A device fresh from the factory.
+    pub fn fresh(epoch: u64) -> Self {
+        Snapshot {
+            boots: 0,
+            charged_s: 0,
+            stored: Stored::Clean,
+            delegation_version: 0,
+            time_version: 0,
+            time_floor: 0,
+            last_receipt: None,
+            last_order: None,
+            receipts_dropped: 0,
+            next_receipt: 0,
+            epoch,
+            worn_out: false,
+        }
+    }
+}
+
+/// The tombstone: the commit of a wipe, and its progress.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tombstone {
+    /// Why.
+    pub reason: WipeReason,
+    /// SHA-256 of the order's frame.
+    pub order: Option<Digest>,
+    /// The activation that ends.
+    pub activation_id: ActivationId,
+    /// Number of the receipt that will end this wipe.
+    pub receipt: u16,
+    /// The epoch that ends.
+    pub epoch: u64,
+    /// The counter must reach this.
+    pub target_epoch: u64,
+    /// How far the wipe is.
+    pub phase: WipePhase,
+    /// Vault sectors handled so far.
+    pub sectors: SectorCounts,
+    /// A key slot would not erase.
+    pub slot_stuck: bool,
+    /// The counter could not be raised.
+    pub counter_worn_out: bool,
+    /// The tombstone itself could not be written before the keys died.
+    pub late: bool,
+}
+
+/// What remains to be done of a wipe. Each phase may be repeated from its
+/// start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum WipePhase {
+    /// Raise the counter, destroy and erase the slots.
+    Keys,
+    /// Erase the vault from this byte offset on.
+    Vault(u32),
+    /// Sign and keep the receipt.
+    Receipt,
+}
+
+/// The state as callers see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum State {
+    /// The boot has not finished: step.
+    Booting,
+    /// No account, no secret.
+    Clean,
+    /// Waiting for the account holder to enter the code.
+    Activating,
+    /// An account holder is recognised.
+    Active,
+    /// Access is closed; nothing was destroyed.
+    Locked(LockReason),
+    /// Signed out; still on the account's list.
+    SignedOut,
+    /// A wipe is under way: step.
+    Wiping,
+    /// A wipe ended, but some part would not erase. The keys that could be
+    /// destroyed are; the device must not be handed on as clean.
+    WipeFailed,
+}
