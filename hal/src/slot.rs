@@ -82,7 +82,7 @@ impl<T: Effaceable + ?Sized> Effaceable for &mut T {
 ///
 /// Where the flash allows overwriting ([`Region::can_overwrite`]) a slot dies
 /// with one page program, before its erase.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct NorSlots<R> {
     slots: [R; 2],
 }

@@ -1,1 +1,15 @@
-//! placeholder
+//! Simulator of the Netflix-ready device agent.
+//!
+//! The simulator links the same `nrd-agent` that firmware links and never
+//! re-implements what it does.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`hw`] | virtual hardware: NOR flash with its physics, counter, clock, identity |
+//! | [`authority`] | the service's keys and the objects they sign, without any network |
+//! | [`powercut`] | cuts power at every operation of a device's life and judges the cells |
+#![forbid(unsafe_code)]
+
+pub mod authority;
+pub mod hw;
+pub mod powercut;

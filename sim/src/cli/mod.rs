@@ -1,0 +1,43 @@
+//! `nrd-sim`: commands, each in a file of its own.
+//!
+//! Exit status: 0 done and good; 1 done, and what was looked at is not good;
+//! 2 the arguments or the input make no sense.
+
+mod powercut;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Simulator of a Netflix-ready device's session and deactivation agent.
+/// Not affiliated with Netflix.
+#[derive(Parser)]
+#[command(version, about, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  nrd-sim powercut                         cut the power at every operation of a device's life
+  nrd-sim powercut --sector-size 2048 --sectors 10 --write-size 4 --depth 2
+  nrd-sim powercut --seed 7 --torn random --json";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Cut the power at every flash, slot and counter operation of a whole
+    /// life, tear it, reboot, and judge the cells.
+    Powercut(powercut::Args),
+}
+
+/// Parses the command line and runs the command.
+pub(crate) fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Powercut(args) => powercut::run(&args),
+    }
+}
+
+/// Says on standard error what went wrong and what to do next.
+pub(crate) fn fail(what: &str, hint: &str) -> ExitCode {
+    eprintln!("error: {what}\n  try: {hint}");
+    ExitCode::from(2)
+}

@@ -1,0 +1,19 @@
+//! Virtual hardware.
+//!
+//! The flash is modelled on the Winbond W25Q128JV, with typical figures of its
+//! datasheet: 256 B page program 0.4 ms, 4 KiB sector erase 45 ms, 64 KiB block
+//! erase 150 ms, 100,000 erase cycles a sector, reads modelled at 50 MB/s (quad
+//! output at 104 MHz). Geometry is free, so that other parts can be modelled;
+//! the figures then scale with it.
+//!
+//! Its physics are harsher than the part's: a cut operation may leave any of
+//! the bits that it would have changed undone, and any of them *unstable*, read
+//! differently at every read until the next completed erase.
+
+mod board;
+mod chip;
+mod rng;
+
+pub use board::{Board, Counter, FlashRegion, Identity, RootKey, VirtualClock, maker_certificate};
+pub use chip::{Chip, ChipSpec, Fault, Hardware, Op, OpKind, Tear};
+pub use rng::{SplitMix, VirtualRng};
