@@ -235,7 +235,7 @@ impl Authority {
                         lease: None,
                         statement: None,
                         order: None,
-                        interval_s: 0,
+                        interval_s: 3600,
                     };
                 };
                 let g = proof.generation.0;

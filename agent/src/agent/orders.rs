@@ -123,6 +123,7 @@ impl<P: Platform> Agent<'_, P> {
         self.commit(next)?;
         self.keys.kill();
         self.vault.unmount();
+        self.exchange.restart();
         if self.efface_slots() {
             return Ok(());
         }

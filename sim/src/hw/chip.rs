@@ -340,7 +340,10 @@ impl Chip {
         let noop = self
             .fault
             .is_some_and(|f| f.at == before && f.tear == Tear::NoOp);
-        if done.is_ok() && !dead && !noop {
+        let complete = self
+            .fault
+            .is_some_and(|f| f.at == before && f.tear == Tear::Complete);
+        if (done.is_ok() || complete) && !dead && !noop {
             let w = self.spec.geometry.write_size;
             self.unstable[from as usize..to as usize].fill(0);
             self.programmed[(from / w) as usize..(to / w) as usize].fill(false);
