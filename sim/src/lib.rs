@@ -7,9 +7,11 @@
 //! |---|---|
 //! | [`hw`] | virtual hardware: NOR flash with its physics, counter, clock, identity |
 //! | [`authority`] | the service's keys and the objects they sign, without any network |
+//! | [`rig`] | a device on the bench: the real agent over a virtual board |
 //! | [`powercut`] | cuts power at every operation of a device's life and judges the cells |
 #![forbid(unsafe_code)]
 
 pub mod authority;
 pub mod hw;
 pub mod powercut;
+pub mod rig;

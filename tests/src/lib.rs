@@ -1,1 +1,24 @@
-//! placeholder
+//! What the tests that cross crates share.
+
+use nrd_hal::Geometry;
+use nrd_sim::hw::{Chip, ChipSpec, Hardware};
+use nrd_sim::rig::Rig;
+
+/// A part of `sectors` erase units.
+pub fn part(write_size: u32, erase_size: u32, sectors: u32) -> ChipSpec {
+    ChipSpec {
+        geometry: Geometry {
+            size: erase_size * sectors,
+            write_size,
+            erase_size,
+            best_erase: erase_size,
+        },
+        can_overwrite: false,
+    }
+}
+
+/// A device over a part of 16 sectors of 4 KiB.
+pub fn rig(seed: u64) -> Rig {
+    println!("seed {seed}");
+    Rig::new(Hardware::new(Chip::new(part(4, 4096, 16), seed)), seed)
+}

@@ -24,25 +24,46 @@ impl SplitMix {
 
 /// The device's random generator, simulated.
 #[derive(Debug, Clone)]
-pub struct VirtualRng(pub SplitMix);
+pub struct VirtualRng {
+    draws: SplitMix,
+    stuck: bool,
+}
 
 impl VirtualRng {
     /// A generator whose draws are a function of `seed`.
     pub fn new(seed: u64) -> Self {
-        VirtualRng(SplitMix(seed))
+        VirtualRng {
+            draws: SplitMix(seed),
+            stuck: false,
+        }
+    }
+
+    /// A broken generator that gives the same byte for ever.
+    pub fn stuck() -> Self {
+        VirtualRng {
+            draws: SplitMix(0),
+            stuck: true,
+        }
+    }
+
+    fn word(&mut self) -> u64 {
+        match self.stuck {
+            true => 0x6B6B_6B6B_6B6B_6B6B,
+            false => self.draws.draw(),
+        }
     }
 }
 
 impl TryRng for VirtualRng {
     type Error = core::convert::Infallible;
     fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
-        Ok(self.0.draw() as u32)
+        Ok(self.word() as u32)
     }
     fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
-        Ok(self.0.draw())
+        Ok(self.word())
     }
     fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Self::Error> {
-        out.fill_with(|| self.0.draw() as u8);
+        out.fill_with(|| self.word() as u8);
         Ok(())
     }
 }

@@ -3,6 +3,7 @@
 use super::judge;
 use super::life::{Act, Model, Violation, World, script};
 use crate::hw::{Board, Chip, ChipSpec, Fault, Hardware, Op, OpKind, Tear};
+use crate::rig::{Stop, settle};
 use nrd_agent::{Agent, State};
 use nrd_hal::layout::{Layout, LayoutError};
 use serde::Serialize;
@@ -73,18 +74,16 @@ pub fn explore(options: &Options, mut tick: impl FnMut(u64, u64)) -> Result<Repo
         starts.push(world.fork());
         if let Err(v) = run_segment(&mut world, segment, &mut 0) {
             report.violations += 1;
-            report
-                .details
-                .push(v.unwrap_or_else(|| "the power went without a cut".into()));
+            report.details.push(wrong(v));
             return Ok(report);
         }
     }
-    let total = world.hw.chip().ops();
+    let total = world.chip().ops();
     report.operations = total;
     for (i, (start, segment)) in starts.iter().zip(&segments).enumerate() {
-        let from = start.hw.chip().ops();
+        let from = start.chip().ops();
         let to = match starts.get(i + 1) {
-            Some(next) => next.hw.chip().ops(),
+            Some(next) => next.chip().ops(),
             None => total,
         };
         for at in from..to {
@@ -99,12 +98,12 @@ pub fn explore(options: &Options, mut tick: impl FnMut(u64, u64)) -> Result<Repo
 }
 
 /// Runs the acts of one boot; `done` counts those acknowledged.
-fn run_segment(world: &mut World, acts: &[Act], done: &mut usize) -> Result<(), Option<Violation>> {
+fn run_segment(world: &mut World, acts: &[Act], done: &mut usize) -> Result<(), Stop> {
     world.boot(|world, agent| {
-        world.settle(agent)?;
+        settle(agent)?;
         for act in acts.iter().skip(*done) {
             world.perform(agent, *act)?;
-            world.settle(agent)?;
+            settle(agent)?;
             *done += 1;
         }
         Ok(())
@@ -121,7 +120,7 @@ fn cut(
 ) {
     let unstable = !matches!(tear, Tear::Nothing | Tear::Complete | Tear::NoOp);
     let mut world = start.fork();
-    world.hw.chip().plan(Some(Fault {
+    world.chip().plan(Some(Fault {
         at,
         tear,
         unstable: unstable && !at.is_multiple_of(3),
@@ -130,15 +129,15 @@ fn cut(
     *report.tears.entry(tear.name().into()).or_default() += 1;
     let mut done = 0;
     let ended = run_segment(&mut world, segment, &mut done);
-    let struck = world.hw.chip().struck();
+    let struck = world.chip().struck();
     if let Some(op) = struck {
         *report.struck.entry(place(&world, op)).or_default() += 1;
     }
     let name = format!("operation {at} {tear:?} in {:?}", segment.get(done));
     let outcome = match ended {
-        Err(Some(v)) => Err(v),
+        Err(Stop::Wrong(v)) => Err(v),
         Ok(()) => finish(&mut world),
-        Err(None) => {
+        Err(Stop::Off) => {
             if options.depth >= 2 && at.is_multiple_of(options.stride.max(1)) {
                 second(options, report, &world, segment, done, &name);
             }
@@ -159,23 +158,23 @@ fn second(
 ) {
     // How many operations an uncut recovery takes.
     let mut probe = cut.fork();
-    let from = probe.hw.chip().ops();
-    power_on(&mut probe, 1);
-    let _ = probe.boot(|world, agent| world.settle(agent));
-    let to = probe.hw.chip().ops();
+    let from = probe.chip().ops();
+    probe.rig.power_on(1);
+    let _ = probe.boot(|_, agent| settle(agent));
+    let to = probe.chip().ops();
     for at in from..to {
         for &tear in &options.tears {
             let mut world = cut.fork();
-            power_on(&mut world, 1);
-            world.hw.chip().plan(Some(Fault {
+            world.rig.power_on(1);
+            world.chip().plan(Some(Fault {
                 at,
                 tear,
                 unstable: at % 2 == 0,
             }));
             report.second_cuts += 1;
-            let settled = world.boot(|world, agent| world.settle(agent));
+            let settled = world.boot(|_, agent| settle(agent));
             let outcome = match settled {
-                Err(Some(v)) => Err(v),
+                Err(Stop::Wrong(v)) => Err(v),
                 _ => after_cut(&mut world, segment, done),
             };
             note(
@@ -199,21 +198,21 @@ fn note(report: &mut Report, options: &Options, name: &str, outcome: Result<(), 
     }
 }
 
-fn power_on(world: &mut World, salt: u64) {
-    let seed = world.draws ^ salt.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    let mut chip = world.hw.chip();
-    chip.plan(None);
-    chip.power_on(seed);
+fn wrong(stop: Stop) -> Violation {
+    match stop {
+        Stop::Off => "the power went without a cut".into(),
+        Stop::Wrong(v) => v,
+    }
 }
 
 /// After a cut: boots twice with different draws of the unstable bits, holds
 /// both against the model, goes on with the script, then wipes and judges.
 fn after_cut(world: &mut World, segment: &[Act], done: usize) -> Result<(), Violation> {
-    power_on(world, 2);
+    world.rig.power_on(2);
     let act = segment.get(done).copied();
     let first = look(world, act)?;
     allowed(&world.model, act, &first)?;
-    power_on(world, 3);
+    world.rig.power_on(3);
     let second = look(world, act)?;
     if second != first {
         return Err(format!(
@@ -223,19 +222,17 @@ fn after_cut(world: &mut World, segment: &[Act], done: usize) -> Result<(), Viol
     }
     adopt(&mut world.model, &first);
     let mut done = done;
-    run_segment(world, segment, &mut done)
-        .map_err(|v| v.unwrap_or_else(|| "the power went without a cut".into()))?;
+    run_segment(world, segment, &mut done).map_err(wrong)?;
     finish(world)
 }
 
 /// Wipes the device and judges the cells.
 fn finish(world: &mut World) -> Result<(), Violation> {
-    world.hw.chip().plan(None);
+    world.chip().plan(None);
     let mut done = 0;
-    run_segment(world, &[Act::DeactivateHere, Act::Deliver], &mut done)
-        .map_err(|v| v.unwrap_or_else(|| "the power went without a cut".into()))?;
+    run_segment(world, &[Act::DeactivateHere, Act::Deliver], &mut done).map_err(wrong)?;
     judge::manners(world)?;
-    if world.authority.receipts.is_empty() {
+    if world.rig.authority.receipts.is_empty() {
         // Never activated and never wiped: nothing to judge.
         return Ok(());
     }
@@ -244,11 +241,11 @@ fn finish(world: &mut World) -> Result<(), Violation> {
 
 fn look(world: &mut World, act: Option<Act>) -> Result<Seen, Violation> {
     world.boot(|world, agent| {
-        world
-            .settle(agent)
-            .map_err(|v| v.unwrap_or_else(|| "the power went without a cut".into()))?;
+        settle(agent).map_err(wrong)?;
         let mut keys: Vec<(u8, u16)> = world.model.data.keys().copied().collect();
-        if let Some(Act::Put(c, id, ..) | Act::Remove(c, id)) = act { keys.push((c as u8, id)) }
+        if let Some(Act::Put(c, id, ..) | Act::Remove(c, id)) = act {
+            keys.push((c as u8, id))
+        }
         let data = keys
             .into_iter()
             .map(|(class, id)| Ok(((class, id), read(agent, class, id)?)))
@@ -358,7 +355,7 @@ fn adopt(model: &mut Model, seen: &Seen) {
 
 /// What an operation struck, in the words of the design.
 fn place(world: &World, op: Op) -> String {
-    let chip = world.hw.chip();
+    let chip = world.chip();
     let Ok(layout) = Layout::plan(&chip.spec().geometry) else {
         return "?".into();
     };

@@ -1,14 +1,14 @@
 //! Looks at the physical cells after a wipe.
 
 use super::life::{Violation, World};
-use nrd_agent::wire::{MakerCertificate, Method, Receipt, decode_signed};
+use nrd_agent::wire::{MakerCertificate, Method, Receipt, Subject, WipeReason, decode_signed};
 use nrd_hal::crypto::RingCrypto;
 use nrd_hal::layout::Layout;
 
 /// Judges a device that says it is clean: every bit of both slots and of the
 /// vault erased and stable, no secret anywhere, and a receipt that says so.
 pub(super) fn clean(world: &World) -> Result<(), Violation> {
-    let chip = world.hw.chip();
+    let chip = world.chip();
     let layout = Layout::plan(&chip.spec().geometry).map_err(|e| format!("{e:?}"))?;
     let ranges = [
         ("slot A", 0, layout.slot_size),
@@ -38,18 +38,30 @@ pub(super) fn clean(world: &World) -> Result<(), Violation> {
 }
 
 fn receipt(world: &World) -> Result<(), Violation> {
-    let Some(frame) = world.authority.receipts.last() else {
+    let Some(frame) = world.rig.authority.receipts.last() else {
         return Err("no receipt was delivered".into());
     };
     let unchecked: Receipt<'_> =
         nrd_agent::wire::peek(frame).map_err(|e| format!("the receipt is malformed: {e}"))?;
-    let maker = world.authority.maker_key();
+    let maker = world.rig.authority.maker_key();
     let certificate: MakerCertificate =
         decode_signed::<_, RingCrypto>(unchecked.certificate, &maker)
             .map_err(|e| format!("the receipt's certificate: {e}"))?;
     let receipt: Receipt<'_> = decode_signed::<_, RingCrypto>(frame, &certificate.public_key)
         .map_err(|e| format!("the receipt: {e}"))?;
     let whole = receipt.sectors.erased == receipt.sectors.total && receipt.sectors.failed == 0;
+    for reason in [WipeReason::Local, WipeReason::Order] {
+        let acknowledged = world.model.acknowledged.iter().filter(|r| **r == reason);
+        let proven = world.rig.authority.receipts.iter().filter(|r| {
+            let receipt = nrd_agent::wire::peek::<Receipt<'_>>(r);
+            matches!(receipt, Ok(Receipt { subject: Subject::Wipe { reason: r, .. }, .. }) if r == reason)
+        });
+        if proven.count() < acknowledged.count() {
+            return Err(format!(
+                "an acknowledged wipe ({reason:?}) has no receipt of its own"
+            ));
+        }
+    }
     match receipt.method {
         Method::Purge if whole && receipt.flags.slots_blank => Ok(()),
         method => Err(format!(
@@ -62,7 +74,7 @@ fn receipt(world: &World) -> Result<(), Violation> {
 /// The software kept the part's rules: alignment, write-once, no program over
 /// cells that a cut left unstable.
 pub(super) fn manners(world: &World) -> Result<(), Violation> {
-    match world.hw.chip().abuses().first() {
+    match world.chip().abuses().first() {
         None => Ok(()),
         Some(abuse) => Err(format!("the part was abused: {abuse}")),
     }

@@ -1,11 +1,11 @@
 //! The life of a device as a script, and the model it is held against.
 
-use crate::authority::Authority;
-use crate::hw::{Board, Hardware};
-use nrd_agent::log::Entry;
-use nrd_agent::wire::{ActivationId, DeviceKind, MAX_FRAME, OrderKind};
-use nrd_agent::{Agent, Class, Config, Error, Memory, State, Step};
+use crate::hw::{Board, Chip, Hardware};
+use crate::rig::{self, Ram, Rig, Stop};
+use nrd_agent::wire::{OrderKind, WipeReason};
+use nrd_agent::{Agent, Class, Error, State};
 use std::collections::BTreeMap;
+use std::sync::MutexGuard;
 
 /// A promise that was broken, and how.
 pub type Violation = String;
@@ -70,82 +70,42 @@ pub(super) struct Model {
     /// A wipe was acknowledged or seen and must reach its receipt.
     pub(super) wiping: bool,
     pub(super) receipts: usize,
+    /// Wipes acknowledged by a call that returned `Ok`, by reason.
+    pub(super) acknowledged: Vec<WipeReason>,
 }
 
 fn number(c: Class) -> u8 {
     c as u8
 }
 
-/// Buffers that the agent borrows. A reboot drops them with every object.
-pub(super) struct Ram {
-    journal_table: Vec<u32>,
-    journal_index: Vec<Entry>,
-    vault_table: Vec<u32>,
-    vault_index: Vec<Entry>,
-    scratch: Vec<u8>,
-}
-
-impl Default for Ram {
-    fn default() -> Self {
-        Ram {
-            journal_table: vec![0; 8],
-            journal_index: vec![Entry::default(); nrd_agent::agent::JOURNAL_RECORDS],
-            vault_table: vec![0; 4096],
-            vault_index: vec![Entry::default(); 64],
-            scratch: vec![0; 2048],
-        }
-    }
-}
-
-/// Everything beside the chip that a run needs.
+/// A device on the bench, and what is known of it.
 pub(super) struct World {
-    pub(super) hw: Hardware,
-    pub(super) root: [u8; 32],
-    pub(super) authority: Authority,
+    pub(super) rig: Rig,
     pub(super) model: Model,
     pub(super) secrets: Vec<Vec<u8>>,
-    pub(super) draws: u64,
-    seed: u64,
 }
-
-/// Most steps a boot or a wipe may take.
-const MAX_STEPS: usize = 20_000;
 
 impl World {
     pub(super) fn new(hw: Hardware, seed: u64) -> Self {
         World {
-            hw,
-            root: [0x5A; 32],
-            authority: Authority::new(seed),
+            rig: Rig::new(hw, seed),
             model: Model::default(),
             secrets: Vec::new(),
-            draws: seed,
-            seed,
         }
     }
 
     /// A copy that goes on independently.
     pub(super) fn fork(&self) -> World {
-        let chip = self.hw.chip().clone();
-        let mut authority = Authority::new(self.seed);
-        authority.clone_progress(&self.authority);
         World {
-            hw: Hardware::new(chip),
-            root: self.root,
-            authority,
+            rig: self.rig.fork(),
             model: self.model.clone(),
             secrets: self.secrets.clone(),
-            draws: self.draws,
-            seed: self.seed,
         }
     }
 
-    fn config(&self) -> Config {
-        Config {
-            service_root: self.authority.root_key(),
-            factory_epoch: 0,
-            wait_s: 0,
-        }
+    /// The chip.
+    pub(super) fn chip(&self) -> MutexGuard<'_, Chip> {
+        self.rig.hw.chip()
     }
 
     /// Builds the device anew, as a boot does, and runs `then` on it.
@@ -153,84 +113,23 @@ impl World {
         &mut self,
         then: impl FnOnce(&mut World, &mut Agent<'_, Board>) -> T,
     ) -> T {
-        self.draws = self
-            .draws
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        let board = Board::new(
-            &self.hw,
-            self.root,
-            self.draws,
-            &self.authority.maker,
-            "NRD-SIM-0001",
-            DeviceKind::SetTopBox,
-        )
-        .expect("the geometry was checked");
+        let board = self.rig.board();
         let mut ram = Ram::default();
-        let memory = Memory {
-            journal_table: &mut ram.journal_table,
-            journal_index: &mut ram.journal_index,
-            vault_table: &mut ram.vault_table,
-            vault_index: &mut ram.vault_index,
-            scratch: &mut ram.scratch,
-        };
-        let mut agent = Agent::new(board, self.config(), memory).expect("the geometry was checked");
+        let mut agent =
+            Agent::new(board, self.rig.config(), ram.memory()).expect("the geometry was checked");
         then(self, &mut agent)
     }
 
     fn off(&self) -> bool {
-        self.hw.chip().is_off()
+        self.chip().is_off()
     }
 
-    /// Steps until idle; `Err(None)` when the power went.
-    pub(super) fn settle(&self, agent: &mut Agent<'_, Board>) -> Result<(), Option<Violation>> {
-        let mut errors = 0;
-        for _ in 0..MAX_STEPS {
-            match agent.step() {
-                _ if self.off() => return Err(None),
-                Ok(Step::Idle) => return Ok(()),
-                Ok(_) => {}
-                Err(e) => {
-                    errors += 1;
-                    if errors > 20 {
-                        return Err(Some(format!("the agent cannot go on: {e:?}")));
-                    }
-                }
-            }
-        }
-        Err(Some("the agent does not come to rest".into()))
+    fn talk(&mut self, agent: &mut Agent<'_, Board>) -> Result<(), Stop> {
+        rig::talk(&mut self.rig.authority, agent)
     }
 
-    /// Talks to the service until nothing is due now.
-    fn talk(&mut self, agent: &mut Agent<'_, Board>) -> Result<(), Option<Violation>> {
-        for _ in 0..40 {
-            self.settle(agent)?;
-            if agent.next_due_ms() != Some(0) {
-                return Ok(());
-            }
-            let mut out = [0u8; MAX_FRAME];
-            let request = match agent.poll_request(&mut out) {
-                Ok(Some(n)) => out[..n].to_vec(),
-                Ok(None) => return Ok(()),
-                Err(_) if self.off() => return Err(None),
-                Err(e) => return Err(Some(format!("no request: {e:?}"))),
-            };
-            let reply = self.authority.answer(&request);
-            match agent.handle_reply(&reply) {
-                _ if self.off() => return Err(None),
-                Ok(()) => {}
-                Err(e) => return Err(Some(format!("a good reply was refused: {e:?}"))),
-            }
-        }
-        Err(Some("the conversation does not end".into()))
-    }
-
-    /// Performs one act on a settled agent. `Err(None)`: the power went.
-    pub(super) fn perform(
-        &mut self,
-        agent: &mut Agent<'_, Board>,
-        act: Act,
-    ) -> Result<(), Option<Violation>> {
+    /// Performs one act on a settled agent. [`Stop::Off`]: the power went.
+    pub(super) fn perform(&mut self, agent: &mut Agent<'_, Board>, act: Act) -> Result<(), Stop> {
         match act {
             Act::PowerCycle => {}
             Act::Activate => {
@@ -239,7 +138,10 @@ impl World {
                 }
                 self.talk(agent)?;
                 if agent.state() != State::Active {
-                    return Err(Some(format!("activation ended in {:?}", agent.state())));
+                    return Err(Stop::Wrong(format!(
+                        "activation ended in {:?}",
+                        agent.state()
+                    )));
                 }
                 self.model.active = true;
                 self.model.signed_out = false;
@@ -278,16 +180,16 @@ impl World {
             Act::DeactivateHere => {
                 if agent.state() != State::Clean {
                     self.done(agent.deactivate())?;
-                    self.gone();
+                    self.gone(WipeReason::Local);
                 }
-                self.settle(agent)?;
+                rig::settle(agent)?;
                 self.wiped(agent)?;
             }
             Act::DeactivateByOrder => {
                 if agent.state() != State::Clean {
-                    let id = activation_id(&self.authority);
+                    let id = self.rig.authority.activation_id();
                     let epoch = agent.platform().with_chip(|c| c.counter());
-                    let order = self.authority.order(
+                    let order = self.rig.authority.order(
                         agent.device_id(),
                         epoch,
                         id,
@@ -298,18 +200,18 @@ impl World {
                         let mut out = [0u8; 192];
                         let r = agent.apply_order(&order, &mut out).map(|_| ());
                         self.done(r)?;
-                        self.gone();
+                        self.gone(WipeReason::Order);
                     }
                 }
-                self.settle(agent)?;
+                rig::settle(agent)?;
                 self.wiped(agent)?;
             }
             Act::Deliver => {
                 self.talk(agent)?;
-                if self.authority.receipts.len() != self.model.receipts {
-                    return Err(Some(format!(
+                if self.rig.authority.receipts.len() != self.model.receipts {
+                    return Err(Stop::Wrong(format!(
                         "{} receipts delivered of {}",
-                        self.authority.receipts.len(),
+                        self.rig.authority.receipts.len(),
                         self.model.receipts
                     )));
                 }
@@ -318,16 +220,20 @@ impl World {
         Ok(())
     }
 
-    fn gone(&mut self) {
+    fn gone(&mut self, reason: WipeReason) {
+        self.model.acknowledged.push(reason);
         self.model.active = false;
         self.model.signed_out = false;
         self.model.data.clear();
         self.model.wiping = true;
     }
 
-    fn wiped(&mut self, agent: &mut Agent<'_, Board>) -> Result<(), Option<Violation>> {
+    fn wiped(&mut self, agent: &mut Agent<'_, Board>) -> Result<(), Stop> {
         if agent.state() != State::Clean {
-            return Err(Some(format!("the wipe ended in {:?}", agent.state())));
+            return Err(Stop::Wrong(format!(
+                "the wipe ended in {:?}",
+                agent.state()
+            )));
         }
         if self.model.wiping {
             self.model.wiping = false;
@@ -336,17 +242,13 @@ impl World {
         Ok(())
     }
 
-    fn done<E: std::fmt::Debug>(&self, r: Result<(), E>) -> Result<(), Option<Violation>> {
+    fn done<E: std::fmt::Debug>(&self, r: Result<(), E>) -> Result<(), Stop> {
         match r {
-            _ if self.off() => Err(None),
+            _ if self.off() => Err(Stop::Off),
             Ok(()) => Ok(()),
-            Err(e) => Err(Some(format!("refused without a fault: {e:?}"))),
+            Err(e) => Err(Stop::Wrong(format!("refused without a fault: {e:?}"))),
         }
     }
-}
-
-fn activation_id(authority: &Authority) -> ActivationId {
-    authority.activation_id()
 }
 
 /// A value that no chance produces, so that a search for it means something.

@@ -1,0 +1,201 @@
+//! A device on the bench: builds the real agent over a virtual board at each
+//! boot, drives it to rest, and lets it talk to an [`Authority`].
+
+use crate::authority::Authority;
+use crate::hw::{Board, Hardware};
+use nrd_agent::log::Entry;
+use nrd_agent::wire::{DeviceKind, MAX_FRAME};
+use nrd_agent::{Agent, Config, Memory, Step};
+
+/// Buffers that the agent borrows. A reboot drops them with every object.
+pub struct Ram {
+    journal_table: Vec<u32>,
+    journal_index: Vec<Entry>,
+    vault_table: Vec<u32>,
+    vault_index: Vec<Entry>,
+    scratch: Vec<u8>,
+}
+
+impl Default for Ram {
+    fn default() -> Self {
+        Ram {
+            journal_table: vec![0; 8],
+            journal_index: vec![Entry::default(); nrd_agent::agent::JOURNAL_RECORDS],
+            vault_table: vec![0; 4096],
+            vault_index: vec![Entry::default(); 64],
+            scratch: vec![0; 2048],
+        }
+    }
+}
+
+impl Ram {
+    /// Lends it all.
+    pub fn memory(&mut self) -> Memory<'_> {
+        Memory {
+            journal_table: &mut self.journal_table,
+            journal_index: &mut self.journal_index,
+            vault_table: &mut self.vault_table,
+            vault_index: &mut self.vault_index,
+            scratch: &mut self.scratch,
+        }
+    }
+}
+
+/// Why a device did not come to rest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stop {
+    /// The power was cut.
+    Off,
+    /// Something that must not be.
+    Wrong(String),
+}
+
+/// What stays the same over all boots of a device.
+pub struct Rig {
+    /// The chip and its counter.
+    pub hw: Hardware,
+    /// The root secret.
+    pub root: [u8; 32],
+    /// The service, in process.
+    pub authority: Authority,
+    /// The kind of device.
+    pub kind: DeviceKind,
+    /// The device id.
+    pub device_id: &'static str,
+    draws: u64,
+    seed: u64,
+}
+
+impl Rig {
+    /// A set-top box on `hw`; everything random is a function of `seed`.
+    pub fn new(hw: Hardware, seed: u64) -> Self {
+        Rig {
+            hw,
+            root: [0x5A; 32],
+            authority: Authority::new(seed),
+            kind: DeviceKind::SetTopBox,
+            device_id: "NRD-SIM-0001",
+            draws: seed,
+            seed,
+        }
+    }
+
+    /// A copy of chip, service and draws that goes on independently.
+    pub fn fork(&self) -> Rig {
+        let chip = self.hw.chip().clone();
+        let mut authority = Authority::new(self.seed);
+        authority.clone_progress(&self.authority);
+        Rig {
+            hw: Hardware::new(chip),
+            authority,
+            root: self.root,
+            ..*self
+        }
+    }
+
+    /// Switches on after a cut: unstable bits are drawn anew.
+    pub fn power_on(&mut self, salt: u64) {
+        let seed = self.draws ^ salt.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let mut chip = self.hw.chip();
+        chip.plan(None);
+        chip.power_on(seed);
+    }
+
+    /// The board of the next boot, with a random generator of its own.
+    ///
+    /// # Panics
+    /// When the chip's geometry is one that the agent refuses.
+    pub fn board(&mut self) -> Board {
+        self.draws = self
+            .draws
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        Board::new(
+            &self.hw,
+            self.root,
+            self.draws,
+            &self.authority.maker,
+            self.device_id,
+            self.kind,
+        )
+        .expect("the geometry was checked")
+    }
+
+    /// The agent's configuration.
+    pub fn config(&self) -> Config {
+        Config {
+            service_root: self.authority.root_key(),
+            factory_epoch: 0,
+            wait_s: 0,
+        }
+    }
+
+    /// One boot: builds the agent, brings it to rest, runs `then`, and drops
+    /// every object of it.
+    ///
+    /// # Panics
+    /// When the agent cannot be built or does not come to rest.
+    pub fn boot<T>(&mut self, then: impl FnOnce(&mut Authority, &mut Agent<'_, Board>) -> T) -> T {
+        let board = self.board();
+        let mut ram = Ram::default();
+        let mut agent =
+            Agent::new(board, self.config(), ram.memory()).expect("the geometry was checked");
+        settle(&mut agent).expect("the boot comes to rest");
+        then(&mut self.authority, &mut agent)
+    }
+}
+
+fn off(agent: &mut Agent<'_, Board>) -> bool {
+    agent.platform().with_chip(|c| c.is_off())
+}
+
+/// Most steps a boot or a wipe may take.
+const MAX_STEPS: usize = 20_000;
+
+/// Steps until idle.
+pub fn settle(agent: &mut Agent<'_, Board>) -> Result<(), Stop> {
+    let mut errors = 0;
+    for _ in 0..MAX_STEPS {
+        let stepped = agent.step();
+        if off(agent) {
+            return Err(Stop::Off);
+        }
+        match stepped {
+            Ok(Step::Idle) => return Ok(()),
+            Ok(_) => {}
+            Err(e) => {
+                errors += 1;
+                if errors > 20 {
+                    return Err(Stop::Wrong(format!("the agent cannot go on: {e:?}")));
+                }
+            }
+        }
+    }
+    Err(Stop::Wrong("the agent does not come to rest".into()))
+}
+
+/// Talks to the service until nothing is due now.
+pub fn talk(authority: &mut Authority, agent: &mut Agent<'_, Board>) -> Result<(), Stop> {
+    for _ in 0..40 {
+        settle(agent)?;
+        if agent.next_due_ms() != Some(0) {
+            return Ok(());
+        }
+        let mut out = [0u8; MAX_FRAME];
+        let request = match agent.poll_request(&mut out) {
+            Ok(Some(n)) => out[..n].to_vec(),
+            Ok(None) => return Ok(()),
+            Err(_) if off(agent) => return Err(Stop::Off),
+            Err(e) => return Err(Stop::Wrong(format!("no request: {e:?}"))),
+        };
+        let reply = authority.answer(&request);
+        let handled = agent.handle_reply(&reply);
+        if off(agent) {
+            return Err(Stop::Off);
+        }
+        if let Err(e) = handled {
+            return Err(Stop::Wrong(format!("a good reply was refused: {e:?}")));
+        }
+    }
+    Err(Stop::Wrong("the conversation does not end".into()))
+}

@@ -1,0 +1,257 @@
+//! Attacks on the real agent, numbered as in `docs/THREATS.md`.
+
+use nrd_agent::wire::{ActivationId, OrderKind, OrderResult};
+use nrd_agent::{Agent, Class, Error, State};
+use nrd_sim::authority::Authority;
+use nrd_sim::hw::Board;
+use nrd_sim::rig::{Rig, settle, talk};
+use nrd_tests::rig;
+
+const SECRET: &[u8] = b"holder@example.org";
+
+fn activate(rig: &mut Rig) {
+    rig.boot(|authority, agent| {
+        agent.start_activation().unwrap();
+        talk(authority, agent).unwrap();
+        assert_eq!(agent.state(), State::Active);
+        agent.put(Class::Email, 0, SECRET).unwrap();
+    });
+}
+
+fn order_now(authority: &Authority, agent: &mut Agent<'_, Board>, kind: OrderKind) -> Vec<u8> {
+    let epoch = agent.platform().with_chip(|c| c.counter());
+    authority.order(agent.device_id(), epoch, authority.activation_id(), 1, kind)
+}
+
+fn apply(agent: &mut Agent<'_, Board>, order: &[u8]) -> Result<OrderResult, Error> {
+    let mut out = [0; 192];
+    agent.apply_order(order, &mut out).map(|(r, _)| r)
+}
+
+#[test]
+fn attack_01_a_replayed_order_has_no_effect() {
+    let mut rig = rig(1);
+    activate(&mut rig);
+    let order = rig.boot(|authority, agent| {
+        let order = order_now(authority, agent, OrderKind::Deactivate);
+        assert_eq!(apply(agent, &order), Ok(OrderResult::Applied));
+        assert_eq!(apply(agent, &order), Ok(OrderResult::AlreadyApplied));
+        settle(agent).unwrap();
+        assert_eq!(apply(agent, &order), Ok(OrderResult::AlreadyApplied));
+        order
+    });
+    rig.boot(|_, agent| {
+        assert_eq!(apply(agent, &order), Ok(OrderResult::AlreadyApplied));
+        assert_eq!(agent.state(), State::Clean);
+    });
+}
+
+#[test]
+fn attack_02_an_order_for_a_former_owner_never_touches_the_next() {
+    let mut rig = rig(2);
+    activate(&mut rig);
+    let late = rig.boot(|authority, agent| {
+        let late = order_now(authority, agent, OrderKind::Deactivate);
+        agent.deactivate().unwrap();
+        talk(authority, agent).unwrap();
+        late
+    });
+    activate(&mut rig);
+    rig.boot(|_, agent| {
+        assert_eq!(apply(agent, &late), Ok(OrderResult::NotApplicable));
+        assert_eq!(agent.state(), State::Active);
+        let mut out = [0; 64];
+        assert_eq!(agent.get(Class::Email, 0, &mut out), Ok(SECRET.len()));
+    });
+}
+
+#[test]
+fn attack_03_withheld_orders_end_in_a_closed_session_and_then_a_wipe() {
+    let mut rig = rig(3);
+    activate(&mut rig);
+    let day = 24 * 3_600_000;
+    rig.boot(|_, agent| {
+        agent.platform().clock().advance_ms(31 * day);
+        settle(agent).unwrap();
+        assert!(matches!(agent.state(), State::Locked(_)));
+        assert_eq!(
+            agent.get(Class::Email, 0, &mut [0; 64]),
+            Err(Error::WrongState)
+        );
+    });
+    rig.boot(|_, agent| {
+        assert!(matches!(agent.state(), State::Locked(_)));
+        agent.platform().clock().advance_ms(91 * day);
+        settle(agent).unwrap();
+        assert_eq!(agent.state(), State::Clean);
+    });
+}
+
+#[test]
+fn attack_08_a_flash_image_put_back_after_the_wipe_opens_nothing() {
+    let mut rig = rig(8);
+    activate(&mut rig);
+    let image = rig.hw.chip().cells().to_vec();
+    rig.boot(|_, agent| {
+        assert_eq!(agent.state(), State::Active);
+        agent.deactivate().unwrap();
+        settle(agent).unwrap();
+        assert_eq!(agent.state(), State::Clean);
+    });
+    rig.hw.chip().restore_image(&image);
+    rig.boot(|_, agent| {
+        assert_eq!(agent.state(), State::Clean, "the wipe is done again");
+        assert!(agent.is_clean());
+    });
+}
+
+#[test]
+fn attack_10_an_image_opens_nothing_on_another_device() {
+    let mut rig = rig(10);
+    activate(&mut rig);
+    rig.root = [0xA5; 32];
+    rig.boot(|_, agent| {
+        assert_ne!(agent.state(), State::Active);
+        assert_eq!(
+            agent.get(Class::Email, 0, &mut [0; 64]),
+            Err(Error::WrongState)
+        );
+    });
+}
+
+#[test]
+fn attack_15_a_lost_answer_to_a_renewal_is_not_theft() {
+    let mut rig = rig(15);
+    activate(&mut rig);
+    for _ in 0..3 {
+        rig.boot(|authority, agent| {
+            agent.platform().clock().advance_ms(25 * 3_600_000);
+            // The service answers; the answer never arrives.
+            let mut out = [0; nrd_agent::wire::MAX_FRAME];
+            while let Ok(Some(n)) = agent.poll_request(&mut out) {
+                let reply = authority.answer(&out[..n]);
+                if agent.next_due_ms() == Some(0) && n > 300 {
+                    agent.handle_reply(&reply).unwrap();
+                } else {
+                    agent.exchange_failed();
+                    break;
+                }
+            }
+        });
+    }
+    rig.boot(|authority, agent| {
+        talk(authority, agent).unwrap();
+        assert_eq!(agent.state(), State::Active);
+    });
+}
+
+#[test]
+fn attack_22_a_wipe_needs_no_network_and_its_receipt_arrives_later() {
+    let mut rig = rig(22);
+    activate(&mut rig);
+    rig.boot(|_, agent| {
+        agent.deactivate().unwrap();
+        settle(agent).unwrap();
+        assert_eq!(agent.state(), State::Clean);
+        assert_eq!(agent.status().receipts, 1);
+    });
+    rig.boot(|authority, agent| {
+        talk(authority, agent).unwrap();
+        assert_eq!(agent.status().receipts, 0);
+        assert_eq!(authority.receipts.len(), 1);
+    });
+}
+
+#[test]
+fn attack_25_a_stuck_generator_is_refused_for_activation() {
+    let mut rig = rig(25);
+    rig.boot(|_, agent| {
+        agent.platform().set_rng(nrd_sim::hw::VirtualRng::stuck());
+        assert_eq!(agent.start_activation(), Err(Error::RandomGenerator));
+        assert_eq!(agent.state(), State::Clean);
+    });
+}
+
+#[test]
+fn attack_31_an_order_for_an_abandoned_attempt_is_not_applicable() {
+    let mut rig = rig(31);
+    activate(&mut rig);
+    rig.boot(|authority, agent| {
+        let epoch = agent.platform().with_chip(|c| c.counter());
+        let order = authority.order(
+            agent.device_id(),
+            epoch,
+            ActivationId([9; 16]),
+            1,
+            OrderKind::Deactivate,
+        );
+        assert_eq!(apply(agent, &order), Ok(OrderResult::NotApplicable));
+        assert_eq!(agent.state(), State::Active);
+    });
+}
+
+#[test]
+fn attack_34_an_erased_journal_is_locked_and_never_fresh() {
+    let mut rig = rig(34);
+    activate(&mut rig);
+    let mut image = rig.hw.chip().cells().to_vec();
+    let layout = nrd_hal::layout::Layout::plan(&rig.hw.chip().spec().geometry).unwrap();
+    let (a, b) = (layout.journal_start as usize, layout.vault_start as usize);
+    image[a..b].fill(0xFF);
+    rig.hw.chip().restore_image(&image);
+    rig.boot(|_, agent| {
+        assert!(matches!(agent.state(), State::Locked(_)));
+        assert_eq!(agent.start_activation(), Err(Error::WrongState));
+        agent.deactivate().unwrap();
+        settle(agent).unwrap();
+        assert_eq!(agent.state(), State::Clean, "a local wipe still works");
+    });
+}
+
+#[test]
+fn attack_36_early_power_cuts_do_not_stop_powered_time() {
+    let mut rig = rig(36);
+    activate(&mut rig);
+    // Cut a second after every boot: each costs a full charge.
+    let boots = 31 * 24 * 3600 / nrd_agent::agent::CHARGE_S;
+    for _ in 0..boots {
+        rig.boot(|_, agent| agent.platform().clock().advance_ms(1000));
+    }
+    rig.boot(|_, agent| assert!(matches!(agent.state(), State::Locked(_))));
+}
+
+#[test]
+fn an_order_that_does_not_verify_changes_nothing() {
+    let mut rig = rig(40);
+    activate(&mut rig);
+    rig.boot(|authority, agent| {
+        let good = order_now(authority, agent, OrderKind::Deactivate);
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 1 << (at % 8);
+            assert!(
+                matches!(apply(agent, &bad), Err(_) | Ok(OrderResult::KeyRetired)),
+                "byte {at}"
+            );
+        }
+        for n in 0..good.len() {
+            assert!(apply(agent, &good[..n]).is_err());
+        }
+        assert_eq!(agent.state(), State::Active);
+    });
+}
+
+#[test]
+fn a_returns_desk_gets_a_fresh_proof_and_a_full_fill() {
+    let mut rig = rig(41);
+    activate(&mut rig);
+    rig.boot(|_, agent| {
+        let mut out = [0; 1024];
+        assert_eq!(agent.prove_clean([7; 32], &mut out), Err(Error::WrongState));
+        agent.deactivate().unwrap();
+        settle(agent).unwrap();
+        assert!(agent.prove_clean([7; 32], &mut out).is_ok());
+        assert!(agent.prove_fill([8; 32], &mut out).is_ok());
+        assert!(agent.is_clean());
+    });
+}
