@@ -136,7 +136,8 @@ fn cut(
     let name = format!("operation {at} {tear:?} in {:?}", segment.get(done));
     let outcome = match ended {
         Err(Stop::Wrong(v)) => Err(v),
-        Ok(()) => finish(&mut world),
+        // A silent no-op: what was acknowledged must be there at the next boot.
+        Ok(()) => after_cut(&mut world, segment, done),
         Err(Stop::Off) => {
             if options.depth >= 2 && at.is_multiple_of(options.stride.max(1)) {
                 second(options, report, &world, segment, done, &name);
