@@ -10,7 +10,7 @@ use nrd_agent::log::{ClassKey, Entry, Io, Key, Log, LogError, LogKeys, Progress}
 use nrd_hal::crypto::RingCrypto;
 use nrd_hal::rand_core::{TryCryptoRng, TryRng};
 use nrd_hal::{ErrorKind, ErrorType, Geometry, Region};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 /// A small generator, good enough for tests (SplitMix64).
 #[derive(Clone)]
@@ -90,26 +90,37 @@ impl Flash {
     }
 
     fn tear(&mut self, at: usize, target: impl Fn(usize) -> u8, len: usize) {
-        let mode = self.draws.below(6);
+        let mode = self.draws.below(8);
         let split = self.draws.below(len as u64 + 1) as usize;
-        for i in 0..len {
-            let old = self.cells[at + i];
-            let changing = old ^ target(i);
+        let changing: Vec<u8> = (0..len).map(|i| self.cells[at + i] ^ target(i)).collect();
+        let bits: Vec<usize> = (0..len * 8)
+            .filter(|b| changing[b / 8] >> (b % 8) & 1 == 1)
+            .collect();
+        let one = match bits.len() as u64 {
+            0 => None,
+            n => Some(bits[self.draws.below(n) as usize]),
+        };
+        for (i, changing) in changing.into_iter().enumerate() {
+            let one = one.filter(|b| b / 8 == i).map_or(0, |b| 1 << (b % 8));
             let done = match mode {
                 0 => 0,
                 1 => changing * u8::from(i < split),
                 2 => changing * u8::from(i >= split),
                 3 => changing & self.draws.next() as u8,
                 4 => changing,
-                _ => changing & !(1 << self.draws.below(8)),
+                // Nothing but one bit, and all but one bit.
+                5 => 0,
+                _ => changing & !one,
             };
             self.cells[at + i] ^= done;
-            let shaky = match self.draws.below(3) {
-                0 => 0,
-                1 => changing,
+            // Modes 5 to 7 leave one bit unstable: what was written reads well
+            // at every other read, or a blank cell is blank at every other.
+            self.unstable[at + i] |= match (mode, self.draws.below(3)) {
+                (4, _) | (_, 0) if mode < 5 => 0,
+                (5.., _) => one,
+                (_, 1) => changing,
                 _ => changing & self.draws.next() as u8,
             };
-            self.unstable[at + i] |= shaky;
         }
     }
 }
@@ -186,7 +197,7 @@ fn keys() -> LogKeys {
     }
 }
 
-type Model = HashMap<Key, Vec<u8>>;
+type Model = BTreeMap<Key, Vec<u8>>;
 
 /// One boot: mounts, checks everything against the model, then works until it
 /// is cut or done. Returns the write in flight, if one was cut.

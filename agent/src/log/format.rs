@@ -45,23 +45,31 @@ pub(crate) struct SectorHeader {
     pub(crate) prev_sector: u16,
     /// Sector number of `former`.
     pub(crate) former_sector: u16,
-    /// Copied records end here; bit 31: the last of them was in doubt, so this
-    /// sector may not be dropped.
+    /// Copied records end here. Bit 31: the last of them was in doubt. Bit 30:
+    /// what followed the former head's records was refused. Either makes this
+    /// sector a decision, which may not be dropped.
     pub(crate) fresh_start: u32,
     /// The next sequence number when this sector was opened.
     pub(crate) base_seq: u64,
 }
 
-/// Flag in the stored `fresh_start`.
+/// Flag in the stored `fresh_start`: the last copy was in doubt.
 pub(crate) const CARRIES: u32 = 1 << 31;
+/// Flag in the stored `fresh_start`: a torn tail was refused.
+pub(crate) const REFUSES: u32 = 1 << 30;
 
 impl SectorHeader {
     pub(crate) fn carries(&self) -> bool {
         self.fresh_start & CARRIES != 0
     }
 
+    /// True when this header decides about a torn or doubtful record.
+    pub(crate) fn decides(&self) -> bool {
+        self.fresh_start & (CARRIES | REFUSES) != 0
+    }
+
     pub(crate) fn fresh(&self) -> u32 {
-        self.fresh_start & !CARRIES
+        self.fresh_start & !(CARRIES | REFUSES)
     }
 
     fn fields(&self) -> [u8; 40] {

@@ -200,6 +200,10 @@ pub(crate) struct Head {
     pub(crate) copies_only: bool,
     /// Dropped at boot if it holds nothing but copies.
     pub(crate) droppable: bool,
+    /// The data sector before it, and where that one's records end; kept from
+    /// the one read of the header that counted, which may read otherwise later.
+    pub(crate) prev: u32,
+    pub(crate) prev_end: u32,
 }
 
 /// The last record before this boot: it reads well now, but nothing shows that
@@ -225,6 +229,9 @@ pub struct Log<'m> {
     next_seq: u64,
     /// The record that the last operation before this boot may have torn.
     doubtful: Option<Doubt>,
+    /// Something follows the last accepted record of the head. It is not
+    /// accepted, and a new sector must say so before anything is served.
+    torn: bool,
     opening: Option<Opening>,
     /// Room that a refused put asked for.
     wanted: u32,
@@ -286,6 +293,7 @@ impl<'m> Log<'m> {
             next_generation: 1,
             next_seq: 1,
             doubtful: None,
+            torn: false,
             opening: None,
             wanted: 0,
             rotations: 0,
@@ -304,6 +312,7 @@ impl<'m> Log<'m> {
             *t = 0;
         }
         self.doubtful = None;
+        self.torn = false;
         self.opening = None;
         self.wanted = 0;
         self.damaged_before = 0;
@@ -354,7 +363,11 @@ impl<'m> Log<'m> {
 
     /// True when a doubtful record must be rewritten before it is served.
     pub fn needs_step(&self) -> bool {
-        self.opening.is_some() || self.doubtful.is_some() || self.wanted > 0 || self.too_long()
+        self.opening.is_some()
+            || self.doubtful.is_some()
+            || self.torn
+            || self.wanted > 0
+            || self.too_long()
     }
 
     /// Asks [`Log::step`] to open a sector even if nothing is written yet.

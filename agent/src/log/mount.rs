@@ -73,7 +73,7 @@ impl Log<'_> {
         // A cut can leave two headers of one generation: the sibling may be
         // the one with records.
         for s in 0..self.shape.sectors {
-            let generation = self.table.get(s as usize).copied().unwrap_or(0);
+            let generation = self.generation(s);
             if s != top.0
                 && generation == top.1.generation
                 && let Some(h) = self.read_header(io, s)
@@ -107,10 +107,18 @@ impl Log<'_> {
                 .filter(|(_, t)| **t != 0 && **t < limit.min(BAD))
                 .max_by_key(|(_, t)| **t)?;
             match self.read_header(io, s) {
+                // The first reading may have been another one.
+                Some(h) if self.generation(s) != h.generation => self.set(s, h.generation),
                 Some(h) => return Some((s, h)),
                 None => self.set(s, 0),
             }
         }
+    }
+
+    fn generation(&self, sector: u32) -> u32 {
+        self.table
+            .get(sector as usize)
+            .map_or(0, |t| t & GENERATION)
     }
 
     fn set(&mut self, sector: u32, value: u32) {
@@ -139,7 +147,7 @@ impl Log<'_> {
         io: &mut Io<'_, R, G, C>,
         (sector, header): &(u32, SectorHeader),
     ) -> bool {
-        header.carries()
+        header.decides()
             || self
                 .record_at(io, *sector, header.fresh(), self.shape.sector)
                 .is_some_and(|f| self.authentic(io, *sector, &f))
@@ -156,8 +164,11 @@ impl Log<'_> {
     ) {
         let tail = header.tail;
         loop {
-            let t = self.table.get(sector as usize).copied().unwrap_or(0);
-            self.set(sector, t | flag);
+            let flags = self
+                .table
+                .get(sector as usize)
+                .map_or(0, |t| t & (IN | OLD));
+            self.set(sector, header.generation | flags | flag);
             if header.generation <= tail || header.prev < tail || header.prev == 0 {
                 return;
             }
@@ -185,7 +196,7 @@ impl Log<'_> {
     ) -> Option<(u32, SectorHeader)> {
         (0..self.shape.sectors)
             .filter_map(|s| {
-                let g = self.table.get(s as usize).copied().unwrap_or(0) & GENERATION;
+                let g = self.generation(s);
                 (g >= tail && g < limit).then(|| Some((s, self.read_header(io, s)?)))?
             })
             .max_by_key(|(_, h)| h.generation)
@@ -218,12 +229,16 @@ impl Log<'_> {
     ) -> Result<(), LogError> {
         let mut at = self.next_in(0);
         while let Some(sector) = at {
-            let generation = self.table.get(sector as usize).copied().unwrap_or(0) & GENERATION;
+            let generation = self.generation(sector);
             let next = self.next_in(generation);
             if sector == head {
                 break;
             }
-            let (end, bound) = match next.and_then(|n| self.read_header(io, n)) {
+            let successor = match next {
+                Some(n) if n == head => Some(head_header),
+                next => next.and_then(|n| self.read_header(io, n)),
+            };
+            let (end, bound) = match successor {
                 Some(h) if h.prev == generation => (h.prev_end, h.base_seq),
                 Some(h) => (self.shape.sector, h.base_seq),
                 None => (self.shape.sector, 0),
@@ -327,8 +342,12 @@ impl Log<'_> {
                 }
             } else {
                 end = f.offset;
+                solid = true;
             }
         }
+        // A decision that is the last thing written is made again.
+        let copies_only = last.is_none_or(|f| f.end <= header.fresh());
+        self.torn = solid || (copies_only && header.decides());
         if self.damaged_before == u64::MAX >> 16 {
             self.damaged_before = self.next_seq;
         }
@@ -337,8 +356,10 @@ impl Log<'_> {
             generation: header.generation,
             end,
             writable: false,
-            copies_only: last.is_none_or(|f| f.end <= header.fresh()),
+            copies_only,
             droppable: false,
+            prev: header.prev,
+            prev_end: header.prev_end,
         });
         Ok(())
     }

@@ -26,14 +26,17 @@
 //!
 //! A head without any record of its own after its copies is *dropped* at boot:
 //! the former head counts again, and nothing is lost, since copies have
-//! originals. A head that carries a record which was in doubt is not dropped.
+//! originals. A head that decides, because it carries a record which was in
+//! doubt or refuses one that was torn, is not dropped; found at boot as the last
+//! thing written, its decision is made again in another sector before anything
+//! is served.
 //! One that is to get a successor without having got a record is given a
 //! *mark* first, a delete marker of no key: so two are never dropped in a row.
 
-use super::format::{CARRIES, RECORD_OVERHEAD, RecordHeader, SectorHeader, padded};
+use super::format::{CARRIES, RECORD_OVERHEAD, REFUSES, RecordHeader, SectorHeader, padded};
 use super::index::Entry;
 use super::record::{reads_back, reads_blank};
-use super::{Head, Io, Log, LogError, Progress};
+use super::{Doubt, Head, Io, Log, LogError, Progress};
 use nrd_hal::{Crypto, Error as _, ErrorKind, Region};
 use rand_core::TryCryptoRng;
 
@@ -43,6 +46,8 @@ pub(crate) const IN: u32 = 1 << 31;
 pub(crate) const OLD: u32 = 1 << 30;
 /// The generation.
 pub(crate) const GENERATION: u32 = OLD - 1;
+/// How often a record in doubt is read for a reading that authenticates.
+const DOUBT_READS: u32 = 32;
 /// Would not erase since boot.
 pub(crate) const BAD: u32 = GENERATION;
 
@@ -98,10 +103,11 @@ impl Log<'_> {
                     let wanted = self.wanted;
                     self.unmount();
                     self.wanted = wanted.max(1);
-                    if e != LogError::Flash(ErrorKind::OperationFailed) {
-                        return Err(e);
+                    match e {
+                        LogError::Flash(ErrorKind::OperationFailed) => self.shun(o.sector),
+                        LogError::Flash(ErrorKind::Ecc) => {}
+                        e => return Err(e),
                     }
-                    self.shun(o.sector);
                 }
                 Ok(Progress::Working)
             }
@@ -110,7 +116,7 @@ impl Log<'_> {
 
     fn must_open(&self) -> bool {
         let writable = self.head.is_some_and(|h| h.writable);
-        (!writable && (self.wanted > 0 || self.doubtful.is_some()))
+        (!writable && (self.wanted > 0 || self.torn || self.doubtful.is_some()))
             || (writable && (self.wanted > self.room() || self.too_long()))
     }
 
@@ -187,11 +193,15 @@ impl Log<'_> {
 
         // Fold the former head when this boot has not written to it and little
         // of it is alive, or when it holds only copies: its place in the chain
-        // is taken, not added to. So a chain over its limit never grows.
+        // is taken, not added to. So a chain over its limit never grows, and a
+        // header that is the last thing written, and may not read well
+        // tomorrow, never becomes a link: what it committed fits once more.
         let limit = self.data_limit();
         let mut fold = former.filter(|h| limit == 1 || !h.writable);
         if let Some(h) = fold {
-            let live = self.index.live_in(h.sector, unit) + doubt_size;
+            // A value in doubt is live in the head itself; a marker is not.
+            let marker = doubt.filter(|d| d.deleted).map_or(0, |_| doubt_size);
+            let live = self.index.live_in(h.sector, unit) + marker;
             let markers = self.markers(io, h, None)?.saturating_sub(end);
             let whole = limit == 1 || h.copies_only;
             if live + markers > if whole { payload } else { payload / 2 } {
@@ -225,14 +235,17 @@ impl Log<'_> {
         }
         // The record in doubt goes last: what it says holds from here on.
         if let Some(d) = doubt {
-            end = self.copy_record(io, d.entry, d.deleted, sector, end)?;
+            end = self.copy_doubt(io, d, sector, end)?;
         }
         let carries = doubt.is_some();
 
         let prev = match former {
             Some(h) if fold.is_some() => {
                 let before = self.before(h.generation);
-                before.map(|(s, g)| (s, g, self.end_of(io, h, g)))
+                before.map(|(s, g)| match h.prev == g {
+                    true => (s, g, h.prev_end),
+                    false => (s, g, self.shape.sector),
+                })
             }
             Some(h) => Some((h.sector, h.generation, h.end)),
             None => None,
@@ -254,7 +267,9 @@ impl Log<'_> {
             former: former.map_or(0, |h| h.generation),
             prev_sector: prev_sector as u16,
             former_sector: former.map_or(0, |h| h.sector as u16),
-            fresh_start: end | if carries { CARRIES } else { 0 },
+            fresh_start: end
+                | if carries { CARRIES } else { 0 }
+                | if self.torn { REFUSES } else { 0 },
             base_seq: self.next_seq,
         };
         let first = self.shape.first() as usize;
@@ -292,9 +307,12 @@ impl Log<'_> {
             end,
             writable: true,
             copies_only: true,
-            droppable: !carries,
+            droppable: !header.decides(),
+            prev,
+            prev_end,
         });
         self.doubtful = None;
+        self.torn = false;
         self.rotations = match chain > limit {
             true => self.rotations + 1,
             false => 0,
@@ -324,20 +342,6 @@ impl Log<'_> {
             .map(|(s, t)| (s, t & GENERATION))
             .filter(|&(_, g)| g < generation)
             .max_by_key(|&(_, g)| g)
-    }
-
-    /// Where the records of `generation` end, from the header of its successor
-    /// `former`. That header was read at mount; should it be unreadable now,
-    /// all of the sector counts.
-    fn end_of<R: Region, G, C: Crypto>(
-        &self,
-        io: &mut Io<'_, R, G, C>,
-        former: Head,
-        generation: u32,
-    ) -> u32 {
-        self.read_header(io, former.sector)
-            .filter(|h| h.prev == generation)
-            .map_or(self.shape.sector, |h| h.prev_end)
     }
 
     /// Reads and authenticates the header of `sector`.
@@ -449,6 +453,64 @@ impl Log<'_> {
         for (o, b) in record.iter_mut().zip(header.encode()) {
             *o = b;
         }
+        self.place(io, e, deleted, to, end)
+    }
+
+    /// Copies the record in doubt. Its cells may read differently each time, so
+    /// what is written is what was authenticated: opened, and sealed again with
+    /// the same nonce, which gives the same bytes.
+    fn copy_doubt<R: Region, G, C: Crypto>(
+        &mut self,
+        io: &mut Io<'_, R, G, C>,
+        d: Doubt,
+        to: u32,
+        end: u32,
+    ) -> Result<u32, LogError> {
+        let e = d.entry;
+        if end + e.size(self.shape.unit) > self.shape.limit() {
+            return Err(LogError::Full);
+        }
+        let at = e.sector * self.shape.sector + e.offset;
+        let len = RECORD_OVERHEAD + usize::from(e.len);
+        for _ in 0..DOUBT_READS {
+            let buf = io
+                .scratch
+                .get_mut(..e.size(self.shape.unit) as usize)
+                .ok_or(LogError::TooLong)?;
+            buf.fill(0xFF);
+            let (record, _) = buf.split_at_mut(len.min(buf.len()));
+            let read = io.region.read(at, record).is_ok();
+            let header = RecordHeader {
+                deleted: d.deleted,
+                key: e.key,
+                len: e.len,
+                salt_generation: io
+                    .keys
+                    .classes
+                    .get(usize::from(e.key.class))
+                    .map_or(0, |c| c.salt_generation),
+                seq: e.seq,
+            };
+            if read && super::record::reseal::<C>(record, io.keys, &header).is_ok() {
+                return self.place(io, e, d.deleted, to, end);
+            }
+        }
+        // It reads well no more: at the next mount it does not count.
+        Err(LogError::Flash(ErrorKind::Ecc))
+    }
+
+    /// Programs the record that stands in the scratch buffer at `end` of `to`;
+    /// returns the new end.
+    fn place<R: Region, G, C>(
+        &mut self,
+        io: &mut Io<'_, R, G, C>,
+        e: Entry,
+        deleted: bool,
+        to: u32,
+        end: u32,
+    ) -> Result<u32, LogError> {
+        let size = e.size(self.shape.unit);
+        let buf = io.scratch.get(..size as usize).ok_or(LogError::TooLong)?;
         let at = to * self.shape.sector + end;
         io.region
             .program(at, buf)

@@ -240,7 +240,7 @@ impl Log<'_> {
         prefix: &mut [u8],
         out: &mut [u8],
     ) -> Result<usize, LogError> {
-        if !self.mounted || self.doubtful.is_some_and(|d| d.entry.key == key) {
+        if !self.mounted || self.torn || self.doubtful.is_some_and(|d| d.entry.key == key) {
             self.wanted = self.wanted.max(1);
             return Err(LogError::Busy);
         }
@@ -348,4 +348,27 @@ pub(crate) fn open<'r, C: Crypto>(
     let tag = rest.first_chunk::<TAG>().ok_or(corrupt)?;
     C::open(key, nonce, &aad, text, tag).map_err(|_| corrupt)?;
     Ok(text)
+}
+
+/// Authenticates a record, and puts the authentic bytes back in its place.
+pub(crate) fn reseal<C: Crypto>(
+    record: &mut [u8],
+    keys: &super::LogKeys,
+    header: &RecordHeader,
+) -> Result<(), LogError> {
+    open::<C>(record, keys, header)?;
+    let key = class_key(keys, header)?;
+    let (front, body) = record
+        .split_first_chunk_mut::<RECORD_HEADER>()
+        .ok_or(LogError::Crypto)?;
+    *front = header.encode();
+    let (nonce, rest) = body
+        .split_first_chunk_mut::<NONCE>()
+        .ok_or(LogError::Crypto)?;
+    let (text, rest) = rest
+        .split_at_mut_checked(usize::from(header.len))
+        .ok_or(LogError::Crypto)?;
+    let tag = C::seal(key, nonce, &header.aad(keys), text).map_err(|_| LogError::Crypto)?;
+    *rest.first_chunk_mut::<TAG>().ok_or(LogError::Crypto)? = tag;
+    Ok(())
 }

@@ -120,11 +120,7 @@ fn cut(
 ) {
     let unstable = !matches!(tear, Tear::Nothing | Tear::Complete | Tear::NoOp);
     let mut world = start.fork();
-    world.chip().plan(Some(Fault {
-        at,
-        tear,
-        unstable: unstable && !at.is_multiple_of(3),
-    }));
+    world.chip().plan(Some(Fault { at, tear, unstable }));
     report.cuts += 1;
     *report.tears.entry(tear.name().into()).or_default() += 1;
     let mut done = 0;
