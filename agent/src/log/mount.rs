@@ -4,7 +4,7 @@ use super::format::{
     NONCE, RECORD_HEADER, RECORD_OVERHEAD, RecordHeader, SectorHeader, TAG, is_blank,
 };
 use super::index::Entry;
-use super::open::{BAD, GENERATION, IN, OLD};
+use super::open::{BAD, GENERATION, IN, OLD, SPARE};
 use super::{Doubt, Head, Io, Log, LogError};
 use nrd_hal::{Crypto, Error as _, ErrorKind, Region};
 use rand_core::TryCryptoRng;
@@ -67,21 +67,24 @@ impl Log<'_> {
     ) -> Option<(u32, SectorHeader)> {
         let top = self.next_highest(io, u32::MAX)?;
         self.next_generation = top.1.generation + 1;
-        if self.has_fresh(io, &top) {
+        if self.has_record(io, &top) {
             return Some(top);
         }
-        // A cut can leave two headers of one generation: the sibling may be
-        // the one with records.
+        // Cuts can leave two headers of one generation; the one with records of
+        // its own is the one that history went on from.
         for s in 0..self.shape.sectors {
-            let generation = self.generation(s);
-            if s != top.0
-                && generation == top.1.generation
+            let rival = s != top.0 && self.generation(s) == top.1.generation;
+            if rival
                 && let Some(h) = self.read_header(io, s)
-                && self.has_fresh(io, &(s, h))
+                && self.has_record(io, &(s, h))
             {
                 return Some((s, h));
             }
         }
+        if top.1.decides() {
+            return Some(top);
+        }
+        self.next_generation = top.1.generation + 2;
         if top.1.former == 0 {
             // The very first sector, with nothing in it: an empty log. It may
             // be erased again.
@@ -89,10 +92,13 @@ impl Log<'_> {
             return None;
         }
         // If the former head has rotted away, the copies are what is left.
-        Some(
-            self.find(io, top.1.former, top.1.former_sector)
-                .unwrap_or(top),
-        )
+        match self.find(io, top.1.former, top.1.former_sector) {
+            Some(former) => {
+                self.set(top.0, top.1.generation | SPARE);
+                Some(former)
+            }
+            None => Some(top),
+        }
     }
 
     /// Highest generation below `limit` whose header authenticates.
@@ -142,15 +148,14 @@ impl Log<'_> {
         (h.generation == generation).then_some((sector, h))
     }
 
-    fn has_fresh<R: Region, G, C: Crypto>(
+    /// True when the sector has an authentic record after its copies.
+    fn has_record<R: Region, G, C: Crypto>(
         &self,
         io: &mut Io<'_, R, G, C>,
         (sector, header): &(u32, SectorHeader),
     ) -> bool {
-        header.decides()
-            || self
-                .record_at(io, *sector, header.fresh(), self.shape.sector)
-                .is_some_and(|f| self.authentic(io, *sector, &f))
+        self.record_at(io, *sector, header.fresh(), self.shape.sector)
+            .is_some_and(|f| self.authentic(io, *sector, &f))
     }
 
     /// Flags the chain of `header` from head to tail. A missing link means a
@@ -214,7 +219,7 @@ impl Log<'_> {
 
     fn forget_unmarked(&mut self) {
         for t in self.table.iter_mut() {
-            if *t & (IN | OLD) == 0 && *t != BAD {
+            if *t & (IN | OLD | SPARE) == 0 && *t != BAD {
                 *t = 0;
             }
         }

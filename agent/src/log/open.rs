@@ -44,8 +44,11 @@ use rand_core::TryCryptoRng;
 pub(crate) const IN: u32 = 1 << 31;
 /// In the chain of the former head.
 pub(crate) const OLD: u32 = 1 << 30;
+/// Dropped at this boot: erased only when nothing else is free, since a torn
+/// header of an earlier boot may still link to it.
+pub(crate) const SPARE: u32 = 1 << 29;
 /// The generation.
-pub(crate) const GENERATION: u32 = OLD - 1;
+pub(crate) const GENERATION: u32 = SPARE - 1;
 /// How often a record in doubt is read for a reading that authenticates.
 const DOUBT_READS: u32 = 32;
 /// Would not erase since boot.
@@ -140,12 +143,14 @@ impl Log<'_> {
                 t & mask == 0 && t & GENERATION != BAD
             })
         };
-        free(IN | OLD).or_else(|| {
-            // With so many bad sectors that none is spare, a sector of the
-            // former chain is the last resort; still right unless the cut that
-            // follows also leaves the head's header unreadable.
-            free(IN)
-        })
+        free(IN | OLD | SPARE)
+            .or_else(|| free(IN | OLD))
+            .or_else(|| {
+                // With so many bad sectors that none is spare, a sector of the
+                // former chain is the last resort; still right unless the cut that
+                // follows also leaves the head's header unreadable.
+                free(IN)
+            })
     }
 
     fn erase<R: Region, G, C>(&mut self, io: &mut Io<'_, R, G, C>, mut o: Opening) {
