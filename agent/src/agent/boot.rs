@@ -90,7 +90,10 @@ impl<P: Platform> Agent<'_, P> {
                 let done = self.snapshot.next_receipt != t.receipt;
                 match done {
                     true => self.remove_journal(id::TOMBSTONE)?,
-                    false => self.tombstone = Some(t),
+                    false => {
+                        self.tombstone = Some(t);
+                        self.wipe_doubt = super::wipe::RESUMED;
+                    }
                 }
             }
             Err(LogError::NotFound) => {}

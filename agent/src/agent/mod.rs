@@ -176,6 +176,8 @@ pub struct Agent<'m, P: Platform> {
     exchange: Exchange,
     install: Option<activate::Install>,
     wipe_tries: u8,
+    /// Blocks that a resumed wipe still erases twice, see `wipe.rs`.
+    wipe_doubt: u32,
     /// Undelivered receipts in the journal.
     receipts: u8,
     reset_advised: bool,
@@ -277,6 +279,7 @@ impl<'m, P: Platform> Agent<'m, P> {
             exchange: Exchange::default(),
             install: None,
             wipe_tries: 0,
+            wipe_doubt: 0,
             receipts: 0,
             reset_advised: false,
         })

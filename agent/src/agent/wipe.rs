@@ -23,6 +23,11 @@ use nrd_hal::{Effaceable, Error as _, ErrorKind, MonotonicCounter, Platform, Reg
 
 /// Progress is stored after at most this many erased blocks.
 const SAVE_EVERY: u32 = 16;
+/// A cut may have torn the erase of any block since progress was last stored,
+/// so a resumed wipe erases that many, and the slots, twice: then even an erase
+/// that silently does nothing cannot leave half-erased cells that happen to
+/// read blank.
+pub(super) const RESUMED: u32 = SAVE_EVERY + 1;
 /// Tries before a part that does not answer is taken for broken.
 const MAX_TRIES: u8 = 8;
 
@@ -137,6 +142,9 @@ impl<P: Platform> Agent<'_, P> {
         let parts = self.platform.parts();
         let mut stuck = false;
         for n in [0, 1] {
+            if self.wipe_doubt > 0 {
+                let _ = parts.slot.erase(n);
+            }
             if !slot::efface(parts.slot, n) {
                 // Bits that will not be erased are at least programmed.
                 let _ = parts.slot.zero(n);
@@ -183,6 +191,10 @@ impl<P: Platform> Agent<'_, P> {
         let block = (g.best_erase / sector).max(1) * sector;
         let to = offset.saturating_add(block).min(end);
         let flash = self.platform.parts().vault;
+        if self.wipe_doubt > 0 {
+            self.wipe_doubt -= 1;
+            let _ = flash.erase(offset, to);
+        }
         let blank = (0..3)
             .any(|_| flash.erase(offset, to).is_ok() && crate::log::reads_blank(flash, offset, to));
         let mut counts = SectorCounts::default();
