@@ -54,6 +54,9 @@ pub struct Authority {
     pub receipts: Vec<Vec<u8>>,
     /// An order to hand out at check-ins until its outcome comes back.
     pub pending: Option<Vec<u8>>,
+    /// Check-ins whose token was retired or wrong: with one honest device there
+    /// are none.
+    pub suspected: u32,
     /// The current generation of the one series.
     generation: u32,
     series: [u8; 16],
@@ -81,6 +84,7 @@ impl Authority {
             now_s: 1_800_000_000,
             receipts: Vec::new(),
             pending: None,
+            suspected: 0,
             generation: 0,
             series: [0; 16],
             activation_id: ActivationId::default(),
@@ -156,6 +160,7 @@ impl Authority {
         self.now_s = other.now_s;
         self.receipts.clone_from(&other.receipts);
         self.pending.clone_from(&other.pending);
+        self.suspected = other.suspected;
         self.generation = other.generation;
         self.series = other.series;
         self.activation_id = other.activation_id;
@@ -243,6 +248,7 @@ impl Authority {
                 let mac =
                     RingCrypto::hmac(&token, &[PROOF_CONTEXT, &request.challenge, &request.nonce]);
                 if mac != proof.mac || g < self.generation {
+                    self.suspected += 1;
                     return Answer::Refused {
                         code: RefusalCode::BadRequest,
                         retry_after_s: 1,

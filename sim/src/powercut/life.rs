@@ -165,8 +165,14 @@ impl World {
                 self.model.data.retain(|k, _| k.0 != number(class));
             }
             Act::Renew => {
-                agent.platform().clock().advance_ms(25 * 3_600_000);
-                self.talk(agent)?;
+                // The first check-in brings the successor, the second uses it.
+                for _ in 0..2 {
+                    agent.platform().clock().advance_ms(25 * 3_600_000);
+                    self.talk(agent)?;
+                }
+                if self.rig.authority.suspected > 0 {
+                    return Err(Stop::Wrong("the honest device passes for a thief".into()));
+                }
             }
             Act::SignOut => {
                 if agent.state() != State::SignedOut {
