@@ -27,10 +27,10 @@
 //! the commit: it fixes which records of the earlier sectors count. Since
 //! every write is read back before the next begins, at most one operation, the
 //! last, is in doubt after a cut; sectors are chosen so that both readings of
-//! the doubtful operation find their data intact ([`open`]).
+//! the doubtful operation find their data intact (`open.rs`).
 //!
-//! [`format`] has the byte formats, [`mount`] what a boot reads, [`open`] how
-//! sectors are opened and space is reclaimed, [`record`] sealing and reading.
+//! `format.rs` has the byte formats, `mount.rs` what a boot reads, `open.rs` how
+//! sectors are opened and space is reclaimed, `record.rs` sealing and reading.
 
 mod format;
 mod index;

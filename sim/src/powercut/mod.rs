@@ -1,7 +1,7 @@
 //! Cuts the power at every operation of a device's life.
 //!
-//! [`life`] is the script and the model that it is held against; [`explore`]
-//! enumerates cuts, tears and second cuts; [`judge`] looks at the physical
+//! `life.rs` is the script and the model that it is held against; [`explore`]
+//! enumerates cuts, tears and second cuts; `judge.rs` looks at the physical
 //! cells, not at reads.
 //!
 //! "Exhaustive" here means every flash, slot and counter operation of the
