@@ -64,7 +64,7 @@ pub(crate) struct Opening {
 }
 
 impl Log<'_> {
-    /// Does one bounded piece of pending work: at most one erase, or one
+    /// Does one bounded piece of pending work: the erase of one sector, or one
     /// sector's copy with its header.
     pub fn step<R: Region, G: TryCryptoRng, C: Crypto>(
         &mut self,
@@ -156,6 +156,14 @@ impl Log<'_> {
     fn erase<R: Region, G, C>(&mut self, io: &mut Io<'_, R, G, C>, mut o: Opening) {
         let from = o.sector * self.shape.sector;
         let to = from + self.shape.sector;
+        // Without a header this may be a sector whose erase was torn: erased
+        // twice, so that one erase that silently does nothing cannot pass for
+        // done because the torn cells happen to read blank.
+        let mut buf = [0u8; super::SECTOR_HEADER];
+        let torn = io.region.read(from, &mut buf).is_err() || SectorHeader::parse(&buf).is_none();
+        if torn && o.tries == 0 {
+            let _ = io.region.erase(from, to);
+        }
         let ok = io.region.erase(from, to).is_ok() && reads_blank(io.region, from, to);
         if ok {
             o.erased = true;
