@@ -22,7 +22,8 @@ pub struct StoredLease {
 pub enum Standing {
     /// Access is open.
     Open {
-        /// It is time to renew.
+        /// It is time to renew: `renew_after_s` has passed, or more than half
+        /// of the boots are used.
         renew: bool,
         /// Powered seconds until access closes.
         left_s: u64,
@@ -83,7 +84,7 @@ impl StoredLease {
             return Standing::Expired { dead_man_in_s };
         }
         Standing::Open {
-            renew: used >= u64::from(t.renew_after_s),
+            renew: used >= u64::from(t.renew_after_s) || boots > u32::from(t.max_boots) / 2,
             left_s: expires - used,
         }
     }
@@ -151,6 +152,14 @@ mod tests {
         let closed = Standing::Expired {
             dead_man_in_s: Some(1500),
         };
+        assert!(matches!(
+            at(50, 8, None),
+            Standing::Open { renew: false, .. }
+        ));
+        assert!(matches!(
+            at(50, 9, None),
+            Standing::Open { renew: true, .. }
+        ));
         assert!(matches!(at(50, 10, None), Standing::Open { .. }));
         assert_eq!(at(50, 11, None), closed);
         assert_eq!(at(50, 8, Some(1_001_000)), closed);

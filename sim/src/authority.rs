@@ -5,35 +5,22 @@
 //! whole life of a device deterministically. The reference service proper has
 //! a database and people; this has neither.
 
+use crate::sign::{self, public, signed};
 use nrd_agent::wire::{
-    self, ActivationId, Answer, Ask, Body, Delegation, DeviceId, Generation, Grant, KeyVersion,
-    Lease, LeaseTerms, NextToken, Order, OrderKind, OrderSeq, PROOF_CONTEXT, PolicyVersion,
-    RefusalCode, Reply, Request, Series, TokenSecret,
+    self, ActivationId, Answer, Ask, Delegation, DeviceId, Generation, Grant, KeyVersion, Lease,
+    LeaseTerms, NextToken, Order, OrderKind, OrderSeq, PROOF_CONTEXT, PolicyVersion, RefusalCode,
+    Reply, Request, Series, TokenSecret,
 };
 use nrd_hal::Crypto as _;
 use nrd_hal::crypto::RingCrypto;
-use ring::signature::{Ed25519KeyPair, KeyPair};
+use ring::signature::Ed25519KeyPair;
 
-fn keypair(seed: &[u8; 32], label: &str) -> Ed25519KeyPair {
-    let seed = RingCrypto::hkdf(b"nrd/sim/authority", seed, &[label.as_bytes()]);
-    Ed25519KeyPair::from_seed_unchecked(&seed).expect("any 32 bytes are an Ed25519 seed")
-}
-
-fn public(key: &Ed25519KeyPair) -> [u8; 32] {
-    let mut out = [0; 32];
-    out.copy_from_slice(key.public_key().as_ref());
-    out
-}
-
-fn signed<'a, B: Body<'a>>(key: &Ed25519KeyPair, body: &B) -> Vec<u8> {
-    let mut out = [0u8; wire::MAX_FRAME];
-    let n = wire::encode_signed::<_, wire::FrameError>(body, &mut out, |m| {
-        let mut s = [0; 64];
-        s.copy_from_slice(key.sign(m).as_ref());
-        Ok(s)
-    })
-    .expect("every object fits into MAX_FRAME");
-    out[..n].to_vec()
+fn derived(seed: &[u8; 32], label: &str) -> Ed25519KeyPair {
+    sign::keypair(&RingCrypto::hkdf(
+        b"nrd/sim/authority",
+        seed,
+        &[label.as_bytes()],
+    ))
 }
 
 /// Keys of a service and of a maker, all derived from one seed.
@@ -69,10 +56,10 @@ impl Authority {
     pub fn new(seed: u64) -> Self {
         let seed = RingCrypto::sha256(&seed.to_le_bytes());
         Authority {
-            maker: keypair(&seed, "maker"),
-            root: keypair(&seed, "root"),
-            order: keypair(&seed, "order"),
-            session: keypair(&seed, "session"),
+            maker: derived(&seed, "maker"),
+            root: derived(&seed, "root"),
+            order: derived(&seed, "order"),
+            session: derived(&seed, "session"),
             token_master: RingCrypto::hkdf(b"nrd/sim/authority", &seed, &[b"token"]),
             terms: LeaseTerms {
                 renew_after_s: 24 * 3600,

@@ -103,8 +103,11 @@ impl<P: Platform> Agent<'_, P> {
             Stored::SignedOut { .. } => Some(Sent::CheckIn { renew: false }),
             Stored::Activating { .. } if self.exchange.code.is_none() => Some(Sent::Start),
             Stored::Activating { .. } => Some(Sent::Poll),
-            Stored::Active(_) => {
-                let renew = !matches!(self.standing(), Some(Standing::Open { renew: false, .. }));
+            Stored::Active(a) => {
+                // A locked device asks for the lease that opens it again.
+                let locked = a.lock.is_some();
+                let renew =
+                    locked || !matches!(self.standing(), Some(Standing::Open { renew: false, .. }));
                 Some(Sent::CheckIn { renew })
             }
             Stored::Clean | Stored::Failed => None,
@@ -310,8 +313,12 @@ impl<P: Platform> Agent<'_, P> {
                 },
                 Sent::CheckIn { .. },
             ) => {
-                self.exchange.checked_in = true;
-                self.wait_ms(u64::from(interval_s) * 1000);
+                // The first check-in of a boot does not wait for an order; a
+                // device that may wait comes back at once to do so.
+                let first = !core::mem::replace(&mut self.exchange.checked_in, true);
+                if !(first && self.config.wait_s > 0 && statement.is_none()) {
+                    self.wait_ms(u64::from(interval_s) * 1000);
+                }
                 if let Some(frame) = order {
                     return self.order_by_check_in(frame);
                 }
@@ -365,6 +372,9 @@ impl<P: Platform> Agent<'_, P> {
         );
         if !ours || !allowed {
             return Err(Error::NotForUs);
+        }
+        if a.lock == Some(s.reason) {
+            return Ok(());
         }
         let mut next = self.snapshot.clone();
         if let Stored::Active(a) = &mut next.stored {

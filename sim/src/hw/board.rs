@@ -2,7 +2,7 @@
 
 use super::chip::{Chip, Hardware};
 use super::rng::VirtualRng;
-use nrd_agent::wire::{self, DeviceId, DeviceKind, MakerCertificate};
+use nrd_agent::wire::{DeviceId, DeviceKind, MakerCertificate};
 use nrd_hal::crypto::RingCrypto;
 use nrd_hal::layout::{Layout, LayoutError};
 use nrd_hal::slot::NorSlots;
@@ -216,14 +216,7 @@ pub fn maker_certificate(
         model: model.try_into().expect("model: at most 32 bytes"),
         kind,
     };
-    let mut out = [0u8; 256];
-    let n = wire::encode_signed::<_, wire::FrameError>(&body, &mut out, |m| {
-        let mut s = [0; 64];
-        s.copy_from_slice(maker.sign(m).as_ref());
-        Ok(s)
-    })
-    .expect("a certificate fits into 256 bytes");
-    out[..n].to_vec()
+    crate::sign::signed(maker, &body)
 }
 
 /// A device: implements [`Platform`] over a shared chip.

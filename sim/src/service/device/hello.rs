@@ -1,0 +1,56 @@
+//! A device introduces itself with its maker certificate.
+
+use super::{Heard, Said};
+use crate::service::store::DeviceRow;
+use crate::service::{Error, Result, Service};
+use nrd_agent::wire::{Answer, DeviceKind, MakerCertificate, RefusalCode, Request, decode_signed};
+use nrd_hal::crypto::RingCrypto;
+
+impl Service {
+    pub(super) fn hello(
+        &self,
+        frame: &[u8],
+        claimed: &Request<'_>,
+        certificate: &[u8],
+        challenge: [u8; 32],
+    ) -> Result<Heard> {
+        let heard = |said, has_delegation| Heard {
+            challenge,
+            has_delegation,
+            said,
+            wait: None,
+        };
+        let refuse = |code| Ok(heard(Said::refused(code, 3600), u32::MAX));
+        let maker = self.keys.maker_public();
+        let Ok(cert) = decode_signed::<MakerCertificate, RingCrypto>(certificate, &maker) else {
+            return refuse(RefusalCode::UnknownMaker);
+        };
+        let signed = decode_signed::<Request<'_>, RingCrypto>(frame, &cert.public_key);
+        if signed.is_err() || cert.device_id != claimed.device_id {
+            return refuse(RefusalCode::BadRequest);
+        }
+        let [major, minor, patch] = claimed.agent_version;
+        let device = DeviceRow {
+            id: cert.device_id.as_str().to_owned(),
+            public_key: cert.public_key,
+            model: cert.model.as_str().to_owned(),
+            kind: kind_name(cert.kind).to_owned(),
+            agent_version: format!("{major}.{minor}.{patch}"),
+            delegation: self.store.delegation()?.map_or(0, |(v, _)| v),
+        };
+        match self.store.enroll(&device, &challenge, self.now_s()) {
+            Ok(()) => Ok(heard(Said::Plain(Answer::Welcome), 0)),
+            Err(Error::WrongState) => refuse(RefusalCode::UnknownMaker),
+            Err(e) => Err(e),
+        }
+    }
+}
+
+/// A kind of device, as the database spells it.
+pub(crate) fn kind_name(kind: DeviceKind) -> &'static str {
+    match kind {
+        DeviceKind::SetTopBox => "set-top-box",
+        DeviceKind::Console => "console",
+        DeviceKind::Computer => "computer",
+    }
+}

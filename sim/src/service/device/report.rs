@@ -1,0 +1,92 @@
+//! What devices report: answers to orders, receipts, sign-outs.
+
+use super::Said;
+use crate::service::events::Kind;
+use crate::service::store::DeviceRow;
+use crate::service::{Result, Service};
+use nrd_agent::wire::{
+    Answer, Method, OrderOutcome, OrderResult, Receipt, RefusalCode, Subject, decode_signed,
+    receipt_digest,
+};
+use nrd_hal::crypto::RingCrypto;
+
+impl Service {
+    pub(super) fn take_outcome(&self, device: &DeviceRow, frame: &[u8]) -> Result<Said> {
+        let Ok(o) = decode_signed::<OrderOutcome, RingCrypto>(frame, &device.public_key) else {
+            return Ok(Said::refused(RefusalCode::BadRequest, 60));
+        };
+        let (name, applied) = match o.result {
+            OrderResult::Applied => ("applied", true),
+            OrderResult::AlreadyApplied => ("already applied", true),
+            OrderResult::NotApplicable => ("not applicable", false),
+            OrderResult::Stale => ("stale", false),
+            OrderResult::KeyRetired => ("retired", false),
+        };
+        if o.device_id.as_str() != device.id {
+            return Ok(Said::refused(RefusalCode::BadRequest, 60));
+        }
+        // An order whose key was retired on its way was signed again already;
+        // its answer concludes nothing.
+        let row = match o.result {
+            OrderResult::KeyRetired => None,
+            _ => self.store.outcome(&o.order, &device.id, name, applied)?,
+        };
+        if let Some(account) = row.and_then(|r| r.account) {
+            if applied {
+                self.note(account, Kind::Delivered, &device.model, None)?;
+            }
+            self.wake.page(account);
+        }
+        Ok(Said::Plain(Answer::Noted))
+    }
+
+    pub(super) fn take_receipt(&self, device: &DeviceRow, frame: &[u8]) -> Result<Said> {
+        let receipt = decode_signed::<Receipt<'_>, RingCrypto>(frame, &device.public_key);
+        let digest = receipt_digest::<RingCrypto>(frame);
+        let (Ok(receipt), Some(digest)) = (receipt, digest) else {
+            return Ok(Said::refused(RefusalCode::BadRequest, 60));
+        };
+        let Subject::Wipe { activation_id, .. } = receipt.subject else {
+            return Ok(Said::refused(RefusalCode::BadRequest, 3600));
+        };
+        let clean = receipt.method != Method::Failed;
+        let kind = match clean {
+            true => Kind::Wiped,
+            false => Kind::WipeFailed,
+        };
+        // The former owner learns that the wipe was proven, never from where
+        // the receipt came.
+        let row = self.store.keep_receipt(
+            &digest,
+            &device.id,
+            &activation_id.0,
+            frame,
+            clean,
+            |row| self.event(kind, row.name.as_deref().unwrap_or(&row.model), None),
+            self.now_s(),
+        )?;
+        if let Some(account) = row.and_then(|r| r.account) {
+            self.wake.page(account);
+        }
+        Ok(Said::Plain(Answer::ReceiptStored { digest }))
+    }
+
+    pub(super) fn signed_out_there(
+        &self,
+        device: &DeviceRow,
+        id: &[u8; 16],
+        epoch: u64,
+    ) -> Result<Said> {
+        if let Some(row) = self.store.activation(id)?
+            && row.device == device.id
+            && row.epoch == epoch
+        {
+            self.store.signed_out(id)?;
+            if let Some(account) = row.account {
+                let subject = row.name.as_deref().unwrap_or(&row.model);
+                self.note(account, Kind::SignedOutThere, subject, None)?;
+            }
+        }
+        Ok(Said::Plain(Answer::Noted))
+    }
+}

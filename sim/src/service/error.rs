@@ -1,0 +1,52 @@
+//! What can go wrong in the service. Texts hold no personal data.
+
+use std::fmt;
+
+/// Why the service could not do what it was asked.
+#[derive(Debug)]
+pub enum Error {
+    /// The database did not answer or could not store; nothing was changed.
+    Storage(rusqlite::Error),
+    /// A file of the service's folder.
+    File(std::path::PathBuf, std::io::Error),
+    /// A file's content makes no sense.
+    Content(std::path::PathBuf, String),
+    /// What was named does not exist, or is not the asker's.
+    NotFound,
+    /// It is too late or too early for this.
+    WrongState,
+    /// A sealed column does not open: wrong key, or the database was altered.
+    Sealed,
+    /// No random numbers.
+    Random,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Storage(e) => write!(f, "the database cannot be used ({e}); nothing was changed"),
+            Error::File(path, e) => write!(f, "{}: {e}", path.display()),
+            Error::Content(path, what) => write!(f, "{}: {what}", path.display()),
+            Error::NotFound => f.write_str("there is no such thing on this account"),
+            Error::WrongState => f.write_str("the state does not allow this any more"),
+            Error::Sealed => f.write_str(
+                "a sealed column does not open: the database belongs to another service.key, or was altered",
+            ),
+            Error::Random => f.write_str("the system gives no random numbers"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<rusqlite::Error> for Error {
+    fn from(e: rusqlite::Error) -> Self {
+        match e {
+            rusqlite::Error::QueryReturnedNoRows => Error::NotFound,
+            e => Error::Storage(e),
+        }
+    }
+}
+
+/// The service's result.
+pub type Result<T> = std::result::Result<T, Error>;

@@ -1,0 +1,136 @@
+//! The reference service: accounts, devices, orders, receipts.
+//!
+//! ```text
+//!   device ── POST /device/v1 ──▶ device/ ──┐
+//!                                           ├──▶ store/ ──▶ SQLite, revocations.log
+//!   browser ── pages (crate::web) ──▶ account.rs ──┘
+//! ```
+//!
+//! | file | what |
+//! |---|---|
+//! | `keys.rs` | the service's secrets and what they sign |
+//! | `ca.rs` | a certificate authority of its own, for TLS |
+//! | `store/` | what is kept; every method is one atomic operation |
+//! | `device/` | answers a device's requests |
+//! | `account.rs` | what an account holder can do |
+//! | `login.rs` | passwords, failed attempts, remembered computers |
+//! | `events.rs` | security activity |
+//! | `sample.rs` | accounts from a readable file |
+//! | `wake.rs` | tells waiting devices and open pages that something changed |
+//!
+//! The service revokes on its side *before* it issues an order, and answers
+//! with an error when it cannot store: never with a false success.
+
+pub mod account;
+pub mod ca;
+pub mod device;
+mod error;
+pub mod events;
+mod keys;
+pub mod login;
+pub mod sample;
+pub mod store;
+mod wake;
+
+pub use error::{Error, Result};
+pub(crate) use keys::write_secret;
+pub use keys::{Keys, hex, random, unhex};
+
+use nrd_agent::wire::LeaseTerms;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+use store::Store;
+use wake::Wake;
+
+/// What an operator decides.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Terms of every grant and lease.
+    pub terms: LeaseTerms,
+    /// Seconds between check-ins of a device that does not wait.
+    pub check_in_s: u32,
+    /// Seconds between polls while a code is shown.
+    pub poll_s: u16,
+    /// How long a code lives, in seconds; at most 600.
+    pub code_life_s: u64,
+    /// How long an approved activation may stay unused, in seconds.
+    pub unconfirmed_s: u64,
+    /// Longest wait of a check-in, in seconds.
+    pub wait_max_s: u16,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            terms: LeaseTerms {
+                renew_after_s: 24 * 3600,
+                expires_after_s: 30 * 24 * 3600,
+                max_boots: 500,
+                dead_man_s: 90 * 24 * 3600,
+            },
+            check_in_s: 3600,
+            poll_s: 2,
+            code_life_s: 600,
+            unconfirmed_s: 24 * 3600,
+            wait_max_s: 25,
+        }
+    }
+}
+
+/// The service. Every method is synchronous and short; callers in an async
+/// runtime use a blocking thread.
+pub struct Service {
+    /// The secrets.
+    pub keys: Keys,
+    /// What is kept.
+    pub store: Store,
+    /// What the operator decided.
+    pub settings: Settings,
+    pub(crate) wake: Wake,
+    /// Seconds that tests have moved the clock.
+    shift_s: AtomicU64,
+}
+
+impl Service {
+    /// Opens the service of a folder, or makes it at the first start.
+    pub fn open(dir: &Path, settings: Settings) -> Result<Arc<Service>> {
+        std::fs::create_dir_all(dir).map_err(|e| Error::File(dir.to_owned(), e))?;
+        let service = Service {
+            keys: Keys::open(dir)?,
+            store: Store::open(dir)?,
+            settings,
+            wake: Wake::default(),
+            shift_s: AtomicU64::new(0),
+        };
+        if service.store.delegation()?.is_none() {
+            service.rotate_order_key()?;
+        }
+        Ok(Arc::new(service))
+    }
+
+    /// Now, Unix seconds.
+    pub fn now_s(&self) -> u64 {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        now.map_or(0, |d| d.as_secs()) + self.shift_s.load(Ordering::SeqCst)
+    }
+
+    /// Moves the service's clock ahead, for tests and stories.
+    pub fn advance_s(&self, s: u64) {
+        self.shift_s.fetch_add(s, Ordering::SeqCst);
+    }
+
+    /// Puts a new order key in force and signs waiting orders again. Returns
+    /// its version.
+    pub fn rotate_order_key(&self) -> Result<u32> {
+        let now = self.now_s();
+        let version = self.store.delegation()?.map_or(1, |(v, _)| v + 1);
+        // The floor is what trusted time was a day ago: a device's own clock
+        // may run late.
+        let frame = self.keys.delegation(version, version, now - 86_400);
+        self.store
+            .delegate(version, &frame, now, &account::signer(&self.keys, version))?;
+        Ok(version)
+    }
+}
