@@ -3,9 +3,11 @@
 
 use crate::authority::Authority;
 use crate::hw::{Board, Hardware};
+use crate::service::Service;
 use nrd_agent::log::Entry;
 use nrd_agent::wire::{DeviceKind, MAX_FRAME};
 use nrd_agent::{Agent, Config, Memory, Step};
+use std::sync::Arc;
 
 /// Buffers that the agent borrows. A reboot drops them with every object.
 pub struct Ram {
@@ -174,28 +176,58 @@ pub fn settle(agent: &mut Agent<'_, Board>) -> Result<(), Stop> {
     Err(Stop::Wrong("the agent does not come to rest".into()))
 }
 
+/// Whatever answers a device's requests.
+pub trait Peer {
+    /// The reply frame; `None` when the answer is lost.
+    fn answer(&mut self, request: &[u8]) -> Option<Vec<u8>>;
+}
+
+impl Peer for Authority {
+    fn answer(&mut self, request: &[u8]) -> Option<Vec<u8>> {
+        Some(Authority::answer(self, request))
+    }
+}
+
+impl Peer for Arc<Service> {
+    fn answer(&mut self, request: &[u8]) -> Option<Vec<u8>> {
+        Service::answer(self, request, "192.0.2.7").ok()
+    }
+}
+
 /// Talks to the service until nothing is due now.
-pub fn talk(authority: &mut Authority, agent: &mut Agent<'_, Board>) -> Result<(), Stop> {
+pub fn talk(peer: &mut impl Peer, agent: &mut Agent<'_, Board>) -> Result<(), Stop> {
     for _ in 0..40 {
-        settle(agent)?;
-        if agent.next_due_ms() != Some(0) {
+        if !exchange(peer, agent)? {
             return Ok(());
-        }
-        let mut out = [0u8; MAX_FRAME];
-        let request = match agent.poll_request(&mut out) {
-            Ok(Some(n)) => out[..n].to_vec(),
-            Ok(None) => return Ok(()),
-            Err(_) if off(agent) => return Err(Stop::Off),
-            Err(e) => return Err(Stop::Wrong(format!("no request: {e:?}"))),
-        };
-        let reply = authority.answer(&request);
-        let handled = agent.handle_reply(&reply);
-        if off(agent) {
-            return Err(Stop::Off);
-        }
-        if let Err(e) = handled {
-            return Err(Stop::Wrong(format!("a good reply was refused: {e:?}")));
         }
     }
     Err(Stop::Wrong("the conversation does not end".into()))
+}
+
+/// One request and its reply, if one is due now; false when there was nothing
+/// to say or the answer was lost.
+pub fn exchange(peer: &mut impl Peer, agent: &mut Agent<'_, Board>) -> Result<bool, Stop> {
+    settle(agent)?;
+    if agent.next_due_ms() != Some(0) {
+        return Ok(false);
+    }
+    let mut out = [0u8; MAX_FRAME];
+    let request = match agent.poll_request(&mut out) {
+        Ok(Some(n)) => out[..n].to_vec(),
+        Ok(None) => return Ok(false),
+        Err(_) if off(agent) => return Err(Stop::Off),
+        Err(e) => return Err(Stop::Wrong(format!("no request: {e:?}"))),
+    };
+    let Some(reply) = peer.answer(&request) else {
+        agent.exchange_failed();
+        return Ok(false);
+    };
+    let handled = agent.handle_reply(&reply);
+    if off(agent) {
+        return Err(Stop::Off);
+    }
+    match handled {
+        Ok(()) => Ok(true),
+        Err(e) => Err(Stop::Wrong(format!("a good reply was refused: {e:?}"))),
+    }
 }

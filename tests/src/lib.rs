@@ -1,5 +1,7 @@
 //! What the tests that cross crates share.
 
+pub mod bench;
+
 use nrd_hal::Geometry;
 use nrd_sim::hw::{Chip, ChipSpec, Hardware};
 use nrd_sim::rig::Rig;
