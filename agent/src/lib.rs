@@ -11,6 +11,8 @@
     )
 )]
 
+#[cfg(feature = "tls")]
+extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
@@ -24,6 +26,8 @@ pub mod log;
 pub mod order;
 mod slot;
 pub mod state;
+#[cfg(feature = "tls")]
+pub mod tls;
 pub mod wire;
 
 pub use agent::{Agent, BuildError, Config, Memory, Status, Step};
