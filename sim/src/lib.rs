@@ -15,7 +15,10 @@
 
 pub mod authority;
 pub mod hw;
+pub mod pictogram;
 pub mod powercut;
 pub mod rig;
 pub mod service;
 pub mod sign;
+pub mod verify;
+pub mod web;

@@ -2,6 +2,7 @@
 
 use super::chip::{Chip, Hardware};
 use super::rng::VirtualRng;
+use crate::sign;
 use nrd_agent::wire::{DeviceId, DeviceKind, MakerCertificate};
 use nrd_hal::crypto::RingCrypto;
 use nrd_hal::layout::{Layout, LayoutError};
@@ -199,6 +200,12 @@ impl DeviceIdentity for Identity {
     }
 }
 
+/// The device's signing key, in the same (simulated) fuses as its root.
+pub fn device_key(root: &[u8; 32], device_id: &str) -> Ed25519KeyPair {
+    let seed = RingCrypto::hkdf(b"nrd/sim/identity", root, &[device_id.as_bytes()]);
+    sign::keypair(&seed)
+}
+
 /// Signs a maker certificate.
 ///
 /// # Panics
@@ -216,7 +223,7 @@ pub fn maker_certificate(
         model: model.try_into().expect("model: at most 32 bytes"),
         kind,
     };
-    crate::sign::signed(maker, &body)
+    sign::signed(maker, &body)
 }
 
 /// A device: implements [`Platform`] over a shared chip.
@@ -244,18 +251,25 @@ impl Board {
         device_id: &str,
         kind: DeviceKind,
     ) -> Result<Board, LayoutError> {
+        let public_key = sign::public(&device_key(&root, device_id));
+        let certificate = maker_certificate(maker, device_id, public_key, "Virtual box", kind);
+        Board::assemble(hw, root, VirtualRng::new(seed), device_id, certificate)
+    }
+
+    /// The board of a device whose certificate the factory has made.
+    pub fn assemble(
+        hw: &Hardware,
+        root: [u8; 32],
+        rng: VirtualRng,
+        device_id: &str,
+        certificate: Vec<u8>,
+    ) -> Result<Board, LayoutError> {
         let layout = Layout::plan(&hw.chip().spec().geometry)?;
         let region = |start, size| FlashRegion {
             hw: hw.clone(),
             start,
             size,
         };
-        let device_seed = RingCrypto::hkdf(b"nrd/sim/identity", &root, &[device_id.as_bytes()]);
-        let key = Ed25519KeyPair::from_seed_unchecked(&device_seed)
-            .expect("any 32 bytes are an Ed25519 seed");
-        let mut public_key = [0; 32];
-        public_key.copy_from_slice(key.public_key().as_ref());
-        let certificate = maker_certificate(maker, device_id, public_key, "Virtual box", kind);
         Ok(Board {
             journal: region(layout.journal_start, layout.journal_size),
             vault: region(layout.vault_start, layout.vault_size),
@@ -269,10 +283,10 @@ impl Board {
                 refuses: true,
                 hw: hw.clone(),
             },
-            rng: VirtualRng::new(seed),
+            rng,
             identity: Identity {
                 device_id: device_id.to_owned(),
-                key: Arc::new(key),
+                key: Arc::new(device_key(&root, device_id)),
                 certificate,
             },
             clock: VirtualClock::default(),

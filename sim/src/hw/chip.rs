@@ -1,5 +1,6 @@
 //! Flash cells, the counter beside them, and what a power cut does to both.
 
+use super::file::Mirror;
 use super::rng::SplitMix;
 use nrd_hal::{ErrorKind, Geometry};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -119,6 +120,8 @@ pub struct Chip {
     read_bytes: u64,
     programmed_bytes: u64,
     busy_ns: u64,
+    /// Where the cells are kept as well, for a device that is a process.
+    mirror: Option<Arc<Mirror>>,
 }
 
 /// Typical page program time in nanoseconds, for 256 bytes.
@@ -127,6 +130,9 @@ const PAGE_NS: u64 = 400_000;
 const SECTOR_NS: u64 = 45_000_000;
 /// Typical erase time of 64 KiB in nanoseconds.
 const BLOCK_NS: u64 = 150_000_000;
+/// A counter step, in nanoseconds: modelled as one page program, since parts
+/// keep such counters in flash of their own.
+const COUNT_NS: u64 = PAGE_NS;
 /// Read time of one byte in nanoseconds.
 const READ_NS: u64 = 20;
 
@@ -154,6 +160,38 @@ impl Chip {
             read_bytes: 0,
             programmed_bytes: 0,
             busy_ns: 0,
+            mirror: None,
+        }
+    }
+
+    /// A part whose cells, unstable bits, wear and counter were kept in files,
+    /// and go on being kept there.
+    pub(super) fn kept(spec: ChipSpec, state: Kept, mirror: Arc<Mirror>, seed: u64) -> Self {
+        let mut chip = Chip::new(spec, seed);
+        let units = state.cells.chunks(spec.geometry.write_size as usize);
+        chip.programmed = units.map(|u| u.iter().any(|&b| b != 0xFF)).collect();
+        chip.cells = state.cells;
+        chip.unstable = state.unstable;
+        chip.wear = state.wear;
+        chip.counter = state.counter;
+        chip.mirror = Some(mirror);
+        chip
+    }
+
+    /// Why the files could not be written; the part is then off.
+    pub fn mirror_failure(&self) -> Option<String> {
+        self.mirror.as_ref().and_then(|m| m.failure())
+    }
+
+    /// Keeps what an operation changed.
+    fn keep(&mut self, at: usize, len: usize) {
+        let Some(mirror) = &self.mirror else { return };
+        let cells = &self.cells[at..at + len];
+        let unstable = &self.unstable[at..at + len];
+        let e = self.spec.geometry.erase_size as usize;
+        let units = at / e..(at + len).div_ceil(e);
+        if !mirror.keep(at, cells, unstable, units.start, &self.wear[units]) {
+            self.off = true;
         }
     }
 
@@ -301,13 +339,15 @@ impl Chip {
             len: bytes.len() as u32,
         };
         self.programmed_bytes += bytes.len() as u64;
-        self.busy_ns += bytes.len().div_ceil(256) as u64 * PAGE_NS;
+        self.busy_ns += modelled_ns(&op);
         let target: Vec<u8> = self.cells[from..to]
             .iter()
             .zip(bytes)
             .map(|(c, b)| c & b)
             .collect();
-        self.apply(op, from, &target)
+        let done = self.apply(op, from, &target);
+        self.keep(from, bytes.len());
+        done
     }
 
     pub(super) fn erase(&mut self, from: u32, to: u32) -> Result<(), ErrorKind> {
@@ -321,15 +361,12 @@ impl Chip {
         for w in &mut self.wear[(from / e) as usize..(to / e) as usize] {
             *w += 1;
         }
-        self.busy_ns += match len {
-            0x1_0000.. => u64::from(len / 0x1_0000) * BLOCK_NS,
-            _ => u64::from(len.div_ceil(4096)) * SECTOR_NS,
-        };
         let op = Op {
             kind: OpKind::Erase,
             at: from,
             len,
         };
+        self.busy_ns += modelled_ns(&op);
         let dead = self.dead.iter().any(|&(a, b)| from < b && a < to);
         let target = match dead {
             true => self.cells[from as usize..to as usize].to_vec(),
@@ -348,6 +385,7 @@ impl Chip {
             self.unstable[from as usize..to as usize].fill(0);
             self.programmed[(from / w) as usize..(to / w) as usize].fill(false);
         }
+        self.keep(from as usize, len as usize);
         done
     }
 
@@ -358,12 +396,16 @@ impl Chip {
             at: 0,
             len: 0,
         };
+        self.busy_ns += modelled_ns(&op);
         let fault = self.strike(op);
         if self.counter >= self.counter_end {
             return Err(ErrorKind::WornOut);
         }
         match fault {
-            None => self.counter += 1,
+            None => {
+                self.counter += 1;
+                self.keep_counter();
+            }
             Some(f) => {
                 let half = !matches!(f.tear, Tear::Nothing | Tear::NoOp | Tear::Weak);
                 let stepped = match f.tear {
@@ -371,6 +413,7 @@ impl Chip {
                     _ => half,
                 };
                 self.counter += u64::from(stepped);
+                self.keep_counter();
                 if f.tear != Tear::NoOp {
                     self.off = true;
                     return Err(ErrorKind::Unavailable);
@@ -378,6 +421,14 @@ impl Chip {
             }
         }
         Ok(())
+    }
+
+    fn keep_counter(&mut self) {
+        if let Some(mirror) = &self.mirror
+            && !mirror.keep_counter(self.counter)
+        {
+            self.off = true;
+        }
     }
 
     fn strike(&mut self, op: Op) -> Option<Fault> {
@@ -435,6 +486,24 @@ impl Chip {
         }
         self.off = true;
         Err(ErrorKind::Unavailable)
+    }
+}
+
+/// What outlives a process.
+pub(super) struct Kept {
+    pub(super) cells: Vec<u8>,
+    pub(super) unstable: Vec<u8>,
+    pub(super) wear: Vec<u32>,
+    pub(super) counter: u64,
+}
+
+/// Modelled time of an operation in nanoseconds, typical figures.
+pub fn modelled_ns(op: &Op) -> u64 {
+    match (op.kind, op.len) {
+        (OpKind::Program, len) => u64::from(len.div_ceil(256)) * PAGE_NS,
+        (OpKind::Erase, len @ 0x1_0000..) => u64::from(len / 0x1_0000) * BLOCK_NS,
+        (OpKind::Erase, len) => u64::from(len.div_ceil(4096)) * SECTOR_NS,
+        (OpKind::Count, _) => COUNT_NS,
     }
 }
 

@@ -6,14 +6,20 @@
 //! output at 104 MHz). Geometry is free, so that other parts can be modelled;
 //! the figures then scale with it.
 //!
+//! A device that is a process of its own keeps its parts in a folder (`file.rs`).
+//!
 //! Its physics are harsher than the part's: a cut operation may leave any of
 //! the bits that it would have changed undone, and any of them *unstable*, read
 //! differently at every read until the next completed erase.
 
 mod board;
 mod chip;
+mod file;
 mod rng;
 
-pub use board::{Board, Counter, FlashRegion, Identity, RootKey, VirtualClock, maker_certificate};
-pub use chip::{Chip, ChipSpec, Fault, Hardware, Op, OpKind, Tear};
+pub use board::{
+    Board, Counter, FlashRegion, Identity, RootKey, VirtualClock, device_key, maker_certificate,
+};
+pub use chip::{Chip, ChipSpec, Fault, Hardware, Op, OpKind, Tear, modelled_ns};
+pub use file::{Fault as FolderFault, Folder, Made};
 pub use rng::{SplitMix, VirtualRng};

@@ -1,5 +1,6 @@
-//! Seeded generators. Neither is fit for anything but a simulation.
+//! Random generators: seeded ones, fit for a simulation only, and the host's.
 
+use nrd_hal::ErrorKind;
 use nrd_hal::rand_core::{TryCryptoRng, TryRng};
 
 /// SplitMix64: small, seedable, state in one word.
@@ -22,50 +23,85 @@ impl SplitMix {
     }
 }
 
-/// The device's random generator, simulated.
+/// The device's random generator.
 #[derive(Debug, Clone)]
 pub struct VirtualRng {
-    draws: SplitMix,
-    stuck: bool,
+    source: Source,
+}
+
+#[derive(Debug, Clone)]
+enum Source {
+    /// Simulated.
+    Seeded(SplitMix),
+    /// Simulated, and dead.
+    Stuck,
+    /// The host's.
+    System,
 }
 
 impl VirtualRng {
     /// A generator whose draws are a function of `seed`.
     pub fn new(seed: u64) -> Self {
         VirtualRng {
-            draws: SplitMix(seed),
-            stuck: false,
+            source: Source::Seeded(SplitMix(seed)),
         }
     }
 
     /// A broken generator that gives the same byte for ever.
     pub fn stuck() -> Self {
         VirtualRng {
-            draws: SplitMix(0),
-            stuck: true,
+            source: Source::Stuck,
         }
     }
 
-    fn word(&mut self) -> u64 {
-        match self.stuck {
-            true => 0x6B6B_6B6B_6B6B_6B6B,
-            false => self.draws.draw(),
+    /// The host's generator, for a device that is a process of its own.
+    pub fn system() -> Self {
+        VirtualRng {
+            source: Source::System,
+        }
+    }
+
+    fn word(&mut self) -> Result<u64, ErrorKind> {
+        match &mut self.source {
+            Source::Seeded(draws) => Ok(draws.draw()),
+            Source::Stuck => Ok(0x6B6B_6B6B_6B6B_6B6B),
+            Source::System => getrandom::u64().map_err(|_| ErrorKind::Unavailable),
         }
     }
 }
 
 impl TryRng for VirtualRng {
-    type Error = core::convert::Infallible;
+    type Error = RngFault;
     fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
-        Ok(self.word() as u32)
+        Ok(self.word()? as u32)
     }
     fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
-        Ok(self.word())
+        Ok(self.word()?)
     }
     fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Self::Error> {
-        out.fill_with(|| self.word() as u8);
+        for b in out {
+            *b = self.word()? as u8;
+        }
         Ok(())
     }
 }
 
 impl TryCryptoRng for VirtualRng {}
+
+/// The host gives no random numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RngFault(ErrorKind);
+
+impl From<ErrorKind> for RngFault {
+    fn from(kind: ErrorKind) -> Self {
+        RngFault(kind)
+    }
+}
+
+impl std::fmt::Display for RngFault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the system gives no random numbers")
+    }
+}
+
+impl std::error::Error for RngFault {}

@@ -16,6 +16,8 @@ mod check_in;
 mod hello;
 mod report;
 
+pub(crate) use hello::kind_name;
+
 use super::store::DeviceRow;
 use super::{Error, Result, Service, random};
 use nrd_agent::wire::{self, Answer, Ask, EndReason, RefusalCode, Reply, Request};

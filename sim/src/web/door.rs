@@ -1,0 +1,37 @@
+//! The device's door: `POST /device/v1`, a request frame in, a reply frame out.
+
+use super::Site;
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{ConnectInfo, DefaultBodyLimit, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use nrd_agent::wire::MAX_FRAME;
+use std::net::SocketAddr;
+
+const MEDIA_TYPE: &str = "application/octet-stream";
+
+/// The route.
+pub(super) fn router(site: Site) -> Router {
+    Router::new()
+        .route(nrd_agent::tls::PATH, post(answer))
+        .layer(DefaultBodyLimit::max(MAX_FRAME))
+        .with_state(site)
+}
+
+async fn answer(
+    State(site): State<Site>,
+    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    body: Bytes,
+) -> Response {
+    let address = from.ip().to_string();
+    match site.service.answer_waiting(body.to_vec(), address).await {
+        Ok(reply) => ([(header::CONTENT_TYPE, MEDIA_TYPE)], reply).into_response(),
+        // Never a false success: the device backs off and asks again.
+        Err(e) => {
+            eprintln!("device request: {e}");
+            StatusCode::SERVICE_UNAVAILABLE.into_response()
+        }
+    }
+}

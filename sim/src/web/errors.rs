@@ -1,0 +1,90 @@
+//! What a person reads when something fails: what happened, and what to do.
+
+use crate::service::Error;
+use askama::Template;
+use axum::http::StatusCode;
+use axum::response::{Html, IntoResponse, Response};
+
+/// Why a page cannot be shown or a form was not carried out.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// The form did not come from a page of this session.
+    CrossSite,
+    /// The service refused or failed.
+    Service(Error),
+    /// Nothing at this address.
+    NotFound,
+}
+
+impl From<Error> for Trouble {
+    fn from(e: Error) -> Self {
+        Trouble::Service(e)
+    }
+}
+
+#[derive(Template)]
+#[template(path = "error.html")]
+struct Page {
+    title: &'static str,
+    text: &'static str,
+    advice: &'static str,
+}
+
+impl IntoResponse for Trouble {
+    fn into_response(self) -> Response {
+        let (status, title, text, advice) = match &self {
+            Trouble::CrossSite => (
+                StatusCode::FORBIDDEN,
+                "Not carried out",
+                "This form did not come from a page of your present session. Nothing was changed.",
+                "Go back, load the page again, and repeat it there.",
+            ),
+            Trouble::Service(Error::NotFound) | Trouble::NotFound => (
+                StatusCode::NOT_FOUND,
+                "Nothing here",
+                "There is no such page, or no such thing on your account.",
+                "Go to your account.",
+            ),
+            Trouble::Service(Error::WrongState) => (
+                StatusCode::CONFLICT,
+                "Too late",
+                "Something has changed since this page was loaded, so nothing was done.",
+                "Look at your account again: it shows how things stand now.",
+            ),
+            Trouble::Service(e) => {
+                eprintln!("page: {e}");
+                (
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "Not now",
+                    "The service cannot store anything at the moment. Nothing was changed, and nothing was removed.",
+                    "Please try again in a minute.",
+                )
+            }
+        };
+        let page = Page {
+            title,
+            text,
+            advice,
+        };
+        (status, render(&page)).into_response()
+    }
+}
+
+/// A rendered template.
+pub(super) fn render(page: &impl Template) -> Response {
+    match page.render() {
+        Ok(html) => Html(html).into_response(),
+        Err(e) => {
+            eprintln!("template: {e}");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+/// For every other address.
+pub(super) async fn nothing_here() -> Trouble {
+    Trouble::NotFound
+}
+
+/// What handlers answer.
+pub(super) type Answer = Result<Response, Trouble>;

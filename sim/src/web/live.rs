@@ -1,0 +1,35 @@
+//! Tells open pages that something on their account changed.
+
+use super::Site;
+use super::guard::Visitor;
+use axum::extract::State;
+use axum::response::Sse;
+use axum::response::sse::{Event, KeepAlive};
+use futures_util::stream::{Stream, unfold};
+use std::convert::Infallible;
+use tokio::sync::broadcast::error::RecvError;
+
+/// Server-sent events without content: the page asks for itself anew.
+pub(super) async fn stream(
+    State(site): State<Site>,
+    visitor: Visitor,
+) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    let changes = site.service.wake.pages();
+    let events = unfold(
+        (changes, visitor.account),
+        |(mut changes, account)| async move {
+            loop {
+                match changes.recv().await {
+                    Ok(whose) if whose == account => break,
+                    Ok(_) => {}
+                    // Some were missed: one of them may have been ours.
+                    Err(RecvError::Lagged(_)) => break,
+                    Err(RecvError::Closed) => return None,
+                }
+            }
+            let event = Event::default().data("changed");
+            Some((Ok(event), (changes, account)))
+        },
+    );
+    Sse::new(events).keep_alive(KeepAlive::default())
+}
