@@ -9,6 +9,11 @@
 //! | [`authority`] | the service's keys and the objects they sign, without any network |
 //! | [`rig`] | a device on the bench: the real agent over a virtual board |
 //! | [`service`] | the reference service: accounts, devices, orders, receipts, on SQLite |
+//! | [`web`] | the pages that a person uses, and the device's door |
+//! | [`serve`] | runs service and pages over TLS |
+//! | [`process`] | one device as a process over parts in a folder |
+//! | [`verify`] | verifies a receipt offline |
+//! | [`pictogram`] | what screen and page both show |
 //! | [`sign`] | Ed25519 keys and the frames they sign |
 //! | [`powercut`] | cuts power at every operation of a device's life and judges the cells |
 #![forbid(unsafe_code)]
@@ -17,7 +22,9 @@ pub mod authority;
 pub mod hw;
 pub mod pictogram;
 pub mod powercut;
+pub mod process;
 pub mod rig;
+pub mod serve;
 pub mod service;
 pub mod sign;
 pub mod verify;

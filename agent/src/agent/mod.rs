@@ -117,6 +117,9 @@ pub struct Status {
     pub policy: Option<u32>,
     /// Receipts not yet delivered.
     pub receipts: u8,
+    /// The token's generation, while the session is open; goes up with each
+    /// renewal.
+    pub generation: Option<u32>,
     /// The counter is worn out: this device will not activate again.
     pub worn_out: bool,
 }
@@ -370,6 +373,7 @@ impl<'m, P: Platform> Agent<'m, P> {
                 .map(|t| (t.sectors.erased + t.sectors.failed, t.sectors.total)),
             policy,
             receipts: self.receipts,
+            generation: self.keys.session.as_ref().map(|s| s.generation.0),
             worn_out: self.snapshot.worn_out,
         }
     }

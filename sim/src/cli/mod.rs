@@ -3,7 +3,10 @@
 //! Exit status: 0 done and good; 1 done, and what was looked at is not good;
 //! 2 the arguments or the input make no sense.
 
+mod device;
 mod powercut;
+mod serve;
+mod verify;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -18,12 +21,21 @@ struct Cli {
 }
 
 const EXAMPLES: &str = "Examples:
+  nrd-sim serve --dir service              the account pages, and where devices call
+  nrd-sim device --dir tv --service https://localhost:8443 --ca service/ca.pem --kind stb
+  nrd-sim verify receipt.bin --maker-root service/maker-root.pub
   nrd-sim powercut                         cut the power at every operation of a device's life
   nrd-sim powercut --sector-size 2048 --sectors 10 --write-size 4 --depth 2
   nrd-sim powercut --seed 7 --torn random --json";
 
 #[derive(Subcommand)]
 enum Command {
+    /// Run the reference service and its pages.
+    Serve(serve::Args),
+    /// Run one device as a process; it may be killed at any time.
+    Device(device::Args),
+    /// Verify a receipt offline.
+    Verify(verify::Args),
     /// Cut the power at every flash, slot and counter operation of a whole
     /// life, tear it, reboot, and judge the cells.
     Powercut(powercut::Args),
@@ -32,6 +44,9 @@ enum Command {
 /// Parses the command line and runs the command.
 pub(crate) fn main() -> ExitCode {
     match Cli::parse().command {
+        Command::Serve(args) => serve::run(&args),
+        Command::Device(args) => device::run(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::Powercut(args) => powercut::run(&args),
     }
 }

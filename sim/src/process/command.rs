@@ -1,0 +1,145 @@
+//! What a person types at the device: a remote control, and a service menu.
+
+use nrd_agent::keypad::RemoteKey;
+
+/// One line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Command {
+    /// Keys of the remote, one after the other.
+    Keys(Vec<RemoteKey>),
+    /// Ask for a code.
+    Activate,
+    /// Give up asking.
+    Cancel,
+    /// Sign out, from the menu.
+    SignOut,
+    /// Deactivate, from the menu, confirmed.
+    Deactivate,
+    /// Switch off and on.
+    Restart,
+    /// Say how things stand.
+    Status,
+    /// Time passes.
+    Advance(u64),
+    /// Lose the next answers.
+    LoseAnswers(u32),
+    /// Pull or put in the network plug.
+    Network(bool),
+    /// A signed order by another channel.
+    Order(Vec<u8>),
+    /// `prove_clean` for a nonce, into a file.
+    ProveClean([u8; 32], String),
+    /// `prove_fill` for a nonce, into a file.
+    ProveFill([u8; 32], String),
+    /// The newest receipt, into a file.
+    Receipt(String),
+    /// End the process.
+    Quit,
+}
+
+/// What can be typed.
+pub(super) const HELP: &str = "\
+  remote:   up down left right (several in a line); up up down down left right
+            left right up up up up opens the device menu
+  menu:     sign-out | deactivate yes | close
+  device:   activate | cancel | restart | status | quit
+  desk:     receipt FILE | prove-clean NONCE FILE | prove-fill NONCE FILE
+  faults:   network off | network on | lose-answers N | advance SECONDS
+  order:    order HEX (a signed order from a USB stick, say)";
+
+/// Reads a line; the error says what is expected.
+pub(super) fn parse(line: &str) -> Result<Option<Command>, String> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let Some((first, rest)) = words.split_first() else {
+        return Ok(None);
+    };
+    if let Some(keys) = words.iter().map(|w| key(w)).collect::<Option<Vec<_>>>() {
+        return Ok(Some(Command::Keys(keys)));
+    }
+    let command = match (*first, rest) {
+        ("activate", []) => Command::Activate,
+        ("cancel", []) => Command::Cancel,
+        ("close", []) => Command::Keys(vec![RemoteKey::Other]),
+        ("sign-out", []) => Command::SignOut,
+        ("deactivate", ["yes"]) => Command::Deactivate,
+        ("deactivate", _) => return Err("type `deactivate yes`: it cannot be undone".into()),
+        ("restart", []) => Command::Restart,
+        ("status", []) => Command::Status,
+        ("quit", []) => Command::Quit,
+        ("network", ["off"]) => Command::Network(false),
+        ("network", ["on"]) => Command::Network(true),
+        ("advance", [s]) => Command::Advance(number(s)?),
+        ("lose-answers", [n]) => Command::LoseAnswers(number(n)?),
+        ("order", [hex]) => Command::Order(bytes(hex)?),
+        ("receipt", [file]) => Command::Receipt((*file).to_owned()),
+        ("prove-clean", [nonce, file]) => Command::ProveClean(self::nonce(nonce)?, (*file).into()),
+        ("prove-fill", [nonce, file]) => Command::ProveFill(self::nonce(nonce)?, (*file).into()),
+        ("help" | "?", _) => return Err(HELP.to_owned()),
+        (other, _) => {
+            return Err(format!(
+                "`{other}` is not understood here; it may be:\n{HELP}"
+            ));
+        }
+    };
+    Ok(Some(command))
+}
+
+fn key(word: &str) -> Option<RemoteKey> {
+    Some(match word {
+        "up" | "u" | "↑" => RemoteKey::Up,
+        "down" | "d" | "↓" => RemoteKey::Down,
+        "left" | "l" | "←" => RemoteKey::Left,
+        "right" | "r" | "→" => RemoteKey::Right,
+        "ok" | "back" => RemoteKey::Other,
+        _ => return None,
+    })
+}
+
+fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| format!("`{text}` is no number"))
+}
+
+fn bytes(hex: &str) -> Result<Vec<u8>, String> {
+    let digits = hex.len() % 2 == 0 && hex.bytes().all(|b| b.is_ascii_hexdigit());
+    if !digits {
+        return Err("an order is an even number of hexadecimal digits".into());
+    }
+    let byte = |i: usize| u8::from_str_radix(&hex[i..i + 2], 16).unwrap_or_default();
+    Ok((0..hex.len()).step_by(2).map(byte).collect())
+}
+
+fn nonce(hex: &str) -> Result<[u8; 32], String> {
+    crate::service::unhex(hex).ok_or_else(|| "a nonce is 64 hexadecimal digits".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_commands_and_nonsense_are_told_apart() {
+        assert_eq!(
+            parse("up ↓ l").unwrap(),
+            Some(Command::Keys(vec![
+                RemoteKey::Up,
+                RemoteKey::Down,
+                RemoteKey::Left
+            ]))
+        );
+        assert_eq!(parse("  ").unwrap(), None);
+        assert_eq!(
+            parse("order 0aFf").unwrap(),
+            Some(Command::Order(vec![10, 255]))
+        );
+        for bad in [
+            "order abc",
+            "order zz",
+            "advance x",
+            "deactivate",
+            "up sideways",
+            "order é0",
+        ] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+}

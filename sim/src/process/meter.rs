@@ -1,0 +1,70 @@
+//! Counts what a wipe costs, from the chip's own record of operations.
+
+use crate::hw::{Chip, Hardware, Op, OpKind, modelled_ns};
+use serde::Serialize;
+
+/// What a wipe cost.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct WipeCost {
+    /// Operations until the live key slot was destroyed, that one included.
+    pub flash_ops_to_key_death: u64,
+    /// Their modelled time in milliseconds.
+    pub modelled_ms_to_key_death: f64,
+    /// Modelled time of the whole wipe in milliseconds, reads included.
+    pub modelled_ms_total: f64,
+    /// Erase units erased, each counted as often as it was erased.
+    pub sectors_erased: u64,
+    /// Operations in all.
+    pub flash_ops: u64,
+}
+
+/// Where a wipe may begin.
+pub(super) struct Mark {
+    ops: usize,
+    busy_ns: u64,
+    /// Slots that hold something.
+    live: [bool; 2],
+}
+
+/// Notes how things stand before something that may begin a wipe.
+pub(super) fn mark(hw: &Hardware) -> Mark {
+    let chip = hw.chip();
+    Mark {
+        ops: chip.trace().len(),
+        busy_ns: chip.totals().2,
+        live: [0, 1].map(|n| slot(&chip, n).iter().any(|&b| b != 0xFF)),
+    }
+}
+
+fn slot(chip: &Chip, n: usize) -> &[u8] {
+    let size = chip.spec().geometry.erase_size as usize;
+    &chip.cells()[n * size..(n + 1) * size]
+}
+
+/// What was done since `mark`.
+pub(super) fn cost(hw: &Hardware, mark: &Mark) -> WipeCost {
+    let chip = hw.chip();
+    let unit = chip.spec().geometry.erase_size;
+    let ops: &[Op] = &chip.trace()[mark.ops..];
+    let kills = |op: &Op| {
+        let n = (op.at / unit) as usize;
+        op.kind != OpKind::Count && mark.live.get(n) == Some(&true)
+    };
+    let dead = ops.iter().position(kills).map_or(ops.len(), |i| i + 1);
+    let ns: u64 = ops[..dead].iter().map(modelled_ns).sum();
+    WipeCost {
+        flash_ops_to_key_death: dead as u64,
+        modelled_ms_to_key_death: ms(ns),
+        modelled_ms_total: ms(chip.totals().2 - mark.busy_ns),
+        sectors_erased: ops
+            .iter()
+            .filter(|op| op.kind == OpKind::Erase)
+            .map(|op| u64::from(op.len / unit))
+            .sum(),
+        flash_ops: ops.len() as u64,
+    }
+}
+
+fn ms(ns: u64) -> f64 {
+    (ns / 1000) as f64 / 1000.0
+}

@@ -1,0 +1,22 @@
+//! One device as a process: the real agent over parts in a folder, real TLS to
+//! a real service. It may be killed at any instant and started again.
+//!
+//! | file | what |
+//! |---|---|
+//! | `factory.rs` | makes a device: id, fuses, certificate, pinned keys |
+//! | `run.rs` | the main loop, as a firmware's |
+//! | `net.rs` | the network thread: connect, post, time out; faults on demand |
+//! | `command.rs` | what a person types: a remote control and a service menu |
+//! | `meter.rs` | counts what a wipe costs |
+//! | `screen.rs` | what the screen shows, for people or as JSON lines |
+
+mod command;
+mod factory;
+mod meter;
+mod net;
+mod run;
+mod screen;
+
+pub use factory::{Order, provision};
+pub use run::{Options, run};
+pub use screen::Screen;

@@ -1,0 +1,520 @@
+//! The main loop of a device, as a firmware's: step the agent until it is
+//! idle, post what is due, show what changed, take keys.
+
+use super::command::{Command, parse};
+use super::meter::{Mark, cost, mark};
+use super::net::{Answer, Net};
+use super::screen::{Screen, Show};
+use crate::hw::{Board, Folder, VirtualClock, VirtualRng};
+use crate::pictogram;
+use crate::rig::Ram;
+use crate::service::sample::Sample;
+use crate::service::unhex;
+use nrd_agent::keypad::MenuSequence;
+use nrd_agent::tls::{HttpsClient, TlsError};
+use nrd_agent::wire::{LockReason, MAX_FRAME, OrderResult, Receipt};
+use nrd_agent::{Agent, Class, Config, Error, State, Step};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::time_provider::DefaultTimeProvider;
+use std::io::BufRead as _;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// How a device is run.
+pub struct Options {
+    /// Host and port of the service.
+    pub authority: String,
+    /// Ask for a code at the first start.
+    pub activate: bool,
+    /// Account holders whose data the product's own software would cache.
+    pub samples: Vec<Sample>,
+    /// Seconds a check-in may wait for an order.
+    pub wait_s: u16,
+}
+
+/// What wakes the main loop.
+enum Wake {
+    Line(String),
+    Answer(u64, Answer),
+    /// The keyboard is gone.
+    NoMoreLines,
+}
+
+/// Why a boot ended.
+enum End {
+    Restart,
+    Quit,
+}
+
+/// Runs the device until somebody types `quit`. An error says why it cannot
+/// run at all.
+pub fn run(folder: Folder, options: &Options, screen: &mut Screen) -> Result<(), String> {
+    let ca = CertificateDer::from_pem_slice(folder.ca_pem.as_bytes())
+        .map_err(|_| TlsError::Root.to_string())?;
+    let client = HttpsClient::new(&ca, &options.authority, Arc::new(DefaultTimeProvider))
+        .map_err(|e| e.to_string())?;
+    let (wakes, inbox) = channel();
+    listen(wakes.clone());
+    let net = Net::start(client, options.authority.clone(), move |id, answer| {
+        let _ = wakes.send(Wake::Answer(id, answer));
+    });
+    let mut first = options.activate;
+    let mut posted = 0;
+    loop {
+        let mut ram = Ram::default();
+        let board = board(&folder)?;
+        let clock = board.clock();
+        let config = Config {
+            service_root: unhex(&folder.made.service_root)
+                .ok_or("device.json: service_root is not 64 hexadecimal digits")?,
+            factory_epoch: 0,
+            wait_s: options.wait_s,
+        };
+        let agent = Agent::new(board, config, ram.memory())
+            .map_err(|e| format!("the agent cannot be built: {e:?}"))?;
+        screen.show(&Show::Boot {
+            device_id: &folder.made.device_id,
+            model: &folder.made.model,
+        });
+        let mut boot = Boot {
+            agent,
+            folder: &folder,
+            options,
+            net: &net,
+            clock,
+            last: Instant::now(),
+            posted: &mut posted,
+            in_flight: None,
+            menu: MenuSequence::default(),
+            menu_open: false,
+            shown: None,
+            shown_code: None,
+            wipe: None,
+            failure: None,
+        };
+        match boot.run(&inbox, screen, std::mem::take(&mut first))? {
+            End::Restart => {}
+            End::Quit => return Ok(()),
+        }
+    }
+}
+
+fn board(folder: &Folder) -> Result<Board, String> {
+    let certificate = hex_bytes(&folder.made.certificate)
+        .ok_or("device.json: the certificate is not hexadecimal")?;
+    let rng = VirtualRng::system();
+    let id = &folder.made.device_id;
+    let board = Board::assemble(&folder.hw, folder.root, rng, id, certificate)
+        .map_err(|e| format!("device.json: the flash sizes make no sense ({e:?})"))?;
+    // Consoles and computers have a battery-backed clock; boxes have none.
+    if folder.made.kind != "set-top-box"
+        && let Ok(now) = SystemTime::now().duration_since(UNIX_EPOCH)
+    {
+        board.clock().set_wall_s(now.as_secs());
+    }
+    Ok(board)
+}
+
+fn hex_bytes(hex: &str) -> Option<Vec<u8>> {
+    let byte = |i: usize| u8::from_str_radix(hex.get(i..i + 2)?, 16).ok();
+    (0..hex.len()).step_by(2).map(byte).collect()
+}
+
+fn listen(wakes: Sender<Wake>) {
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+            if wakes.send(Wake::Line(line)).is_err() {
+                return;
+            }
+        }
+        let _ = wakes.send(Wake::NoMoreLines);
+    });
+}
+
+/// One boot.
+struct Boot<'a, 'm> {
+    agent: Agent<'m, Board>,
+    folder: &'a Folder,
+    options: &'a Options,
+    net: &'a Net,
+    clock: VirtualClock,
+    last: Instant,
+    /// Number of the request posted last, over all boots.
+    posted: &'a mut u64,
+    /// The request whose answer is still to come.
+    in_flight: Option<u64>,
+    menu: MenuSequence,
+    menu_open: bool,
+    shown: Option<State>,
+    shown_code: Option<String>,
+    /// A wipe under way, and where it began.
+    wipe: Option<Mark>,
+    failure: Option<TlsError>,
+}
+
+impl Boot<'_, '_> {
+    fn run(
+        &mut self,
+        inbox: &Receiver<Wake>,
+        screen: &mut Screen,
+        first: bool,
+    ) -> Result<End, String> {
+        self.settle(screen)?;
+        if first && self.agent.state() == State::Clean {
+            self.try_it(screen, |agent| agent.start_activation());
+        }
+        loop {
+            if self.settle(screen)? {
+                return Ok(End::Restart);
+            }
+            self.fill_cache(screen);
+            let pause = self.post_what_is_due(screen);
+            match inbox.recv_timeout(pause) {
+                Ok(Wake::Line(line)) => match parse(&line) {
+                    Ok(None) => {}
+                    Ok(Some(Command::Quit)) => return Ok(End::Quit),
+                    Ok(Some(Command::Restart)) => return Ok(End::Restart),
+                    Ok(Some(command)) => self.obey(command, screen),
+                    Err(text) => screen.show(&Show::Refused { text }),
+                },
+                Ok(Wake::Answer(id, answer)) => self.take(id, answer, screen),
+                // Without a keyboard the device goes on, as one in a cupboard.
+                Ok(Wake::NoMoreLines) | Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Ok(End::Quit),
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        let elapsed = self.last.elapsed();
+        self.last += elapsed;
+        self.clock.advance_ms(elapsed.as_millis() as u64);
+    }
+
+    /// Steps until idle, showing what changes; true when a wipe has ended and
+    /// the platform should restart.
+    fn settle(&mut self, screen: &mut Screen) -> Result<bool, String> {
+        let mut reset = false;
+        let mut errors = 0;
+        loop {
+            self.tick();
+            let before = mark(&self.folder.hw);
+            let stepped = self.agent.step();
+            if let Some(why) = self.folder.hw.chip().mirror_failure() {
+                return Err(format!(
+                    "the device's files cannot be written ({why}): make room, then start it again; nothing is lost"
+                ));
+            }
+            self.note_wipe(before);
+            self.show_state(screen);
+            match stepped {
+                Ok(Step::Idle) => break,
+                Ok(Step::ResetAdvised) => reset = true,
+                Ok(_) => {}
+                Err(e) => {
+                    errors += 1;
+                    if errors > 50 {
+                        return Err(format!("the agent cannot go on: {e}"));
+                    }
+                }
+            }
+        }
+        if let (State::Clean | State::WipeFailed, Some(from)) =
+            (self.agent.state(), self.wipe.take())
+        {
+            let cost = cost(&self.folder.hw, &from);
+            screen.show(&Show::Wiped { cost });
+        }
+        Ok(reset)
+    }
+
+    /// Remembers where a wipe began.
+    fn note_wipe(&mut self, before: Mark) {
+        if self.wipe.is_none() && self.agent.state() == State::Wiping {
+            self.wipe = Some(before);
+        }
+    }
+
+    fn show_state(&mut self, screen: &mut Screen) {
+        let status = self.agent.status();
+        if let Some((done, total)) = status.wipe {
+            screen.show(&Show::Wipe { done, total });
+        }
+        if self.shown != Some(status.state) && status.state != State::Booting {
+            self.shown = Some(status.state);
+            let name = match status.state {
+                State::Active => self.display_name(),
+                _ => None,
+            };
+            let (state, reason) = words(status.state);
+            screen.show(&Show::State {
+                state,
+                reason,
+                name,
+            });
+        }
+        let code = status.code.map(|(code, picture)| {
+            let split = code.len().min(4);
+            let (a, b) = code.split_at(split);
+            (format!("{a}-{b}"), picture)
+        });
+        if let Some((code, picture)) = &code
+            && self.shown_code.as_ref() != Some(code)
+        {
+            let pictogram = pictogram::words(*picture);
+            screen.show(&Show::Code { code, pictogram });
+        }
+        self.shown_code = code.map(|(code, _)| code);
+    }
+
+    fn display_name(&mut self) -> Option<String> {
+        let mut buf = [0; 32];
+        let n = self.agent.display_name(&mut buf).ok()?;
+        String::from_utf8(buf[..n].to_vec()).ok()
+    }
+
+    /// What the product's own software does: caches the account's data.
+    fn fill_cache(&mut self, screen: &mut Screen) {
+        if self.agent.state() != State::Active {
+            return;
+        }
+        let mut probe = [0; 4096];
+        if self.agent.get(Class::Email, 1, &mut probe) != Err(Error::NotFound) {
+            return;
+        }
+        let name = self.display_name();
+        let Some(sample) = self
+            .options
+            .samples
+            .iter()
+            .find(|s| Some(&s.name) == name.as_ref())
+        else {
+            return;
+        };
+        let (mut records, mut bytes) = (0, 0);
+        for (class, id, value) in sample.cached() {
+            match self.agent.put(class, id, &value) {
+                Ok(()) => {
+                    records += 1;
+                    bytes += value.len();
+                }
+                Err(e) => screen.show(&Show::Refused {
+                    text: format!("the cache took no more: {e}"),
+                }),
+            }
+        }
+        screen.show(&Show::Cached { records, bytes });
+    }
+
+    /// Posts the next request if one is due; returns how long to sleep.
+    fn post_what_is_due(&mut self, screen: &mut Screen) -> Duration {
+        const LONGEST: Duration = Duration::from_millis(500);
+        if self.in_flight.is_some() {
+            return LONGEST;
+        }
+        self.tick();
+        match self.agent.next_due_ms() {
+            Some(0) => {
+                let mut out = [0; MAX_FRAME];
+                match self.agent.poll_request(&mut out) {
+                    Ok(Some(n)) => {
+                        *self.posted += 1;
+                        self.in_flight = Some(*self.posted);
+                        self.net.post(*self.posted, out[..n].to_vec());
+                    }
+                    Ok(None) => {}
+                    Err(e) => screen.show(&Show::Refused {
+                        text: e.to_string(),
+                    }),
+                }
+                LONGEST
+            }
+            Some(ms) => Duration::from_millis(ms).min(LONGEST),
+            None => LONGEST,
+        }
+    }
+
+    fn take(&mut self, id: u64, answer: Answer, screen: &mut Screen) {
+        // An answer to a request of the boot before is nobody's.
+        if self.in_flight != Some(id) {
+            return;
+        }
+        self.in_flight = None;
+        self.tick();
+        let generation = self.agent.status().generation;
+        let before = mark(&self.folder.hw);
+        let failed = match answer {
+            Ok(frame) => match self.agent.handle_reply(&frame) {
+                // The request was withdrawn meanwhile, by a wipe for example.
+                Ok(()) | Err(Error::WrongState) => None,
+                Err(e) => Some(TlsError::Agent(e)),
+            },
+            Err(e) => {
+                self.agent.exchange_failed();
+                Some(e)
+            }
+        };
+        self.note_wipe(before);
+        if failed.is_some() && failed != self.failure {
+            if let Some(e) = failed {
+                screen.show(&Show::Failed {
+                    code: e.code(),
+                    text: e.to_string(),
+                });
+            }
+        }
+        self.failure = failed;
+        let now = self.agent.status().generation;
+        if let (Some(before), Some(now)) = (generation, now)
+            && now > before
+        {
+            screen.show(&Show::Renewed { generation: now });
+        }
+    }
+
+    fn try_it(
+        &mut self,
+        screen: &mut Screen,
+        act: impl FnOnce(&mut Agent<'_, Board>) -> Result<(), Error>,
+    ) {
+        let before = mark(&self.folder.hw);
+        if let Err(e) = act(&mut self.agent) {
+            screen.show(&Show::Refused {
+                text: e.to_string(),
+            });
+        }
+        self.note_wipe(before);
+    }
+
+    fn obey(&mut self, command: Command, screen: &mut Screen) {
+        self.tick();
+        match command {
+            Command::Keys(keys) => {
+                for key in keys {
+                    self.menu_open = false;
+                    // Typed in one line: no pause between them.
+                    let now = self.clock_ms();
+                    if self.menu.press(key, now) {
+                        self.menu_open = true;
+                        screen.show(&Show::Menu);
+                    }
+                }
+            }
+            Command::SignOut | Command::Deactivate if !self.menu_open => {
+                screen.show(&Show::Refused {
+                    text: "open the device menu first: up up down down left right left right up up up up".into(),
+                });
+            }
+            Command::SignOut => {
+                self.menu_open = false;
+                self.try_it(screen, |agent| agent.sign_out());
+            }
+            Command::Deactivate => {
+                self.menu_open = false;
+                self.try_it(screen, |agent| agent.deactivate());
+            }
+            Command::Activate => self.try_it(screen, |agent| agent.start_activation()),
+            Command::Cancel => self.try_it(screen, |agent| agent.cancel_activation()),
+            Command::Advance(s) => self.clock.advance_ms(s.saturating_mul(1000)),
+            Command::LoseAnswers(n) => self.net.faults.lose.store(n, Ordering::SeqCst),
+            Command::Network(on) => self.net.faults.unplugged.store(!on, Ordering::SeqCst),
+            Command::Status => self.say_status(screen),
+            Command::Order(frame) => self.order(&frame, screen),
+            Command::Receipt(file) => self.write(screen, &file, |a, out| a.newest_receipt(out)),
+            Command::ProveClean(nonce, file) => {
+                self.write(screen, &file, |a, out| a.prove_clean(nonce, out));
+            }
+            Command::ProveFill(nonce, file) => {
+                self.write(screen, &file, |a, out| a.prove_fill(nonce, out));
+            }
+            Command::Restart | Command::Quit => {}
+        }
+    }
+
+    fn clock_ms(&mut self) -> u64 {
+        nrd_hal::Clock::uptime_ms(&mut self.clock)
+    }
+
+    fn order(&mut self, frame: &[u8], screen: &mut Screen) {
+        let before = mark(&self.folder.hw);
+        let mut out = [0; 192];
+        let result = match self.agent.apply_order(frame, &mut out) {
+            Ok((OrderResult::Applied, _)) => "applied".to_owned(),
+            Ok((OrderResult::AlreadyApplied, _)) => "already applied".to_owned(),
+            Ok((OrderResult::NotApplicable, _)) => "not applicable".to_owned(),
+            Ok((OrderResult::Stale, _)) => "stale".to_owned(),
+            Ok((OrderResult::KeyRetired, _)) => "signed by a retired key".to_owned(),
+            Err(e) => e.to_string(),
+        };
+        screen.show(&Show::Order { result });
+        self.note_wipe(before);
+    }
+
+    fn write(
+        &mut self,
+        screen: &mut Screen,
+        file: &str,
+        make: impl FnOnce(&mut Agent<'_, Board>, &mut [u8]) -> Result<usize, Error>,
+    ) {
+        let mut out = [0; <Receipt<'_> as nrd_agent::wire::Body<'_>>::MAX];
+        match make(&mut self.agent, &mut out) {
+            Ok(bytes) => match std::fs::write(file, &out[..bytes]) {
+                Ok(()) => screen.show(&Show::Written { file, bytes }),
+                Err(e) => screen.show(&Show::Refused {
+                    text: format!("{file}: {e}"),
+                }),
+            },
+            Err(e) => screen.show(&Show::Refused {
+                text: e.to_string(),
+            }),
+        }
+    }
+
+    fn say_status(&mut self, screen: &mut Screen) {
+        let s = self.agent.status();
+        let (state, reason) = words(s.state);
+        let mut text = format!(
+            "{state}{}",
+            reason.map_or(String::new(), |r| format!(": {r}"))
+        );
+        match s.standing {
+            Some(nrd_agent::lease::Standing::Open { left_s, .. }) => {
+                text += &format!("; access for {} more powered hours", left_s / 3600);
+            }
+            Some(nrd_agent::lease::Standing::Expired {
+                dead_man_in_s: Some(left),
+            }) => text += &format!("; wipes itself in {} powered hours", left / 3600),
+            _ => {}
+        }
+        if s.receipts > 0 {
+            text += &format!("; {} receipts to deliver", s.receipts);
+        }
+        screen.show(&Show::Note { text });
+    }
+}
+
+/// A state in words, and why.
+fn words(state: State) -> (&'static str, Option<&'static str>) {
+    match state {
+        State::Clean => ("clean", Some("no account here; type `activate` to begin")),
+        State::Activating => ("activating", None),
+        State::Active => ("active", None),
+        State::Locked(reason) => (
+            "locked",
+            Some(match reason {
+                LockReason::LeaseExpired => "no word from the service for too long: connect it",
+                LockReason::Revoked => "this device was taken off the account",
+                LockReason::ConsentDue => "the privacy policy changed: see your account page",
+                LockReason::TheftSuspected => "a copied token was used: see your account page",
+                LockReason::JournalLost => "its records are unreadable: deactivate it here",
+            }),
+        ),
+        State::SignedOut => ("signed-out", Some("type `activate` to sign in again")),
+        State::Wiping => ("wiping", None),
+        State::WipeFailed => ("wipe-failed", Some("do not hand this device on")),
+        _ => ("starting", None),
+    }
+}
