@@ -12,6 +12,7 @@
 //! | [`web`] | the pages that a person uses, and the device's door |
 //! | [`serve`] | runs service and pages over TLS |
 //! | [`process`] | one device as a process over parts in a folder |
+//! | [`inspect`] | reads a flash image as an adversary would |
 //! | [`verify`] | verifies a receipt offline |
 //! | [`pictogram`] | what screen and page both show |
 //! | [`sign`] | Ed25519 keys and the frames they sign |
@@ -20,6 +21,7 @@
 
 pub mod authority;
 pub mod hw;
+pub mod inspect;
 pub mod pictogram;
 pub mod powercut;
 pub mod process;

@@ -4,6 +4,7 @@
 //! 2 the arguments or the input make no sense.
 
 mod device;
+mod inspect;
 mod powercut;
 mod serve;
 mod verify;
@@ -34,6 +35,8 @@ enum Command {
     Serve(serve::Args),
     /// Run one device as a process; it may be killed at any time.
     Device(device::Args),
+    /// Say what is in a flash image, and what of it can be read.
+    Inspect(inspect::Args),
     /// Verify a receipt offline.
     Verify(verify::Args),
     /// Cut the power at every flash, slot and counter operation of a whole
@@ -46,6 +49,7 @@ pub(crate) fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(args) => serve::run(&args),
         Command::Device(args) => device::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Powercut(args) => powercut::run(&args),
     }

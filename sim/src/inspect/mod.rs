@@ -1,0 +1,148 @@
+//! Reads a flash image as an adversary with the root key would.
+//!
+//! Written from `docs/SPEC.md` alone, without the agent's own log, key or slot
+//! code: a second reading of the format, and the judge of the first.
+//!
+//! | file | what |
+//! |---|---|
+//! | `keys.rs` | every key that image, root and known slots give |
+//! | `search.rs` | tries every key at every offset; looks for plain text |
+//! | `sectors.rs` | what stands in each sector |
+
+mod keys;
+mod search;
+mod sectors;
+
+pub use keys::{SlotState, parse_slot};
+pub use search::{Hit, Opened};
+pub use sectors::{Sector, SectorState};
+
+use nrd_hal::Geometry;
+use nrd_hal::layout::{Layout, LayoutError, logical_sector};
+use serde::Serialize;
+
+/// A flash image.
+#[derive(Clone, Copy)]
+pub struct Image<'a> {
+    /// Every byte of the part.
+    pub cells: &'a [u8],
+    /// Its sizes.
+    pub geometry: Geometry,
+}
+
+/// What the adversary holds beside the image.
+#[derive(Default)]
+pub struct Search {
+    /// The device's root secret.
+    pub root: Option<[u8; 32]>,
+    /// Epochs whose keys are derived, beside those that slots name.
+    pub epochs: Vec<u64>,
+    /// Key slots from elsewhere: older images, a spied bus. 256 bytes each.
+    pub slots: Vec<Vec<u8>>,
+    /// Texts that must not stand in the image.
+    pub secrets: Vec<Vec<u8>>,
+    /// Try keys even where a record header's check bits are wrong.
+    pub deep: bool,
+}
+
+/// Why an image cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InspectError {
+    /// The image is not as large as the geometry says.
+    Size {
+        /// What the geometry says, in bytes.
+        expected: u32,
+        /// What the image has, in bytes.
+        found: usize,
+    },
+    /// No agent would take this geometry.
+    Geometry(LayoutError),
+}
+
+/// What is in an image.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// Key slot A and B.
+    pub slots: [SlotState; 2],
+    /// Every logical sector, journal first.
+    pub sectors: Vec<Sector>,
+    /// Account records that opened, wherever they stand, old versions too.
+    pub opened: Vec<Opened>,
+    /// Account bytes that could be read: the values of `opened`.
+    pub readable_bytes: usize,
+    /// Bytes of the journal that could be read; no account data.
+    pub journal_bytes: usize,
+    /// How many (offset, key) pairs were tried.
+    pub trial_opens: u64,
+    /// Plain or encoded secrets.
+    pub plaintext_hits: Vec<Hit>,
+}
+
+impl Report {
+    /// True when nothing of an account can be read.
+    pub fn nothing_readable(&self) -> bool {
+        self.readable_bytes == 0 && self.plaintext_hits.is_empty()
+    }
+}
+
+/// Inspects `image`.
+pub fn inspect(image: &Image<'_>, search: &Search) -> Result<Report, InspectError> {
+    let g = image.geometry;
+    let layout = Layout::plan(&g).map_err(InspectError::Geometry)?;
+    if image.cells.len() != g.size as usize {
+        return Err(InspectError::Size {
+            expected: g.size,
+            found: image.cells.len(),
+        });
+    }
+    let slot = |n: u32| {
+        let at = (n * layout.slot_size) as usize;
+        &image.cells[at..at + layout.slot_size as usize]
+    };
+    let slots = [0, 1].map(|n| keys::slot_state(slot(n), search.root.as_ref()));
+    let mut known: Vec<&[u8]> = vec![slot(0), slot(1)];
+    known.extend(search.slots.iter().map(Vec::as_slice));
+    let ring = keys::Ring::gather(search.root.as_ref(), &known, &search.epochs);
+    let mut trial_opens = 0;
+    let all = search::open_everywhere(image.cells, &ring, search.deep, &mut trial_opens);
+    let (opened, journal): (Vec<Opened>, Vec<Opened>) =
+        all.into_iter().partition(|o| o.class != JOURNAL);
+    let sector = logical_sector(g.write_size, g.erase_size);
+    let regions = [
+        ("journal", layout.journal_start, layout.journal_size),
+        ("vault", layout.vault_start, layout.vault_size),
+    ];
+    let mut list = Vec::new();
+    for (region, start, size) in regions {
+        for n in 0..size / sector {
+            let at = start + n * sector;
+            let cells = &image.cells[at as usize..(at + sector) as usize];
+            let within = |o: &&Opened| (at..at + sector).contains(&o.offset);
+            let records = opened.iter().chain(&journal).filter(within).count();
+            list.push(sectors::look(region, n, at, cells, &ring, records));
+        }
+    }
+    Ok(Report {
+        slots,
+        sectors: list,
+        readable_bytes: opened.iter().map(|o| o.length).sum(),
+        journal_bytes: journal.iter().map(|o| o.length).sum(),
+        opened,
+        trial_opens,
+        plaintext_hits: search::plaintext(image.cells, &search.secrets),
+    })
+}
+
+/// How a journal record's class reads.
+pub(crate) const JOURNAL: &str = "journal";
+/// The classes of the vault, by number.
+pub(crate) const CLASSES: [&str; 8] = [
+    "session",
+    "name",
+    "postal address",
+    "e-mail",
+    "payment",
+    "telephone",
+    "profiles",
+    "activity",
+];

@@ -1,0 +1,181 @@
+//! Tries every key at every offset, and looks for plain text.
+
+use super::keys::Ring;
+use super::{CLASSES, JOURNAL};
+use memchr::memmem;
+use nrd_hal::Crypto as _;
+use nrd_hal::crypto::RingCrypto;
+use serde::Serialize;
+
+/// A record that opened.
+#[derive(Debug, Clone, Serialize, PartialEq, Eq)]
+pub struct Opened {
+    /// Where its header begins.
+    pub offset: u32,
+    /// Its class, in words.
+    pub class: &'static str,
+    /// Its id.
+    pub id: u16,
+    /// Its sequence number.
+    pub seq: u64,
+    /// Bytes of the value that could be read.
+    pub length: usize,
+    /// It is a delete marker.
+    pub deletes: bool,
+}
+
+/// A secret found in plain or in a simple encoding.
+#[derive(Debug, Clone, Serialize, PartialEq, Eq)]
+pub struct Hit {
+    /// Which of the secrets, from 0. Its text is not repeated.
+    pub secret: usize,
+    /// Where.
+    pub offset: usize,
+    /// How it was encoded.
+    pub encoding: &'static str,
+}
+
+const HEADER: usize = 16;
+const NONCE: usize = 12;
+const TAG: usize = 16;
+const MAX_VALUE: usize = 4096;
+/// CRC-16/IBM-3740 (SPEC §5).
+const CHECK: crc::Crc<u16> = crc::Crc::<u16>::new(&crc::CRC_16_IBM_3740);
+
+/// Tries each key wherever a record might begin; counts the trials.
+pub(super) fn open_everywhere(
+    cells: &[u8],
+    ring: &Ring,
+    deep: bool,
+    trials: &mut u64,
+) -> Vec<Opened> {
+    let mut found = Vec::new();
+    let mut text = vec![0u8; MAX_VALUE];
+    for offset in 0..cells.len().saturating_sub(HEADER + NONCE + TAG - 1) {
+        let header: &[u8; HEADER] = match cells[offset..].first_chunk() {
+            Some(h) => h,
+            None => break,
+        };
+        let length = usize::from(u16::from_le_bytes([header[3], header[4]]));
+        let check = u16::from_le_bytes([header[14], header[15]]);
+        let plausible = CHECK.checksum(&header[..14]) == check;
+        if !(plausible || deep) || length > MAX_VALUE {
+            continue;
+        }
+        let body = offset + HEADER;
+        let Some(sealed) = cells.get(body..body + NONCE + length + TAG) else {
+            continue;
+        };
+        if deep && !plausible && sealed.iter().all(|&b| b == sealed[0]) {
+            // Blank or zeroed cells: no tag is the repetition of one byte but
+            // with a chance of 2⁻¹²⁰.
+            continue;
+        }
+        for k in &ring.records {
+            *trials += 1;
+            let text = &mut text[..length];
+            text.copy_from_slice(&sealed[NONCE..NONCE + length]);
+            if !opens(k.region, k.epoch, &k.key, header, sealed, text) {
+                continue;
+            }
+            let class = usize::from(header[0] & 0x7F);
+            // Values of the vault but the session begin with four bytes of time.
+            let own = match k.class {
+                Some(1..) => length.saturating_sub(4),
+                _ => length,
+            };
+            found.push(Opened {
+                offset: offset as u32,
+                class: match k.class {
+                    None => JOURNAL,
+                    Some(_) => CLASSES.get(class).copied().unwrap_or("unknown"),
+                },
+                id: u16::from_le_bytes([header[1], header[2]]),
+                seq: (0..6).fold(0, |n, i| n | u64::from(header[8 + i]) << (8 * i)),
+                length: own,
+                deletes: header[0] & 0x80 != 0,
+            });
+            break;
+        }
+    }
+    found
+}
+
+fn opens(
+    region: u8,
+    epoch: u64,
+    key: &[u8; 32],
+    header: &[u8; HEADER],
+    sealed: &[u8],
+    text: &mut [u8],
+) -> bool {
+    let mut aad = vec![region];
+    aad.extend_from_slice(&epoch.to_le_bytes());
+    aad.extend_from_slice(header);
+    let (Some(nonce), Some(tag)) = (sealed.first_chunk(), sealed.last_chunk()) else {
+        return false;
+    };
+    RingCrypto::open(key, nonce, &aad, text, tag).is_ok()
+}
+
+/// Looks for every secret in plain and in simple encodings.
+pub(super) fn plaintext(cells: &[u8], secrets: &[Vec<u8>]) -> Vec<Hit> {
+    let mut hits = Vec::new();
+    for (secret, text) in secrets.iter().enumerate() {
+        if text.is_empty() {
+            continue;
+        }
+        for (encoding, needle) in encodings(text) {
+            hits.extend(memmem::find_iter(cells, &needle).map(|offset| Hit {
+                secret,
+                offset,
+                encoding,
+            }));
+        }
+    }
+    hits
+}
+
+/// A text as careless software might have written it.
+fn encodings(text: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+    let wide = |le: bool| -> Vec<u8> {
+        let units = String::from_utf8_lossy(text).into_owned();
+        let bytes = move |u: u16| if le { u.to_le_bytes() } else { u.to_be_bytes() };
+        units.encode_utf16().flat_map(bytes).collect()
+    };
+    let hex = crate::service::hex(text).into_bytes();
+    let mut out = vec![
+        ("plain", text.to_vec()),
+        ("hexadecimal", hex.clone()),
+        ("hexadecimal, capitals", hex.to_ascii_uppercase()),
+        ("UTF-16, little-endian", wide(true)),
+        ("UTF-16, big-endian", wide(false)),
+        ("reversed", text.iter().rev().copied().collect()),
+        ("inverted", text.iter().map(|b| !b).collect()),
+    ];
+    // Base64 says the same text in three ways, by where it begins.
+    for shift in 0..3 {
+        let mut padded = vec![0; shift];
+        padded.extend_from_slice(text);
+        let code = base64(&padded);
+        // Letters that depend on what stands before or after are left out.
+        let from = (shift * 8).div_ceil(6);
+        let to = padded.len() * 8 / 6;
+        if to > from + 6 {
+            out.push(("base64", code[from..to].to_vec()));
+        }
+    }
+    out
+}
+
+/// Base64 without padding (RFC 4648 §4): what is searched for, never decoded.
+fn base64(bytes: &[u8]) -> Vec<u8> {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let bit = |i: usize| bytes.get(i / 8).is_some_and(|b| b >> (7 - i % 8) & 1 == 1);
+    (0..(bytes.len() * 8).div_ceil(6))
+        .map(|n| {
+            let index = (0..6).fold(0, |v, i| v << 1 | usize::from(bit(n * 6 + i)));
+            LETTERS[index]
+        })
+        .collect()
+}

@@ -1,0 +1,99 @@
+//! What stands in each sector.
+
+use super::keys::Ring;
+use nrd_hal::Crypto as _;
+use nrd_hal::crypto::RingCrypto;
+use serde::Serialize;
+
+/// One logical sector.
+#[derive(Debug, Clone, Serialize)]
+pub struct Sector {
+    /// `journal` or `vault`.
+    pub region: &'static str,
+    /// Its number in the region.
+    pub number: u32,
+    /// Where it begins on the part.
+    pub offset: u32,
+    /// What stands in it.
+    #[serde(flatten)]
+    pub state: SectorState,
+    /// Bytes that are not 0xFF.
+    pub programmed: usize,
+    /// Records in it that opened.
+    pub records: usize,
+}
+
+/// What stands in a sector.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+pub enum SectorState {
+    /// Every byte is 0xFF.
+    Blank,
+    /// Every byte is zero: it would not erase.
+    Zeroed,
+    /// A header that authenticates.
+    Log {
+        /// Its generation.
+        generation: u32,
+        /// Oldest generation whose records count.
+        tail: u32,
+    },
+    /// A header, but no key at hand authenticates it.
+    Sealed,
+    /// Something without a header.
+    Other,
+}
+
+const HEADER: usize = 56;
+
+pub(super) fn look(
+    region: &'static str,
+    number: u32,
+    offset: u32,
+    cells: &[u8],
+    ring: &Ring,
+    records: usize,
+) -> Sector {
+    Sector {
+        region,
+        number,
+        offset,
+        state: state(region, cells, ring),
+        programmed: cells.iter().filter(|&&b| b != 0xFF).count(),
+        records,
+    }
+}
+
+fn state(region: &str, cells: &[u8], ring: &Ring) -> SectorState {
+    if cells.iter().all(|&b| b == 0xFF) {
+        return SectorState::Blank;
+    }
+    if cells.iter().all(|&b| b == 0) {
+        return SectorState::Zeroed;
+    }
+    let Some(header) = cells
+        .first_chunk::<HEADER>()
+        .filter(|h| h.starts_with(b"NRL1"))
+    else {
+        return SectorState::Other;
+    };
+    let region = if region == "journal" { 1 } else { 2 };
+    let (fields, tag) = header.split_at(40);
+    let authentic = ring.headers.iter().any(|(r, key)| {
+        let mac = RingCrypto::hmac(key, &[b"nrd/1/sector\0", &[region], fields]);
+        *r == region && mac[..16] == *tag
+    });
+    let word = |at: usize| {
+        header[at..]
+            .first_chunk()
+            .copied()
+            .map_or(0, u32::from_le_bytes)
+    };
+    match authentic {
+        true => SectorState::Log {
+            generation: word(4),
+            tail: word(8),
+        },
+        false => SectorState::Sealed,
+    }
+}
