@@ -115,6 +115,10 @@ fn finish(args: &Args, report: &Report) -> ExitCode {
             "{} operations, {} cuts, {} second cuts, {} violations",
             report.operations, report.cuts, report.second_cuts, report.violations
         );
+        println!(
+            "{} records found readable before the wipes, none of {} trials opened anything after",
+            report.control_records, report.trial_opens
+        );
         for (what, n) in &report.struck {
             println!("  {n:7} struck a {what}");
         }

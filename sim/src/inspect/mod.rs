@@ -135,8 +135,16 @@ pub fn inspect(image: &Image<'_>, search: &Search) -> Result<Report, InspectErro
 
 /// How a journal record's class reads.
 pub(crate) const JOURNAL: &str = "journal";
+/// A class of the vault in words.
+pub fn class_name(class: u8) -> &'static str {
+    CLASSES
+        .get(usize::from(class))
+        .copied()
+        .unwrap_or("unknown")
+}
+
 /// The classes of the vault, by number.
-pub(crate) const CLASSES: [&str; 8] = [
+const CLASSES: [&str; 8] = [
     "session",
     "name",
     "postal address",

@@ -1,7 +1,7 @@
 //! Tries every key at every offset, and looks for plain text.
 
 use super::keys::Ring;
-use super::{CLASSES, JOURNAL};
+use super::{JOURNAL, class_name};
 use memchr::memmem;
 use nrd_hal::Crypto as _;
 use nrd_hal::crypto::RingCrypto;
@@ -56,6 +56,9 @@ pub(super) fn open_everywhere(
             Some(h) => h,
             None => break,
         };
+        if header == &[0xFF; HEADER] {
+            continue;
+        }
         let length = usize::from(u16::from_le_bytes([header[3], header[4]]));
         let check = u16::from_le_bytes([header[14], header[15]]);
         let plausible = CHECK.checksum(&header[..14]) == check;
@@ -78,7 +81,6 @@ pub(super) fn open_everywhere(
             if !opens(k.region, k.epoch, &k.key, header, sealed, text) {
                 continue;
             }
-            let class = usize::from(header[0] & 0x7F);
             // Values of the vault but the session begin with four bytes of time.
             let own = match k.class {
                 Some(1..) => length.saturating_sub(4),
@@ -88,7 +90,7 @@ pub(super) fn open_everywhere(
                 offset: offset as u32,
                 class: match k.class {
                     None => JOURNAL,
-                    Some(_) => CLASSES.get(class).copied().unwrap_or("unknown"),
+                    Some(_) => class_name(header[0] & 0x7F),
                 },
                 id: u16::from_le_bytes([header[1], header[2]]),
                 seq: (0..6).fold(0, |n, i| n | u64::from(header[8 + i]) << (8 * i)),

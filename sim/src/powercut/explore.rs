@@ -41,6 +41,11 @@ pub struct Report {
     pub tears: BTreeMap<String, u64>,
     /// Phases of the design that no cut struck.
     pub missed_phases: Vec<String>,
+    /// Values that the search for readable records found before a wipe: the
+    /// control without which finding none after it means nothing.
+    pub control_records: u64,
+    /// (Offset, key) pairs that were tried on wiped devices.
+    pub trial_opens: u64,
     /// Broken promises, the first twenty with how to see them again.
     pub violations: u64,
     /// Their descriptions.
@@ -77,6 +82,16 @@ pub fn explore(options: &Options, mut tick: impl FnMut(u64, u64)) -> Result<Repo
             report.details.push(wrong(v));
             return Ok(report);
         }
+        if world.model.active {
+            match judge::control(&mut world) {
+                Ok(found) => report.control_records += found,
+                Err(v) => {
+                    report.violations += 1;
+                    report.details.push(v);
+                    return Ok(report);
+                }
+            }
+        }
     }
     let total = world.chip().ops();
     report.operations = total;
@@ -104,6 +119,7 @@ fn run_segment(world: &mut World, acts: &[Act], done: &mut usize) -> Result<(), 
         for act in acts.iter().skip(*done) {
             world.perform(agent, *act)?;
             settle(agent)?;
+            world.spy();
             *done += 1;
         }
         Ok(())
@@ -141,6 +157,7 @@ fn cut(
             after_cut(&mut world, segment, done)
         }
     };
+    report.trial_opens += world.trials;
     note(report, options, &name, outcome);
 }
 
@@ -174,6 +191,7 @@ fn second(
                 Err(Stop::Wrong(v)) => Err(v),
                 _ => after_cut(&mut world, segment, done),
             };
+            report.trial_opens += world.trials;
             note(
                 report,
                 options,

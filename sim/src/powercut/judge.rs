@@ -1,13 +1,14 @@
 //! Looks at the physical cells after a wipe.
 
 use super::life::{Violation, World};
+use crate::inspect::{Image, Report, Search, inspect};
 use nrd_agent::wire::{MakerCertificate, Method, Receipt, Subject, WipeReason, decode_signed};
 use nrd_hal::crypto::RingCrypto;
 use nrd_hal::layout::Layout;
 
 /// Judges a device that says it is clean: every bit of both slots and of the
 /// vault erased and stable, no secret anywhere, and a receipt that says so.
-pub(super) fn clean(world: &World) -> Result<(), Violation> {
+pub(super) fn clean(world: &mut World) -> Result<(), Violation> {
     let chip = world.chip();
     let layout = Layout::plan(&chip.spec().geometry).map_err(|e| format!("{e:?}"))?;
     let ranges = [
@@ -24,17 +25,76 @@ pub(super) fn clean(world: &World) -> Result<(), Violation> {
             return Err(format!("clean, but {name} reads unstably at {at}"));
         }
     }
-    for secret in &world.secrets {
-        let found = chip
-            .cells()
-            .windows(secret.len())
-            .any(|w| w == secret.as_slice());
-        if found {
-            return Err("clean, but an account value stands on flash in plain".into());
+    drop(chip);
+    let report = adversary(world, true)?;
+    if let Some(hit) = report.plaintext_hits.first() {
+        return Err(format!(
+            "clean, but an account value stands on flash ({}) at {}",
+            hit.encoding, hit.offset
+        ));
+    }
+    if let Some(o) = report.opened.first() {
+        return Err(format!(
+            "clean, but a record of class {} opens at {}",
+            o.class, o.offset
+        ));
+    }
+    receipt(world)
+}
+
+/// Looks at the cells with the root key in hand; with `spied`, with every key
+/// slot ever seen as well.
+fn adversary(world: &mut World, spied: bool) -> Result<Report, Violation> {
+    let chip = world.chip();
+    let image = Image {
+        cells: chip.cells(),
+        geometry: chip.spec().geometry,
+    };
+    let search = Search {
+        root: Some(world.rig.root),
+        epochs: (0..=chip.counter() + 1).collect(),
+        slots: if spied {
+            world.slots.clone()
+        } else {
+            Vec::new()
+        },
+        secrets: world.secrets.clone(),
+        deep: false,
+    };
+    let report = inspect(&image, &search).map_err(|e| format!("{e:?}"))?;
+    drop(chip);
+    world.trials += report.trial_opens;
+    Ok(report)
+}
+
+/// The control: while the account is there, the same search finds every value
+/// that was acknowledged, and none in plain. Returns how many.
+pub(super) fn control(world: &mut World) -> Result<u64, Violation> {
+    let report = adversary(world, false)?;
+    if let Some(hit) = report.plaintext_hits.first() {
+        return Err(format!(
+            "an account value stands in plain at {}",
+            hit.offset
+        ));
+    }
+    let mut found = 0;
+    for ((class, id), value) in &world.model.data {
+        let name = crate::inspect::class_name(*class);
+        let newest = report
+            .opened
+            .iter()
+            .filter(|o| o.class == name && o.id == *id)
+            .max_by_key(|o| o.seq);
+        match newest {
+            Some(o) if !o.deletes && o.length == value.len() => found += 1,
+            _ => {
+                return Err(format!(
+                    "control: the search does not find {name} {id}, so it proves nothing"
+                ));
+            }
         }
     }
-    drop(chip);
-    receipt(world)
+    Ok(found)
 }
 
 fn receipt(world: &World) -> Result<(), Violation> {

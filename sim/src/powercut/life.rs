@@ -83,6 +83,10 @@ pub(super) struct World {
     pub(super) rig: Rig,
     pub(super) model: Model,
     pub(super) secrets: Vec<Vec<u8>>,
+    /// Every key slot ever seen, as one who read the part each time has them.
+    pub(super) slots: Vec<Vec<u8>>,
+    /// (Offset, key) pairs that the judge has tried.
+    pub(super) trials: u64,
 }
 
 impl World {
@@ -91,6 +95,26 @@ impl World {
             rig: Rig::new(hw, seed),
             model: Model::default(),
             secrets: Vec::new(),
+            slots: Vec::new(),
+            trials: 0,
+        }
+    }
+
+    /// Copies the key slots.
+    pub(super) fn spy(&mut self) {
+        let found: Vec<Vec<u8>> = {
+            let chip = self.chip();
+            let size = chip.spec().geometry.erase_size as usize;
+            let slots = chip.cells().chunks(size).take(2);
+            slots
+                .map(|s| s[..256].to_vec())
+                .filter(|s| s.starts_with(b"NRS1"))
+                .collect()
+        };
+        for slot in found {
+            if !self.slots.contains(&slot) {
+                self.slots.push(slot);
+            }
         }
     }
 
@@ -100,6 +124,8 @@ impl World {
             rig: self.rig.fork(),
             model: self.model.clone(),
             secrets: self.secrets.clone(),
+            slots: self.slots.clone(),
+            trials: 0,
         }
     }
 
@@ -118,6 +144,12 @@ impl World {
         let mut agent =
             Agent::new(board, self.rig.config(), ram.memory()).expect("the geometry was checked");
         then(self, &mut agent)
+    }
+
+    fn keep_secret(&mut self, secret: Vec<u8>) {
+        if !self.secrets.contains(&secret) {
+            self.secrets.push(secret);
+        }
     }
 
     fn off(&self) -> bool {
@@ -145,11 +177,11 @@ impl World {
                 }
                 self.model.active = true;
                 self.model.signed_out = false;
-                self.secrets.push(b"Alexandra".to_vec());
+                self.keep_secret(b"Alexandra".to_vec());
             }
             Act::Put(class, id, fill, len) => {
                 let value = secret_value(fill, len);
-                self.secrets.push(value.clone());
+                self.keep_secret(value.clone());
                 self.done(agent.put(class, id, &value))?;
                 self.model.data.insert((number(class), id), value);
             }
