@@ -11,6 +11,7 @@
 //! | [`service`] | the reference service: accounts, devices, orders, receipts, on SQLite |
 //! | [`web`] | the pages that a person uses, and the device's door |
 //! | [`serve`] | runs service and pages over TLS |
+//! | [`demo`] | the whole story on real parts |
 //! | [`process`] | one device as a process over parts in a folder |
 //! | [`inspect`] | reads a flash image as an adversary would |
 //! | [`verify`] | verifies a receipt offline |
@@ -20,6 +21,7 @@
 #![forbid(unsafe_code)]
 
 pub mod authority;
+pub mod demo;
 pub mod hw;
 pub mod inspect;
 pub mod pictogram;

@@ -45,6 +45,13 @@ pub(crate) struct Args {
     /// Do not ask for a code at the start.
     #[arg(long)]
     idle: bool,
+    /// Feed its random generator from this seed: for stories that should
+    /// repeat, never for a device that holds anything.
+    #[arg(long, hide = true)]
+    seed: Option<u64>,
+    /// Let flash operations take the time that the datasheet says.
+    #[arg(long)]
+    real_time: bool,
     /// Show JSON lines instead of a screen.
     #[arg(long)]
     json: bool,
@@ -87,6 +94,8 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         activate: !args.idle,
         samples,
         wait_s: args.wait,
+        seed: args.seed,
+        real_time: args.real_time,
     };
     let mut screen = Screen::new(args.json, args.pages.clone());
     match run_device(folder, &options, &mut screen) {

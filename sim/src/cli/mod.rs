@@ -3,6 +3,7 @@
 //! Exit status: 0 done and good; 1 done, and what was looked at is not good;
 //! 2 the arguments or the input make no sense.
 
+mod demo;
 mod device;
 mod inspect;
 mod powercut;
@@ -22,6 +23,7 @@ struct Cli {
 }
 
 const EXAMPLES: &str = "Examples:
+  nrd-sim demo                             the whole story, on real parts
   nrd-sim serve --dir service              the account pages, and where devices call
   nrd-sim device --dir tv --service https://localhost:8443 --ca service/ca.pem --kind stb
   nrd-sim verify receipt.bin --maker-root service/maker-root.pub
@@ -31,6 +33,8 @@ const EXAMPLES: &str = "Examples:
 
 #[derive(Subcommand)]
 enum Command {
+    /// Tell the whole story on real parts: activate, remember, remove, wipe, prove.
+    Demo(demo::Args),
     /// Run the reference service and its pages.
     Serve(serve::Args),
     /// Run one device as a process; it may be killed at any time.
@@ -47,6 +51,7 @@ enum Command {
 /// Parses the command line and runs the command.
 pub(crate) fn main() -> ExitCode {
     match Cli::parse().command {
+        Command::Demo(args) => demo::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Device(args) => device::run(&args),
         Command::Inspect(args) => inspect::run(&args),
@@ -59,4 +64,9 @@ pub(crate) fn main() -> ExitCode {
 pub(crate) fn fail(what: &str, hint: &str) -> ExitCode {
     eprintln!("error: {what}\n  try: {hint}");
     ExitCode::from(2)
+}
+
+/// A seed nobody chose, printed so that it can be used again.
+pub(crate) fn random_seed() -> u64 {
+    getrandom::u64().unwrap_or(1) >> 32
 }

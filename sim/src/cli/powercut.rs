@@ -1,10 +1,10 @@
 //! `nrd-sim powercut`.
 
-use super::fail;
+use super::{fail, random_seed};
 use indicatif::{ProgressBar, ProgressStyle};
 use nrd_hal::Geometry;
 use nrd_hal::layout::LayoutError;
-use nrd_sim::hw::{ChipSpec, SplitMix, Tear};
+use nrd_sim::hw::{ChipSpec, Tear};
 use nrd_sim::powercut::{Options, Report, explore};
 use std::process::ExitCode;
 
@@ -74,11 +74,6 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         Err(e) => refuse(e),
         Ok(report) => finish(args, &report),
     }
-}
-
-fn random_seed() -> u64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    SplitMix(now.map_or(1, |d| d.as_nanos() as u64)).draw() >> 32
 }
 
 fn tears(name: &str) -> Vec<Tear> {

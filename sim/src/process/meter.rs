@@ -2,6 +2,7 @@
 
 use crate::hw::{Chip, Hardware, Op, OpKind, modelled_ns};
 use serde::Serialize;
+use std::time::Duration;
 
 /// What a wipe cost.
 #[derive(Debug, Clone, Serialize)]
@@ -24,6 +25,13 @@ pub(super) struct Mark {
     busy_ns: u64,
     /// Slots that hold something.
     live: [bool; 2],
+}
+
+impl Mark {
+    /// How long the part was busy since.
+    pub(super) fn busy_since(&self, hw: &Hardware) -> Duration {
+        Duration::from_nanos(hw.chip().totals().2 - self.busy_ns)
+    }
 }
 
 /// Notes how things stand before something that may begin a wipe.

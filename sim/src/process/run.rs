@@ -33,6 +33,10 @@ pub struct Options {
     pub samples: Vec<Sample>,
     /// Seconds a check-in may wait for an order.
     pub wait_s: u16,
+    /// Feeds the random generator; the system's unless said.
+    pub seed: Option<u64>,
+    /// Flash operations take their modelled time.
+    pub real_time: bool,
 }
 
 /// What wakes the main loop.
@@ -63,9 +67,11 @@ pub fn run(folder: Folder, options: &Options, screen: &mut Screen) -> Result<(),
     });
     let mut first = options.activate;
     let mut posted = 0;
+    let mut boots = 0;
     loop {
         let mut ram = Ram::default();
-        let board = board(&folder)?;
+        boots += 1;
+        let board = board(&folder, options.seed.map(|s| s << 16 | boots))?;
         let clock = board.clock();
         let config = Config {
             service_root: unhex(&folder.made.service_root)
@@ -102,10 +108,10 @@ pub fn run(folder: Folder, options: &Options, screen: &mut Screen) -> Result<(),
     }
 }
 
-fn board(folder: &Folder) -> Result<Board, String> {
+fn board(folder: &Folder, seed: Option<u64>) -> Result<Board, String> {
     let certificate = hex_bytes(&folder.made.certificate)
         .ok_or("device.json: the certificate is not hexadecimal")?;
-    let rng = VirtualRng::system();
+    let rng = seed.map_or_else(VirtualRng::system, VirtualRng::new);
     let id = &folder.made.device_id;
     let board = Board::assemble(&folder.hw, folder.root, rng, id, certificate)
         .map_err(|e| format!("device.json: the flash sizes make no sense ({e:?})"))?;
@@ -207,6 +213,9 @@ impl Boot<'_, '_> {
                 return Err(format!(
                     "the device's files cannot be written ({why}): make room, then start it again; nothing is lost"
                 ));
+            }
+            if self.options.real_time {
+                std::thread::sleep(before.busy_since(&self.folder.hw));
             }
             self.note_wipe(before);
             self.show_state(screen);

@@ -104,6 +104,23 @@ impl Store {
         Ok(found.optional()?)
     }
 
+    /// Every order that was entered for an activation, oldest first.
+    pub fn orders(&self, id: &[u8; 16]) -> Result<Vec<OrderRow>> {
+        let db = self.db();
+        let mut sql = db.prepare(
+            "SELECT digest, frame, key_version FROM orders WHERE activation = ? \
+             ORDER BY key_version, seq",
+        )?;
+        let rows = sql.query_map([id], |r| {
+            Ok(OrderRow {
+                digest: r.get(0)?,
+                frame: r.get(1)?,
+                key_version: r.get(2)?,
+            })
+        })?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
     /// The device answered an order. `applied` says whether it took effect,
     /// now or before. Returns the activation, if the order is known and the
     /// device's.
