@@ -6,7 +6,7 @@ const COLOURS: [(&str, &str); 4] = [
     ("red", "#c2183b"),
     ("blue", "#1d5fc4"),
     ("green", "#1b7a3d"),
-    ("yellow", "#c98a00"),
+    ("yellow", "#e8ae00"),
 ];
 
 /// The pictogram in words, such as "blue star".
