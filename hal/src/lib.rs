@@ -17,7 +17,7 @@
 //! | [`platform`] | [`Platform`] | one type that names a port's choice of each |
 //!
 //! [`layout`] splits one flash part into key slots, journal and vault, and
-//! `conformance` holds checks that any port can run on its own hardware.
+//! [`conformance`] holds checks that any port can run on its own hardware.
 //!
 //! The crate is `no_std`, allocates nothing and contains no `unsafe` code.
 #![no_std]
@@ -33,6 +33,7 @@
 )]
 
 pub mod clock;
+pub mod conformance;
 pub mod counter;
 pub mod crypto;
 pub mod error;
