@@ -156,7 +156,7 @@ fn both_providers_give_identical_bytes() {
         }
         let mut signature = [0; 64];
         signature.fill_with(|| draw(s) as u8);
-        if draw(s) % 2 == 0 {
+        if draw(s).is_multiple_of(2) {
             signature[32..].fill(0);
         }
         assert_eq!(

@@ -228,7 +228,8 @@ fn forge(tv: &Device, at: u32, change: impl Fn(&mut [u8])) {
 #[test]
 fn attack_11_a_record_moved_to_another_place_is_never_served() {
     let bench = Bench::new();
-    let forgeries: [(&str, &dyn Fn(&mut [u8])); 4] = [
+    type Forgery<'f> = (&'f str, &'f dyn Fn(&mut [u8]));
+    let forgeries: [Forgery<'_>; 4] = [
         ("another id", &|h| h[1] = 9),
         ("another class", &|h| h[0] = 4),
         ("another sequence number", &|h| h[8] ^= 0x40),

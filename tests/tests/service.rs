@@ -254,7 +254,7 @@ fn attack_13_the_database_holds_no_token_and_no_personal_data_in_plain() {
     }
     let cookie = signed_in.remember.unwrap();
     let token: [u8; 32] = nrd_sim::service::unhex(&cookie[32..]).unwrap();
-    assert!(!holds(&token) && !holds(cookie[32..].as_bytes()));
+    assert!(!holds(&token) && !holds(&cookie.as_bytes()[32..]));
     assert!(!holds(signed_in.session.as_bytes()));
 }
 

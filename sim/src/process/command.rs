@@ -100,7 +100,7 @@ fn number<T: std::str::FromStr>(text: &str) -> Result<T, String> {
 }
 
 fn bytes(hex: &str) -> Result<Vec<u8>, String> {
-    let digits = hex.len() % 2 == 0 && hex.bytes().all(|b| b.is_ascii_hexdigit());
+    let digits = hex.len().is_multiple_of(2) && hex.bytes().all(|b| b.is_ascii_hexdigit());
     if !digits {
         return Err("an order is an even number of hexadecimal digits".into());
     }

@@ -367,13 +367,13 @@ impl Boot<'_, '_> {
             }
         };
         self.note_wipe(before);
-        if failed.is_some() && failed != self.failure {
-            if let Some(e) = failed {
-                screen.show(&Show::Failed {
-                    code: e.code(),
-                    text: e.to_string(),
-                });
-            }
+        if let Some(e) = failed
+            && self.failure != failed
+        {
+            screen.show(&Show::Failed {
+                code: e.code(),
+                text: e.to_string(),
+            });
         }
         self.failure = failed;
         let now = self.agent.status().generation;

@@ -1,6 +1,6 @@
 //! "Still here": proves the token, renews it, fetches orders.
 
-use super::Said;
+use super::{Said, Wait};
 use crate::service::events::Kind;
 use crate::service::store::{ActivationRow, DeviceRow, Phase, Used};
 use crate::service::{Result, Service};
@@ -13,7 +13,7 @@ use nrd_hal::Crypto as _;
 use nrd_hal::crypto::RingCrypto;
 use subtle::ConstantTimeEq as _;
 
-type Answered = (Said, Option<([u8; 16], u16)>);
+type Answered = (Said, Option<Wait>);
 
 impl Service {
     pub(super) fn check_in(&self, device: &DeviceRow, request: &Request<'_>) -> Result<Answered> {

@@ -68,6 +68,10 @@ impl Said {
     }
 }
 
+/// An activation whose device is willing to wait for an order, and for how
+/// many seconds.
+type Wait = ([u8; 16], u16);
+
 /// What became of a request.
 struct Heard {
     challenge: [u8; 32],
@@ -75,7 +79,7 @@ struct Heard {
     has_delegation: u32,
     said: Said,
     /// The device would wait this long for an order of this activation.
-    wait: Option<([u8; 16], u16)>,
+    wait: Option<Wait>,
 }
 
 impl Service {
@@ -177,11 +181,7 @@ impl Service {
         })
     }
 
-    fn act(
-        &self,
-        device: &DeviceRow,
-        request: &Request<'_>,
-    ) -> Result<(Said, Option<([u8; 16], u16)>)> {
+    fn act(&self, device: &DeviceRow, request: &Request<'_>) -> Result<(Said, Option<Wait>)> {
         let said = match &request.ask {
             Ask::Hello { .. } => Said::Plain(Answer::Welcome),
             Ask::ActivateStart {

@@ -2,7 +2,7 @@
 
 use super::Said;
 use crate::service::events::Kind;
-use crate::service::store::DeviceRow;
+use crate::service::store::{DeviceRow, NewReceipt};
 use crate::service::{Result, Service};
 use nrd_agent::wire::{
     Answer, Method, OrderOutcome, OrderResult, Receipt, RefusalCode, Subject, decode_signed,
@@ -56,15 +56,17 @@ impl Service {
         };
         // The former owner learns that the wipe was proven, never from where
         // the receipt came.
-        let row = self.store.keep_receipt(
-            &digest,
-            &device.id,
-            &activation_id.0,
+        let receipt = NewReceipt {
+            digest: &digest,
+            device: &device.id,
+            activation: &activation_id.0,
             frame,
             clean,
-            |row| self.event(kind, row.name.as_deref().unwrap_or(&row.model), None),
-            self.now_s(),
-        )?;
+            now: self.now_s(),
+        };
+        let row = self.store.keep_receipt(&receipt, |row| {
+            self.event(kind, row.name.as_deref().unwrap_or(&row.model), None)
+        })?;
         if let Some(account) = row.and_then(|r| r.account) {
             self.wake.page(account);
         }

@@ -23,7 +23,7 @@ mod web;
 pub use accounts::{AccountRow, Sealed};
 pub use devices::{ActivationRow, DeviceRow, NewActivation, Phase, Used};
 pub use events::EventRow;
-pub use orders::{Asked, OrderRow, Sign};
+pub use orders::{Asked, NewReceipt, OrderRow, Sign};
 pub use web::{ComputerRow, Recall, SessionRow};
 
 use super::error::{Error, Result};

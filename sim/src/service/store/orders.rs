@@ -17,6 +17,22 @@ pub struct OrderRow {
     pub key_version: u32,
 }
 
+/// A receipt that has been verified.
+pub struct NewReceipt<'a> {
+    /// The digest that names it.
+    pub digest: &'a [u8; 32],
+    /// Whose it is.
+    pub device: &'a str,
+    /// The activation that ended.
+    pub activation: &'a [u8; 16],
+    /// Its frame.
+    pub frame: &'a [u8],
+    /// Nothing failed.
+    pub clean: bool,
+    /// Now, Unix seconds.
+    pub now: u64,
+}
+
 /// What an order asks, as the database spells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asked {
@@ -142,22 +158,14 @@ impl Store {
             let Some((id, kind)) = found else {
                 return Ok(None);
             };
-            let sql = match (Asked::parse(&kind), applied) {
-                (Asked::Deactivate, true) => {
-                    "UPDATE activations SET phase = 'delivered' WHERE id = ? AND phase = 'removing'"
-                }
-                (Asked::Deactivate, false) => {
-                    "UPDATE activations SET phase = 'ended' WHERE id = ? AND phase = 'removing'"
-                }
-                (Asked::SignOut, true) => {
-                    "UPDATE activations SET phase = 'signed-out' WHERE id = ? AND phase = 'active'"
-                }
-                (Asked::SignOut, false) => "SELECT ?",
+            let (from, to) = match (Asked::parse(&kind), applied) {
+                (Asked::Deactivate, true) => (Phase::Removing, Phase::Delivered),
+                (Asked::Deactivate, false) => (Phase::Removing, Phase::Ended),
+                (Asked::SignOut, true) => (Phase::Active, Phase::SignedOut),
+                (Asked::SignOut, false) => (Phase::Active, Phase::Active),
             };
-            match sql.starts_with("UPDATE") {
-                true => drop(tx.execute(sql, [id])?),
-                false => {}
-            }
+            let sql = "UPDATE activations SET phase = ?3 WHERE id = ?1 AND phase = ?2";
+            tx.execute(sql, (id, from.name(), to.name()))?;
             Ok(Some(get(tx, &id)?))
         })
     }
@@ -166,14 +174,17 @@ impl Store {
     /// harmless. `event` is written for the account, once.
     pub fn keep_receipt(
         &self,
-        digest: &[u8; 32],
-        device: &str,
-        activation: &[u8; 16],
-        frame: &[u8],
-        clean: bool,
+        receipt: &NewReceipt<'_>,
         event: impl FnOnce(&ActivationRow) -> EventRow,
-        now: u64,
     ) -> Result<Option<ActivationRow>> {
+        let NewReceipt {
+            digest,
+            device,
+            activation,
+            frame,
+            clean,
+            now,
+        } = *receipt;
         self.write(|tx| {
             let sql = "INSERT OR IGNORE INTO receipts VALUES (?, ?, ?, ?, ?)";
             let fresh = tx.execute(sql, (digest, device, activation, frame, now))? == 1;
