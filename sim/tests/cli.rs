@@ -494,3 +494,118 @@ fn inspect_refuses_what_is_no_image_and_never_repeats_a_secret() {
         "{text}"
     );
 }
+
+/// Runs the program where files may not grow beyond `blocks` of 512 bytes: a
+/// full disk that needs no disk of its own.
+#[cfg(unix)]
+fn cramped(blocks: u32, args: &[&str]) -> Command {
+    let mut command = Command::new("sh");
+    let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
+    command.args(["-c", &script, EXE]).args(args);
+    command
+}
+
+#[cfg(unix)]
+#[test]
+fn attack_26_a_full_disk_never_says_removed_and_loses_nothing() {
+    use std::io::{BufRead as _, BufReader};
+    let world = World::new();
+    let mut tv = world.device("tv", "stb");
+    tv.start(false).unwrap();
+    let code = tv.wait("code", |_| true).unwrap()["code"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let browser = Browser::new(&world.running.pages_url());
+    browser
+        .sign_in("alexandra@example.com", "correct horse battery", false)
+        .unwrap();
+    browser
+        .activate(&code, "Virtual set-top box", true)
+        .unwrap();
+    tv.wait_state("active").unwrap();
+    browser.wait_state("Virtual set-top box", "Active").unwrap();
+    tv.pull_the_plug();
+    let World { dir, running } = world;
+    drop(running);
+
+    // The same service again, as a process that fills its disk up.
+    let home = dir.path().join("service");
+    let home = home.to_str().unwrap();
+    let args = ["serve", "--dir", home, "--port", "0", "--pages-port", "0"];
+    let pages = |command: &mut Command| {
+        let mut process = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let out = BufReader::new(process.stdout.take().unwrap());
+        let line = out
+            .lines()
+            .map_while(Result::ok)
+            .find(|l| l.starts_with("pages"))
+            .unwrap();
+        (process, line.split_whitespace().nth(1).unwrap().to_owned())
+    };
+    // Room to sign in, not to go on for ever.
+    let (mut full, url) = pages(&mut cramped(400, &args));
+    let person = Browser::new(&url);
+    person
+        .sign_in("alexandra@example.com", "correct horse battery", false)
+        .unwrap();
+    let entry = person.entry("Virtual set-top box").unwrap();
+    let ask = entry
+        .split('"')
+        .find(|h| h.ends_with("/remove"))
+        .unwrap()
+        .to_owned();
+    let form = person.get(&ask).unwrap().text();
+    // Sign-ins are written down until there is no more room.
+    let full_up = (0..300).any(|_| {
+        let another = Browser::new(&url);
+        let tried = another.sign_in("bilal@example.com", "another staple entirely", true);
+        tried.is_err_and(|e| e.contains("503"))
+    });
+    assert!(full_up, "the disk is full at last");
+    let refused = person.submit_from(&form, &ask, &[]).unwrap();
+    assert_eq!(refused.status, 503);
+    let text = refused.text();
+    assert!(
+        text.contains("Nothing was changed, and nothing was removed"),
+        "{text}"
+    );
+    full.kill().unwrap();
+    full.wait().unwrap();
+    // With room again everything is as it was, and removing works.
+    let (mut again, url) = pages(Command::new(EXE).args(args));
+    let person = Browser::new(&url);
+    person
+        .sign_in("alexandra@example.com", "correct horse battery", false)
+        .unwrap();
+    let entry = person.entry("Virtual set-top box").unwrap();
+    assert!(entry.contains("<strong>Active</strong>"), "{entry}");
+    again.kill().unwrap();
+    again.wait().unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn a_device_whose_disk_is_full_says_so_and_goes_on_later() {
+    let world = World::new();
+    let mut tv = world.device("tv", "stb");
+    tv.start(true).unwrap();
+    tv.wait_state("clean").unwrap();
+    tv.pull_the_plug();
+    let (url, ca) = (world.running.device_url(), world.ca());
+    let args = device_args(tv.dir.to_str().unwrap(), &url, ca.to_str().unwrap());
+    // No byte of any file may be written: the boot's own record fails.
+    let out = cramped(0, &args).stdin(Stdio::null()).output().unwrap();
+    let err = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.code(), Some(2), "{err}");
+    assert!(
+        err.contains("cannot be written") && err.contains("nothing is lost"),
+        "{err}"
+    );
+    tv.start(true).unwrap();
+    tv.wait_state("clean").unwrap();
+}

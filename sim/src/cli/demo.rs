@@ -50,7 +50,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     }
     let say = |line: String| match args.json {
         true => eprintln!("{line}"),
-        false => println!("{line}"),
+        false => say!("{line}"),
     };
     say(format!("seed {seed}"));
     say(
@@ -102,7 +102,7 @@ fn finish(args: &Args, report: &Report, say: &dyn Fn(String)) -> ExitCode {
     say(verdict);
     if args.json {
         match serde_json::to_string(report) {
-            Ok(line) => println!("{line}"),
+            Ok(line) => say!("{line}"),
             Err(e) => return fail(&e.to_string(), "without --json"),
         }
     }

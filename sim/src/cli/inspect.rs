@@ -131,7 +131,7 @@ fn geometry(args: &Args, len: usize) -> Geometry {
 fn show(args: &Args, r: &Report) -> ExitCode {
     if args.json {
         match serde_json::to_string(r) {
-            Ok(line) => println!("{line}"),
+            Ok(line) => say!("{line}"),
             Err(e) => return fail(&e.to_string(), "without --json"),
         }
     } else {
@@ -153,7 +153,7 @@ fn text(args: &Args, r: &Report) {
             } => format!("ALIVE: generation {generation}, epoch {epoch}"),
             SlotState::Other => "holds something that does not authenticate".to_owned(),
         };
-        println!("slot {name}           {what}");
+        say!("slot {name}           {what}");
     }
     let mut blank = 0;
     for s in &r.sectors {
@@ -167,21 +167,28 @@ fn text(args: &Args, r: &Report) {
             SectorState::Sealed => "sealed under a key that is not at hand".to_owned(),
             SectorState::Other => "no header".to_owned(),
         };
-        println!(
+        say!(
             "{:7} {:3} {:#08x}  {what}; {} bytes programmed, {} records open",
-            s.region, s.number, s.offset, s.programmed, s.records
+            s.region,
+            s.number,
+            s.offset,
+            s.programmed,
+            s.records
         );
     }
-    println!("{blank} of {} sectors are blank", r.sectors.len());
+    say!("{blank} of {} sectors are blank", r.sectors.len());
     for o in &r.opened {
         let mark = if o.deletes { ", delete marker" } else { "" };
-        println!(
+        say!(
             "READABLE {:#08x}  {} {}, {} bytes{mark}",
-            o.offset, o.class, o.id, o.length
+            o.offset,
+            o.class,
+            o.id,
+            o.length
         );
     }
     for h in &r.plaintext_hits {
-        println!(
+        say!(
             "PLAIN    {:#08x}  secret {}, {}",
             h.offset,
             h.secret + 1,
@@ -192,7 +199,7 @@ fn text(args: &Args, r: &Report) {
         Some(_) => "with the root key",
         None => "without the root key",
     };
-    println!(
+    say!(
         "{} account bytes can be read {with}; {} secrets stand in plain ({} keys and places tried)",
         r.readable_bytes,
         r.plaintext_hits.len(),

@@ -3,6 +3,15 @@
 //! Exit status: 0 done and good; 1 done, and what was looked at is not good;
 //! 2 the arguments or the input make no sense.
 
+/// Prints a line. A reader that has gone away, as in `nrd-sim … | head`, is no
+/// reason to fail.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
+
 mod demo;
 mod device;
 mod inspect;

@@ -102,26 +102,33 @@ fn refuse(e: LayoutError) -> ExitCode {
 fn finish(args: &Args, report: &Report) -> ExitCode {
     if args.json {
         match serde_json::to_string(report) {
-            Ok(line) => println!("{line}"),
+            Ok(line) => say!("{line}"),
             Err(e) => return fail(&format!("the report cannot be written: {e}"), "no --json"),
         }
     } else {
-        println!(
+        say!(
             "{} operations, {} cuts, {} second cuts, {} violations",
-            report.operations, report.cuts, report.second_cuts, report.violations
+            report.operations,
+            report.cuts,
+            report.second_cuts,
+            report.violations
         );
-        println!(
+        say!(
             "{} records found readable before the wipes, none of {} trials opened anything after",
-            report.control_records, report.trial_opens
+            report.control_records,
+            report.trial_opens
         );
         for (what, n) in &report.struck {
-            println!("  {n:7} struck a {what}");
+            say!("  {n:7} struck a {what}");
+        }
+        for (what, n) in &report.phases {
+            say!("  {n:7} struck during {what}");
         }
         for d in &report.details {
-            println!("  VIOLATION {d}");
+            say!("  VIOLATION {d}");
         }
         for p in &report.missed_phases {
-            println!("  MISSED    no cut struck a {p}");
+            say!("  MISSED    no cut struck: {p}");
         }
     }
     match report.violations == 0 && report.missed_phases.is_empty() {

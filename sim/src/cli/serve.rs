@@ -67,22 +67,22 @@ fn serve(args: &Args, settings: Settings) -> Result<(), ServeError> {
     }
     if args.rotate_order_key {
         let version = service.rotate_order_key()?;
-        println!("order key {version} is in force");
+        say!("order key {version} is in force");
     }
     let ports = Ports {
         tls: args.port,
         pages: args.pages_port,
     };
     let running = start(service, &args.dir, ports)?;
-    println!("pages    {}   (this machine only)", running.pages_url());
-    println!("devices  {}", running.device_url());
-    println!("ca file  {}", args.dir.join("ca.pem").display());
+    say!("pages    {}   (this machine only)", running.pages_url());
+    say!("devices  {}", running.device_url());
+    say!("ca file  {}", args.dir.join("ca.pem").display());
     for s in &samples.accounts {
-        println!("account  {}   (password: see the accounts file)", s.email);
+        say!("account  {}   (password: see the accounts file)", s.email);
     }
-    println!("Ctrl-C stops it.");
+    say!("Ctrl-C stops it.");
     running.wait_for_ctrl_c();
-    println!("stopped");
+    say!("stopped");
     Ok(())
 }
 

@@ -71,7 +71,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         Ok(v) => show(args, &v),
         Err(e) => {
             if args.json {
-                println!(
+                say!(
                     "{}",
                     serde_json::json!({ "verified": false, "why": e.to_string() })
                 );
@@ -88,7 +88,7 @@ fn show(args: &Args, v: &Verified) -> ExitCode {
     if args.json {
         let mut object = serde_json::json!(v);
         object["verified"] = true.into();
-        println!("{object}");
+        say!("{object}");
     } else {
         text(v);
     }
@@ -105,17 +105,19 @@ fn text(v: &Verified) {
         (true, "clean") => "VERIFIED: this device was clean when it was asked",
         (true, _) => "VERIFIED: this device filled its storage as asked, and erased it",
     };
-    println!("{verdict}");
-    println!("  device    {} {} ({})", v.model, v.device_id, v.kind);
+    say!("{verdict}");
+    say!("  device    {} {} ({})", v.model, v.device_id, v.kind);
     if let Some(reason) = v.reason {
-        println!("  why       {reason}");
+        say!("  why       {reason}");
     }
-    println!("  method    {} (NIST SP 800-88 Rev. 1)", v.method);
-    println!(
+    say!("  method    {} (NIST SP 800-88 Rev. 1)", v.method);
+    say!(
         "  sectors   {} of {} erased and read back, {} failed",
-        v.erased, v.sectors, v.failed
+        v.erased,
+        v.sectors,
+        v.failed
     );
-    println!(
+    say!(
         "  slots     {}",
         if v.slots_blank {
             "both read back blank"
@@ -123,14 +125,14 @@ fn text(v: &Verified) {
             "NOT blank"
         }
     );
-    println!("  epoch     {}, counter {}", v.epoch, v.counter);
+    say!("  epoch     {}, counter {}", v.epoch, v.counter);
     if let Some(bytes) = v.filled_bytes {
-        println!("  filled    {bytes} bytes");
+        say!("  filled    {bytes} bytes");
     }
     if let Some(nonce) = &v.nonce {
-        println!("  nonce     {nonce}");
+        say!("  nonce     {nonce}");
     }
-    println!("  digest    {}", v.digest);
+    say!("  digest    {}", v.digest);
     for (is, text) in [
         (
             !v.root_refuses_past,
@@ -150,11 +152,11 @@ fn text(v: &Verified) {
         ),
     ] {
         if is {
-            println!("  note      {text}");
+            say!("  note      {text}");
         }
     }
-    println!(
+    say!(
         "  limits    it shows that this device's key signed it, not that nobody copied the flash before;"
     );
-    println!("            whether the key was revoked was not checked");
+    say!("            whether the key was revoked was not checked");
 }

@@ -2,6 +2,7 @@
 
 use super::judge;
 use super::life::{Act, Model, Violation, World, script};
+use super::phase::{Moment, REQUIRED, phase};
 use crate::hw::{Board, Chip, ChipSpec, Fault, Hardware, Op, OpKind, Tear};
 use crate::rig::{Stop, settle};
 use nrd_agent::{Agent, State};
@@ -37,6 +38,8 @@ pub struct Report {
     pub second_cuts: u64,
     /// First cuts by what they struck.
     pub struck: BTreeMap<String, u64>,
+    /// First cuts by the phase of the design that they struck.
+    pub phases: BTreeMap<String, u64>,
     /// First cuts by tear mode.
     pub tears: BTreeMap<String, u64>,
     /// Phases of the design that no cut struck.
@@ -115,8 +118,13 @@ pub fn explore(options: &Options, mut tick: impl FnMut(u64, u64)) -> Result<Repo
 /// Runs the acts of one boot; `done` counts those acknowledged.
 fn run_segment(world: &mut World, acts: &[Act], done: &mut usize) -> Result<(), Stop> {
     world.boot(|world, agent| {
+        world.rested = None;
         settle(agent)?;
+        let now = world.chip().ops();
+        world.rested = Some(now);
         for act in acts.iter().skip(*done) {
+            let now = world.chip().ops();
+            world.act_began = now;
             world.perform(agent, *act)?;
             settle(agent)?;
             world.spy();
@@ -144,6 +152,10 @@ fn cut(
     let struck = world.chip().struck();
     if let Some(op) = struck {
         *report.struck.entry(place(&world, op)).or_default() += 1;
+        let phase = struck_phase(&world, op, at, start.chip().ops() == 0, segment.get(done));
+        if !phase.is_empty() {
+            *report.phases.entry(phase.into()).or_default() += 1;
+        }
     }
     let name = format!("operation {at} {tear:?} in {:?}", segment.get(done));
     let outcome = match ended {
@@ -388,8 +400,24 @@ fn place(world: &World, op: Op) -> String {
     format!("{part} {what}")
 }
 
+/// The phase of the design that a struck operation belongs to.
+fn struck_phase(world: &World, op: Op, at: u64, first: bool, act: Option<&Act>) -> &'static str {
+    let chip = world.chip();
+    let Ok(layout) = Layout::plan(&chip.spec().geometry) else {
+        return "";
+    };
+    let began = world.act_began.min(at) as usize;
+    let moment = Moment {
+        first_boot: first,
+        booting: world.rested.is_none_or(|rested| at < rested),
+        act: act.copied(),
+        before: &chip.trace()[began..at as usize],
+    };
+    phase(&layout, op, &moment)
+}
+
 fn missed(report: &Report) -> Vec<String> {
-    [
+    let parts = [
         "counter step",
         "slot A program",
         "slot A erase",
@@ -399,9 +427,8 @@ fn missed(report: &Report) -> Vec<String> {
         "journal erase",
         "vault program",
         "vault erase",
-    ]
-    .into_iter()
-    .filter(|p| !report.struck.contains_key(*p))
-    .map(str::to_owned)
-    .collect()
+    ];
+    let parts = parts.iter().filter(|p| !report.struck.contains_key(**p));
+    let phases = REQUIRED.iter().filter(|p| !report.phases.contains_key(**p));
+    parts.chain(phases).map(|p| (*p).to_owned()).collect()
 }

@@ -1,9 +1,10 @@
 //! The life of a device as a script, and the model it is held against.
 
-use crate::hw::{Board, Chip, Hardware};
+use crate::hw::{Board, Chip, Hardware, OpKind};
 use crate::rig::{self, Ram, Rig, Stop};
 use nrd_agent::wire::{OrderKind, WipeReason};
 use nrd_agent::{Agent, Class, Error, State};
+use nrd_hal::layout::Layout;
 use std::collections::BTreeMap;
 use std::sync::MutexGuard;
 
@@ -18,6 +19,8 @@ pub(super) enum Act {
     Forget(Class),
     Remove(Class, u16),
     Renew,
+    /// Time passes until the journal has been compacted while the device is on.
+    WearJournal,
     PowerCycle,
     SignOut,
     DeactivateHere,
@@ -43,6 +46,7 @@ pub(super) fn script(value: usize) -> Vec<Act> {
     // Enough updates that both logs go round.
     s.extend((0..12).map(|i| Put(Class::Activity, i % 3, b'0' + i as u8, value)));
     s.extend([
+        WearJournal,
         PowerCycle,
         Renew,
         DeactivateByOrder,
@@ -87,6 +91,10 @@ pub(super) struct World {
     pub(super) slots: Vec<Vec<u8>>,
     /// (Offset, key) pairs that the judge has tried.
     pub(super) trials: u64,
+    /// The chip's operation count when the present boot came to rest, and when
+    /// the present act began.
+    pub(super) rested: Option<u64>,
+    pub(super) act_began: u64,
 }
 
 impl World {
@@ -97,6 +105,8 @@ impl World {
             secrets: Vec::new(),
             slots: Vec::new(),
             trials: 0,
+            rested: None,
+            act_began: 0,
         }
     }
 
@@ -126,6 +136,8 @@ impl World {
             secrets: self.secrets.clone(),
             slots: self.slots.clone(),
             trials: 0,
+            rested: None,
+            act_began: 0,
         }
     }
 
@@ -144,6 +156,18 @@ impl World {
         let mut agent =
             Agent::new(board, self.rig.config(), ram.memory()).expect("the geometry was checked");
         then(self, &mut agent)
+    }
+
+    fn journal_erased_since(&self, began: u64) -> bool {
+        let chip = self.chip();
+        let Ok(layout) = Layout::plan(&chip.spec().geometry) else {
+            return true;
+        };
+        let journal = layout.journal_start..layout.vault_start;
+        let since = &chip.trace()[began as usize..];
+        since
+            .iter()
+            .any(|op| op.kind == OpKind::Erase && journal.contains(&op.at))
     }
 
     fn keep_secret(&mut self, secret: Vec<u8>) {
@@ -204,6 +228,14 @@ impl World {
                 }
                 if self.rig.authority.suspected > 0 {
                     return Err(Stop::Wrong("the honest device passes for a thief".into()));
+                }
+            }
+            Act::WearJournal => {
+                let began = self.chip().ops();
+                while !self.journal_erased_since(began) {
+                    // Powered time is charged ahead: one record each time.
+                    agent.platform().clock().advance_ms(16 * 60_000);
+                    rig::settle(agent)?;
                 }
             }
             Act::SignOut => {

@@ -11,6 +11,7 @@
 mod explore;
 mod judge;
 mod life;
+mod phase;
 
 pub use explore::{Options, Report, explore};
 pub use life::Violation;
