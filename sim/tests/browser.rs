@@ -329,7 +329,7 @@ async fn story(world: &World, driver: &Driver, name: &'static str, width: u32, s
     p.go("/account/devices").await;
     p.wait_for("this computer").await;
     p.click("nav button").await;
-    p.wait_for("Remember me on this computer").await;
+    p.wait_for("On a public or shared computer").await;
     let account = world.running.service.check_password(
         "alexandra@example.com",
         "correct horse battery",
