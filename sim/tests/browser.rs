@@ -150,6 +150,15 @@ impl Person<'_> {
         text.await.unwrap().as_str().unwrap_or_default().to_owned()
     }
 
+    /// Waits until the browser is at `path`: a form's answer has arrived.
+    async fn arrive(&self, path: &str) {
+        let until = Instant::now() + Duration::from_secs(20);
+        while self.client.current_url().await.unwrap().path() != path {
+            assert!(Instant::now() < until, "{}: never at {path}", self.name);
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     /// Waits for a text; without scripts by loading the page again.
     async fn wait_for(&self, text: &str) {
         let until = Instant::now() + Duration::from_secs(20);
@@ -274,6 +283,7 @@ async fn story(world: &World, driver: &Driver, name: &'static str, width: u32, s
     p.wait_for(shown["pictogram"].as_str().unwrap()).await;
     p.look("confirm").await;
     p.click("button[value=allow]").await;
+    p.arrive("/account/devices").await;
     p.wait_for("Active").await;
     tv.wait_state("active").unwrap();
     p.look("devices").await;
@@ -290,6 +300,7 @@ async fn story(world: &World, driver: &Driver, name: &'static str, width: u32, s
     p.wait_for("This cannot be undone").await;
     p.look("remove").await;
     p.click("main button.danger").await;
+    p.arrive("/account/devices").await;
     p.wait_for("Removal ordered").await;
     p.look("removal-ordered").await;
     p.client
@@ -323,12 +334,14 @@ async fn story(world: &World, driver: &Driver, name: &'static str, width: u32, s
     p.go("/policy").await;
     p.look("policy").await;
     p.click("main button").await;
+    p.arrive("/account").await;
     p.wait_for("version 2").await;
 
     // The computer is on the list; signing out takes it off.
     p.go("/account/devices").await;
     p.wait_for("this computer").await;
     p.click("nav button").await;
+    p.arrive("/login").await;
     p.wait_for("On a public or shared computer").await;
     let account = world.running.service.check_password(
         "alexandra@example.com",
