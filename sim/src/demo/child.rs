@@ -95,6 +95,11 @@ impl Child {
         }
     }
 
+    /// The process's id, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.running.as_ref().map(|r| r.process.id())
+    }
+
     /// Types a line.
     pub fn type_line(&mut self, line: &str) -> Result<(), String> {
         let r = self.running.as_mut().ok_or("the device is off")?;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
+use zeroize::Zeroizing;
 
 /// Longest time until a connection stands.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -31,7 +32,9 @@ pub(super) struct Net {
 }
 
 /// What came of a request.
-pub(super) type Answer = Result<Vec<u8>, TlsError>;
+///
+/// An answer may carry a token: it is zeroized when dropped.
+pub(super) type Answer = Result<Zeroizing<Vec<u8>>, TlsError>;
 
 impl Net {
     /// Starts the thread. Answers go to `tell`.
@@ -81,7 +84,7 @@ fn serve(
 
 fn exchange(client: &HttpsClient, authority: &str, request: &[u8]) -> Answer {
     let mut stream = FromStd::new(connect(authority).ok_or(TlsError::Connect)?);
-    let mut answer = vec![0; MAX_FRAME];
+    let mut answer = Zeroizing::new(vec![0; MAX_FRAME]);
     let n = client.post(&mut stream, PATH, request, &mut answer)?;
     answer.truncate(n);
     Ok(answer)
