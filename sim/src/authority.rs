@@ -135,6 +135,11 @@ impl Authority {
         )
     }
 
+    /// A token of the series granted last.
+    pub fn present_token(&self, generation: u32) -> [u8; 32] {
+        self.token(&self.series, generation)
+    }
+
     /// The activation granted last.
     pub fn activation_id(&self) -> ActivationId {
         self.activation_id

@@ -63,6 +63,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         root,
         epochs: (0..args.epochs.min(4096)).collect(),
         slots: Vec::new(),
+        keys: Vec::new(),
         secrets: args.secret.iter().map(|s| s.clone().into_bytes()).collect(),
         deep: args.deep,
     };

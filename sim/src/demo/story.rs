@@ -209,6 +209,7 @@ fn examine(s: &Story<'_>, cells: &[u8], slots: &[Vec<u8>]) -> Result<(usize, usi
         epochs: (0..8).collect(),
         slots: slots.to_vec(),
         secrets: s.alexandra.secrets(),
+        keys: Vec::new(),
         deep: false,
     };
     let image = Image {

@@ -83,8 +83,6 @@ pub(super) fn slot_state(bytes: &[u8], root: Option<&[u8; 32]>) -> SlotState {
 pub(super) struct RecordKey {
     pub(super) region: u8,
     pub(super) epoch: u64,
-    /// The class, in the vault; every class in the journal.
-    pub(super) class: Option<u8>,
     pub(super) key: [u8; 32],
 }
 
@@ -98,7 +96,7 @@ pub(super) struct Ring {
 /// The journal's region number.
 const JOURNAL: u8 = 1;
 /// The vault's.
-const VAULT: u8 = 2;
+pub(super) const VAULT: u8 = 2;
 
 impl Ring {
     pub(super) fn gather(root: Option<&[u8; 32]>, slots: &[&[u8]], epochs: &[u64]) -> Ring {
@@ -114,7 +112,6 @@ impl Ring {
         ring.records.push(RecordKey {
             region: JOURNAL,
             epoch: 0,
-            class: None,
             key: RingCrypto::hkdf(b"", &base, &[b"nrd/1/class"]),
         });
         let mut seen: Vec<[u8; 32]> = Vec::new();
@@ -130,6 +127,20 @@ impl Ring {
             }
         }
         ring
+    }
+
+    /// Keys of unknown purpose, for every region and epoch.
+    pub(super) fn add_raw(&mut self, keys: &[[u8; 32]], epochs: &[u64]) {
+        for key in keys {
+            let places = epochs.iter().map(|e| (VAULT, *e));
+            for (region, epoch) in places.chain([(JOURNAL, 0)]) {
+                self.records.push(RecordKey {
+                    region,
+                    epoch,
+                    key: *key,
+                });
+            }
+        }
     }
 
     fn add_vault(
@@ -148,7 +159,6 @@ impl Ring {
                 self.records.push(RecordKey {
                     region: VAULT,
                     epoch,
-                    class: Some(class),
                     key,
                 });
             }

@@ -39,6 +39,9 @@ pub struct Search {
     pub epochs: Vec<u64>,
     /// Key slots from elsewhere: older images, a spied bus. 256 bytes each.
     pub slots: Vec<Vec<u8>>,
+    /// Any other secret ever seen: each is tried as a key of every region and
+    /// epoch.
+    pub keys: Vec<[u8; 32]>,
     /// Texts that must not stand in the image.
     pub secrets: Vec<Vec<u8>>,
     /// Try keys even where a record header's check bits are wrong.
@@ -102,7 +105,8 @@ pub fn inspect(image: &Image<'_>, search: &Search) -> Result<Report, InspectErro
     let slots = [0, 1].map(|n| keys::slot_state(slot(n), search.root.as_ref()));
     let mut known: Vec<&[u8]> = vec![slot(0), slot(1)];
     known.extend(search.slots.iter().map(Vec::as_slice));
-    let ring = keys::Ring::gather(search.root.as_ref(), &known, &search.epochs);
+    let mut ring = keys::Ring::gather(search.root.as_ref(), &known, &search.epochs);
+    ring.add_raw(&search.keys, &search.epochs);
     let mut trial_opens = 0;
     let all = search::open_everywhere(image.cells, &ring, search.deep, &mut trial_opens);
     let (opened, journal): (Vec<Opened>, Vec<Opened>) =

@@ -1,6 +1,6 @@
 //! Tries every key at every offset, and looks for plain text.
 
-use super::keys::Ring;
+use super::keys::{Ring, VAULT};
 use super::{JOURNAL, class_name};
 use memchr::memmem;
 use nrd_hal::Crypto as _;
@@ -82,15 +82,17 @@ pub(super) fn open_everywhere(
                 continue;
             }
             // Values of the vault but the session begin with four bytes of time.
-            let own = match k.class {
-                Some(1..) => length.saturating_sub(4),
-                _ => length,
+            let class = header[0] & 0x7F;
+            let vault = k.region == VAULT;
+            let own = match vault && class != 0 {
+                true => length.saturating_sub(4),
+                false => length,
             };
             found.push(Opened {
                 offset: offset as u32,
-                class: match k.class {
-                    None => JOURNAL,
-                    Some(_) => class_name(header[0] & 0x7F),
+                class: match vault {
+                    true => class_name(class),
+                    false => JOURNAL,
                 },
                 id: u16::from_le_bytes([header[1], header[2]]),
                 seq: (0..6).fold(0, |n, i| n | u64::from(header[8 + i]) << (8 * i)),

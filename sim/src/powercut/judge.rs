@@ -58,7 +58,19 @@ fn adversary(world: &mut World, spied: bool) -> Result<Report, Violation> {
         } else {
             Vec::new()
         },
-        secrets: world.secrets.clone(),
+        keys: if spied {
+            world.keys.clone()
+        } else {
+            Vec::new()
+        },
+        secrets: match spied {
+            // Tokens and activation secrets must be gone as well.
+            true => {
+                let keys = world.keys.iter().map(|k| k.to_vec());
+                world.secrets.iter().cloned().chain(keys).collect()
+            }
+            false => world.secrets.clone(),
+        },
         deep: false,
     };
     let report = inspect(&image, &search).map_err(|e| format!("{e:?}"))?;

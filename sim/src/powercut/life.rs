@@ -87,6 +87,8 @@ pub(super) struct World {
     pub(super) rig: Rig,
     pub(super) model: Model,
     pub(super) secrets: Vec<Vec<u8>>,
+    /// Tokens and activation secrets ever seen.
+    pub(super) keys: Vec<[u8; 32]>,
     /// Every key slot ever seen, as one who read the part each time has them.
     pub(super) slots: Vec<Vec<u8>>,
     /// (Offset, key) pairs that the judge has tried.
@@ -103,6 +105,7 @@ impl World {
             rig: Rig::new(hw, seed),
             model: Model::default(),
             secrets: Vec::new(),
+            keys: Vec::new(),
             slots: Vec::new(),
             trials: 0,
             rested: None,
@@ -110,7 +113,7 @@ impl World {
         }
     }
 
-    /// Copies the key slots.
+    /// Copies the key slots, and notes every token of the present series.
     pub(super) fn spy(&mut self) {
         let found: Vec<Vec<u8>> = {
             let chip = self.chip();
@@ -121,8 +124,15 @@ impl World {
                 .filter(|s| s.starts_with(b"NRS1"))
                 .collect()
         };
+        for generation in 1..=3 {
+            let token = self.rig.authority.present_token(generation);
+            if !self.keys.contains(&token) {
+                self.keys.push(token);
+            }
+        }
         for slot in found {
             if !self.slots.contains(&slot) {
+                self.keys.extend(slot[32..].first_chunk::<32>());
                 self.slots.push(slot);
             }
         }
@@ -134,6 +144,7 @@ impl World {
             rig: self.rig.fork(),
             model: self.model.clone(),
             secrets: self.secrets.clone(),
+            keys: self.keys.clone(),
             slots: self.slots.clone(),
             trials: 0,
             rested: None,
