@@ -118,13 +118,13 @@ fn stay(stage: &mut Stage, options: &Options, say: &dyn Fn(String)) {
         "\nLook around: {}   (alexandra@example.com, password \"correct horse battery\")",
         stage.running.pages_url()
     ));
-    // The console waits for a new owner.
-    if let Some(console) = stage.devices.get_mut(1)
-        && console.type_line("activate").is_ok()
-        && let Ok(shown) = console.wait("code", |_| true)
+    // The box that was wiped waits for a new owner.
+    if let Some(stb) = stage.devices.first_mut()
+        && stb.type_line("activate").is_ok()
+        && let Ok(shown) = stb.wait("code", |_| true)
     {
         say(format!(
-            "The console shows the code {} with a {}: type it under \"Activate a device\".",
+            "The set-top box shows the code {} with a {}: type it under \"Activate a device\".",
             shown["code"].as_str().unwrap_or_default(),
             shown["pictogram"].as_str().unwrap_or_default()
         ));

@@ -28,8 +28,7 @@ struct Guard {
 }
 
 /// The explorer's run that stands behind `powercut`.
-const POWERCUT: &str =
-    "cargo run --release -p nrd-sim -- powercut --seed 7 --sector-size 2048 --sectors 9";
+const POWERCUT: &str = "cargo run -p nrd-sim -- powercut --seed 7 --sector-size 2048 --sectors 9";
 
 fn main() -> ExitCode {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
