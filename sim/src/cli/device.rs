@@ -52,7 +52,7 @@ pub(crate) struct Args {
     /// Let flash operations take the time that the datasheet says.
     #[arg(long)]
     real_time: bool,
-    /// Show JSON lines instead of a screen.
+    /// Show JSON lines instead of a screen, and end with standard input.
     #[arg(long)]
     json: bool,
 }
@@ -95,6 +95,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         samples,
         wait_s: args.wait,
         seed: args.seed,
+        ends_with_input: args.json,
         real_time: args.real_time,
     };
     let mut screen = Screen::new(args.json, args.pages.clone());

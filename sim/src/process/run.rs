@@ -35,6 +35,8 @@ pub struct Options {
     pub wait_s: u16,
     /// Feeds the random generator; the system's unless said.
     pub seed: Option<u64>,
+    /// End when nobody can type any more: for a device that a program runs.
+    pub ends_with_input: bool,
     /// Flash operations take their modelled time.
     pub real_time: bool,
 }
@@ -187,6 +189,7 @@ impl Boot<'_, '_> {
                     Err(text) => screen.show(&Show::Refused { text }),
                 },
                 Ok(Wake::Answer(id, answer)) => self.take(id, answer, screen),
+                Ok(Wake::NoMoreLines) if self.options.ends_with_input => return Ok(End::Quit),
                 // Without a keyboard the device goes on, as one in a cupboard.
                 Ok(Wake::NoMoreLines) | Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Ok(End::Quit),
