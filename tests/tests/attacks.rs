@@ -255,3 +255,32 @@ fn a_returns_desk_gets_a_fresh_proof_and_a_full_fill() {
         assert!(agent.is_clean());
     });
 }
+
+#[test]
+fn wipe_after_wipe_without_a_network_ends_clean_on_the_smallest_journal() {
+    for sectors in [9, 10, 12] {
+        let chip = nrd_sim::hw::Chip::new(nrd_tests::part(4, 2048, sectors), 50);
+        let mut rig = Rig::new(nrd_sim::hw::Hardware::new(chip), 50);
+        activate(&mut rig);
+        for n in 0..7 {
+            rig.boot(|_, agent| {
+                agent.deactivate().unwrap();
+                settle(agent).unwrap();
+                assert_eq!(agent.state(), State::Clean, "{sectors} sectors, wipe {n}");
+            });
+        }
+        // The newest receipts are delivered, and the next owner is welcome.
+        rig.boot(|authority, agent| {
+            talk(authority, agent).unwrap();
+            assert!(!authority.receipts.is_empty());
+            for frame in &authority.receipts {
+                let r: nrd_agent::wire::Receipt<'_> = nrd_agent::wire::peek(frame).unwrap();
+                assert!(
+                    !r.flags.tombstone_failed,
+                    "{sectors} sectors: no room for a tombstone"
+                );
+            }
+        });
+        activate(&mut rig);
+    }
+}

@@ -430,15 +430,20 @@ impl<'m, P: Platform> Agent<'m, P> {
         let mut buf = [0u8; 384];
         let bytes = postcard::to_slice(&next, &mut buf).map_err(|_| Error::TooLong)?;
         self.put_journal(id::SNAPSHOT, bytes)?;
+        // What had to give way for this very record is told by the next one.
+        let dropped = self.snapshot.receipts_dropped;
         self.snapshot = next;
+        self.snapshot.receipts_dropped = self.snapshot.receipts_dropped.max(dropped);
         Ok(())
     }
 
-    /// Writes a journal record, making room as needed.
+    /// Writes a journal record, making room as needed: where the journal is
+    /// full, the oldest undelivered receipts give way.
     fn put_journal(&mut self, id: u16, bytes: &[u8]) -> Result<(), Error> {
         for _ in 0..MAX_ROUNDS {
             match with_log!(self, journal, |log, io| log.put(io, journal_key(id), bytes)) {
                 Err(LogError::Busy) => {}
+                Err(LogError::Full) if self.drop_receipt(id)? => continue,
                 done => return done.map_err(Error::from),
             }
             with_log!(self, journal, |log, io| log.step(io))?;

@@ -126,6 +126,24 @@ impl<P: Platform> Agent<'_, P> {
             .find(|&p| self.journal.keys().any(|k| k.id == p))
     }
 
+    /// Drops the oldest undelivered receipt, but neither the one at place
+    /// `keep` nor the one of the wipe under way; false when there is none.
+    pub(super) fn drop_receipt(&mut self, keep: u16) -> Result<bool, Error> {
+        // The place that is next in turn holds the oldest receipt, or during a
+        // wipe the one just stored.
+        let from = u16::from(self.tombstone.is_some());
+        let place = (from..RECEIPTS)
+            .map(|d| id::RECEIPT + self.snapshot.next_receipt.wrapping_add(d) % RECEIPTS)
+            .find(|&p| p != keep && self.journal.keys().any(|k| k.id == p));
+        let Some(place) = place else {
+            return Ok(false);
+        };
+        self.remove_journal(place)?;
+        self.count_receipts();
+        self.snapshot.receipts_dropped = self.snapshot.receipts_dropped.saturating_add(1);
+        Ok(true)
+    }
+
     /// Writes the newest kept wipe receipt, signed, into `out`; returns its
     /// length. `NotFound` when none is kept (it was delivered).
     pub fn newest_receipt(&mut self, out: &mut [u8]) -> Result<usize, Error> {
