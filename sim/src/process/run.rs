@@ -71,43 +71,72 @@ pub fn run(folder: Folder, options: &Options, screen: &mut Screen) -> Result<(),
     let mut posted = 0;
     let mut boots = 0;
     loop {
-        let mut ram = Ram::default();
         boots += 1;
-        let board = board(&folder, options.seed.map(|s| s << 16 | boots))?;
-        let clock = board.clock();
-        let config = Config {
-            service_root: unhex(&folder.made.service_root)
-                .ok_or("device.json: service_root is not 64 hexadecimal digits")?,
-            factory_epoch: 0,
-            wait_s: options.wait_s,
-        };
-        let agent = Agent::new(board, config, ram.memory())
-            .map_err(|e| format!("the agent cannot be built: {e:?}"))?;
-        screen.show(&Show::Boot {
-            device_id: &folder.made.device_id,
-            model: &folder.made.model,
-        });
-        let mut boot = Boot {
-            agent,
-            folder: &folder,
-            options,
-            net: &net,
-            clock,
-            last: Instant::now(),
-            posted: &mut posted,
-            in_flight: None,
-            menu: MenuSequence::default(),
-            menu_open: false,
-            shown: None,
-            shown_code: None,
-            wipe: None,
-            failure: None,
-        };
-        match boot.run(&inbox, screen, std::mem::take(&mut first))? {
+        let seed = options.seed.map(|s| s << 16 | boots);
+        let activate = std::mem::take(&mut first);
+        let wires = (&net, &inbox, &mut posted);
+        let ended = one_boot(&folder, options, screen, seed, activate, wires)?;
+        // What a platform reset does for the memory of a device.
+        scrub_stack();
+        match ended {
             End::Restart => {}
             End::Quit => return Ok(()),
         }
     }
+}
+
+/// Overwrites what the frames of a boot have left below: moved-out values, a
+/// grant among them, which later frames would carry along.
+#[inline(never)]
+fn scrub_stack() {
+    let mut below = [0u8; 1 << 20];
+    std::hint::black_box(&mut below);
+}
+
+type Wires<'a> = (&'a Net, &'a Receiver<Wake>, &'a mut u64);
+
+/// One boot in a frame of its own, which [`scrub_stack`] reaches.
+#[inline(never)]
+fn one_boot(
+    folder: &Folder,
+    options: &Options,
+    screen: &mut Screen,
+    seed: Option<u64>,
+    activate: bool,
+    (net, inbox, posted): Wires<'_>,
+) -> Result<End, String> {
+    let mut ram = Ram::default();
+    let board = board(folder, seed)?;
+    let clock = board.clock();
+    let config = Config {
+        service_root: unhex(&folder.made.service_root)
+            .ok_or("device.json: service_root is not 64 hexadecimal digits")?,
+        factory_epoch: 0,
+        wait_s: options.wait_s,
+    };
+    let agent = Agent::new(board, config, ram.memory())
+        .map_err(|e| format!("the agent cannot be built: {e:?}"))?;
+    screen.show(&Show::Boot {
+        device_id: &folder.made.device_id,
+        model: &folder.made.model,
+    });
+    let mut boot = Boot {
+        agent,
+        folder,
+        options,
+        net,
+        clock,
+        last: Instant::now(),
+        posted,
+        in_flight: None,
+        menu: MenuSequence::default(),
+        menu_open: false,
+        shown: None,
+        shown_code: None,
+        wipe: None,
+        failure: None,
+    };
+    boot.run(inbox, screen, activate)
 }
 
 fn board(folder: &Folder, seed: Option<u64>) -> Result<Board, String> {
