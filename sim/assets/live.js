@@ -10,14 +10,14 @@
   const states = (root) => new Map([...root.querySelectorAll(".state[data-name]")]
     .map((e) => [e.closest("li").id, `${e.dataset.name}: ${e.textContent.trim()}`]));
 
+  // Someone is writing, is at an opened form, or holds a button down: what they
+  // have under their hands stays where it is, and the news waits for them.
+  let held = false;
+  const inUse = () => held || (main().contains(document.activeElement)
+    && document.activeElement.matches("input:not([type=hidden]), details[open] *"));
+
   async function refresh() {
-    const typing = document.activeElement;
-    if (typing && main().contains(typing) && typing.matches("input:not([type=hidden])")) {
-      again = true;
-      typing.addEventListener("blur", refresh, { once: true });
-      return;
-    }
-    if (busy) { again = true; return; }
+    if (busy || inUse()) { again = true; return; }
     busy = true;
     again = false;
     try {
@@ -26,21 +26,33 @@
       if (!answer.ok) return;
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("main[data-live]");
       if (!fresh) return;
+      if (inUse()) { again = true; return; }
+      for (const form of main().querySelectorAll("details[open]")) {
+        fresh.querySelector(`#${CSS.escape(form.closest("li").id)} details`)?.setAttribute("open", "");
+      }
+      if (fresh.innerHTML === main().innerHTML) return;
       const before = states(main());
-      const open = [...main().querySelectorAll("details[open]")].map((d) => d.closest("li").id);
-      const at = typing && typing.getAttribute && typing.getAttribute("href");
+      const at = main().contains(document.activeElement) && document.activeElement.getAttribute("href");
       main().replaceWith(fresh);
-      for (const id of open) document.getElementById(id)?.querySelector("details")?.setAttribute("open", "");
       if (at) fresh.querySelector(`a[href="${CSS.escape(at)}"]`)?.focus();
       const news = [...states(fresh)].filter(([id, text]) => before.get(id) !== text).map(([, text]) => text);
       if (news.length) document.getElementById("announce").textContent = news.join(". ");
     } finally {
       busy = false;
-      if (again) refresh();
+      if (again) later();
     }
   }
 
-  new EventSource("/account/live").addEventListener("message", refresh);
+  // After the event that freed the page has had its own effect.
+  const later = () => setTimeout(() => { if (again) refresh(); });
+  document.addEventListener("pointerdown", () => { held = true; });
+  for (const end of ["pointerup", "pointercancel"]) document.addEventListener(end, () => { held = false; later(); });
+  document.addEventListener("focusout", later);
+
+  const news = new EventSource("/account/live");
+  news.addEventListener("message", refresh);
+  // What changed before the line was up, or while it was down, nobody told us.
+  news.addEventListener("open", refresh);
   // "3 minutes ago" grows old as well.
   setInterval(refresh, 60_000);
 })();

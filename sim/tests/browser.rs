@@ -133,13 +133,28 @@ impl Person<'_> {
     }
 
     async fn type_into(&self, css: &str, text: &str) {
-        let field = self.find(css).await;
-        field.clear().await.unwrap();
-        field.send_keys(text).await.unwrap();
+        // The page may put a new field in place before this one is entered.
+        for _ in 0..20 {
+            let field = self.find(css).await;
+            match field.clear().await {
+                Ok(()) => return field.send_keys(text).await.unwrap(),
+                Err(e) if e.is_stale_element_reference() => {}
+                Err(e) => panic!("{}: {css} takes no text: {e}", self.name),
+            }
+        }
+        panic!("{}: {css} never holds still", self.name);
     }
 
+    /// A person presses what is there now, not what was there before.
     async fn click(&self, css: &str) {
-        self.find(css).await.click().await.unwrap();
+        for _ in 0..20 {
+            match self.find(css).await.click().await {
+                Ok(()) => return,
+                Err(e) if e.is_stale_element_reference() => {}
+                Err(e) => panic!("{}: {css} is not pressed: {e}", self.name),
+            }
+        }
+        panic!("{}: {css} never holds still", self.name);
     }
 
     async fn text(&self) -> String {
