@@ -236,6 +236,29 @@ fn cookies_are_closed_to_scripts_and_signing_out_ends_them() {
 }
 
 #[test]
+fn two_tabs_of_the_login_page_both_work_and_so_does_a_reload() {
+    let world = World::new();
+    let raw = Raw::new(&world);
+    let first = field(&raw.get("/login").text);
+    let second = raw.get("/login");
+    let with = |password: &str| {
+        let form = [
+            ("csrf", first.as_str()),
+            ("email", "alexandra@example.com"),
+            ("password", password),
+        ];
+        raw.post("/login", &[], &form)
+    };
+    assert_eq!(with("not this one").status, 401);
+    assert_eq!(with("not this one").status, 401, "the same form again");
+    let answer = with("correct horse battery");
+    assert_eq!((answer.status, answer.location.as_str()), (303, "/account"));
+    // Another browser's page has another token.
+    assert_ne!(field(&Raw::new(&world).get("/login").text), first);
+    assert_eq!(field(&second.text), first);
+}
+
+#[test]
 fn nonsense_gets_a_page_with_advice_not_a_failure() {
     let world = World::new();
     let raw = Raw::new(&world);

@@ -5,7 +5,7 @@ use super::errors::{Answer, Trouble, render};
 use super::guard::{Visitor, cookie, remember_cookie, session_cookie, set, set_both};
 use crate::service::device::blocking;
 use crate::service::login::LoginError;
-use crate::service::{hex, random};
+use crate::service::{hex, random, unhex};
 use askama::Template;
 use axum::Form;
 use axum::extract::{ConnectInfo, Query, State};
@@ -46,22 +46,37 @@ const BEFORE: &str = "before-login";
 pub(super) async fn form(
     State(site): State<Site>,
     visitor: Option<axum::Extension<Visitor>>,
+    headers: HeaderMap,
     Query(query): Query<Where>,
 ) -> Answer {
     if visitor.is_some() {
         return Ok(Redirect::to(&inside(&query.next)).into_response());
     }
-    page(&site, StatusCode::OK, query.next, String::new(), None)
+    page(
+        &site,
+        &headers,
+        StatusCode::OK,
+        query.next,
+        String::new(),
+        None,
+    )
 }
 
+/// The form. A browser keeps its token over forms: two tabs, and a page that is
+/// loaded again, both work.
 fn page(
     site: &Site,
+    headers: &HeaderMap,
     status: StatusCode,
     next: String,
     email: String,
     problem: Option<String>,
 ) -> Answer {
-    let csrf = hex(&random::<16>()?);
+    let kept = cookie(headers, BEFORE).filter(|c| unhex::<16>(c).is_some());
+    let csrf = match kept {
+        Some(kept) => kept,
+        None => hex(&random::<16>()?),
+    };
     let shown = set(site, BEFORE, &csrf, None);
     let page = Page {
         csrf,
@@ -104,6 +119,7 @@ pub(super) async fn submit(
             let text = "The e-mail address or the password is wrong.".to_owned();
             page(
                 &site,
+                &headers,
                 StatusCode::UNAUTHORIZED,
                 login.next,
                 email,
@@ -114,6 +130,7 @@ pub(super) async fn submit(
             let text = format!("Too many wrong attempts. Please wait {s} seconds.");
             page(
                 &site,
+                &headers,
                 StatusCode::TOO_MANY_REQUESTS,
                 login.next,
                 email,
