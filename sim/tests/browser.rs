@@ -176,7 +176,8 @@ impl Person<'_> {
 
     /// Waits for a text; without scripts by loading the page again.
     async fn wait_for(&self, text: &str) {
-        let until = Instant::now() + Duration::from_secs(20);
+        let began = Instant::now();
+        let until = began + Duration::from_secs(20);
         loop {
             let now = self.text().await;
             if now.contains(text) {
@@ -188,7 +189,8 @@ impl Person<'_> {
                 self.name
             );
             std::thread::sleep(Duration::from_millis(100));
-            if !self.script {
+            // Not at once: loading again would end a form that is on its way.
+            if !self.script && began.elapsed() > Duration::from_secs(1) {
                 self.client.refresh().await.unwrap();
             }
         }

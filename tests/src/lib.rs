@@ -1,6 +1,7 @@
 //! What the tests that cross crates share.
 
 pub mod bench;
+pub mod header;
 
 use nrd_hal::Geometry;
 use nrd_sim::hw::{Chip, ChipSpec, Hardware};
