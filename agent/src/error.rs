@@ -101,6 +101,9 @@ impl From<LogError> for Error {
 
 impl From<FrameError> for Error {
     fn from(e: FrameError) -> Self {
-        Error::Frame(e)
+        match e {
+            FrameError::NoSpace => Error::BufferTooSmall,
+            e => Error::Frame(e),
+        }
     }
 }

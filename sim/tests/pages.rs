@@ -252,7 +252,10 @@ fn two_tabs_of_the_login_page_both_work_and_so_does_a_reload() {
     assert_eq!(with("not this one").status, 401);
     assert_eq!(with("not this one").status, 401, "the same form again");
     let answer = with("correct horse battery");
-    assert_eq!((answer.status, answer.location.as_str()), (303, "/account/devices"));
+    assert_eq!(
+        (answer.status, answer.location.as_str()),
+        (303, "/account/devices")
+    );
     // Another browser's page has another token.
     assert_ne!(field(&Raw::new(&world).get("/login").text), first);
     assert_eq!(field(&second.text), first);

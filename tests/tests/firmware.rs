@@ -5,48 +5,18 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Says loudly what is missing; a failure where everything is required.
-fn skip(what: &str) {
-    assert!(
-        std::env::var_os("NRD_REQUIRE_ALL").is_none(),
-        "{what} is required, but missing"
-    );
-    println!("SKIPPED: no {what} here; the Cortex-M33 image was NOT run");
-}
-
-fn answers(program: &str) -> bool {
-    Command::new(program)
-        .arg("--version")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .is_ok_and(|s| s.success())
-}
-
-/// A compiler with the source of `core` beside it, as Debian packages it.
-fn compiler() -> Option<PathBuf> {
-    let listed = Command::new("dpkg")
-        .args(["-L", "rustc-web"])
-        .output()
-        .ok()?;
-    let text = String::from_utf8(listed.stdout).ok()?;
-    let path = text.lines().find(|l| l.ends_with("bin/rustc"))?;
-    Some(PathBuf::from(path))
-}
+mod tools;
+use tools::{cargo, have, rustc_with_source, skip};
 
 /// Builds the image; its path.
 fn build(rustc: &Path) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let target = root.join("../target/m33");
-    let built = Command::new("cargo")
+    let built = cargo(&root.join("firmware/m33"))
         .args(["build", "--release", "--locked"])
-        .current_dir(root.join("firmware/m33"))
         .env("RUSTC", rustc)
         .env("RUSTC_BOOTSTRAP", "1")
         .env("CARGO_TARGET_DIR", &target)
-        // Those of the test's own build are not for this processor.
-        .env_remove("RUSTFLAGS")
-        .env_remove("CARGO_ENCODED_RUSTFLAGS")
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&built.stderr);
@@ -56,13 +26,12 @@ fn build(rustc: &Path) -> PathBuf {
 
 #[test]
 fn a_whole_life_on_a_cortex_m33_survives_resets_in_the_middle_of_operations() {
-    let Some(rustc) = compiler() else {
-        return skip("compiler for bare metal (rustc-web, rust-web-src)");
+    let what = "the Cortex-M33 image";
+    let Some(rustc) = rustc_with_source() else {
+        return skip("compiler for bare metal (rustc-web, rust-web-src)", what);
     };
-    for tool in ["arm-none-eabi-ld", "qemu-system-arm"] {
-        if !answers(tool) {
-            return skip(tool);
-        }
+    if !have("arm-none-eabi-ld", what) || !have("qemu-system-arm", what) {
+        return;
     }
     let image = build(&rustc);
     let run = Command::new("timeout")

@@ -10,8 +10,7 @@ use crate::error::Error;
 use crate::slot;
 use crate::state::{State, Tombstone};
 use crate::wire::{
-    self, Body, Digest, FrameError, Method, Receipt, ReceiptFlags, SIGNATURE_LEN, SectorCounts,
-    Subject,
+    self, Body, Digest, Method, Receipt, ReceiptFlags, SIGNATURE_LEN, SectorCounts, Subject,
 };
 use nrd_hal::{Crypto, DeviceIdentity, Effaceable, Guarantee, Platform, Region, RootKey};
 
@@ -102,9 +101,7 @@ impl<P: Platform> Agent<'_, P> {
 
     /// Signs `out[..n]` in place; returns the length of the signed frame.
     pub(super) fn sign_frame(&mut self, out: &mut [u8], n: usize) -> Result<usize, Error> {
-        let (text, rest) = out
-            .split_at_mut_checked(n)
-            .ok_or(Error::Frame(FrameError::NoSpace))?;
+        let (text, rest) = out.split_at_mut_checked(n).ok_or(Error::BufferTooSmall)?;
         let signature = self
             .platform
             .parts()

@@ -1,0 +1,316 @@
+//! What every call passes: pointers checked, one call at a time, errors as
+//! numbers.
+
+use crate::platform::Port;
+use crate::types::*;
+use core::cell::UnsafeCell;
+use core::mem::{align_of, size_of};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use nrd_agent::keypad::MenuSequence;
+use nrd_agent::log::Entry;
+use nrd_agent::{Agent, Error};
+
+const MAGIC: usize = 0x4E52_4441;
+
+/// What an `NrdAgent` really is: the head of the lent block. Its tables follow.
+pub(crate) struct Handle {
+    magic: AtomicUsize,
+    busy: AtomicBool,
+    /// The whole block, in bytes.
+    len: usize,
+    inner: UnsafeCell<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) agent: Agent<'static, Port>,
+    pub(crate) menu: MenuSequence,
+}
+
+/// A call's result: `Err` holds the number.
+pub(crate) type Outcome = Result<(), i32>;
+
+pub(crate) fn number(outcome: Outcome) -> i32 {
+    match outcome {
+        Ok(()) => NRD_OK,
+        Err(code) => code,
+    }
+}
+
+pub(crate) fn refused(e: Error) -> i32 {
+    -i32::from(e.code())
+}
+
+/// The block's alignment.
+pub(crate) const ALIGN: usize = 16;
+
+/// Where the parts of a block lie: offsets from its start.
+pub(crate) struct Plan {
+    pub(crate) journal_table: (usize, usize),
+    pub(crate) vault_table: (usize, usize),
+    pub(crate) journal_index: (usize, usize),
+    pub(crate) vault_index: (usize, usize),
+    pub(crate) scratch: (usize, usize),
+    pub(crate) total: usize,
+}
+
+impl Plan {
+    /// `None` when the sizes leave the address space.
+    pub(crate) fn new(journal: usize, vault: usize, config: &NrdConfig) -> Option<Plan> {
+        const { assert!(align_of::<Handle>() <= ALIGN) };
+        let mut at = size_of::<Handle>();
+        let mut take = |n: usize, size: usize, align: usize| {
+            at = at.checked_next_multiple_of(align)?;
+            let start = at;
+            at = at.checked_add(n.checked_mul(size)?)?;
+            Some((start, n))
+        };
+        // Two records of the session's own; a scratch of the least size and
+        // the longest value with its stamp.
+        let records = usize::from(config.max_records).checked_add(2)?;
+        let scratch = nrd_agent::agent::MIN_SCRATCH
+            .checked_add(usize::from(config.max_value))?
+            .checked_add(16)?;
+        let (word, entry) = (size_of::<u32>(), size_of::<Entry>());
+        let index = nrd_agent::agent::JOURNAL_RECORDS;
+        Some(Plan {
+            journal_table: take(journal, word, align_of::<u32>())?,
+            vault_table: take(vault, word, align_of::<u32>())?,
+            journal_index: take(index, entry, align_of::<Entry>())?,
+            vault_index: take(records, entry, align_of::<Entry>())?,
+            scratch: take(scratch, 1, 1)?,
+            total: at,
+        })
+    }
+}
+
+/// Writes `n` copies of `value` at `offset` of the block and lends them.
+///
+/// # Safety
+/// The range lies in the block, is aligned for `T`, and is lent only once.
+pub(crate) unsafe fn lend<T: Clone>(
+    block: *mut u8,
+    (offset, n): (usize, usize),
+    value: &T,
+) -> &'static mut [T] {
+    // SAFETY: in the block and aligned, says the caller.
+    let at = unsafe { block.add(offset) }.cast::<T>();
+    for i in 0..n {
+        // SAFETY: as above; `write` reads nothing that was there.
+        unsafe { at.add(i).write(value.clone()) };
+    }
+    // SAFETY: `n` initialised values that nobody else has.
+    unsafe { core::slice::from_raw_parts_mut(at, n) }
+}
+
+impl Handle {
+    pub(crate) fn new(len: usize, agent: Agent<'static, Port>) -> Handle {
+        Handle {
+            magic: AtomicUsize::new(MAGIC),
+            busy: AtomicBool::new(false),
+            len,
+            inner: UnsafeCell::new(Inner {
+                agent,
+                menu: MenuSequence::default(),
+            }),
+        }
+    }
+}
+
+/// The handle behind a pointer, if it is one.
+///
+/// # Safety
+/// `agent` is NULL, or points to memory that can be read.
+unsafe fn handle<'h>(agent: *mut NrdAgent) -> Result<&'h Handle, i32> {
+    if agent.is_null() {
+        return Err(NRD_E_NULL);
+    }
+    if !(agent as usize).is_multiple_of(ALIGN) {
+        return Err(NRD_E_HANDLE);
+    }
+    // SAFETY: aligned, and readable as the caller says. What is shared is
+    // atomic or in the cell.
+    let handle = unsafe { &*agent.cast::<Handle>() };
+    match handle.magic.load(Ordering::Acquire) {
+        MAGIC => Ok(handle),
+        _ => Err(NRD_E_HANDLE),
+    }
+}
+
+/// One call into an agent.
+pub(crate) struct Call<'h> {
+    pub(crate) inner: &'h mut Inner,
+    block: (usize, usize),
+}
+
+/// Runs `work` as the agent's only call.
+///
+/// # Safety
+/// As [`handle`]; the agent is not closed meanwhile by another thread.
+pub(crate) unsafe fn enter(agent: *mut NrdAgent, work: impl FnOnce(Call<'_>) -> Outcome) -> i32 {
+    // SAFETY: passed on.
+    let handle = match unsafe { handle(agent) } {
+        Ok(handle) => handle,
+        Err(code) => return code,
+    };
+    if handle.busy.swap(true, Ordering::Acquire) {
+        return NRD_E_REENTERED;
+    }
+    let call = Call {
+        // SAFETY: `busy` was ours to set, so no other call holds this.
+        inner: unsafe { &mut *handle.inner.get() },
+        block: (agent as usize, handle.len),
+    };
+    let outcome = work(call);
+    handle.busy.store(false, Ordering::Release);
+    number(outcome)
+}
+
+/// Ends an agent and overwrites its block.
+///
+/// # Safety
+/// As [`enter`].
+pub(crate) unsafe fn close(agent: *mut NrdAgent) -> i32 {
+    // SAFETY: passed on.
+    let (len, inner) = match unsafe { handle(agent) } {
+        Err(code) => return code,
+        Ok(handle) => {
+            if handle.busy.swap(true, Ordering::Acquire) {
+                return NRD_E_REENTERED;
+            }
+            (handle.len, handle.inner.get())
+        }
+    };
+    // SAFETY: no other call runs, and after `magic` is gone none begins.
+    unsafe { core::ptr::drop_in_place(inner) };
+    let block = agent.cast::<u8>();
+    for i in 0..len {
+        // SAFETY: the block is ours until it is overwritten. Volatile, so that
+        // it is not left out as useless.
+        unsafe { block.add(i).write_volatile(0) };
+    }
+    NRD_OK
+}
+
+/// Bytes that a caller lends.
+#[derive(Clone, Copy)]
+pub(crate) struct Range {
+    start: usize,
+    len: usize,
+}
+
+impl Range {
+    pub(crate) fn of<T>(start: *const T, len: usize) -> Range {
+        Range {
+            start: start as usize,
+            len,
+        }
+    }
+
+    fn end(&self) -> Option<usize> {
+        self.start.checked_add(self.len)
+    }
+
+    /// Neither leaves the address space: `apart` looked first.
+    fn meets(&self, other: &Range) -> bool {
+        let end = |r: &Range| r.end().unwrap_or(usize::MAX);
+        self.len > 0 && other.len > 0 && self.start < end(other) && other.start < end(self)
+    }
+}
+
+/// Refuses buffers that leave the address space or overlap each other.
+pub(crate) fn apart(ranges: &[Range]) -> Outcome {
+    if ranges.iter().any(|r| r.end().is_none()) {
+        return Err(NRD_E_ARGUMENT);
+    }
+    for (i, a) in ranges.iter().enumerate() {
+        if ranges.iter().skip(i + 1).any(|b| a.meets(b)) {
+            return Err(NRD_E_OVERLAP);
+        }
+    }
+    Ok(())
+}
+
+impl Call<'_> {
+    /// Refuses buffers that overlap each other or the agent's own memory.
+    pub(crate) fn apart(&self, ranges: &[Range]) -> Outcome {
+        let block = Range {
+            start: self.block.0,
+            len: self.block.1,
+        };
+        apart(ranges)?;
+        match ranges.iter().any(|r| r.meets(&block)) {
+            true => Err(NRD_E_OVERLAP),
+            false => Ok(()),
+        }
+    }
+}
+
+fn sized<T>(at: *const T, len: usize) -> Outcome {
+    if at.is_null() && len > 0 {
+        return Err(NRD_E_NULL);
+    }
+    match isize::try_from(len) {
+        Ok(_) if (at as usize).checked_add(len).is_some() => Ok(()),
+        _ => Err(NRD_E_ARGUMENT),
+    }
+}
+
+/// Bytes to read.
+///
+/// # Safety
+/// `len` bytes at `at` are readable and do not change during the call.
+pub(crate) unsafe fn input<'b>(at: *const u8, len: usize) -> Result<&'b [u8], i32> {
+    sized(at, len)?;
+    if len == 0 {
+        return Ok(&[]);
+    }
+    // SAFETY: not NULL, of a possible length, and readable says the caller.
+    Ok(unsafe { core::slice::from_raw_parts(at, len) })
+}
+
+/// Bytes to write.
+///
+/// # Safety
+/// `len` bytes at `at` are writable, and no other borrow of them lives.
+pub(crate) unsafe fn output<'b>(at: *mut u8, len: usize) -> Result<&'b mut [u8], i32> {
+    sized(at, len)?;
+    if len == 0 {
+        return Ok(&mut []);
+    }
+    // SAFETY: as above. A caller's buffer may be uninitialised; it is filled
+    // byte by byte first, so that nothing uninitialised is ever read.
+    unsafe {
+        core::ptr::write_bytes(at, 0, len);
+        Ok(core::slice::from_raw_parts_mut(at, len))
+    }
+}
+
+/// Writes a result through a pointer that may be NULL only by mistake.
+///
+/// # Safety
+/// `at` is NULL or points to a writable `T`, of any alignment.
+pub(crate) unsafe fn put<T>(at: *mut T, value: T) -> Outcome {
+    if at.is_null() {
+        return Err(NRD_E_NULL);
+    }
+    // SAFETY: writable says the caller.
+    unsafe { at.write_unaligned(value) };
+    Ok(())
+}
+
+/// Reads a structure whose first field is its size in bytes.
+///
+/// # Safety
+/// `at` is NULL or points to readable memory of the size it says.
+pub(crate) unsafe fn sized_struct<T: Copy>(at: *const T) -> Result<T, i32> {
+    if at.is_null() {
+        return Err(NRD_E_NULL);
+    }
+    // SAFETY: at least the size is readable.
+    let size = unsafe { at.cast::<u32>().read_unaligned() };
+    if size as usize != size_of::<T>() {
+        return Err(NRD_E_VERSION);
+    }
+    // SAFETY: of the size it says, which is ours.
+    Ok(unsafe { at.read_unaligned() })
+}

@@ -1,0 +1,340 @@
+//! Making an agent, driving it, and what a person does.
+
+use crate::border::{ALIGN, Call, Handle, Outcome, Plan, Range, apart, close, enter, lend, number};
+use crate::border::{output, put, refused, sized_struct};
+use crate::platform::{Port, sectors};
+use crate::types::*;
+use core::ffi::{c_char, c_void};
+use nrd_agent::keypad::RemoteKey;
+use nrd_agent::lease::Standing;
+use nrd_agent::log::Entry;
+use nrd_agent::wire::LockReason;
+use nrd_agent::{Agent, BuildError, Config, Memory, State, Step};
+use nrd_hal::{Clock as _, Platform as _};
+
+/// The interface version of this library: compare it with `NRD_ABI_VERSION`.
+#[unsafe(no_mangle)]
+pub extern "C" fn nrd_abi_version() -> u32 {
+    NRD_ABI_VERSION
+}
+
+/// # Safety
+/// As `NrdPlatform` and `NrdConfig` say.
+unsafe fn read_both(
+    platform: *const NrdPlatform,
+    config: *const NrdConfig,
+) -> Result<(NrdPlatform, NrdConfig), i32> {
+    // SAFETY: passed on.
+    let (platform, config) = unsafe { (sized_struct(platform)?, sized_struct(config)?) };
+    if platform.abi != NRD_ABI_VERSION {
+        return Err(NRD_E_VERSION);
+    }
+    Ok((platform, config))
+}
+
+/// Writes into `*bytes` how much memory an agent needs.
+///
+/// Errors: `NRD_E_NULL`, `NRD_E_VERSION`, `NRD_E_FLASH` (the flash is too small
+/// or its sizes make no sense).
+///
+/// # Safety
+/// The pointers are NULL or valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nrd_agent_memory(
+    platform: *const NrdPlatform,
+    config: *const NrdConfig,
+    bytes: *mut usize,
+) -> i32 {
+    let work = || {
+        // SAFETY: passed on.
+        let (platform, config) = unsafe { read_both(platform, config)? };
+        let (journal, vault) = sectors(&platform.flash)?;
+        let plan = Plan::new(journal, vault, &config).ok_or(NRD_E_FLASH)?;
+        // SAFETY: passed on.
+        unsafe { put(bytes, plan.total) }
+    };
+    number(work())
+}
+
+/// Builds an agent in `memory` (`memory_len` bytes, aligned to 16, as from
+/// `malloc`) and writes it to `*agent`. Reads nothing from the flash yet: call
+/// `nrd_agent_step`. The memory belongs to the agent until `nrd_agent_close`.
+///
+/// Errors: `NRD_E_NULL` (a pointer or a required callback), `NRD_E_VERSION`,
+/// `NRD_E_FLASH`, `NRD_E_MEMORY`, `NRD_E_DEVICE_ID`, `NRD_E_ARGUMENT`.
+///
+/// # Safety
+/// The pointers are NULL or valid, and `memory` is used by nothing else.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nrd_agent_init(
+    memory: *mut c_void,
+    memory_len: usize,
+    platform: *const NrdPlatform,
+    config: *const NrdConfig,
+    agent: *mut *mut NrdAgent,
+) -> i32 {
+    let work = || {
+        if memory.is_null() || agent.is_null() {
+            return Err(NRD_E_NULL);
+        }
+        // Copied before the block is written: they may lie anywhere.
+        // SAFETY: passed on.
+        let (platform, config) = unsafe { read_both(platform, config)? };
+        let (journal, vault) = sectors(&platform.flash)?;
+        let plan = Plan::new(journal, vault, &config).ok_or(NRD_E_FLASH)?;
+        if !(memory as usize).is_multiple_of(ALIGN) || memory_len < plan.total {
+            return Err(NRD_E_MEMORY);
+        }
+        apart(&[
+            Range::of(memory, plan.total),
+            Range::of(agent, size_of::<*mut NrdAgent>()),
+        ])?;
+        // SAFETY: passed on.
+        let port = unsafe { Port::new(&platform)? };
+        let block = memory.cast::<u8>();
+        // SAFETY: `plan` keeps the parts apart, aligned, and in the block, whose
+        // size was just checked.
+        let lent = unsafe {
+            Memory {
+                journal_table: lend(block, plan.journal_table, &0),
+                vault_table: lend(block, plan.vault_table, &0),
+                journal_index: lend(block, plan.journal_index, &Entry::default()),
+                vault_index: lend(block, plan.vault_index, &Entry::default()),
+                scratch: lend(block, plan.scratch, &0),
+            }
+        };
+        let built = Agent::new(
+            port,
+            Config {
+                service_root: config.service_root,
+                factory_epoch: config.factory_epoch,
+                wait_s: config.wait_s,
+            },
+            lent,
+        )
+        .map_err(|e| match e {
+            BuildError::DeviceId => NRD_E_DEVICE_ID,
+            BuildError::Memory => NRD_E_MEMORY,
+            _ => NRD_E_FLASH,
+        })?;
+        let handle = Handle::new(plan.total, built);
+        // SAFETY: the head of the block is aligned, large enough, and lent to
+        // nobody; `agent` is writable says the caller.
+        unsafe {
+            memory.cast::<Handle>().write(handle);
+            put(agent, memory.cast())
+        }
+    };
+    number(work())
+}
+
+/// Ends the agent: its keys and its memory are overwritten with zeros, then
+/// the memory is the caller's again. Nothing on the flash changes.
+///
+/// # Safety
+/// `agent` is NULL or readable, and no other thread uses it.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nrd_agent_close(agent: *mut NrdAgent) -> i32 {
+    // SAFETY: passed on.
+    unsafe { close(agent) }
+}
+
+/// Does one bounded piece of pending work (at most one erase block, one
+/// sector's copy or a few programs) and writes an `NRD_STEP_…` to `*did`. Call
+/// it until it says idle: at boot, after every call, and whenever there is
+/// time.
+///
+/// # Safety
+/// The pointers are NULL or valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nrd_agent_step(agent: *mut NrdAgent, did: *mut u8) -> i32 {
+    // SAFETY: passed on.
+    unsafe {
+        enter(agent, |call| {
+            call.apart(&[Range::of(did, 1)])?;
+            let step = call.inner.agent.step().map_err(refused)?;
+            let step = match step {
+                Step::Idle => NRD_STEP_IDLE,
+                Step::Working => NRD_STEP_WORKING,
+                Step::ResetAdvised => NRD_STEP_RESET_ADVISED,
+            };
+            put(did, step)
+        })
+    }
+}
+
+fn state_number(state: State) -> (u8, u8) {
+    match state {
+        State::Booting => (NRD_STATE_BOOTING, NRD_LOCK_NONE),
+        State::Clean => (NRD_STATE_CLEAN, NRD_LOCK_NONE),
+        State::Activating => (NRD_STATE_ACTIVATING, NRD_LOCK_NONE),
+        State::Active => (NRD_STATE_ACTIVE, NRD_LOCK_NONE),
+        State::SignedOut => (NRD_STATE_SIGNED_OUT, NRD_LOCK_NONE),
+        State::Wiping => (NRD_STATE_WIPING, NRD_LOCK_NONE),
+        State::WipeFailed => (NRD_STATE_WIPE_FAILED, NRD_LOCK_NONE),
+        State::Locked(reason) => {
+            let reason = match reason {
+                LockReason::LeaseExpired => NRD_LOCK_LEASE_EXPIRED,
+                LockReason::Revoked => NRD_LOCK_REVOKED,
+                LockReason::ConsentDue => NRD_LOCK_CONSENT_DUE,
+                LockReason::TheftSuspected => NRD_LOCK_THEFT_SUSPECTED,
+                LockReason::JournalLost => NRD_LOCK_JOURNAL_LOST,
+            };
+            (NRD_STATE_LOCKED, reason)
+        }
+        _ => (NRD_STATE_BOOTING, NRD_LOCK_NONE),
+    }
+}
+
+/// Fills `*status`, whose `size` the caller has set.
+///
+/// # Safety
+/// The pointers are NULL or valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nrd_agent_status(agent: *mut NrdAgent, status: *mut NrdStatus) -> i32 {
+    // SAFETY: passed on.
+    unsafe {
+        enter(agent, |call| {
+            call.apart(&[Range::of(status, size_of::<NrdStatus>())])?;
+            let mut out = NrdStatus {
+                size: sized_struct(status)?.size,
+                dead_man_s: u64::MAX,
+                ..NrdStatus::default()
+            };
+            let s = call.inner.agent.status();
+            (out.state, out.lock_reason) = state_number(s.state);
+            match s.standing {
+                Some(Standing::Open { left_s, .. }) => {
+                    out.open = u8::from(s.state == State::Active);
+                    out.left_s = left_s;
+                }
+                Some(Standing::Expired { dead_man_in_s }) => {
+                    out.dead_man_s = dead_man_in_s.unwrap_or(u64::MAX);
+                }
+                Some(Standing::DeadMan) => out.dead_man_s = 0,
+                None => {}
+            }
+            out.worn_out = u8::from(s.worn_out);
+            out.receipts = s.receipts;
+            if let Some((code, pictogram)) = s.code {
+                out.pictogram = pictogram;
+                // One place is left for the NUL.
+                for (to, from) in out.code.iter_mut().take(12).zip(code.bytes()) {
+                    *to = from as c_char;
+                }
+            }
+            (out.wipe_done, out.wipe_total) = s.wipe.unwrap_or_default();
+            out.policy = s.policy.unwrap_or_default();
+            out.generation = s.generation.unwrap_or_default();
+            put(status, out)
+        })
+    }
+}
+
+/// # Safety
+/// `agent` is NULL or readable.
+unsafe fn simply(
+    agent: *mut NrdAgent,
+    act: impl FnOnce(&mut Agent<'static, Port>) -> Result<(), nrd_agent::Error>,
+) -> i32 {
+    // SAFETY: passed on.
+    unsafe { enter(agent, |call| act(&mut call.inner.agent).map_err(refused)) }
+}
+
+/// Begins an activation: exchange requests until the state is active.
+///
+/// # Safety
+/// `agent` is NULL or readable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nrd_agent_start_activation(agent: *mut NrdAgent) -> i32 {
+    // SAFETY: passed on.
+    unsafe { simply(agent, |a| a.start_activation()) }
+}
+
+/// Gives up an activation that is under way.
+///
+/// # Safety
+/// `agent` is NULL or readable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nrd_agent_cancel_activation(agent: *mut NrdAgent) -> i32 {
+    // SAFETY: passed on.
+    unsafe { simply(agent, |a| a.cancel_activation()) }
+}
+
+/// Signs out: the session and all personal data die at once.
+///
+/// # Safety
+/// `agent` is NULL or readable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nrd_agent_sign_out(agent: *mut NrdAgent) -> i32 {
+    // SAFETY: passed on.
+    unsafe { simply(agent, |a| a.sign_out()) }
+}
+
+/// Deactivates at the device, in every state and with no network. Then step.
+/// Call it only for keys of a physical or paired remote, held to confirm.
+///
+/// # Safety
+/// `agent` is NULL or readable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nrd_agent_deactivate(agent: *mut NrdAgent) -> i32 {
+    // SAFETY: passed on.
+    unsafe { simply(agent, |a| a.deactivate()) }
+}
+
+/// Feeds one key of the remote (`NRD_KEY_…`); writes 1 to `*menu` when it
+/// completes the sequence that opens the deactivation menu, else 0.
+///
+/// # Safety
+/// The pointers are NULL or valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nrd_agent_key(agent: *mut NrdAgent, key: u8, menu: *mut u8) -> i32 {
+    let key = match key {
+        NRD_KEY_UP => RemoteKey::Up,
+        NRD_KEY_DOWN => RemoteKey::Down,
+        NRD_KEY_LEFT => RemoteKey::Left,
+        NRD_KEY_RIGHT => RemoteKey::Right,
+        NRD_KEY_OTHER => RemoteKey::Other,
+        _ => return NRD_E_ARGUMENT,
+    };
+    // SAFETY: passed on.
+    unsafe {
+        enter(agent, |Call { inner, .. }| {
+            let now = inner.agent.platform().parts().clock.uptime_ms();
+            put(menu, u8::from(inner.menu.press(key, now)))
+        })
+    }
+}
+
+/// Runs every check of the conformance suite on a port, before an agent is
+/// first started on it: it destroys what is on the flash and uses up three
+/// counter steps. `NRD_E_CONFORMANCE` when a promise is broken; the text, at
+/// most `text_len` bytes with its NUL, says which.
+///
+/// # Safety
+/// The pointers are NULL or valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nrd_conformance(
+    platform: *const NrdPlatform,
+    text: *mut c_char,
+    text_len: usize,
+) -> i32 {
+    let work = || -> Outcome {
+        // SAFETY: passed on.
+        let platform = unsafe { sized_struct(platform)? };
+        if platform.abi != NRD_ABI_VERSION {
+            return Err(NRD_E_VERSION);
+        }
+        // SAFETY: passed on.
+        let mut port = unsafe { Port::new(&platform)? };
+        nrd_hal::conformance::platform(&mut port).or_else(|failure| {
+            // SAFETY: passed on.
+            let text = unsafe { output(text.cast(), text_len)? };
+            let mut text = crate::text::Cut::new(text);
+            // A text that is cut short is still a text.
+            let _ = core::fmt::Write::write_fmt(&mut text, format_args!("{failure}"));
+            Err(NRD_E_CONFORMANCE)
+        })
+    };
+    number(work())
+}

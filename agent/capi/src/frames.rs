@@ -1,0 +1,222 @@
+//! Requests, replies, orders, receipts, proofs: signed bytes in and out.
+
+use crate::border::{Range, enter, input, output, put, refused};
+use crate::platform::Port;
+use crate::types::*;
+use nrd_agent::wire::OrderResult;
+use nrd_agent::{Agent, Error};
+
+const _: () = assert!(NRD_MAX_FRAME == nrd_agent::wire::MAX_FRAME);
+
+/// A call that writes bytes.
+///
+/// # Safety
+/// The pointers are NULL or valid.
+pub(crate) unsafe fn write(
+    agent: *mut NrdAgent,
+    out: *mut u8,
+    out_size: usize,
+    out_len: *mut usize,
+    make: impl FnOnce(&mut Agent<'static, Port>, &mut [u8]) -> Result<usize, Error>,
+) -> i32 {
+    // SAFETY: passed on.
+    unsafe {
+        enter(agent, |call| {
+            call.apart(&[
+                Range::of(out, out_size),
+                Range::of(out_len, size_of::<usize>()),
+            ])?;
+            put(out_len, 0)?;
+            let out = output(out, out_size)?;
+            let n = make(&mut call.inner.agent, out).map_err(refused)?;
+            put(out_len, n)
+        })
+    }
+}
+
+/// Writes to `*ms` the milliseconds until the next request is due: 0 for now,
+/// `UINT64_MAX` when there is nothing to say.
+///
+/// # Safety
+/// The pointers are NULL or valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nrd_agent_next_due_ms(agent: *mut NrdAgent, ms: *mut u64) -> i32 {
+    // SAFETY: passed on.
+    unsafe {
+        enter(agent, |call| {
+            call.apart(&[Range::of(ms, size_of::<u64>())])?;
+            put(ms, call.inner.agent.next_due_ms().unwrap_or(u64::MAX))
+        })
+    }
+}
+
+/// Writes the next request into `out` (`NRD_MAX_FRAME` bytes are always
+/// enough) and its length to `*out_len`; 0 when none is due. Post it, then call
+/// `nrd_agent_handle_reply` or `nrd_agent_exchange_failed`.
+///
+/// # Safety
+/// The pointers are NULL or valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nrd_agent_poll_request(
+    agent: *mut NrdAgent,
+    out: *mut u8,
+    out_size: usize,
+    out_len: *mut usize,
+) -> i32 {
+    // SAFETY: passed on.
+    unsafe {
+        write(agent, out, out_size, out_len, |agent, out| {
+            Ok(agent.poll_request(out)?.unwrap_or(0))
+        })
+    }
+}
+
+/// Takes the reply to the request last polled. After an error nothing changed,
+/// and the agent backs off.
+///
+/// # Safety
+/// The pointers are NULL or valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nrd_agent_handle_reply(
+    agent: *mut NrdAgent,
+    reply: *const u8,
+    reply_len: usize,
+) -> i32 {
+    // SAFETY: passed on.
+    unsafe {
+        enter(agent, |call| {
+            call.apart(&[Range::of(reply, reply_len)])?;
+            let reply = input(reply, reply_len)?;
+            call.inner.agent.handle_reply(reply).map_err(refused)
+        })
+    }
+}
+
+/// The exchange failed on its way: the agent backs off.
+///
+/// # Safety
+/// `agent` is NULL or readable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nrd_agent_exchange_failed(agent: *mut NrdAgent) -> i32 {
+    // SAFETY: passed on.
+    unsafe {
+        enter(agent, |call| {
+            call.inner.agent.exchange_failed();
+            Ok(())
+        })
+    }
+}
+
+/// Applies a signed order, however it came. Writes an `NRD_ORDER_…` to
+/// `*result`, the signed outcome into `out` (at least 192 bytes) and its length
+/// to `*out_len`. An order that does not verify is an error and changes
+/// nothing. Applied means durable.
+///
+/// # Safety
+/// The pointers are NULL or valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nrd_agent_apply_order(
+    agent: *mut NrdAgent,
+    order: *const u8,
+    order_len: usize,
+    result: *mut u8,
+    out: *mut u8,
+    out_size: usize,
+    out_len: *mut usize,
+) -> i32 {
+    // SAFETY: passed on.
+    unsafe {
+        enter(agent, |call| {
+            call.apart(&[
+                Range::of(order, order_len),
+                Range::of(result, 1),
+                Range::of(out, out_size),
+                Range::of(out_len, size_of::<usize>()),
+            ])?;
+            let order = input(order, order_len)?;
+            if result.is_null() {
+                return Err(NRD_E_NULL);
+            }
+            put(out_len, 0)?;
+            let out = output(out, out_size)?;
+            let (what, n) = call.inner.agent.apply_order(order, out).map_err(refused)?;
+            put(
+                result,
+                match what {
+                    OrderResult::Applied => NRD_ORDER_APPLIED,
+                    OrderResult::AlreadyApplied => NRD_ORDER_ALREADY_APPLIED,
+                    OrderResult::NotApplicable => NRD_ORDER_NOT_APPLICABLE,
+                    OrderResult::Stale => NRD_ORDER_STALE,
+                    OrderResult::KeyRetired => NRD_ORDER_KEY_RETIRED,
+                },
+            )?;
+            put(out_len, n)
+        })
+    }
+}
+
+/// The newest wipe receipt that is not yet delivered, signed.
+/// `NRD_E_NOT_FOUND` when all are.
+///
+/// # Safety
+/// The pointers are NULL or valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nrd_agent_newest_receipt(
+    agent: *mut NrdAgent,
+    out: *mut u8,
+    out_size: usize,
+    out_len: *mut usize,
+) -> i32 {
+    // SAFETY: passed on.
+    unsafe {
+        write(agent, out, out_size, out_len, |a, out| {
+            a.newest_receipt(out)
+        })
+    }
+}
+
+/// Writes 1 to `*clean` when the device is clean and its slots and vault read
+/// blank now. Reads the whole vault.
+///
+/// # Safety
+/// The pointers are NULL or valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nrd_agent_is_clean(agent: *mut NrdAgent, clean: *mut u8) -> i32 {
+    // SAFETY: passed on.
+    unsafe {
+        enter(agent, |call| {
+            call.apart(&[Range::of(clean, 1)])?;
+            put(clean, u8::from(call.inner.agent.is_clean()))
+        })
+    }
+}
+
+/// A signed answer to a returns desk's nonce (32 bytes), after reading the
+/// flash again; with `fill` not 0 after filling it, reading it back and
+/// erasing it as well. `NRD_E_WRONG_STATE` unless the device is clean or a wipe
+/// failed.
+///
+/// # Safety
+/// The pointers are NULL or valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nrd_agent_prove(
+    agent: *mut NrdAgent,
+    nonce: *const u8,
+    fill: u8,
+    out: *mut u8,
+    out_size: usize,
+    out_len: *mut usize,
+) -> i32 {
+    // SAFETY: passed on; the nonce is copied before anything is written.
+    unsafe {
+        let nonce = match input(nonce, 32).map(<[u8; 32]>::try_from) {
+            Ok(Ok(nonce)) => nonce,
+            Err(code) => return code,
+            Ok(Err(_)) => return NRD_E_ARGUMENT,
+        };
+        write(agent, out, out_size, out_len, |a, out| match fill {
+            0 => a.prove_clean(nonce, out),
+            _ => a.prove_fill(nonce, out),
+        })
+    }
+}

@@ -1,0 +1,141 @@
+//! Words for the numbers.
+
+use crate::types::*;
+use core::ffi::{CStr, c_char};
+
+/// What a result says, for a log: English, NUL-terminated, never freed. Holds
+/// no secret.
+#[unsafe(no_mangle)]
+pub extern "C" fn nrd_error_text(result: i32) -> *const c_char {
+    words(result).as_ptr()
+}
+
+fn words(result: i32) -> &'static CStr {
+    match result {
+        NRD_OK => c"done",
+        NRD_E_BUSY => c"busy: step the agent until it is idle, then try again",
+        NRD_E_WRONG_STATE => c"the device's state does not allow this",
+        NRD_E_NOT_FOUND => c"no such record",
+        NRD_E_CORRUPT => c"the record does not authenticate: write or remove it",
+        NRD_E_FULL => c"the cache is full: remove something first",
+        NRD_E_TOO_LONG => c"the value is too long",
+        NRD_E_BUFFER_TOO_SMALL => c"the buffer is too small",
+        NRD_E_WORN_OUT => c"the flash is worn out",
+        NRD_E_HARDWARE => c"a callback reported a failure: try again",
+        NRD_E_RANDOM => c"the random generator fails its health test",
+        NRD_E_CRYPTO => c"the cipher refused",
+        NRD_E_FRAME => c"the frame was refused",
+        NRD_E_NOT_FOR_US => c"the frame is not for this device, activation or request",
+        NRD_E_SIGNING => c"the device key could not sign: try again",
+        NRD_E_TLS_ROOT => c"the pinned root is no certificate",
+        NRD_E_TLS_AUTHORITY => c"the service's name is neither a DNS name nor an address",
+        NRD_E_TLS_CONNECT => c"no connection to the service",
+        NRD_E_TLS_IO => c"the connection broke or timed out",
+        NRD_E_TLS_UNKNOWN_ISSUER => c"the certificate was not issued by the pinned root",
+        NRD_E_TLS_EXPIRED => c"the certificate is not valid now: check the clock",
+        NRD_E_TLS_WRONG_NAME => c"the certificate is for another name",
+        NRD_E_TLS_CERTIFICATE => c"the certificate is refused",
+        NRD_E_TLS_VERSION => c"the service speaks no TLS 1.3",
+        NRD_E_TLS_PROTOCOL => c"the service does not speak TLS properly",
+        NRD_E_TLS_CLOSED => c"the service closed before its answer was complete",
+        NRD_E_TLS_HTTP => c"the answer is not the HTTP that was agreed",
+        NRD_E_TLS_STATUS => c"the service answered with an HTTP error",
+        NRD_E_TLS_TOO_LARGE => c"the answer is too large",
+        NRD_E_NULL => c"a pointer or a required callback is NULL",
+        NRD_E_HANDLE => c"this is no agent, or it was closed",
+        NRD_E_VERSION => c"header and library are of different versions: rebuild one of them",
+        NRD_E_OVERLAP => c"buffers overlap each other or the agent's memory",
+        NRD_E_REENTERED => c"the agent is already in a call",
+        NRD_E_ARGUMENT => c"an argument is out of its range",
+        NRD_E_MEMORY => c"the lent memory is too small or not aligned to 16 bytes",
+        NRD_E_FLASH => c"the flash's sizes cannot hold two key slots, a journal and a vault",
+        NRD_E_DEVICE_ID => c"the device id is not 1 to 32 printable ASCII characters",
+        NRD_E_CONFORMANCE => c"the port breaks a promise",
+        _ => c"unknown number: library newer than its header?",
+    }
+}
+
+/// A NUL-terminated text in a buffer; what does not fit is cut.
+pub(crate) struct Cut<'b> {
+    out: &'b mut [u8],
+    at: usize,
+}
+
+impl Cut<'_> {
+    /// `out` is all zeros.
+    pub(crate) fn new(out: &mut [u8]) -> Cut<'_> {
+        Cut { out, at: 0 }
+    }
+}
+
+impl core::fmt::Write for Cut<'_> {
+    fn write_str(&mut self, s: &str) -> core::fmt::Result {
+        // The last place stays 0.
+        let room = self.out.len().saturating_sub(1);
+        for b in s.bytes() {
+            match self.out.get_mut(..room).and_then(|o| o.get_mut(self.at)) {
+                Some(slot) => *slot = b,
+                None => return Ok(()),
+            }
+            self.at += 1;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(all(test, feature = "tls"))]
+mod tests {
+    use super::*;
+    use nrd_agent::Error;
+    use nrd_agent::log::Key;
+    use nrd_agent::tls::TlsError;
+    use nrd_agent::wire::FrameError;
+    use nrd_hal::ErrorKind;
+
+    /// The numbers of the header are the agent's own.
+    #[test]
+    fn every_error_of_the_agent_has_its_number_and_words() {
+        let agent = [
+            (Error::Busy, NRD_E_BUSY),
+            (Error::WrongState, NRD_E_WRONG_STATE),
+            (Error::NotFound, NRD_E_NOT_FOUND),
+            (Error::Corrupt(Key::default()), NRD_E_CORRUPT),
+            (Error::Full, NRD_E_FULL),
+            (Error::TooLong, NRD_E_TOO_LONG),
+            (Error::BufferTooSmall, NRD_E_BUFFER_TOO_SMALL),
+            (Error::WornOut, NRD_E_WORN_OUT),
+            (Error::Hardware(ErrorKind::Other), NRD_E_HARDWARE),
+            (Error::RandomGenerator, NRD_E_RANDOM),
+            (Error::Crypto, NRD_E_CRYPTO),
+            (Error::Frame(FrameError::BadSignature), NRD_E_FRAME),
+            (Error::NotForUs, NRD_E_NOT_FOR_US),
+            (Error::Signing, NRD_E_SIGNING),
+        ];
+        for (e, code) in agent {
+            assert_eq!(-i32::from(e.code()), code, "{e:?}");
+        }
+        let tls = [
+            (TlsError::Root, NRD_E_TLS_ROOT),
+            (TlsError::Authority, NRD_E_TLS_AUTHORITY),
+            (TlsError::Connect, NRD_E_TLS_CONNECT),
+            (TlsError::Io, NRD_E_TLS_IO),
+            (TlsError::UnknownIssuer, NRD_E_TLS_UNKNOWN_ISSUER),
+            (TlsError::Expired, NRD_E_TLS_EXPIRED),
+            (TlsError::WrongName, NRD_E_TLS_WRONG_NAME),
+            (TlsError::Certificate, NRD_E_TLS_CERTIFICATE),
+            (TlsError::Version, NRD_E_TLS_VERSION),
+            (TlsError::Protocol, NRD_E_TLS_PROTOCOL),
+            (TlsError::Closed, NRD_E_TLS_CLOSED),
+            (TlsError::Http, NRD_E_TLS_HTTP),
+            (TlsError::Status(500), NRD_E_TLS_STATUS),
+            (TlsError::TooLarge, NRD_E_TLS_TOO_LARGE),
+        ];
+        for (e, code) in tls {
+            assert_eq!(-i32::from(e.code()), code, "{e:?}");
+        }
+        let unknown = words(-9999);
+        for code in (-14..=0).chain(-114..=-101).chain(-210..=-201) {
+            assert_ne!(words(code), unknown, "{code}");
+        }
+    }
+}

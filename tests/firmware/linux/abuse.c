@@ -1,0 +1,340 @@
+/* What a firmware can do wrong: every call must answer a stable number, and
+ * nothing may be lost. Built with the address and undefined-behaviour
+ * sanitizers. Prints a line for each check; exit status 1 when one fails. */
+#include "nrd_agent.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { FLASH_SIZE = 16 * 4096 };
+
+static uint8_t cells[FLASH_SIZE];
+static uint64_t counter;
+static uint8_t root[32] = {1}, seed[32] = {2}, public_key[32], certificate[64] = {3};
+static int failures;
+
+/* How the port misbehaves. */
+static int read_fails, program_fails, random_fails, sign_fails, reenter;
+static NrdAgent *agent;
+static int32_t reentered;
+
+static int32_t flash_read(void *c, uint32_t at, uint8_t *bytes, uint32_t len) {
+  (void)c;
+  if (reenter) {
+    uint8_t did;
+    reentered = nrd_agent_step(agent, &did);
+  }
+  if (read_fails || (uint64_t)at + len > FLASH_SIZE) return NRD_P_UNAVAILABLE;
+  memcpy(bytes, cells + at, len);
+  return 0;
+}
+static int32_t flash_program(void *c, uint32_t at, const uint8_t *bytes, uint32_t len) {
+  (void)c;
+  if (program_fails || (uint64_t)at + len > FLASH_SIZE) return -12345;
+  for (uint32_t i = 0; i < len; i++) cells[at + i] &= bytes[i];
+  return 0;
+}
+static int32_t flash_erase(void *c, uint32_t from, uint32_t to) {
+  (void)c;
+  if (from > to || to > FLASH_SIZE) return NRD_P_OUT_OF_BOUNDS;
+  if (from % 4096 || to % 4096) return NRD_P_NOT_ALIGNED;
+  memset(cells + from, 0xFF, to - from);
+  return 0;
+}
+static int32_t counter_read(void *c, uint64_t *value) {
+  (void)c;
+  *value = counter;
+  return 0;
+}
+static int32_t counter_increment(void *c) {
+  (void)c;
+  counter++;
+  return 0;
+}
+static int32_t derive(void *c, const uint8_t *label, uint32_t len, const uint64_t *epoch,
+                      uint8_t *out) {
+  (void)c;
+  if (epoch && *epoch < counter) return NRD_P_REFUSED;
+  return nrd_soft_derive(root, label, len, epoch, out);
+}
+static int32_t fill_random(void *c, uint8_t *out, uint32_t len) {
+  static uint32_t state = 1;
+  (void)c;
+  if (random_fails) return 1;
+  for (uint32_t i = 0; i < len; i++) {
+    state = state * 1664525u + 1013904223u;
+    out[i] = (uint8_t)(state >> 24);
+  }
+  return 0;
+}
+static int32_t sign(void *c, const uint8_t *message, uint32_t len, uint8_t *signature) {
+  (void)c;
+  if (sign_fails) return 1;
+  return nrd_soft_sign(seed, message, len, signature);
+}
+static uint64_t uptime_ms(void *c) {
+  static uint64_t now;
+  (void)c;
+  return now += 10;
+}
+
+static int32_t slot_erase(void *c, uint8_t slot) {
+  (void)c, (void)slot;
+  return 0;
+}
+static int32_t link_ok(void *c) {
+  (void)c;
+  return 0;
+}
+static intptr_t lying_read(void *c, uint8_t *bytes, size_t len) {
+  (void)c, (void)bytes;
+  return (intptr_t)len + 1000;
+}
+static intptr_t lying_write(void *c, const uint8_t *bytes, size_t len) {
+  (void)c, (void)bytes;
+  return (intptr_t)len + 1000;
+}
+static intptr_t greedy_write(void *c, const uint8_t *bytes, size_t len) {
+  (void)c, (void)bytes;
+  return (intptr_t)len;
+}
+static void link_close(void *c) { ++*(int *)c; }
+
+static void expect(const char *what, int32_t want, int32_t got) {
+  int ok = want == got;
+  printf("%s %-60s %d %s\n", ok ? "ok  " : "FAIL", what, got, nrd_error_text(got));
+  failures += !ok;
+}
+
+static void expect_state(const char *what, uint8_t want, uint8_t got) {
+  printf("%s %-60s state %u\n", want == got ? "ok  " : "FAIL", what, got);
+  failures += want != got;
+}
+
+static void settle(void) {
+  uint8_t did = NRD_STEP_WORKING;
+  for (int i = 0; i < 10000 && did != NRD_STEP_IDLE; i++)
+    if (nrd_agent_step(agent, &did) != NRD_OK) did = NRD_STEP_WORKING;
+}
+
+static uint8_t state(void) {
+  NrdStatus s;
+  memset(&s, 0, sizeof s);
+  s.size = sizeof s;
+  return nrd_agent_status(agent, &s) == NRD_OK ? s.state : 255;
+}
+
+int main(void) {
+  memset(cells, 0xFF, sizeof cells);
+  nrd_soft_public_key(seed, public_key);
+  memcpy(certificate + 8, public_key, sizeof public_key);
+  NrdPlatform good;
+  memset(&good, 0, sizeof good);
+  good.size = sizeof good;
+  good.abi = NRD_ABI_VERSION;
+  good.flash = (NrdGeometry){FLASH_SIZE, 1, 4096, 4096, 1};
+  good.flash_read = flash_read;
+  good.flash_program = flash_program;
+  good.flash_erase = flash_erase;
+  good.counter_read = counter_read;
+  good.counter_increment = counter_increment;
+  good.counter_endurance = 100000;
+  good.derive = derive;
+  good.refuses_past_epochs = 1;
+  good.random = fill_random;
+  good.sign = sign;
+  good.uptime_ms = uptime_ms;
+  good.device_id = "NRD-C-1";
+  good.public_key = public_key;
+  good.certificate = certificate;
+  good.certificate_len = sizeof certificate;
+  NrdConfig config;
+  memset(&config, 0, sizeof config);
+  config.size = sizeof config;
+  config.max_records = 4;
+  config.max_value = 64;
+
+  size_t bytes = 0;
+  expect("how much memory", NRD_OK, nrd_agent_memory(&good, &config, &bytes));
+  expect("no platform", NRD_E_NULL, nrd_agent_memory(NULL, &config, &bytes));
+  expect("no config", NRD_E_NULL, nrd_agent_memory(&good, NULL, &bytes));
+  expect("no place for the answer", NRD_E_NULL, nrd_agent_memory(&good, &config, NULL));
+  uint8_t *block = aligned_alloc(16, (bytes + 63) / 16 * 16);
+  if (!block) return 2;
+
+  NrdPlatform bad = good;
+  bad.abi = NRD_ABI_VERSION + 1;
+  expect("a header of another version", NRD_E_VERSION,
+         nrd_agent_init(block, bytes, &bad, &config, &agent));
+  bad = good, bad.size -= 8;
+  expect("a shorter structure", NRD_E_VERSION, nrd_agent_init(block, bytes, &bad, &config, &agent));
+  bad = good, bad.flash_read = NULL;
+  expect("a missing callback", NRD_E_NULL, nrd_agent_init(block, bytes, &bad, &config, &agent));
+  bad = good, bad.sign = NULL;
+  expect("another missing callback", NRD_E_NULL,
+         nrd_agent_init(block, bytes, &bad, &config, &agent));
+  bad = good, bad.slot_erase = slot_erase;
+  expect("one of three slot callbacks", NRD_E_NULL,
+         nrd_agent_init(block, bytes, &bad, &config, &agent));
+  bad = good, bad.device_id = NULL;
+  expect("no device id", NRD_E_NULL, nrd_agent_init(block, bytes, &bad, &config, &agent));
+  bad = good, bad.device_id = "";
+  expect("an empty device id", NRD_E_DEVICE_ID,
+         nrd_agent_init(block, bytes, &bad, &config, &agent));
+  bad = good, bad.device_id = "a device id that is longer than 32 characters";
+  expect("a long device id", NRD_E_DEVICE_ID,
+         nrd_agent_init(block, bytes, &bad, &config, &agent));
+  bad = good, bad.device_id = "t\xC3\xA9l\xC3\xA9";
+  expect("a device id that is not ASCII", NRD_E_DEVICE_ID,
+         nrd_agent_init(block, bytes, &bad, &config, &agent));
+  bad = good, bad.certificate_len = 257;
+  expect("a certificate that is too long", NRD_E_ARGUMENT,
+         nrd_agent_init(block, bytes, &bad, &config, &agent));
+  bad = good, bad.flash.size = 4096;
+  expect("too little flash", NRD_E_FLASH, nrd_agent_init(block, bytes, &bad, &config, &agent));
+  bad = good, bad.flash.write_size = 3;
+  expect("a write size that is no power of two", NRD_E_FLASH,
+         nrd_agent_init(block, bytes, &bad, &config, &agent));
+  bad = good, bad.flash.best_erase = 0;
+  expect("no best erase unit", NRD_E_FLASH, nrd_agent_init(block, bytes, &bad, &config, &agent));
+  bad = good, bad.flash.size = 0xFFFFF000u;
+  expect("a flash whose tables outgrow the memory", NRD_E_MEMORY,
+         nrd_agent_init(block, bytes, &bad, &config, &agent));
+  expect("memory one byte short", NRD_E_MEMORY,
+         nrd_agent_init(block, bytes - 1, &good, &config, &agent));
+  expect("memory off its alignment", NRD_E_MEMORY,
+         nrd_agent_init(block + 1, bytes, &good, &config, &agent));
+  expect("no memory", NRD_E_NULL, nrd_agent_init(NULL, bytes, &good, &config, &agent));
+  expect("the answer inside the memory", NRD_E_OVERLAP,
+         nrd_agent_init(block, bytes, &good, &config, (NrdAgent **)(void *)(block + 16)));
+
+  char text[128] = "";
+  expect("the conformance suite on this port", NRD_OK, nrd_conformance(&good, text, sizeof text));
+  printf("     %s\n", text);
+  program_fails = 1;
+  expect("the conformance suite on a broken one", NRD_E_CONFORMANCE,
+         nrd_conformance(&good, text, sizeof text));
+  printf("     %s\n", text);
+  failures += strlen(text) == 0;
+  expect("with a very short text", NRD_E_CONFORMANCE, nrd_conformance(&good, text, 1));
+  expect("with no text at all", NRD_E_CONFORMANCE, nrd_conformance(&good, NULL, 0));
+  program_fails = 0;
+  memset(cells, 0xFF, sizeof cells);
+  counter = 0;
+
+  uint8_t did = 0;
+  memset(block, 0x5A, bytes);
+  expect("memory that holds no agent", NRD_E_HANDLE, nrd_agent_step((NrdAgent *)block, &did));
+  expect("no agent", NRD_E_NULL, nrd_agent_step(NULL, &did));
+  expect("an agent at an odd address", NRD_E_HANDLE,
+         nrd_agent_step((NrdAgent *)(void *)(block + 3), &did));
+  expect("init", NRD_OK, nrd_agent_init(block, bytes, &good, &config, &agent));
+  expect("a step with no place for its answer", NRD_E_NULL, nrd_agent_step(agent, NULL));
+  expect("a step whose answer goes into the agent", NRD_E_OVERLAP,
+         nrd_agent_step(agent, block + 64));
+  read_fails = 1;
+  expect("a flash that cannot be read", NRD_E_HARDWARE, nrd_agent_step(agent, &did));
+  read_fails = 0;
+  reenter = 1;
+  nrd_agent_step(agent, &did);
+  reenter = 0;
+  expect("a call from a callback", NRD_E_REENTERED, reentered);
+  settle();
+  expect_state("the device is clean", NRD_STATE_CLEAN, state());
+
+  uint8_t out[NRD_MAX_FRAME];
+  size_t n = 77;
+  expect("put while clean", NRD_E_WRONG_STATE, nrd_agent_put(agent, 3, 1, (uint8_t *)"x", 1));
+  expect("put of NULL", NRD_E_NULL, nrd_agent_put(agent, 3, 1, NULL, 4));
+  expect("put of more than there is memory", NRD_E_ARGUMENT,
+         nrd_agent_put(agent, 3, 1, out, SIZE_MAX));
+  expect("put of the session's class", NRD_E_ARGUMENT, nrd_agent_put(agent, 0, 1, out, 4));
+  expect("put of an unknown class", NRD_E_ARGUMENT, nrd_agent_put(agent, 9, 1, out, 4));
+  expect("get without a buffer's length", NRD_E_NULL, nrd_agent_get(agent, 3, 1, out, 4, NULL));
+  expect("get into the agent", NRD_E_OVERLAP, nrd_agent_get(agent, 3, 1, block, 64, &n));
+  expect("get while clean", NRD_E_WRONG_STATE, nrd_agent_get(agent, 3, 1, out, 64, &n));
+  failures += n != 0;
+  expect("a key that no remote has", NRD_E_ARGUMENT, nrd_agent_key(agent, 99, &did));
+  NrdStatus status;
+  memset(&status, 0, sizeof status);
+  expect("a status without its size", NRD_E_VERSION, nrd_agent_status(agent, &status));
+  expect("an order of nothing", NRD_E_WRONG_STATE,
+         nrd_agent_apply_order(agent, NULL, 0, &did, out, sizeof out, &n));
+  memset(out, 0xA5, sizeof out);
+  uint8_t answer[192];
+  expect("an order of noise", NRD_E_WRONG_STATE,
+         nrd_agent_apply_order(agent, out, 200, &did, answer, sizeof answer, &n));
+  expect("an order that overlaps its answer", NRD_E_OVERLAP,
+         nrd_agent_apply_order(agent, out, 200, &did, out + 100, 192, &n));
+  expect("a reply that nobody asked for", NRD_E_WRONG_STATE, nrd_agent_handle_reply(agent, out, 64));
+  expect("a proof into too short a buffer", NRD_E_BUFFER_TOO_SMALL,
+         nrd_agent_prove(agent, out, 0, answer, 10, &n));
+  expect("a proof of NULL", NRD_E_NULL, nrd_agent_prove(agent, NULL, 0, answer, 10, &n));
+  sign_fails = 1;
+  expect("a device key that does not sign", NRD_E_SIGNING,
+         nrd_agent_prove(agent, certificate, 0, out, sizeof out, &n));
+  sign_fails = 0;
+  expect("and does again", NRD_OK, nrd_agent_prove(agent, certificate, 0, out, sizeof out, &n));
+  random_fails = 1;
+  int32_t refused = nrd_agent_start_activation(agent);
+  expect("activation without random numbers", NRD_E_RANDOM, refused);
+  random_fails = 0;
+  expect("and with them", NRD_OK, nrd_agent_start_activation(agent));
+  settle();
+  expect_state("activating", NRD_STATE_ACTIVATING, state());
+  expect("a request into too short a buffer", NRD_E_BUFFER_TOO_SMALL,
+         nrd_agent_poll_request(agent, out, 8, &n));
+
+  NrdHttps *https = NULL;
+  expect("a root that is no certificate", NRD_E_TLS_ROOT,
+         nrd_https_new(certificate, sizeof certificate, "localhost:1", 0, &https));
+  expect("no root", NRD_E_NULL, nrd_https_new(NULL, 10, "localhost:1", 0, &https));
+  expect("no authority", NRD_E_NULL, nrd_https_new(certificate, 10, NULL, 0, &https));
+  FILE *file = fopen("ca.der", "rb");
+  static uint8_t ca[4096];
+  size_t ca_len = file ? fread(ca, 1, sizeof ca, file) : 0;
+  if (file) fclose(file);
+  static char longest[400];
+  memset(longest, 'a', sizeof longest - 1);
+  expect("an authority that is too long", NRD_E_TLS_AUTHORITY,
+         nrd_https_new(ca, ca_len, longest, 0, &https));
+  expect("a good root", NRD_OK, nrd_https_new(ca, ca_len, "localhost:1", 1800000000, &https));
+  int closed = 0;
+  NrdLink link = {sizeof link, &closed, link_ok, lying_read, lying_write, link_close};
+  uint8_t happened;
+  expect("a link that says it wrote more than it got", NRD_E_TLS_IO,
+         nrd_agent_exchange(agent, https, &link, &happened));
+  uint64_t due = 0;
+  for (int i = 0; i < 100000 && due != 0; i++) nrd_agent_next_due_ms(agent, &due);
+  do nrd_agent_next_due_ms(agent, &due);
+  while (due != 0);
+  link.write = greedy_write;
+  expect("a link that says it read more than it was given", NRD_E_TLS_IO,
+         nrd_agent_exchange(agent, https, &link, &happened));
+  failures += closed != 2;
+  link.close = NULL;
+  expect("a link without close", NRD_E_NULL, nrd_agent_exchange(agent, https, &link, &happened));
+  expect("an exchange without a client", NRD_E_NULL,
+         nrd_agent_exchange(agent, NULL, &link, &happened));
+  nrd_https_free(https);
+  nrd_https_free(NULL);
+
+  expect("deactivation", NRD_OK, nrd_agent_deactivate(agent));
+  settle();
+  expect_state("nothing was lost: clean again", NRD_STATE_CLEAN, state());
+  expect("and it has a receipt or needs none", NRD_OK, nrd_agent_is_clean(agent, &did));
+  failures += did != 1;
+  expect("close", NRD_OK, nrd_agent_close(agent));
+  for (size_t i = 0; i < bytes; i++)
+    if (block[i] != 0) {
+      printf("FAIL byte %zu of the closed agent is %u\n", i, block[i]);
+      failures++;
+      break;
+    }
+  expect("a call after close", NRD_E_HANDLE, nrd_agent_step(agent, &did));
+  expect("a second close", NRD_E_HANDLE, nrd_agent_close(agent));
+  free(block);
+  printf(failures ? "%d checks failed\n" : "every check passed\n", failures);
+  return failures != 0;
+}
