@@ -1,7 +1,10 @@
 //! What the tests that cross crates share.
 
 pub mod bench;
+pub mod footprint;
 pub mod header;
+pub mod m33;
+pub mod tools;
 
 use nrd_hal::Geometry;
 use nrd_sim::hw::{Chip, ChipSpec, Hardware};

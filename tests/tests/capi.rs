@@ -20,8 +20,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-mod tools;
-use tools::{cargo, have, rustc_with_source};
+use nrd_tests::tools::{cargo, have, rustc_with_source, skip};
 
 const C_FLAGS: [&str; 6] = [
     "-std=c11",
@@ -342,7 +341,7 @@ fn a_c_program_on_an_aarch64_set_top_lives_a_whole_life() {
         return;
     }
     if rustc_with_source().is_none() {
-        return tools::skip("a compiler with the library's source", what);
+        return skip("a compiler with the library's source", what);
     }
     whole_life(
         "settop",

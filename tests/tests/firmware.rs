@@ -1,53 +1,21 @@
 //! The bare-metal image for a Cortex-M33 under QEMU: the conformance suite on
 //! target, and whole lives with resets in the middle of operations.
 
+use nrd_tests::footprint::measure;
+use nrd_tests::m33;
+use nrd_tests::tools::have;
 use serde_json::Value;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-
-mod tools;
-use tools::{cargo, have, rustc_with_source, skip};
-
-/// Builds the image; its path.
-fn build(rustc: &Path) -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let target = root.join("../target/m33");
-    let built = cargo(&root.join("firmware/m33"))
-        .args(["build", "--release", "--locked"])
-        .env("RUSTC", rustc)
-        .env("RUSTC_BOOTSTRAP", "1")
-        .env("CARGO_TARGET_DIR", &target)
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&built.stderr);
-    assert!(built.status.success(), "the image does not build:\n{text}");
-    target.join("thumbv8m.main-none-eabi/release/nrd-m33")
-}
 
 #[test]
 fn a_whole_life_on_a_cortex_m33_survives_resets_in_the_middle_of_operations() {
     let what = "the Cortex-M33 image";
-    let Some(rustc) = rustc_with_source() else {
-        return skip("compiler for bare metal (rustc-web, rust-web-src)", what);
+    let Some(images) = m33::build(what) else {
+        return;
     };
-    if !have("arm-none-eabi-ld", what) || !have("qemu-system-arm", what) {
+    if !have("qemu-system-arm", what) {
         return;
     }
-    let image = build(&rustc);
-    let run = Command::new("timeout")
-        .args([
-            "300",
-            "qemu-system-arm",
-            "-machine",
-            "mps2-an505",
-            "-nographic",
-        ])
-        .args(["-semihosting-config", "enable=on,target=native", "-kernel"])
-        .arg(&image)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&run.stdout);
+    let (text, ended_well) = m33::run(&images);
     println!("{text}");
     assert!(
         text.contains("conformance: every part keeps its promises"),
@@ -56,11 +24,39 @@ fn a_whole_life_on_a_cortex_m33_survives_resets_in_the_middle_of_operations() {
     let last = text.lines().last().unwrap_or_default();
     let result: Value = serde_json::from_str(last).unwrap_or_else(|e| panic!("{e}: {text}"));
     assert_eq!(result["ok"], true, "{text}");
-    assert!(run.status.success());
+    assert!(ended_well);
     let n = |name: &str| result[name].as_u64().unwrap();
     // An uncut life, and one for each third operation; every cut struck.
     assert_eq!(n("lives"), n("operations").div_ceil(3) + 1);
     assert_eq!(n("cuts"), n("lives") - 1);
     assert!(n("operations") > 50);
-    assert!(n("stack_bytes") < 32 * 1024, "{result}");
+    // Stack and RAM of the agent: SPEC's budget of 16 KiB.
+    assert!(n("agent_stack_bytes") > 1024, "{result}");
+    let lent = m33::LENT_BYTES;
+    assert!(
+        n("agent_stack_bytes") + n("agent_bytes") + lent <= 16 * 1024,
+        "{result}"
+    );
+}
+
+#[test]
+fn the_product_image_has_no_panic_path_in_the_agent_and_keeps_its_size() {
+    let what = "the look at the Cortex-M33 product image";
+    let Some(images) = m33::build(what) else {
+        return;
+    };
+    let product = measure(&images.product);
+    assert!(
+        product.panics.is_empty(),
+        "the agent can panic:\n{:#?}",
+        product.panics
+    );
+    assert!(product.by_origin.len() == 4, "{:?}", product.by_origin);
+    // What it is, and little more: it is to go down, never up unseen.
+    assert!(product.text <= 92 * 1024, "{} bytes of text", product.text);
+    assert!(
+        product.ram <= 2 * 1024,
+        "{} bytes of static RAM",
+        product.ram
+    );
 }

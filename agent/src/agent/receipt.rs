@@ -108,9 +108,9 @@ impl<P: Platform> Agent<'_, P> {
             .identity
             .sign(text)
             .map_err(|_| Error::Signing)?;
-        rest.get_mut(..SIGNATURE_LEN)
-            .ok_or(Error::BufferTooSmall)?
-            .copy_from_slice(&signature);
+        *rest
+            .first_chunk_mut::<SIGNATURE_LEN>()
+            .ok_or(Error::BufferTooSmall)? = signature;
         Ok(n + SIGNATURE_LEN)
     }
 
@@ -269,9 +269,9 @@ impl<P: Platform> Agent<'_, P> {
 /// "nrd/1/fill\0" ‖ offset as u32 LE), offsets in steps of 32 bytes.
 pub(crate) fn fill_block<C: Crypto>(nonce: &[u8; 32], at: u32) -> [u8; 256] {
     let mut out = [0u8; 256];
-    for (i, chunk) in out.chunks_exact_mut(32).enumerate() {
+    for (i, chunk) in out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
         let offset = at.wrapping_add(i as u32 * 32).to_le_bytes();
-        chunk.copy_from_slice(&C::hmac(nonce, &[b"nrd/1/fill\0", &offset]));
+        *chunk = C::hmac(nonce, &[b"nrd/1/fill\0", &offset]);
     }
     out
 }

@@ -188,7 +188,7 @@ impl<P: Platform> Agent<'_, P> {
             }
             return Ok(Step::Working);
         }
-        let block = (g.best_erase / sector).max(1) * sector;
+        let block = g.best_erase.checked_div(sector).unwrap_or(1).max(1) * sector;
         let to = offset.saturating_add(block).min(end);
         let flash = self.platform.parts().vault;
         if self.wipe_doubt > 0 {
@@ -215,7 +215,10 @@ impl<P: Platform> Agent<'_, P> {
             t.sectors.failed += counts.failed;
             t.phase = WipePhase::Vault(to);
         }
-        if (to / block).is_multiple_of(SAVE_EVERY) {
+        if to
+            .checked_div(block)
+            .is_some_and(|n| n.is_multiple_of(SAVE_EVERY))
+        {
             self.save_progress();
         }
         Ok(Step::Working)
@@ -266,7 +269,8 @@ impl<P: Platform> Agent<'_, P> {
 
 fn program_to_zero<R: Region>(flash: &mut R, from: u32, to: u32, write_size: u32) {
     let zeros = [0u8; 256];
-    let unit = zeros.len() as u32 / write_size * write_size;
+    let zeroed = zeros.len() as u32;
+    let unit = zeroed - zeroed.checked_rem(write_size).unwrap_or(0);
     let mut at = from;
     while at < to {
         let n = unit.min(to - at);

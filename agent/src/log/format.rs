@@ -84,8 +84,9 @@ impl SectorHeader {
             u32::from(self.prev_sector) | u32::from(self.former_sector) << 16,
             self.fresh_start,
         ];
-        for (chunk, word) in out.chunks_exact_mut(4).zip(words) {
-            chunk.copy_from_slice(&word.to_le_bytes());
+        let bytes = words.iter().flat_map(|w| w.to_le_bytes());
+        for (to, from) in out.iter_mut().zip(bytes) {
+            *to = from;
         }
         if let Some(end) = out.last_chunk_mut::<8>() {
             *end = self.base_seq.to_le_bytes();

@@ -69,11 +69,11 @@ impl<'m> Index<'m> {
                 if self.used >= self.entries.len() {
                     return false;
                 }
-                self.entries.copy_within(at..self.used, at + 1);
-                if let Some(e) = self.entries.get_mut(at) {
-                    *e = entry;
-                }
                 self.used += 1;
+                let mut moved = entry;
+                for slot in self.entries.iter_mut().take(self.used).skip(at) {
+                    core::mem::swap(slot, &mut moved);
+                }
                 true
             }
         }
@@ -81,7 +81,10 @@ impl<'m> Index<'m> {
 
     pub(crate) fn remove(&mut self, key: Key) {
         if let Ok(at) = self.live().binary_search_by_key(&key, |e| e.key) {
-            self.entries.copy_within(at + 1..self.used, at);
+            let mut moved = Entry::default();
+            for slot in self.entries.iter_mut().take(self.used).skip(at).rev() {
+                core::mem::swap(slot, &mut moved);
+            }
             self.used -= 1;
         }
     }

@@ -267,7 +267,7 @@ impl<'m> Log<'m> {
     ) -> Result<Self, ShapeError> {
         nrd_hal::layout::check(&geometry).map_err(|_| ShapeError::Geometry)?;
         let sector = nrd_hal::layout::logical_sector(geometry.write_size, geometry.erase_size);
-        let sectors = geometry.size / sector;
+        let sectors = geometry.size.checked_div(sector).unwrap_or(0);
         if sectors > u32::from(u16::MAX) {
             return Err(ShapeError::Geometry);
         }

@@ -138,10 +138,12 @@ impl Log<'_> {
         let n = self.shape.sectors;
         let after = self.head.map_or(n - 1, |h| h.sector);
         let free = |mask: u32| {
-            (1..=n).map(move |d| (after + d) % n).find(|&s| {
-                let t = self.table.get(s as usize).copied().unwrap_or(IN);
-                t & mask == 0 && t & GENERATION != BAD
-            })
+            (1..=n)
+                .filter_map(move |d| (after + d).checked_rem(n))
+                .find(|&s| {
+                    let t = self.table.get(s as usize).copied().unwrap_or(IN);
+                    t & mask == 0 && t & GENERATION != BAD
+                })
         };
         free(IN | OLD | SPARE)
             .or_else(|| free(IN | OLD))

@@ -270,9 +270,9 @@ impl Log<'_> {
         let value = header.and_then(|h| open::<C>(record, io.keys, &h).ok());
         let result = match value {
             Some(value) => {
-                let (front, back) = value.split_at(prefix.len().min(value.len()));
-                prefix.copy_from_slice(front);
-                out.copy_from_slice(back);
+                for (to, from) in prefix.iter_mut().chain(out.iter_mut()).zip(value.iter()) {
+                    *to = *from;
+                }
                 Ok(rest)
             }
             None => Err(LogError::Corrupt(key)),
@@ -298,12 +298,16 @@ fn seal<'s, G: TryCryptoRng, C: Crypto>(
     let _ = rng.try_fill_bytes(&mut random);
     let nonce = nonce::<C>(&keys.nonce, &random, &aad, value);
     random.zeroize();
-    let (front, rest) = buf.split_at_mut(RECORD_HEADER + NONCE);
+    let (front, rest) = buf
+        .split_at_mut_checked(RECORD_HEADER + NONCE)
+        .ok_or(LogError::TooLong)?;
     for (o, b) in front.iter_mut().zip(header.encode().iter().chain(&nonce)) {
         *o = *b;
     }
     let [a, b] = value;
-    let (text, rest) = rest.split_at_mut(a.len() + b.len());
+    let (text, rest) = rest
+        .split_at_mut_checked(a.len() + b.len())
+        .ok_or(LogError::TooLong)?;
     for (o, v) in text.iter_mut().zip(a.iter().chain(b)) {
         *o = *v;
     }
@@ -315,8 +319,10 @@ fn seal<'s, G: TryCryptoRng, C: Crypto>(
             return Err(LogError::Crypto);
         }
     };
-    let (tail, pad) = rest.split_at_mut(TAG);
-    tail.copy_from_slice(&tag);
+    let (tail, pad) = rest
+        .split_first_chunk_mut::<TAG>()
+        .ok_or(LogError::TooLong)?;
+    *tail = tag;
     pad.fill(0xFF);
     Ok(buf)
 }

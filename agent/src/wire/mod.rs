@@ -75,11 +75,10 @@ pub trait Body<'a>: Serialize + Deserialize<'a> {
 /// its length. Append a signature over exactly these bytes to sign it.
 pub fn encode<'a, B: Body<'a>>(body: &B, out: &mut [u8]) -> Result<usize, FrameError> {
     let n = B::CONTEXT.len();
-    if out.len() < n {
-        return Err(FrameError::NoSpace);
+    let (context, rest) = out.split_at_mut_checked(n).ok_or(FrameError::NoSpace)?;
+    for (to, from) in context.iter_mut().zip(B::CONTEXT) {
+        *to = *from;
     }
-    let (context, rest) = out.split_at_mut(n);
-    context.copy_from_slice(B::CONTEXT);
     let body = postcard::to_slice(body, rest).map_err(|_| FrameError::NoSpace)?;
     Ok(n + body.len())
 }
@@ -92,12 +91,11 @@ pub fn encode_signed<'a, B: Body<'a>, E: From<FrameError>>(
     sign: impl FnOnce(&[u8]) -> Result<[u8; SIGNATURE_LEN], E>,
 ) -> Result<usize, E> {
     let n = encode(body, out)?;
-    let (signed, rest) = out.split_at_mut(n);
-    let signature = sign(signed)?;
+    let (signed, rest) = out.split_at_mut_checked(n).ok_or(FrameError::NoSpace)?;
     let end = rest
-        .get_mut(..SIGNATURE_LEN)
-        .ok_or(E::from(FrameError::NoSpace))?;
-    end.copy_from_slice(&signature);
+        .first_chunk_mut::<SIGNATURE_LEN>()
+        .ok_or(FrameError::NoSpace)?;
+    *end = sign(signed)?;
     Ok(n + SIGNATURE_LEN)
 }
 

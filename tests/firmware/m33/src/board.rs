@@ -3,7 +3,6 @@
 //! The only `unsafe` of this image is the access to that RAM, in [`world`].
 
 use core::mem::MaybeUninit;
-use nrd_agent::wire::{DeviceId, DeviceKind, MakerCertificate};
 use nrd_hal::crypto::RustCrypto;
 use nrd_hal::layout::Layout;
 use nrd_hal::rand_core::{TryCryptoRng, TryRng};
@@ -53,6 +52,8 @@ pub struct World {
     pub generation: u32,
     /// Receipts that verified in this life.
     pub receipts: u32,
+    /// Deepest stack of a call into the agent, in the uncut life.
+    pub agent_stack: u32,
     /// The activation that was granted last.
     pub activation: [u8; 16],
 }
@@ -79,6 +80,7 @@ pub fn world() -> &'static mut World {
         world.cuts = 0;
         world.draws = 7;
         world.boots = 0;
+        world.agent_stack = 0;
         world.begin_life(0);
     }
     world
@@ -104,7 +106,8 @@ impl World {
 }
 
 fn power_cut() -> ! {
-    world().cuts += 1;
+    let world = world();
+    world.cuts += 1;
     cortex_m::peripheral::SCB::sys_reset()
 }
 
@@ -141,7 +144,10 @@ impl Region for Flash {
     fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), ErrorKind> {
         let to = offset.checked_add(bytes.len() as u32).ok_or(ErrorKind::OutOfBounds)?;
         let (from, to) = self.range(offset, to, 1)?;
-        bytes.copy_from_slice(world().cells.get(from..to).ok_or(ErrorKind::OutOfBounds)?);
+        let cells = world().cells.get(from..to).ok_or(ErrorKind::OutOfBounds)?;
+        for (to, from) in bytes.iter_mut().zip(cells) {
+            *to = *from;
+        }
         Ok(())
     }
     fn program(&mut self, offset: u32, bytes: &[u8]) -> Result<(), ErrorKind> {
@@ -259,21 +265,22 @@ pub struct Who {
 /// The device id.
 pub const DEVICE_ID: &str = "NRD-M33-1";
 
+/// The device's key, in its (emulated) fuses.
+pub fn device_key() -> SigningKey {
+    SigningKey::from_bytes(&[0x21; 32])
+}
+
 impl Who {
-    pub fn new(maker: &SigningKey) -> Option<Who> {
-        let key = SigningKey::from_bytes(&[0x21; 32]);
-        let body = MakerCertificate {
-            device_id: DeviceId::new(DEVICE_ID)?,
-            public_key: key.verifying_key().to_bytes(),
-            model: "Security processor".try_into().ok()?,
-            kind: DeviceKind::SetTopBox,
-        };
+    /// With the certificate that the factory has installed.
+    pub fn new(installed: &[u8]) -> Option<Who> {
         let mut certificate = [0; 256];
-        let length = crate::service::sign(maker, &body, &mut certificate)?;
+        for (to, from) in certificate.get_mut(..installed.len())?.iter_mut().zip(installed) {
+            *to = *from;
+        }
         Some(Who {
-            key,
+            key: device_key(),
             certificate,
-            length,
+            length: installed.len(),
         })
     }
 }
@@ -323,7 +330,7 @@ pub struct Board {
 }
 
 impl Board {
-    pub fn new(maker: &SigningKey) -> Option<Board> {
+    pub fn new(certificate: &[u8]) -> Option<Board> {
         let layout = Layout::plan(&GEOMETRY).ok()?;
         let part = |start, size| Flash { start, size };
         Some(Board {
@@ -336,7 +343,7 @@ impl Board {
             counter: Counter,
             root: Fuses,
             random: Random,
-            who: Who::new(maker)?,
+            who: Who::new(certificate)?,
             time: Time::default(),
             layout,
         })

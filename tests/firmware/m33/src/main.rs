@@ -61,7 +61,9 @@ fn reset(stage: u32) -> ! {
 fn main() -> ! {
     world().boots += 1;
     let service = Service::new();
-    let Some(board) = Board::new(&service.maker) else {
+    let mut certificate = [0; 256];
+    let n = service.certificate(&mut certificate).unwrap_or_default();
+    let Some(board) = Board::new(certificate.get(..n).unwrap_or_default()) else {
         fail("the board cannot be built");
     };
     if world().stage == CONFORM {
@@ -111,7 +113,7 @@ fn live(board: Board, service: &Service) -> ! {
             if agent.state() != State::Active {
                 fail("not active");
             }
-            if agent.put(Class::Email, 1, VALUE).is_err() {
+            if call(|| agent.put(Class::Email, 1, VALUE)).is_err() {
                 fail("the value is refused");
             }
             reset(REMEMBER)
@@ -121,7 +123,7 @@ fn live(board: Board, service: &Service) -> ! {
             agent.platform().time.0 += 25 * 3_600_000;
             talk(&mut agent, service);
             remembered(&mut agent);
-            if agent.forget(Class::Payment).is_err() {
+            if call(|| agent.forget(Class::Payment)).is_err() {
                 fail("forget is refused");
             }
             remembered(&mut agent);
@@ -134,7 +136,8 @@ fn live(board: Board, service: &Service) -> ! {
                     fail("no order");
                 };
                 let frame = order.get(..n).unwrap_or_default();
-                match agent.apply_order(frame, &mut [0; 192]) {
+                let mut outcome = [0; 192];
+                match call(|| agent.apply_order(frame, &mut outcome)) {
                     Ok((OrderResult::Applied, _)) => {}
                     _ => fail("the order is refused"),
                 }
@@ -161,10 +164,21 @@ fn remembered(agent: &mut Agent<'_, Board>) {
     }
 }
 
+/// A call into the agent; in the uncut life its stack is measured.
+fn call<T>(work: impl FnOnce() -> T) -> T {
+    if world().cut_at != 0 {
+        return work();
+    }
+    let (result, bytes) = stack::measure(work);
+    let deepest = &mut world().agent_stack;
+    *deepest = bytes.max(*deepest);
+    result
+}
+
 fn settle(agent: &mut Agent<'_, Board>) {
     let mut errors = 0;
     for _ in 0..5000 {
-        match agent.step() {
+        match call(|| agent.step()) {
             Ok(Step::Idle) => return,
             Ok(_) => {}
             Err(_) => errors += 1,
@@ -183,13 +197,14 @@ fn talk(agent: &mut Agent<'_, Board>, service: &Service) {
             return;
         }
         let (mut request, mut reply) = ([0; MAX_FRAME], [0; MAX_FRAME]);
-        let Ok(Some(n)) = agent.poll_request(&mut request) else {
+        let Ok(Some(n)) = call(|| agent.poll_request(&mut request)) else {
             return;
         };
         let Some(m) = service.answer(request.get(..n).unwrap_or_default(), &mut reply) else {
             fail("the service refuses an honest device");
         };
-        if agent.handle_reply(reply.get(..m).unwrap_or_default()).is_err() {
+        let reply = reply.get(..m).unwrap_or_default();
+        if call(|| agent.handle_reply(reply)).is_err() {
             fail("a good reply is refused");
         }
     }
@@ -198,7 +213,12 @@ fn talk(agent: &mut Agent<'_, Board>, service: &Service) {
 
 /// Looks at the cells themselves.
 fn judge(agent: &mut Agent<'_, Board>, layout: &nrd_hal::layout::Layout) {
-    if agent.state() != State::Clean || !agent.is_clean() {
+    // A fill that a cut ended is mended by asking again.
+    let mut proof = [0; 640];
+    if call(|| agent.prove_fill([7; 32], &mut proof)).is_err() {
+        fail("no proof");
+    }
+    if agent.state() != State::Clean || !call(|| agent.is_clean()) {
         fail("not clean");
     }
     let World { cells, receipts, .. } = world();
@@ -229,8 +249,9 @@ fn next_life() -> ! {
         reset(ACTIVATE);
     }
     hprintln!(
-        "{{\"ok\":true,\"lives\":{},\"cuts\":{},\"operations\":{},\"boots\":{},\"flash_bytes\":{},\"stack_bytes\":{}}}",
-        w.lives, w.cuts, w.total, w.boots, GEOMETRY.size, stack::used()
+        "{{\"ok\":true,\"lives\":{},\"cuts\":{},\"operations\":{},\"boots\":{},\"flash_bytes\":{},\"stack_bytes\":{},\"agent_stack_bytes\":{},\"agent_bytes\":{}}}",
+        w.lives, w.cuts, w.total, w.boots, GEOMETRY.size, stack::used(),
+        w.agent_stack, core::mem::size_of::<Agent<'_, Board>>()
     );
     debug::exit(debug::EXIT_SUCCESS);
     loop {

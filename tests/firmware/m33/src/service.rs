@@ -47,6 +47,17 @@ impl Service {
         }
     }
 
+    /// The certificate that the factory installs.
+    pub fn certificate(&self, out: &mut [u8]) -> Option<usize> {
+        let body = MakerCertificate {
+            device_id: wire::DeviceId::new(crate::board::DEVICE_ID)?,
+            public_key: crate::board::device_key().verifying_key().to_bytes(),
+            model: "Security processor".try_into().ok()?,
+            kind: wire::DeviceKind::SetTopBox,
+        };
+        sign(&self.maker, &body, out)
+    }
+
     /// What the firmware pins.
     pub fn root_key(&self) -> [u8; 32] {
         self.root.verifying_key().to_bytes()

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Says that `what` was not run for want of `tool`.
-pub(crate) fn skip(tool: &str, what: &str) {
+pub fn skip(tool: &str, what: &str) {
     assert!(
         std::env::var_os("NRD_REQUIRE_ALL").is_none(),
         "{tool} is required, but missing"
@@ -14,7 +14,7 @@ pub(crate) fn skip(tool: &str, what: &str) {
 }
 
 /// True when `tool` answers; otherwise says so.
-pub(crate) fn have(tool: &str, what: &str) -> bool {
+pub fn have(tool: &str, what: &str) -> bool {
     let answers = Command::new(tool)
         .arg("--version")
         .stdout(Stdio::null())
@@ -28,7 +28,7 @@ pub(crate) fn have(tool: &str, what: &str) -> bool {
 }
 
 /// A compiler with the source of `core` beside it, as Debian packages it.
-pub(crate) fn rustc_with_source() -> Option<PathBuf> {
+pub fn rustc_with_source() -> Option<PathBuf> {
     let listed = Command::new("dpkg")
         .args(["-L", "rustc-web"])
         .output()
@@ -39,7 +39,7 @@ pub(crate) fn rustc_with_source() -> Option<PathBuf> {
 }
 
 /// Cargo in `dir`, without what the test's own build has set.
-pub(crate) fn cargo(dir: &Path) -> Command {
+pub fn cargo(dir: &Path) -> Command {
     let mut cargo = Command::new("cargo");
     cargo
         .current_dir(dir)

@@ -1,0 +1,179 @@
+//! What a product links and no more: the agent in a security processor, behind
+//! a mailbox in RAM that the application processor shares. The application
+//! processor carries the frames to the service over HTTPS of its own.
+//!
+//! This image is measured (`docs/FOOTPRINT.md`), not run.
+#![no_std]
+#![no_main]
+
+#[allow(dead_code)]
+mod board;
+
+use board::Board;
+use core::cell::UnsafeCell;
+use cortex_m_rt::entry;
+use nrd_agent::keypad::{MenuSequence, RemoteKey};
+use nrd_agent::log::Entry;
+use nrd_agent::wire::MAX_FRAME;
+use nrd_agent::{Agent, Class, Config, Error, Memory};
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    // For the agent a power cut, which it survives at any instant.
+    cortex_m::peripheral::SCB::sys_reset()
+}
+
+/// The factory's.
+#[unsafe(no_mangle)]
+static CERTIFICATE: [u8; 160] = [0xC5; 160];
+#[unsafe(no_mangle)]
+static SERVICE_ROOT: [u8; 32] = [0x50; 32];
+
+/// Written by the application processor, answered here.
+#[repr(C)]
+struct Mailbox {
+    /// 0 when answered.
+    command: u32,
+    class: u8,
+    key: u8,
+    id: u16,
+    /// Bytes of `data` that count.
+    len: u32,
+    /// Length of the answer, or the error's number below 0.
+    result: i32,
+    data: [u8; MAX_FRAME],
+}
+
+#[repr(transparent)]
+struct Shared(UnsafeCell<Mailbox>);
+
+// SAFETY: one processor at a time owns the mailbox, as `command` says.
+unsafe impl Sync for Shared {}
+
+#[unsafe(no_mangle)]
+static MAILBOX: Shared = Shared(UnsafeCell::new(Mailbox {
+    command: 0,
+    class: 0,
+    key: 0,
+    id: 0,
+    len: 0,
+    result: 0,
+    data: [0; MAX_FRAME],
+}));
+
+#[entry]
+fn main() -> ! {
+    let Some(board) = Board::new(&CERTIFICATE) else {
+        cortex_m::peripheral::SCB::sys_reset()
+    };
+    let (mut journal_table, mut vault_table) = ([0; 4], [0; 4]);
+    let mut journal_index = [Entry::default(); nrd_agent::agent::JOURNAL_RECORDS];
+    let mut vault_index = [Entry::default(); 8];
+    let mut scratch = [0; 1280];
+    let memory = Memory {
+        journal_table: &mut journal_table,
+        journal_index: &mut journal_index,
+        vault_table: &mut vault_table,
+        vault_index: &mut vault_index,
+        scratch: &mut scratch,
+    };
+    // SAFETY: a static; volatile, so that it is read and not assumed.
+    let service_root = unsafe { core::ptr::read_volatile(&raw const SERVICE_ROOT) };
+    let config = Config {
+        service_root,
+        factory_epoch: 0,
+        wait_s: 30,
+    };
+    let Ok(mut agent) = Agent::new(board, config, memory) else {
+        cortex_m::peripheral::SCB::sys_reset()
+    };
+    let mut menu = MenuSequence::default();
+    loop {
+        // An error is tried again at the next turn.
+        let _ = agent.step();
+        let at = MAILBOX.0.get();
+        // SAFETY: as `Shared`; volatile, for the other processor writes it.
+        if unsafe { core::ptr::read_volatile(&raw const (*at).command) } == 0 {
+            cortex_m::asm::wfe();
+            continue;
+        }
+        // SAFETY: the command is set, so the mailbox is ours.
+        let mailbox = unsafe { &mut *at };
+        mailbox.result = match obey(&mut agent, &mut menu, mailbox) {
+            Ok(n) => n as i32,
+            Err(e) => -i32::from(e.code()),
+        };
+        // SAFETY: as above; the other processor's turn.
+        unsafe { core::ptr::write_volatile(&raw mut (*at).command, 0) };
+    }
+}
+
+fn obey(
+    agent: &mut Agent<'_, Board>,
+    menu: &mut MenuSequence,
+    m: &mut Mailbox,
+) -> Result<usize, Error> {
+    let class = Class::from_number(m.class).ok_or(Error::NotFound)?;
+    let len = m.len as usize;
+    let bytes = m.data.get(..len).ok_or(Error::TooLong)?;
+    match m.command {
+        1 => agent.start_activation()?,
+        2 => agent.cancel_activation()?,
+        3 => agent.sign_out()?,
+        4 => agent.deactivate()?,
+        5 => agent.put(class, m.id, bytes)?,
+        6 => return agent.get(class, m.id, &mut m.data),
+        7 => agent.remove(class, m.id)?,
+        8 => agent.forget(class)?,
+        9 => return Ok(agent.poll_request(&mut m.data)?.unwrap_or(0)),
+        10 => agent.handle_reply(bytes)?,
+        11 => agent.exchange_failed(),
+        12 => return Ok(agent.next_due_ms().unwrap_or(u64::MAX) as usize),
+        13 => {
+            let mut order = [0; 256];
+            let frame = order.get_mut(..len).ok_or(Error::TooLong)?;
+            for (to, from) in frame.iter_mut().zip(bytes) {
+                *to = *from;
+            }
+            return Ok(agent.apply_order(frame, &mut m.data)?.1);
+        }
+        14 => return agent.newest_receipt(&mut m.data),
+        15 | 16 => {
+            let nonce = bytes.first_chunk().ok_or(Error::TooLong)?;
+            let (nonce, fill) = (*nonce, m.command == 16);
+            return match fill {
+                true => agent.prove_fill(nonce, &mut m.data),
+                false => agent.prove_clean(nonce, &mut m.data),
+            };
+        }
+        17 => return Ok(agent.is_clean().into()),
+        18 => return agent.display_name(&mut m.data),
+        19 => {
+            let status = agent.status();
+            let (done, all) = status.wipe.unwrap_or_default();
+            for (to, from) in m.data.iter_mut().zip([done as u8, all as u8, status.receipts]) {
+                *to = from;
+            }
+            if let Some((code, pictogram)) = status.code {
+                m.key = pictogram;
+                for (to, from) in m.data.iter_mut().skip(3).zip(code.bytes()) {
+                    *to = from;
+                }
+            }
+            return Ok(usize::from(status.state != nrd_agent::State::Active));
+        }
+        20 => {
+            let key = match m.key {
+                0 => RemoteKey::Up,
+                1 => RemoteKey::Down,
+                2 => RemoteKey::Left,
+                3 => RemoteKey::Right,
+                _ => RemoteKey::Other,
+            };
+            let now = nrd_hal::Clock::uptime_ms(&mut agent.platform().time);
+            return Ok(menu.press(key, now).into());
+        }
+        _ => return Err(Error::NotFound),
+    }
+    Ok(0)
+}

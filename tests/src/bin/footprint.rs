@@ -1,0 +1,59 @@
+//! Prints what the agent costs on a Cortex-M33: `docs/FOOTPRINT.md` holds it.
+
+use nrd_tests::footprint::{Origin, measure};
+use nrd_tests::m33;
+use nrd_tests::tools::have;
+
+fn main() {
+    let what = "the footprint";
+    let Some(images) = m33::build(what) else {
+        return;
+    };
+    let product = measure(&images.product);
+    let share = |o| product.by_origin.get(&o).copied().unwrap_or_default();
+    println!("| what | bytes |");
+    println!("|---|---|");
+    println!("| product image, text | {} |", product.text);
+    println!("| of it: agent and its loop | {} |", share(Origin::Agent));
+    println!(
+        "| of it: frames (postcard, serde, heapless) | {} |",
+        share(Origin::Frames)
+    );
+    println!(
+        "| of it: crypto (AES-256-GCM, SHA-2, Ed25519 verify and sign) | {} |",
+        share(Origin::Crypto)
+    );
+    println!("| of it: core, start-up | {} |", share(Origin::Runtime));
+    println!(
+        "| product image, static RAM (the mailbox) | {} |",
+        product.ram
+    );
+    println!(
+        "| panic sites reachable from the agent's functions | {} |",
+        product.panics.len()
+    );
+    if have("qemu-system-arm", "the stack measurement") {
+        let (text, ok) = m33::run(&images);
+        let last = text.lines().last().unwrap_or_default();
+        let result: serde_json::Value = serde_json::from_str(last).unwrap_or_default();
+        assert!(ok, "the lives fail: {text}");
+        let n = |name: &str| result[name].as_u64().unwrap_or_default();
+        let (stack, agent) = (n("agent_stack_bytes"), n("agent_bytes"));
+        println!("| deepest stack of a call into the agent, over a life | {stack} |");
+        println!("| the agent itself | {agent} |");
+        println!("| memory lent to it | {} |", m33::LENT_BYTES);
+        println!(
+            "| stack and RAM together | {} |",
+            stack + agent + m33::LENT_BYTES
+        );
+        println!("| heap | 0 |");
+    }
+    println!("| longest frame | {} |", nrd_agent::wire::MAX_FRAME);
+    println!("\nThe largest functions of the product image:\n");
+    println!("| bytes | function |");
+    println!("|---|---|");
+    for (size, name) in product.largest.iter().take(12) {
+        let short: String = name.chars().take(90).collect();
+        println!("| {size} | `{short}` |");
+    }
+}

@@ -1,0 +1,65 @@
+//! The Cortex-M33 images: building, running under QEMU.
+
+use crate::tools::{cargo, have, rustc_with_source, skip};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Memory that the images lend to the agent: tables of 4 and 4 sectors, 12 and 8
+/// index entries of 24 bytes, a scratch of 1280 bytes.
+pub const LENT_BYTES: u64 = 8 * 4 + 20 * 24 + 1280;
+
+/// The linked images.
+pub struct Images {
+    /// Whole lives.
+    pub life: PathBuf,
+    /// What a product links.
+    pub product: PathBuf,
+}
+
+/// Builds both; `None` where a tool is missing, which was then said.
+///
+/// # Panics
+/// When they do not build.
+pub fn build(what: &str) -> Option<Images> {
+    let Some(rustc) = rustc_with_source() else {
+        skip("compiler for bare metal (rustc-web, rust-web-src)", what);
+        return None;
+    };
+    if !have("arm-none-eabi-ld", what) {
+        return None;
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let target = root.join("../target/m33");
+    let built = cargo(&root.join("firmware/m33"))
+        .args(["build", "--release", "--locked"])
+        .env("RUSTC", rustc)
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env("CARGO_TARGET_DIR", &target)
+        .output()
+        .expect("cargo starts");
+    let text = String::from_utf8_lossy(&built.stderr);
+    assert!(built.status.success(), "the images do not build:\n{text}");
+    let out = target.join("thumbv8m.main-none-eabi/release");
+    Some(Images {
+        life: out.join("nrd-m33"),
+        product: out.join("nrd-m33-product"),
+    })
+}
+
+/// Runs the lives under QEMU, five minutes at most: what it printed, and
+/// whether it ended well.
+///
+/// # Panics
+/// When QEMU does not start.
+pub fn run(images: &Images) -> (String, bool) {
+    let run = Command::new("timeout")
+        .args(["300", "qemu-system-arm", "-machine", "mps2-an505"])
+        .args(["-nographic", "-semihosting-config"])
+        .args(["enable=on,target=native", "-kernel"])
+        .arg(&images.life)
+        .stdin(Stdio::null())
+        .output()
+        .expect("timeout starts");
+    let text = String::from_utf8_lossy(&run.stdout).into_owned();
+    (text, run.status.success())
+}
