@@ -7,6 +7,7 @@ use crate::service::Service;
 use nrd_agent::log::Entry;
 use nrd_agent::wire::{DeviceKind, MAX_FRAME};
 use nrd_agent::{Agent, Config, Memory, Step};
+use nrd_hal::Platform;
 use std::sync::Arc;
 
 /// Buffers that the agent borrows. A reboot drops them with every object.
@@ -147,15 +148,21 @@ impl Rig {
     }
 }
 
-fn off(agent: &mut Agent<'_, Board>) -> bool {
-    agent.platform().with_chip(|c| c.is_off())
+/// A platform whose power can be cut.
+pub trait Powered: Platform {
+    /// True after a cut.
+    fn is_off(&self) -> bool;
+}
+
+fn off<P: Powered>(agent: &mut Agent<'_, P>) -> bool {
+    agent.platform().is_off()
 }
 
 /// Most steps a boot or a wipe may take.
 const MAX_STEPS: usize = 20_000;
 
 /// Steps until idle.
-pub fn settle(agent: &mut Agent<'_, Board>) -> Result<(), Stop> {
+pub fn settle<P: Powered>(agent: &mut Agent<'_, P>) -> Result<(), Stop> {
     let mut errors = 0;
     for _ in 0..MAX_STEPS {
         let stepped = agent.step();
@@ -195,7 +202,7 @@ impl Peer for Arc<Service> {
 }
 
 /// Talks to the service until nothing is due now.
-pub fn talk(peer: &mut impl Peer, agent: &mut Agent<'_, Board>) -> Result<(), Stop> {
+pub fn talk<P: Powered>(peer: &mut impl Peer, agent: &mut Agent<'_, P>) -> Result<(), Stop> {
     for _ in 0..40 {
         if !exchange(peer, agent)? {
             return Ok(());
@@ -206,7 +213,7 @@ pub fn talk(peer: &mut impl Peer, agent: &mut Agent<'_, Board>) -> Result<(), St
 
 /// One request and its reply, if one is due now; false when there was nothing
 /// to say or the answer was lost.
-pub fn exchange(peer: &mut impl Peer, agent: &mut Agent<'_, Board>) -> Result<bool, Stop> {
+pub fn exchange<P: Powered>(peer: &mut impl Peer, agent: &mut Agent<'_, P>) -> Result<bool, Stop> {
     settle(agent)?;
     if agent.next_due_ms() != Some(0) {
         return Ok(false);

@@ -5,7 +5,7 @@ use crate::part;
 use nrd_agent::wire::DeviceKind;
 use nrd_agent::{Agent, Config};
 use nrd_sim::hw::{Board, Chip, Hardware, VirtualRng};
-use nrd_sim::rig::{Ram, settle, talk};
+use nrd_sim::rig::{Powered, Ram, settle, talk};
 use nrd_sim::service::sample::{Sample, Samples};
 use nrd_sim::service::store::{AccountId, ActivationRow};
 use nrd_sim::service::{Service, Settings};
@@ -141,9 +141,9 @@ impl Device {
 }
 
 /// Runs an activation: the code on the screen is typed by the account holder.
-pub fn activate(
+pub fn activate<P: Powered>(
     service: &mut Arc<Service>,
-    agent: &mut Agent<'_, Board>,
+    agent: &mut Agent<'_, P>,
     account: AccountId,
     remember: bool,
 ) {

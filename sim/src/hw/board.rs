@@ -2,6 +2,7 @@
 
 use super::chip::{Chip, Hardware};
 use super::rng::VirtualRng;
+use crate::rig::Powered;
 use crate::sign;
 use nrd_agent::wire::{DeviceId, DeviceKind, MakerCertificate};
 use nrd_hal::crypto::RingCrypto;
@@ -92,10 +93,23 @@ impl MonotonicCounter for Counter {
 pub struct RootKey {
     root: [u8; 32],
     refuses: bool,
-    hw: Hardware,
+    /// The counter, as the root key's hardware sees it.
+    counter: Arc<dyn Fn() -> u64 + Send + Sync>,
 }
 
 impl RootKey {
+    /// A root that refuses epochs below `counter`.
+    pub(super) fn guarded(
+        root: [u8; 32],
+        counter: impl Fn() -> u64 + Send + Sync + 'static,
+    ) -> RootKey {
+        RootKey {
+            root,
+            refuses: true,
+            counter: Arc::new(counter),
+        }
+    }
+
     /// What the part would derive for any epoch: for tools that hold the root.
     pub fn derive_any(root: &[u8; 32], label: &[u8], epoch: Option<u64>) -> [u8; 32] {
         match epoch {
@@ -118,7 +132,7 @@ impl nrd_hal::RootKey for RootKey {
         label: &[u8],
         epoch: Epoch,
     ) -> Result<Zeroizing<[u8; 32]>, ErrorKind> {
-        if self.refuses && epoch.0 < self.hw.chip().counter() {
+        if self.refuses && epoch.0 < (self.counter)() {
             return Err(ErrorKind::Refused);
         }
         Ok(Zeroizing::new(Self::derive_any(
@@ -175,6 +189,16 @@ pub struct Identity {
     device_id: String,
     key: Arc<Ed25519KeyPair>,
     certificate: Vec<u8>,
+}
+
+impl Identity {
+    pub(super) fn new(device_id: &str, key: Ed25519KeyPair, certificate: Vec<u8>) -> Identity {
+        Identity {
+            device_id: device_id.to_owned(),
+            key: Arc::new(key),
+            certificate,
+        }
+    }
 }
 
 impl ErrorType for Identity {
@@ -278,17 +302,12 @@ impl Board {
                 region(layout.slot_size, layout.slot_size),
             ),
             counter: Counter(hw.clone()),
-            root_key: RootKey {
-                root,
-                refuses: true,
-                hw: hw.clone(),
+            root_key: {
+                let hw = hw.clone();
+                RootKey::guarded(root, move || hw.chip().counter())
             },
             rng,
-            identity: Identity {
-                device_id: device_id.to_owned(),
-                key: Arc::new(device_key(&root, device_id)),
-                certificate,
-            },
+            identity: Identity::new(device_id, device_key(&root, device_id), certificate),
             clock: VirtualClock::default(),
             layout,
         })
@@ -317,6 +336,12 @@ impl Board {
     /// Runs `look` on the chip.
     pub fn with_chip<T>(&self, look: impl FnOnce(&mut Chip) -> T) -> T {
         look(&mut self.counter.0.chip())
+    }
+}
+
+impl Powered for Board {
+    fn is_off(&self) -> bool {
+        self.counter.0.chip().is_off()
     }
 }
 

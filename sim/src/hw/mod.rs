@@ -6,6 +6,9 @@
 //! output at 104 MHz). Geometry is free, so that other parts can be modelled;
 //! the figures then scale with it.
 //!
+//! A second port keeps everything on an eMMC, where erasing proves nothing
+//! (`emmc.rs`).
+//!
 //! A device that is a process of its own keeps its parts in a folder (`file.rs`).
 //!
 //! Its physics are harsher than the part's: a cut operation may leave any of
@@ -14,6 +17,7 @@
 
 mod board;
 mod chip;
+mod emmc;
 mod file;
 mod rng;
 
@@ -21,5 +25,6 @@ pub use board::{
     Board, Counter, FlashRegion, Identity, RootKey, VirtualClock, device_key, maker_certificate,
 };
 pub use chip::{Chip, ChipSpec, Fault, Hardware, Op, OpKind, Tear, modelled_ns};
+pub use emmc::{Emmc, EmmcBoard, RpmbWrite, SharedEmmc};
 pub use file::{Fault as FolderFault, Folder, Made};
 pub use rng::{SplitMix, VirtualRng};
