@@ -28,6 +28,7 @@ mod slot;
 pub mod state;
 #[cfg(feature = "tls")]
 pub mod tls;
+mod trace;
 pub mod wire;
 
 pub use agent::{Agent, BuildError, Config, Memory, Status, Step};

@@ -13,6 +13,7 @@ use crate::lease::StoredLease;
 use crate::log::{Key, Progress};
 use crate::slot::{self, Salt, SlotContent};
 use crate::state::{Activation, State, Stored};
+use crate::trace::event;
 use crate::wire::{ActivationId, Generation, Grant, WipeReason, decode_signed};
 use nrd_hal::{Error as _, Platform};
 use rand_core::TryCryptoRng;
@@ -194,6 +195,7 @@ impl<P: Platform> Agent<'_, P> {
         self.commit(next)?;
         self.keys.session = Some(session);
         self.exchange.restart();
+        event!("activated in epoch {}", grant.epoch);
         debug_assert!(self.phase == Phase::Ready);
         Ok(())
     }

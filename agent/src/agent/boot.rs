@@ -15,6 +15,7 @@ use crate::keys;
 use crate::log::{Key, LogError, Progress};
 use crate::slot;
 use crate::state::{Snapshot, Stored, Tombstone};
+use crate::trace::event;
 use crate::wire::{Body, Delegation, Generation, Series, TokenSecret, WipeReason, decode_signed};
 use nrd_hal::{Error as _, MonotonicCounter, Platform};
 use zeroize::Zeroizing;
@@ -104,6 +105,7 @@ impl<P: Platform> Agent<'_, P> {
             Err(_) => {}
         }
         if self.lost && self.tombstone.is_none() {
+            event!("the journal is unreadable");
             self.phase = Phase::Ready;
             return Ok(());
         }
@@ -115,6 +117,7 @@ impl<P: Platform> Agent<'_, P> {
             next.epoch = counter;
         }
         next.boots = next.boots.saturating_add(1);
+        event!("boot {} in epoch {}", next.boots, counter);
         self.base_s = next.charged_s;
         next.charged_s = next.charged_s.saturating_add(CHARGE_S);
         self.commit(next)?;

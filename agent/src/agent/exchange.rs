@@ -9,6 +9,7 @@ use super::{Agent, Phase, Session};
 use crate::error::Error;
 use crate::lease::{Standing, StoredLease};
 use crate::state::{State, Stored};
+use crate::trace::event;
 use crate::wire::{
     self, Answer, Ask, Body, Generation, Lease, LockReason, OrderOutcome, PROOF_CONTEXT,
     RefusalCode, Reply, Request, SIGNATURE_LEN, Statement, TokenProof, decode, decode_signed,
@@ -239,6 +240,7 @@ impl<P: Platform> Agent<'_, P> {
             .saturating_mul(1 << self.exchange.failures.min(10))
             .min(BACK_OFF_MAX_MS);
         self.exchange.failures = self.exchange.failures.saturating_add(1);
+        event!("exchange failed, {} in a row", self.exchange.failures);
         // Full jitter: a town that gets its power back is no stampede.
         let mut draw = [0u8; 8];
         let _ = self.platform.parts().rng.try_fill_bytes(&mut draw);

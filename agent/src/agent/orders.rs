@@ -4,6 +4,7 @@ use super::{Agent, id};
 use crate::error::Error;
 use crate::order::{Facts, Verdict, judge};
 use crate::state::{Stored, WipePhase};
+use crate::trace::event;
 use crate::wire::{
     self, ActivationId, Delegation, Digest, Order, OrderKind, OrderOutcome, OrderResult,
     WipeReason, decode_signed, peek,
@@ -62,6 +63,7 @@ impl<P: Platform> Agent<'_, P> {
                 OrderResult::Applied
             }
         };
+        event!("order answered with result {}", result as u8);
         self.outcome(digest, result, counter, out)
     }
 

@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::log::{LogError, Progress};
 use crate::slot;
 use crate::state::{Stored, Tombstone, WipePhase};
+use crate::trace::event;
 use crate::wire::{ActivationId, Digest, SectorCounts, WipeReason};
 use nrd_hal::{Effaceable, Error as _, ErrorKind, MonotonicCounter, Platform, Region};
 
@@ -81,6 +82,7 @@ impl<P: Platform> Agent<'_, P> {
     ) -> Result<(), Error> {
         let counter = self.platform.parts().counter.read();
         let counter = counter.map_err(|e| Error::Hardware(e.kind()))?.0;
+        event!("wipe begins in epoch {}", counter);
         let mut tombstone = self.new_tombstone(reason, order, counter);
         if self.save_tombstone(&tombstone).is_err() {
             // Better a wipe without a tombstone than a tombstone without a
@@ -262,6 +264,11 @@ impl<P: Platform> Agent<'_, P> {
         self.commit(next)?;
         self.remove_journal(id::TOMBSTONE)?;
         self.tombstone = None;
+        event!(
+            "wipe ended: {} sectors erased, {} failed",
+            t.sectors.erased,
+            t.sectors.failed
+        );
         self.reset_advised = true;
         Ok(Step::Working)
     }

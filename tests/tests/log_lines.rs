@@ -1,0 +1,63 @@
+//! The agent's log (feature `log`): it tells the story, and no secret.
+
+use log::{LevelFilter, Log, Metadata, Record};
+use nrd_agent::Class;
+use nrd_sim::rig::{settle, talk};
+use nrd_sim::service::hex;
+use nrd_tests::bench::{Bench, activate};
+use std::sync::Mutex;
+
+struct Kept(Mutex<Vec<String>>);
+
+impl Log for Kept {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+    fn log(&self, record: &Record<'_>) {
+        if record.target().starts_with("nrd_agent") {
+            self.0.lock().unwrap().push(record.args().to_string());
+        }
+    }
+    fn flush(&self) {}
+}
+
+static KEPT: Kept = Kept(Mutex::new(Vec::new()));
+
+#[test]
+fn the_log_tells_the_story_and_no_secret() {
+    log::set_logger(&KEPT).unwrap();
+    log::set_max_level(LevelFilter::Trace);
+    let bench = Bench::new();
+    let mut device = bench.device("NRD-LOG-1", 11);
+    let email = bench.samples[0].email.clone();
+    device.boot(|service, agent| {
+        activate(service, agent, bench.account(0), true);
+        agent.put(Class::Email, 1, email.as_bytes()).unwrap();
+    });
+    device.boot(|service, agent| {
+        agent.exchange_failed();
+        agent.deactivate().unwrap();
+        settle(agent).unwrap();
+        talk(service, agent).unwrap();
+    });
+    let lines = KEPT.0.lock().unwrap().join("\n");
+    println!("{lines}");
+    for told in [
+        "boot 1 in epoch 0",
+        "activated in epoch 0",
+        "exchange failed, 1 in a row",
+        "wipe begins in epoch 0",
+        "wipe ended: ",
+    ] {
+        assert!(lines.contains(told), "{told:?} is missing");
+    }
+    // Numbers and fixed words only: nothing long enough to be a key, no name.
+    for secret in [&email, &bench.samples[0].name, &hex(&device.root)] {
+        assert!(!lines.contains(secret.as_str()));
+    }
+    let longest = lines
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .map(str::len)
+        .max();
+    assert!(longest < Some(16), "a word of {longest:?} characters");
+}
