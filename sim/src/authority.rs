@@ -14,6 +14,8 @@ use nrd_agent::wire::{
 use nrd_hal::Crypto as _;
 use nrd_hal::crypto::RingCrypto;
 use ring::signature::Ed25519KeyPair;
+use std::hash::{Hash as _, Hasher};
+use std::sync::Arc;
 
 fn derived(seed: &[u8; 32], label: &str) -> Ed25519KeyPair {
     sign::keypair(&RingCrypto::hkdf(
@@ -24,12 +26,13 @@ fn derived(seed: &[u8; 32], label: &str) -> Ed25519KeyPair {
 }
 
 /// Keys of a service and of a maker, all derived from one seed.
+#[derive(Clone)]
 pub struct Authority {
     /// Signs maker certificates.
-    pub maker: Ed25519KeyPair,
-    root: Ed25519KeyPair,
-    order: Ed25519KeyPair,
-    session: Ed25519KeyPair,
+    pub maker: Arc<Ed25519KeyPair>,
+    root: Arc<Ed25519KeyPair>,
+    order: Arc<Ed25519KeyPair>,
+    session: Arc<Ed25519KeyPair>,
     token_master: [u8; 32],
     /// Terms of every grant and lease.
     pub terms: LeaseTerms,
@@ -56,10 +59,10 @@ impl Authority {
     pub fn new(seed: u64) -> Self {
         let seed = RingCrypto::sha256(&seed.to_le_bytes());
         Authority {
-            maker: derived(&seed, "maker"),
-            root: derived(&seed, "root"),
-            order: derived(&seed, "order"),
-            session: derived(&seed, "session"),
+            maker: Arc::new(derived(&seed, "maker")),
+            root: Arc::new(derived(&seed, "root")),
+            order: Arc::new(derived(&seed, "order")),
+            session: Arc::new(derived(&seed, "session")),
             token_master: RingCrypto::hkdf(b"nrd/sim/authority", &seed, &[b"token"]),
             terms: LeaseTerms {
                 renew_after_s: 24 * 3600,
@@ -145,18 +148,11 @@ impl Authority {
         self.activation_id
     }
 
-    /// Takes over what `other`, of the same seed, has come to.
-    pub fn clone_progress(&mut self, other: &Authority) {
-        self.terms = other.terms;
-        self.remember = other.remember;
-        self.now_s = other.now_s;
-        self.receipts.clone_from(&other.receipts);
-        self.pending.clone_from(&other.pending);
-        self.suspected = other.suspected;
-        self.generation = other.generation;
-        self.series = other.series;
-        self.activation_id = other.activation_id;
-        self.challenge = other.challenge;
+    /// Everything that an answer may depend on, for telling states apart.
+    pub fn hash_into(&self, h: &mut impl Hasher) {
+        (self.now_s, &self.receipts, &self.pending, self.suspected).hash(h);
+        (self.generation, self.series, self.activation_id.0).hash(h);
+        (self.challenge, self.remember).hash(h);
     }
 
     fn series_of(activation_id: &ActivationId) -> [u8; 16] {

@@ -25,7 +25,7 @@ impl Default for Ram {
             journal_table: vec![0; 8],
             journal_index: vec![Entry::default(); nrd_agent::agent::JOURNAL_RECORDS],
             vault_table: vec![0; 4096],
-            vault_index: vec![Entry::default(); 64],
+            vault_index: vec![Entry::default(); 512],
             scratch: vec![0; 2048],
         }
     }
@@ -66,7 +66,6 @@ pub struct Rig {
     /// The device id.
     pub device_id: &'static str,
     draws: u64,
-    seed: u64,
 }
 
 impl Rig {
@@ -79,21 +78,25 @@ impl Rig {
             kind: DeviceKind::SetTopBox,
             device_id: "NRD-SIM-0001",
             draws: seed,
-            seed,
         }
     }
 
     /// A copy of chip, service and draws that goes on independently.
     pub fn fork(&self) -> Rig {
         let chip = self.hw.chip().clone();
-        let mut authority = Authority::new(self.seed);
-        authority.clone_progress(&self.authority);
         Rig {
             hw: Hardware::new(chip),
-            authority,
+            authority: self.authority.clone(),
             root: self.root,
             ..*self
         }
+    }
+
+    /// Everything that the next boot may depend on, for telling states apart.
+    pub fn hash_into(&self, h: &mut impl std::hash::Hasher) {
+        self.hw.chip().hash_into(h);
+        self.authority.hash_into(h);
+        h.write_u64(self.draws);
     }
 
     /// Switches on after a cut: unstable bits are drawn anew.

@@ -3,7 +3,7 @@
 
 use nrd_hal::Geometry;
 use nrd_sim::hw::{ChipSpec, Tear};
-use nrd_sim::powercut::{Options, explore};
+use nrd_sim::powercut::{Options, Start, explore};
 use nrd_tests::part;
 
 fn cut_everywhere(name: &str, chip: ChipSpec, depth: u8, stride: u64) {
@@ -17,6 +17,9 @@ fn cut_everywhere(name: &str, chip: ChipSpec, depth: u8, stride: u64) {
         chip,
         tears: Tear::ALL.to_vec(),
         stride,
+        start: Start::Dirty,
+        third: 16,
+        threads: 2,
     };
     let report = explore(&options, |_, _| {}).expect("the geometry is accepted");
     println!(

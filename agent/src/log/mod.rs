@@ -235,6 +235,8 @@ pub struct Log<'m> {
     opening: Option<Opening>,
     /// Room that a refused put asked for.
     wanted: u32,
+    /// A sector that did not take its first filling.
+    suspect: Option<u32>,
     /// Openings in a row that did not bring the chain back to its limit.
     rotations: u32,
     /// A lost record may have replaced any older than this.
@@ -296,6 +298,7 @@ impl<'m> Log<'m> {
             torn: false,
             opening: None,
             wanted: 0,
+            suspect: None,
             rotations: 0,
             damaged_before: 0,
             bad: 0,

@@ -107,6 +107,12 @@ impl Log<'_> {
                     self.unmount();
                     self.wanted = wanted.max(1);
                     match e {
+                        // Once may be chance, and a full log can spare none.
+                        LogError::Flash(ErrorKind::OperationFailed)
+                            if self.suspect != Some(o.sector) =>
+                        {
+                            self.suspect = Some(o.sector);
+                        }
                         LogError::Flash(ErrorKind::OperationFailed) => self.shun(o.sector),
                         LogError::Flash(ErrorKind::Ecc) => {}
                         e => return Err(e),
@@ -327,6 +333,7 @@ impl Log<'_> {
             prev_end,
         });
         self.doubtful = None;
+        self.suspect = None;
         self.torn = false;
         self.rotations = match chain > limit {
             true => self.rotations + 1,

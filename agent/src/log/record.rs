@@ -185,10 +185,10 @@ impl Log<'_> {
             seq: self.next_seq,
         };
         let size = self.shape.marker();
-        match self.append(io, head, header, Default::default(), size)? {
-            true => Ok(()),
-            false => Err(LogError::Flash(ErrorKind::OperationFailed)),
-        }
+        // A head that did not take it is not writable any more, and gets its
+        // successor as any other that failed.
+        self.append(io, head, header, Default::default(), size)?;
+        Ok(())
     }
 
     /// Programs one record at the end of the head; false when the cells did

@@ -5,11 +5,21 @@ use indicatif::{ProgressBar, ProgressStyle};
 use nrd_hal::Geometry;
 use nrd_hal::layout::LayoutError;
 use nrd_sim::hw::{ChipSpec, Tear};
-use nrd_sim::powercut::{Options, Report, explore};
+use nrd_sim::powercut::{NAMED, Named, Options, Report, Start, explore};
+use serde::Serialize;
 use std::process::ExitCode;
+use std::time::Instant;
 
 /// Arguments of `powercut`.
 #[derive(clap::Args)]
+#[command(after_help = "\
+Without a geometry the default run explores fourteen named parts (--list); at
+--depth 2 those of at most 32 KiB get second cuts, and some of these third ones.
+
+  nrd-sim powercut                                 one cut, every named part
+  nrd-sim powercut --depth 2                       the default run, minutes
+  nrd-sim powercut --geometry spi-nor-4k --depth 2
+  nrd-sim powercut --sector-size 2048 --sectors 9 --write-size 8 --start aged")]
 pub(crate) struct Args {
     /// Draws tears, unstable bits and the device's randomness; printed.
     #[arg(long)]
@@ -17,63 +27,229 @@ pub(crate) struct Args {
     /// 2 cuts again at every operation of the recovery.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
     depth: u8,
-    /// Erase size in bytes.
-    #[arg(long, default_value_t = 4096)]
-    sector_size: u32,
-    /// Sectors of the whole flash: key slots, journal and vault.
-    #[arg(long, default_value_t = 10)]
-    sectors: u32,
-    /// Smallest programmable unit in bytes, 1 to 256.
-    #[arg(long, default_value_t = 4)]
-    write_size: u32,
+    /// One of the named parts only.
+    #[arg(long, conflicts_with_all = ["sector_size", "sectors", "write_size", "multiwrite", "start"])]
+    geometry: Option<String>,
+    /// Print the named parts and end.
+    #[arg(long)]
+    list: bool,
+    /// Erase size in bytes; 4096 if another size is given.
+    #[arg(long)]
+    sector_size: Option<u32>,
+    /// Sectors of the whole flash: key slots, journal and vault; 10 if another
+    /// size is given.
+    #[arg(long)]
+    sectors: Option<u32>,
+    /// Smallest programmable unit in bytes, 1 to 256; 4 if another size is given.
+    #[arg(long)]
+    write_size: Option<u32>,
+    /// A part whose units may be programmed to zero again.
+    #[arg(long)]
+    multiwrite: bool,
+    /// What the device has lived through.
+    #[arg(long, value_parser = ["blank", "dirty", "aged", "nearly-full"])]
+    start: Option<String>,
     /// How the cut operation is torn.
     #[arg(long, default_value = "all", value_parser = ["none", "prefix", "suffix", "random", "all-but-one", "weak", "no-op", "all"])]
     torn: String,
     /// At depth 2, give second cuts to every Nth first cut only.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     stride: u64,
-    /// A part whose units may be programmed to zero again.
+    /// At depth 2, give a third cut to every Nth second one; 0 for none.
+    #[arg(long, default_value_t = 17)]
+    third: u64,
+    /// Threads; as many as there are cores if not given.
     #[arg(long)]
-    multiwrite: bool,
-    /// Print one JSON object and nothing else on standard output.
+    threads: Option<usize>,
+    /// Print one JSON object a part, and at last one of the whole.
     #[arg(long)]
     json: bool,
 }
 
+/// A part to explore.
+struct Part {
+    name: String,
+    chip: ChipSpec,
+    start: Start,
+    depth: u8,
+}
+
 pub(crate) fn run(args: &Args) -> ExitCode {
+    if args.list {
+        return list();
+    }
+    let parts = match parts(args) {
+        Ok(parts) => parts,
+        Err(code) => return code,
+    };
     let seed = args.seed.unwrap_or_else(random_seed);
     eprintln!("seed {seed}");
-    let Some(size) = args.sectors.checked_mul(args.sector_size) else {
-        return fail("the flash is larger than 4 GiB", "fewer or smaller sectors");
-    };
-    let options = Options {
+    let began = Instant::now();
+    let mut whole = Report {
         seed,
-        depth: args.depth,
-        chip: ChipSpec {
-            geometry: Geometry {
-                size,
-                write_size: args.write_size,
-                erase_size: args.sector_size,
-                best_erase: args.sector_size,
-            },
-            can_overwrite: args.multiwrite,
-        },
-        tears: tears(&args.torn),
-        stride: args.stride,
+        ..Report::default()
     };
-    let bar = ProgressBar::new(0);
-    if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} operations, {eta} left") {
-        bar.set_style(style);
+    for part in &parts {
+        let options = Options {
+            seed,
+            depth: part.depth,
+            chip: part.chip,
+            start: part.start,
+            tears: tears(&args.torn),
+            stride: args.stride,
+            third: args.third,
+            threads: args
+                .threads
+                .or_else(|| std::thread::available_parallelism().ok().map(Into::into))
+                .unwrap_or(1),
+        };
+        let bar = ProgressBar::new(0);
+        let look = "{msg:20} {bar:30} {pos}/{len} operations, {eta} left";
+        if let Ok(style) = ProgressStyle::with_template(look) {
+            bar.set_style(style);
+        }
+        bar.set_message(part.name.clone());
+        let report = explore(&options, |at, of| {
+            bar.set_length(of);
+            bar.set_position(at);
+        });
+        bar.finish_and_clear();
+        let report = match report {
+            Ok(report) => report,
+            Err(e) => return refuse(e),
+        };
+        whole.add(&report);
+        if parts.len() > 1
+            && let Err(code) = tell_part(args, part, &report)
+        {
+            return code;
+        }
     }
-    let report = explore(&options, |at, of| {
-        bar.set_length(of);
-        bar.set_position(at);
-    });
-    bar.finish_and_clear();
-    match report {
-        Err(e) => refuse(e),
-        Ok(report) => finish(args, &report),
+    eprintln!("{} s", began.elapsed().as_secs());
+    finish(args, &whole)
+}
+
+fn list() -> ExitCode {
+    for n in NAMED {
+        let g = n.chip.geometry;
+        say!(
+            "{:20} {:6} B, erase {:5}, write {:3}{}, {}",
+            n.name,
+            g.size,
+            g.erase_size,
+            g.write_size,
+            if n.chip.can_overwrite {
+                ", multi-write"
+            } else {
+                ""
+            },
+            n.start.name()
+        );
     }
+    ExitCode::SUCCESS
+}
+
+/// Which parts: one of a given geometry, one of the named, or all of these.
+fn parts(args: &Args) -> Result<Vec<Part>, ExitCode> {
+    let given = args.sector_size.is_some()
+        || args.sectors.is_some()
+        || args.write_size.is_some()
+        || args.multiwrite
+        || args.start.is_some();
+    if given {
+        let erase_size = args.sector_size.unwrap_or(4096);
+        let Some(size) = args.sectors.unwrap_or(10).checked_mul(erase_size) else {
+            return Err(fail(
+                "the flash is larger than 4 GiB",
+                "fewer or smaller sectors",
+            ));
+        };
+        return Ok(vec![Part {
+            name: "as given".into(),
+            chip: ChipSpec {
+                geometry: Geometry {
+                    size,
+                    write_size: args.write_size.unwrap_or(4),
+                    erase_size,
+                    best_erase: erase_size,
+                },
+                can_overwrite: args.multiwrite,
+            },
+            start: match args.start.as_deref() {
+                Some("blank") => Start::Blank,
+                Some("aged") => Start::Aged,
+                Some("nearly-full") => Start::NearlyFull,
+                _ => Start::Dirty,
+            },
+            depth: args.depth,
+        }]);
+    }
+    let wanted = |n: &&Named| args.geometry.as_ref().is_none_or(|g| g == n.name);
+    let parts: Vec<Part> = NAMED
+        .iter()
+        .filter(wanted)
+        .map(|n| Part {
+            name: n.name.into(),
+            chip: n.chip,
+            start: n.start,
+            // One part alone gets what was asked for.
+            depth: match n.is_small() || args.geometry.is_some() {
+                true => args.depth,
+                false => 1,
+            },
+        })
+        .collect();
+    match parts.is_empty() {
+        true => Err(fail(
+            &format!(
+                "no part is named {}",
+                args.geometry.as_deref().unwrap_or_default()
+            ),
+            "one of `nrd-sim powercut --list`",
+        )),
+        false => Ok(parts),
+    }
+}
+
+fn tell_part(args: &Args, part: &Part, report: &Report) -> Result<(), ExitCode> {
+    if !args.json {
+        say!(
+            "{:20} depth {}: {:4} operations, {:5} cuts, {:7} second, {:5} third, {:7} states, {:7} pruned, {} violations",
+            part.name,
+            part.depth,
+            report.operations,
+            report.cuts,
+            report.second_cuts,
+            report.third_cuts,
+            report.states,
+            report.pruned,
+            report.violations
+        );
+        return Ok(());
+    }
+    let named = Line {
+        geometry: &part.name,
+        depth: part.depth,
+        report,
+    };
+    match serde_json::to_string(&named) {
+        Ok(line) => say!("{line}"),
+        Err(e) => {
+            return Err(fail(
+                &format!("the report cannot be written: {e}"),
+                "no --json",
+            ));
+        }
+    }
+    Ok(())
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    geometry: &'a str,
+    depth: u8,
+    #[serde(flatten)]
+    report: &'a Report,
 }
 
 fn tears(name: &str) -> Vec<Tear> {
@@ -107,11 +283,17 @@ fn finish(args: &Args, report: &Report) -> ExitCode {
         }
     } else {
         say!(
-            "{} operations, {} cuts, {} second cuts, {} violations",
+            "{} operations, {} cuts, {} second and {} third cuts, {} violations",
             report.operations,
             report.cuts,
             report.second_cuts,
+            report.third_cuts,
             report.violations
+        );
+        say!(
+            "{} different states judged, {} more were reached again by another path",
+            report.states,
+            report.pruned
         );
         say!(
             "{} records found readable before the wipes, none of {} trials opened anything after",

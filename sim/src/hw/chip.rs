@@ -3,6 +3,7 @@
 use super::file::Mirror;
 use super::rng::SplitMix;
 use nrd_hal::{ErrorKind, Geometry};
+use std::hash::{DefaultHasher, Hash as _, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A flash part.
@@ -228,6 +229,38 @@ impl Chip {
     /// Makes every erase that touches `from..to` silently do nothing.
     pub fn kill_range(&mut self, from: u32, to: u32) {
         self.dead.push((from, to));
+    }
+
+    /// Everything that later reads and operations may depend on: cells,
+    /// unstable bits, what is programmed, wear, counter, faults, draws. Not the
+    /// tallies.
+    pub fn hash_into(&self, h: &mut impl Hasher) {
+        (&self.cells, &self.unstable, &self.programmed).hash(h);
+        (&self.wear, self.counter, self.counter_end).hash(h);
+        (&self.dead, self.fault, self.off, self.draws).hash(h);
+        self.abuses.hash(h);
+    }
+
+    /// Cells, unstable bits and counter: what a cut left.
+    pub fn image_hash(&self) -> u64 {
+        let mut h = DefaultHasher::new();
+        (&self.cells, &self.unstable, self.counter).hash(&mut h);
+        h.finish()
+    }
+
+    /// Adds erases to every block.
+    pub fn age(&mut self, erases: u32) {
+        for w in &mut self.wear {
+            *w += erases;
+        }
+    }
+
+    /// A part that its factory erased.
+    pub fn blank(spec: ChipSpec, seed: u64) -> Self {
+        let mut chip = Chip::new(spec, seed);
+        chip.cells.fill(0xFF);
+        chip.programmed.fill(false);
+        chip
     }
 
     /// Operations so far.

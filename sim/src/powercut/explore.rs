@@ -1,14 +1,16 @@
-//! Enumerates cuts, tears and second cuts.
+//! Enumerates cuts, tears, second cuts and some third ones.
 
 use super::judge;
-use super::life::{Act, Model, Violation, World, script};
-use super::phase::{Moment, REQUIRED, phase};
-use crate::hw::{Board, Chip, ChipSpec, Fault, Hardware, Op, OpKind, Tear};
+use super::life::{Act, Start, Violation, World, past, script};
+use super::phase::{Moment, phase};
+use super::recover::{live_on, observe, run_segment, wrong};
+use super::report::Report;
+use crate::hw::{Chip, ChipSpec, Fault, Hardware, Op, OpKind, SplitMix, Tear};
 use crate::rig::{Stop, settle};
-use nrd_agent::{Agent, State};
 use nrd_hal::layout::{Layout, LayoutError};
-use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// What to explore.
 #[derive(Debug, Clone)]
@@ -19,365 +21,302 @@ pub struct Options {
     pub depth: u8,
     /// The flash.
     pub chip: ChipSpec,
+    /// What it has lived through.
+    pub start: Start,
     /// Which tears.
     pub tears: Vec<Tear>,
     /// Of the first cuts, how many get second ones: every `stride`-th.
     pub stride: u64,
+    /// Of the second cuts, how many get a third one, at an operation and with a
+    /// tear that are drawn: every `third`-th; 0 for none.
+    pub third: u64,
+    /// How many threads work.
+    pub threads: usize,
 }
 
-/// What was explored and found.
-#[derive(Debug, Clone, Default, Serialize)]
-pub struct Report {
-    /// The seed.
-    pub seed: u64,
-    /// Operations of the script's uncut run.
-    pub operations: u64,
-    /// First cuts (and silent no-ops).
-    pub cuts: u64,
-    /// Second cuts.
-    pub second_cuts: u64,
-    /// First cuts by what they struck.
-    pub struck: BTreeMap<String, u64>,
-    /// First cuts by the phase of the design that they struck.
-    pub phases: BTreeMap<String, u64>,
-    /// First cuts by tear mode.
-    pub tears: BTreeMap<String, u64>,
-    /// Phases of the design that no cut struck.
-    pub missed_phases: Vec<String>,
-    /// Values that the search for readable records found before a wipe: the
-    /// control without which finding none after it means nothing.
-    pub control_records: u64,
-    /// (Offset, key) pairs that were tried on wiped devices.
-    pub trial_opens: u64,
-    /// Broken promises, the first twenty with how to see them again.
-    pub violations: u64,
-    /// Their descriptions.
-    pub details: Vec<String>,
-}
-
-/// What an observer sees of a settled device.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Seen {
-    state: State,
-    data: BTreeMap<(u8, u16), Option<Vec<u8>>>,
+/// One boot of the script.
+struct Segment<'a> {
+    acts: &'a [Act],
+    start: World,
+    first_boot: bool,
+    /// Its operations.
+    from: u64,
+    to: u64,
 }
 
 /// Explores; `tick` is told how many of how many operations are done.
-pub fn explore(options: &Options, mut tick: impl FnMut(u64, u64)) -> Result<Report, LayoutError> {
+pub fn explore(options: &Options, tick: impl Fn(u64, u64) + Sync) -> Result<Report, LayoutError> {
     Layout::plan(&options.chip.geometry)?;
     let mut report = Report {
         seed: options.seed,
         ..Report::default()
     };
-    let hw = Hardware::new(Chip::new(options.chip, options.seed));
-    let mut world = World::new(hw, options.seed);
-    let value = 40.max(options.chip.geometry.write_size as usize);
-    let acts = script(value.min(300));
-    let segments: Vec<&[Act]> = acts.split_inclusive(|a| *a == Act::PowerCycle).collect();
-
-    // The uncut run first: it must itself be without fault, and it says how
-    // many operations there are.
-    let mut starts = Vec::new();
-    for segment in &segments {
-        starts.push(world.fork());
-        if let Err(v) = run_segment(&mut world, segment, &mut 0) {
+    let value = 40.max(options.chip.geometry.write_size as usize).min(300);
+    let acts = script(value);
+    let segments = match uncut(options, &acts, value, &mut report) {
+        Ok(segments) => segments,
+        Err(v) => {
             report.violations += 1;
-            report.details.push(wrong(v));
+            report.details.push(v);
             return Ok(report);
         }
+    };
+    report.operations = segments.iter().map(|s| s.to - s.from).sum();
+    let todo: Vec<(usize, u64)> = segments
+        .iter()
+        .enumerate()
+        .flat_map(|(n, s)| (s.from..s.to).map(move |at| (n, at)))
+        .collect();
+    let next = AtomicUsize::new(0);
+    let reached = Mutex::new(HashSet::new());
+    let total = todo.len() as u64;
+    let found = std::thread::scope(|scope| {
+        let work = || {
+            let mut worker = Worker {
+                options,
+                reached: &reached,
+                report: Report::default(),
+            };
+            loop {
+                let n = next.fetch_add(1, Ordering::Relaxed);
+                let Some(&(segment, at)) = todo.get(n) else {
+                    return worker.report;
+                };
+                worker.cut_at(segment, &segments[segment], at);
+                tick(n as u64, total);
+            }
+        };
+        let workers: Vec<_> = (0..options.threads.max(1))
+            .map(|_| scope.spawn(work))
+            .collect();
+        workers
+            .into_iter()
+            .map(|w| w.join().expect("a worker panicked"))
+            .collect::<Vec<_>>()
+    });
+    for part in &found {
+        report.add(part);
+    }
+    report.states = locked(&reached).len() as u64;
+    report.note_missed(options.start.is_first());
+    Ok(report)
+}
+
+fn locked<T>(of: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The uncut run: it must itself be without fault, and it says where each boot
+/// begins and how many operations it has.
+fn uncut<'a>(
+    options: &Options,
+    acts: &'a [Act],
+    value: usize,
+    report: &mut Report,
+) -> Result<Vec<Segment<'a>>, Violation> {
+    let chip = match options.start {
+        Start::Blank => Chip::blank(options.chip, options.seed),
+        _ => Chip::new(options.chip, options.seed),
+    };
+    let mut world = World::new(Hardware::new(chip), options.seed);
+    run_segment(&mut world, &past(options.start, value), &mut 0).map_err(wrong)?;
+    if options.start == Start::Aged {
+        world.chip().age(90_000);
+    }
+    let mut segments = Vec::new();
+    for acts in acts.split_inclusive(|a| *a == Act::PowerCycle) {
+        let start = world.fork();
+        let from = world.chip().ops();
+        run_segment(&mut world, acts, &mut 0).map_err(wrong)?;
         if world.model.active {
-            match judge::control(&mut world) {
-                Ok(found) => report.control_records += found,
-                Err(v) => {
-                    report.violations += 1;
-                    report.details.push(v);
-                    return Ok(report);
+            report.control_records += judge::control(&mut world)?;
+        }
+        let to = world.chip().ops();
+        segments.push(Segment {
+            acts,
+            start,
+            first_boot: segments.is_empty() && options.start.is_first(),
+            from,
+            to,
+        });
+    }
+    Ok(segments)
+}
+
+/// One of the threads.
+struct Worker<'a> {
+    options: &'a Options,
+    /// States that were reached, by any worker.
+    reached: &'a Mutex<HashSet<u64>>,
+    report: Report,
+}
+
+impl Worker<'_> {
+    /// Every tear of one operation.
+    fn cut_at(&mut self, n: usize, segment: &Segment<'_>, at: u64) {
+        let mut images = Vec::new();
+        for &tear in &self.options.tears {
+            images.push((tear, self.cut(n, segment, at, tear)));
+        }
+        let mut count = BTreeMap::<u64, u32>::new();
+        for (_, image) in &images {
+            *count.entry(*image).or_default() += 1;
+        }
+        for (tear, image) in images {
+            if count.get(&image) == Some(&1) {
+                *self.report.distinct.entry(tear.name().into()).or_default() += 1;
+            }
+        }
+    }
+
+    /// One first cut; the image that it left.
+    fn cut(&mut self, n: usize, segment: &Segment<'_>, at: u64, tear: Tear) -> u64 {
+        let unstable = !matches!(tear, Tear::Nothing | Tear::Complete | Tear::NoOp);
+        let mut world = segment.start.fork();
+        world.chip().plan(Some(Fault { at, tear, unstable }));
+        self.report.cuts += 1;
+        *self.report.tears.entry(tear.name().into()).or_default() += 1;
+        let mut done = 0;
+        let ended = run_segment(&mut world, segment.acts, &mut done);
+        let struck = world.chip().struck();
+        let act = segment.acts.get(done);
+        if let Some(op) = struck {
+            *self.report.struck.entry(place(&world, op)).or_default() += 1;
+            let phase = struck_phase(&world, op, at, segment.first_boot, act);
+            if !phase.is_empty() {
+                *self.report.phases.entry(phase.into()).or_default() += 1;
+            }
+        }
+        let image = world.chip().image_hash();
+        let name = format!("operation {at} {tear:?} in {act:?}");
+        if let Err(Stop::Wrong(v)) = ended {
+            self.note(&name, Err(v));
+            return image;
+        }
+        let again = self.options.depth >= 2
+            && ended == Err(Stop::Off)
+            && at.is_multiple_of(self.options.stride.max(1));
+        let cut = again.then(|| world.fork());
+        // A silent no-op comes here as well: what was acknowledged must be
+        // there at the next boot.
+        if self.after_cut(&mut world, n, segment.acts, done, &name)
+            && let Some(cut) = cut
+        {
+            self.second(&cut, n, segment.acts, done, &name);
+        }
+        image
+    }
+
+    /// True when this world is new; counts it.
+    fn is_new(&mut self, world: &World, rest: (usize, usize, bool)) -> bool {
+        let new = locked(self.reached).insert(world.state(rest));
+        self.report.pruned += u64::from(!new);
+        new
+    }
+
+    /// Judges a world whose power has just gone; false when it was judged
+    /// before, as the end of another path.
+    fn after_cut(
+        &mut self,
+        world: &mut World,
+        n: usize,
+        acts: &[Act],
+        done: usize,
+        name: &str,
+    ) -> bool {
+        world.rig.power_on(2);
+        if !self.is_new(world, (n, done, false)) {
+            return false;
+        }
+        let act = acts.get(done).copied();
+        let outcome = match observe(world, act) {
+            Ok(()) if !self.is_new(world, (n, done, true)) => Ok(()),
+            Ok(()) => live_on(world, acts, done),
+            Err(v) => Err(v),
+        };
+        self.report.trial_opens += world.trials;
+        self.note(name, outcome);
+        true
+    }
+
+    /// Cuts again at every operation of the recovery.
+    fn second(&mut self, cut: &World, n: usize, acts: &[Act], done: usize, name: &str) {
+        for at in recovery(cut, 1) {
+            for &tear in &self.options.tears {
+                let mut world = cut.fork();
+                let ended = boot_with_fault(&mut world, 1, at, tear);
+                self.report.second_cuts += 1;
+                let name = format!("{name}, then operation {at} {tear:?}");
+                if let Err(Stop::Wrong(v)) = ended {
+                    self.note(&name, Err(v));
+                    continue;
+                }
+                let third = self.options.third;
+                let again = third > 0
+                    && self.report.second_cuts.is_multiple_of(third)
+                    && ended == Err(Stop::Off);
+                let twice = again.then(|| world.fork());
+                if self.after_cut(&mut world, n, acts, done, &name)
+                    && let Some(twice) = twice
+                {
+                    self.third(&twice, n, acts, done, &name);
                 }
             }
         }
     }
-    let total = world.chip().ops();
-    report.operations = total;
-    for (i, (start, segment)) in starts.iter().zip(&segments).enumerate() {
-        let from = start.chip().ops();
-        let to = match starts.get(i + 1) {
-            Some(next) => next.chip().ops(),
-            None => total,
-        };
-        for at in from..to {
-            tick(at, total);
-            for &tear in &options.tears {
-                cut(options, &mut report, start, segment, at, tear);
+
+    /// Cuts once more, at an operation and with a tear that are drawn.
+    fn third(&mut self, twice: &World, n: usize, acts: &[Act], done: usize, name: &str) {
+        let ops = recovery(twice, 4);
+        let mut draw = SplitMix(twice.state(name));
+        if ops.is_empty() {
+            return;
+        }
+        let at = ops.start + draw.below(ops.end - ops.start);
+        let tear = self.options.tears[draw.below(self.options.tears.len() as u64) as usize];
+        let mut world = twice.fork();
+        let ended = boot_with_fault(&mut world, 4, at, tear);
+        self.report.third_cuts += 1;
+        let name = format!("{name}, then operation {at} {tear:?}");
+        match ended {
+            Err(Stop::Wrong(v)) => self.note(&name, Err(v)),
+            _ => {
+                self.after_cut(&mut world, n, acts, done, &name);
             }
         }
     }
-    report.missed_phases = missed(&report);
-    Ok(report)
-}
 
-/// Runs the acts of one boot; `done` counts those acknowledged.
-fn run_segment(world: &mut World, acts: &[Act], done: &mut usize) -> Result<(), Stop> {
-    world.boot(|world, agent| {
-        world.rested = None;
-        settle(agent)?;
-        let now = world.chip().ops();
-        world.rested = Some(now);
-        for act in acts.iter().skip(*done) {
-            let now = world.chip().ops();
-            world.act_began = now;
-            world.perform(agent, *act)?;
-            settle(agent)?;
-            world.spy();
-            *done += 1;
-        }
-        Ok(())
-    })
-}
-
-fn cut(
-    options: &Options,
-    report: &mut Report,
-    start: &World,
-    segment: &[Act],
-    at: u64,
-    tear: Tear,
-) {
-    let unstable = !matches!(tear, Tear::Nothing | Tear::Complete | Tear::NoOp);
-    let mut world = start.fork();
-    world.chip().plan(Some(Fault { at, tear, unstable }));
-    report.cuts += 1;
-    *report.tears.entry(tear.name().into()).or_default() += 1;
-    let mut done = 0;
-    let ended = run_segment(&mut world, segment, &mut done);
-    let struck = world.chip().struck();
-    if let Some(op) = struck {
-        *report.struck.entry(place(&world, op)).or_default() += 1;
-        let phase = struck_phase(&world, op, at, start.chip().ops() == 0, segment.get(done));
-        if !phase.is_empty() {
-            *report.phases.entry(phase.into()).or_default() += 1;
+    fn note(&mut self, name: &str, outcome: Result<(), Violation>) {
+        if let Err(v) = outcome {
+            self.report.violations += 1;
+            if self.report.details.len() < 20 {
+                let seed = self.options.seed;
+                self.report
+                    .details
+                    .push(format!("seed {seed}, {name}: {v}"));
+            }
         }
     }
-    let name = format!("operation {at} {tear:?} in {:?}", segment.get(done));
-    let outcome = match ended {
-        Err(Stop::Wrong(v)) => Err(v),
-        // A silent no-op: what was acknowledged must be there at the next boot.
-        Ok(()) => after_cut(&mut world, segment, done),
-        Err(Stop::Off) => {
-            if options.depth >= 2 && at.is_multiple_of(options.stride.max(1)) {
-                second(options, report, &world, segment, done, &name);
-            }
-            after_cut(&mut world, segment, done)
-        }
-    };
-    report.trial_opens += world.trials;
-    note(report, options, &name, outcome);
 }
 
-/// Cuts again at every operation of the recovery.
-fn second(
-    options: &Options,
-    report: &mut Report,
-    cut: &World,
-    segment: &[Act],
-    done: usize,
-    name: &str,
-) {
-    // How many operations an uncut recovery takes.
+/// The operations of an uncut recovery.
+fn recovery(cut: &World, salt: u64) -> std::ops::Range<u64> {
     let mut probe = cut.fork();
     let from = probe.chip().ops();
-    probe.rig.power_on(1);
+    probe.rig.power_on(salt);
     let _ = probe.boot(|_, agent| settle(agent));
     let to = probe.chip().ops();
-    for at in from..to {
-        for &tear in &options.tears {
-            let mut world = cut.fork();
-            world.rig.power_on(1);
-            world.chip().plan(Some(Fault {
-                at,
-                tear,
-                unstable: at % 2 == 0,
-            }));
-            report.second_cuts += 1;
-            let settled = world.boot(|_, agent| settle(agent));
-            let outcome = match settled {
-                Err(Stop::Wrong(v)) => Err(v),
-                _ => after_cut(&mut world, segment, done),
-            };
-            report.trial_opens += world.trials;
-            note(
-                report,
-                options,
-                &format!("{name}, then operation {at} {tear:?}"),
-                outcome,
-            );
-        }
-    }
+    from..to
 }
 
-fn note(report: &mut Report, options: &Options, name: &str, outcome: Result<(), Violation>) {
-    if let Err(v) = outcome {
-        report.violations += 1;
-        if report.details.len() < 20 {
-            report
-                .details
-                .push(format!("seed {}, {name}: {v}", options.seed));
-        }
-    }
-}
-
-fn wrong(stop: Stop) -> Violation {
-    match stop {
-        Stop::Off => "the power went without a cut".into(),
-        Stop::Wrong(v) => v,
-    }
-}
-
-/// After a cut: boots twice with different draws of the unstable bits, holds
-/// both against the model, goes on with the script, then wipes and judges.
-fn after_cut(world: &mut World, segment: &[Act], done: usize) -> Result<(), Violation> {
-    world.rig.power_on(2);
-    let act = segment.get(done).copied();
-    let first = look(world, act)?;
-    allowed(&world.model, act, &first)?;
-    world.rig.power_on(3);
-    let second = look(world, act)?;
-    if second != first {
-        return Err(format!(
-            "what was observed changed: {:?} then {:?}",
-            first.state, second.state
-        ));
-    }
-    adopt(&mut world.model, &first);
-    let mut done = done;
-    run_segment(world, segment, &mut done).map_err(wrong)?;
-    finish(world)
-}
-
-/// Wipes the device and judges the cells.
-fn finish(world: &mut World) -> Result<(), Violation> {
-    world.chip().plan(None);
-    let mut done = 0;
-    run_segment(world, &[Act::DeactivateHere, Act::Deliver], &mut done).map_err(wrong)?;
-    judge::manners(world)?;
-    if world.rig.authority.receipts.is_empty() {
-        // Never activated and never wiped: nothing to judge.
-        return Ok(());
-    }
-    judge::clean(world)
-}
-
-fn look(world: &mut World, act: Option<Act>) -> Result<Seen, Violation> {
-    world.boot(|world, agent| {
-        settle(agent).map_err(wrong)?;
-        let mut keys: Vec<(u8, u16)> = world.model.data.keys().copied().collect();
-        if let Some(Act::Put(c, id, ..) | Act::Remove(c, id)) = act {
-            keys.push((c as u8, id))
-        }
-        let data = keys
-            .into_iter()
-            .map(|(class, id)| Ok(((class, id), read(agent, class, id)?)))
-            .collect::<Result<_, Violation>>()?;
-        Ok(Seen {
-            state: agent.state(),
-            data,
-        })
-    })
-}
-
-fn read(agent: &mut Agent<'_, Board>, class: u8, id: u16) -> Result<Option<Vec<u8>>, Violation> {
-    let class = nrd_agent::Class::from_number(class).ok_or("no such class")?;
-    let mut out = vec![0; 1024];
-    match agent.get(class, id, &mut out) {
-        Ok(n) => Ok(Some(out[..n].to_vec())),
-        Err(nrd_agent::Error::NotFound | nrd_agent::Error::WrongState) => Ok(None),
-        Err(e) => Err(format!("a record is lost: {e:?}")),
-    }
-}
-
-/// Holds what is seen against what was acknowledged and what was in flight.
-fn allowed(model: &Model, act: Option<Act>, seen: &Seen) -> Result<(), Violation> {
-    let state = seen.state;
-    let ending = matches!(act, Some(Act::DeactivateHere | Act::DeactivateByOrder));
-    let ok = match (model.active, act) {
-        _ if model.wiping => state == State::Clean,
-        (true, _) if ending => matches!(state, State::Active | State::Clean),
-        (true, Some(Act::SignOut)) => matches!(state, State::Active | State::SignedOut),
-        (true, _) => state == State::Active,
-        (false, Some(Act::Activate)) => matches!(
-            state,
-            State::Clean | State::Activating | State::Active | State::SignedOut
-        ),
-        (false, _) if ending => true,
-        (false, _) if model.signed_out => state == State::SignedOut,
-        (false, _) => state == State::Clean,
-    };
-    if !ok {
-        return Err(format!("state {state:?} after a cut in {act:?}"));
-    }
-    if state != State::Active {
-        return match seen.data.values().any(Option::is_some) {
-            true => Err("a record is served outside an activation".into()),
-            false => Ok(()),
-        };
-    }
-    let mut forgotten = None;
-    for (key, now) in &seen.data {
-        let before = model.data.get(key);
-        let same = now.as_ref() == before;
-        let fine = match act {
-            Some(Act::Put(c, id, fill, len)) if (c as u8, id) == *key => {
-                same || now
-                    .as_ref()
-                    .is_some_and(|v| v.len() == len.max(12) && v.get(7) == Some(&fill))
-            }
-            Some(Act::Remove(c, id)) if (c as u8, id) == *key => same || now.is_none(),
-            Some(Act::Forget(c)) if c as u8 == key.0 => {
-                let gone = now.is_none();
-                let consistent = *forgotten.get_or_insert(gone) == gone;
-                consistent && (same || gone)
-            }
-            _ => same,
-        };
-        if !fine {
-            return Err(format!(
-                "record {key:?} is {} after a cut in {act:?}",
-                if now.is_some() { "changed" } else { "lost" }
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// What was observed is from now on what is so.
-fn adopt(model: &mut Model, seen: &Seen) {
-    match seen.state {
-        State::Active => {
-            model.active = true;
-            model.signed_out = false;
-            for (key, value) in &seen.data {
-                match value {
-                    Some(v) => model.data.insert(*key, v.clone()),
-                    None => model.data.remove(key),
-                };
-            }
-        }
-        State::SignedOut => {
-            model.active = false;
-            model.signed_out = true;
-            model.data.clear();
-        }
-        State::Clean => {
-            if model.active || model.signed_out || model.wiping {
-                // The wipe in flight, or the one acknowledged, has ended.
-                model.receipts += 1;
-            }
-            model.active = false;
-            model.signed_out = false;
-            model.wiping = false;
-            model.data.clear();
-        }
-        _ => {}
-    }
+fn boot_with_fault(world: &mut World, salt: u64, at: u64, tear: Tear) -> Result<(), Stop> {
+    world.rig.power_on(salt);
+    world.chip().plan(Some(Fault {
+        at,
+        tear,
+        unstable: at % 2 == 0,
+    }));
+    world.boot(|_, agent| settle(agent))
 }
 
 /// What an operation struck, in the words of the design.
@@ -414,21 +353,4 @@ fn struck_phase(world: &World, op: Op, at: u64, first: bool, act: Option<&Act>) 
         before: &chip.trace()[began..at as usize],
     };
     phase(&layout, op, &moment)
-}
-
-fn missed(report: &Report) -> Vec<String> {
-    let parts = [
-        "counter step",
-        "slot A program",
-        "slot A erase",
-        "slot B program",
-        "slot B erase",
-        "journal program",
-        "journal erase",
-        "vault program",
-        "vault erase",
-    ];
-    let parts = parts.iter().filter(|p| !report.struck.contains_key(**p));
-    let phases = REQUIRED.iter().filter(|p| !report.phases.contains_key(**p));
-    parts.chain(phases).map(|p| (*p).to_owned()).collect()
 }

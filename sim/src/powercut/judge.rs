@@ -122,13 +122,13 @@ fn receipt(world: &World) -> Result<(), Violation> {
     let receipt: Receipt<'_> = decode_signed::<_, RingCrypto>(frame, &certificate.public_key)
         .map_err(|e| format!("the receipt: {e}"))?;
     let whole = receipt.sectors.erased == receipt.sectors.total && receipt.sectors.failed == 0;
-    for reason in [WipeReason::Local, WipeReason::Order] {
-        let acknowledged = world.model.acknowledged.iter().filter(|r| **r == reason);
+    let reasons = [WipeReason::Local, WipeReason::Order];
+    for (reason, acknowledged) in reasons.into_iter().zip(world.model.acknowledged) {
         let proven = world.rig.authority.receipts.iter().filter(|r| {
             let receipt = nrd_agent::wire::peek::<Receipt<'_>>(r);
             matches!(receipt, Ok(Receipt { subject: Subject::Wipe { reason: r, .. }, .. }) if r == reason)
         });
-        if proven.count() < acknowledged.count() {
+        if proven.count() < acknowledged {
             return Err(format!(
                 "an acknowledged wipe ({reason:?}) has no receipt of its own"
             ));

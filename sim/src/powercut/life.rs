@@ -6,6 +6,7 @@ use nrd_agent::wire::{OrderKind, WipeReason};
 use nrd_agent::{Agent, Class, Error, State};
 use nrd_hal::layout::Layout;
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::sync::MutexGuard;
 
 /// A promise that was broken, and how.
@@ -23,6 +24,9 @@ pub(super) enum Act {
     WearJournal,
     PowerCycle,
     SignOut,
+    /// Fills the vault with values of this length, and leaves room for what
+    /// the script has in it at once.
+    Fill(usize),
     DeactivateHere,
     DeactivateByOrder,
     Deliver,
@@ -65,8 +69,61 @@ pub(super) fn script(value: usize) -> Vec<Act> {
     s
 }
 
+/// What the device has lived through before the first cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Start {
+    /// Erased, as some factories deliver.
+    Blank,
+    /// Cells hold anything.
+    Dirty,
+    /// Three owners came and went; blocks have been erased 90,000 times.
+    Aged,
+    /// A vault as full as it gets with this script to come.
+    NearlyFull,
+}
+
+impl Start {
+    /// A short name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Start::Blank => "blank",
+            Start::Dirty => "dirty",
+            Start::Aged => "aged",
+            Start::NearlyFull => "nearly full",
+        }
+    }
+
+    /// True when the script begins with the first boot of all.
+    pub(super) fn is_first(self) -> bool {
+        matches!(self, Start::Blank | Start::Dirty)
+    }
+}
+
+/// The acts of the past, which are not cut.
+pub(super) fn past(start: Start, value: usize) -> Vec<Act> {
+    use Act::*;
+    match start {
+        Start::Blank | Start::Dirty => Vec::new(),
+        Start::Aged => (0..3)
+            .flat_map(|_| {
+                [
+                    Activate,
+                    Put(Class::Profiles, 9, b'o', value),
+                    Put(Class::Profiles, 9, b'p', value),
+                    DeactivateHere,
+                    Deliver,
+                ]
+            })
+            .collect(),
+        Start::NearlyFull => vec![Activate, Fill(value)],
+    }
+}
+
+/// Records that the script has in the vault at once, at most.
+const LIVE: u16 = 9;
+
 /// What the outside knows: what was acknowledged.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct Model {
     pub(super) active: bool,
     pub(super) signed_out: bool,
@@ -74,8 +131,8 @@ pub(super) struct Model {
     /// A wipe was acknowledged or seen and must reach its receipt.
     pub(super) wiping: bool,
     pub(super) receipts: usize,
-    /// Wipes acknowledged by a call that returned `Ok`, by reason.
-    pub(super) acknowledged: Vec<WipeReason>,
+    /// Wipes acknowledged by a call that returned `Ok`: local, ordered.
+    pub(super) acknowledged: [usize; 2],
 }
 
 fn number(c: Class) -> u8 {
@@ -152,6 +209,18 @@ impl World {
         }
     }
 
+    /// This whole world as a number: cells, unstable bits, wear, counter and
+    /// slots, draws, the service, what was acknowledged, what the adversary
+    /// has. Two worlds of one number have one future; with a million of them
+    /// the odds that two share a number by chance are 1 in 37 million.
+    pub(super) fn state(&self, rest: impl Hash) -> u64 {
+        let mut h = DefaultHasher::new();
+        self.rig.hash_into(&mut h);
+        (&self.model, &self.secrets, &self.keys, &self.slots).hash(&mut h);
+        rest.hash(&mut h);
+        h.finish()
+    }
+
     /// The chip.
     pub(super) fn chip(&self) -> MutexGuard<'_, Chip> {
         self.rig.hw.chip()
@@ -219,6 +288,28 @@ impl World {
                 self.keep_secret(value.clone());
                 self.done(agent.put(class, id, &value))?;
                 self.model.data.insert((number(class), id), value);
+            }
+            Act::Fill(len) => {
+                let mut kept = Vec::new();
+                for id in 1000..1400 {
+                    let value = secret_value(b'0' + (id % 40) as u8, len);
+                    match agent.put(Class::Profiles, id, &value) {
+                        Err(Error::Full) => break,
+                        r => self.done(r)?,
+                    }
+                    rig::settle(agent)?;
+                    kept.push((id, value));
+                }
+                let keep = kept.len().saturating_sub(usize::from(LIVE) + 2);
+                for (n, (id, value)) in kept.into_iter().enumerate() {
+                    if n < keep {
+                        self.keep_secret(value.clone());
+                        self.model.data.insert((number(Class::Profiles), id), value);
+                    } else {
+                        self.done(agent.remove(Class::Profiles, id))?;
+                        rig::settle(agent)?;
+                    }
+                }
             }
             Act::Remove(class, id) => {
                 match agent.remove(class, id) {
@@ -302,7 +393,7 @@ impl World {
     }
 
     fn gone(&mut self, reason: WipeReason) {
-        self.model.acknowledged.push(reason);
+        self.model.acknowledged[usize::from(reason != WipeReason::Local)] += 1;
         self.model.active = false;
         self.model.signed_out = false;
         self.model.data.clear();

@@ -4,6 +4,9 @@
 //! enumerates cuts, tears and second cuts; `judge.rs` looks at the physical
 //! cells, not at reads.
 //!
+//! A state that was reached before is not judged again (`pruned`): the hash
+//! covers everything that the future depends on.
+//!
 //! "Exhaustive" here means every flash, slot and counter operation of the
 //! script × every tear mode (and at depth 2 × every operation of the recovery
 //! × every tear mode). Which bits a random tear takes is drawn from the seed.
@@ -11,7 +14,12 @@
 mod explore;
 mod judge;
 mod life;
+mod named;
 mod phase;
+mod recover;
+mod report;
 
-pub use explore::{Options, Report, explore};
-pub use life::Violation;
+pub use explore::{Options, explore};
+pub use life::{Start, Violation};
+pub use named::{NAMED, Named};
+pub use report::Report;
