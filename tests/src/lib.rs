@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod footprint;
+pub mod fuzz;
 pub mod header;
 pub mod m33;
 pub mod tools;

@@ -81,7 +81,7 @@ impl Log<'_> {
                 return Some((s, h));
             }
         }
-        if top.1.decides() {
+        if top.1.decides() && self.is_whole(io, &top) {
             return Some(top);
         }
         self.next_generation = top.1.generation + 2;
@@ -156,6 +156,24 @@ impl Log<'_> {
     ) -> bool {
         self.record_at(io, *sector, header.fresh(), self.shape.sector)
             .is_some_and(|f| self.authentic(io, *sector, &f))
+    }
+
+    /// True when every copy that the header commits is there. A header that
+    /// read badly at one boot, whose sector was then to be erased, may read well
+    /// again over copies that a torn erase has taken.
+    fn is_whole<R: Region, G, C: Crypto>(
+        &self,
+        io: &mut Io<'_, R, G, C>,
+        (sector, header): &(u32, SectorHeader),
+    ) -> bool {
+        let mut at = self.shape.first();
+        while at < header.fresh() {
+            match self.record_at(io, *sector, at, header.fresh()) {
+                Some(f) if self.authentic(io, *sector, &f) => at = f.end,
+                _ => return false,
+            }
+        }
+        true
     }
 
     /// Flags the chain of `header` from head to tail. A missing link means a

@@ -135,7 +135,10 @@ impl Log<'_> {
             return Err(LogError::TooLong);
         }
         let size = padded((RECORD_OVERHEAD + len) as u32, self.shape.unit);
-        if value.is_some() && (!self.fits(size, reserve) || !self.index.has_room_for(key)) {
+        // Beside a value there is always room for the marker that removes one: a
+        // log that is full can be emptied again.
+        let taken = size.saturating_add(self.shape.marker());
+        if value.is_some() && (!self.fits(taken, reserve) || !self.index.has_room_for(key)) {
             return Err(LogError::Full);
         }
         let head = match self.head {

@@ -25,6 +25,23 @@ pub(super) fn request(authority: &str, path: &str, body: &[u8]) -> Vec<u8> {
     out
 }
 
+/// Takes a whole answer in pieces of `piece` bytes and copies its body: what a
+/// fuzzer calls.
+#[doc(hidden)]
+pub fn read_answer(answer: &[u8], piece: usize, out: &mut [u8]) -> Result<usize, TlsError> {
+    let mut response = Response::new(out.len());
+    for bytes in answer.chunks(piece.max(1)) {
+        response.push(bytes)?;
+        if response.is_complete() {
+            break;
+        }
+    }
+    match response.is_complete() {
+        true => response.copy_body(out),
+        false => Err(TlsError::Closed),
+    }
+}
+
 /// The answer so far. Bounded; zeroized when dropped, for it may hold a token.
 pub(super) struct Response {
     bytes: Zeroizing<Vec<u8>>,

@@ -15,6 +15,8 @@ mod http;
 mod session;
 
 pub use error::TlsError;
+#[doc(hidden)]
+pub use http::read_answer;
 
 use crate::agent::Agent;
 use crate::wire::MAX_FRAME;

@@ -314,7 +314,7 @@ fn boot_with_fault(world: &mut World, salt: u64, at: u64, tear: Tear) -> Result<
     world.chip().plan(Some(Fault {
         at,
         tear,
-        unstable: at % 2 == 0,
+        unstable: at.is_multiple_of(2),
     }));
     world.boot(|_, agent| settle(agent))
 }
