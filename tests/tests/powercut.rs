@@ -1,76 +1,92 @@
 //! Promises 1, 2, 3 and 6 under power cuts: every operation of a device's
-//! life × every tear mode, on parts of every kind.
+//! life × every tear mode, on the named parts. `nrd-sim powercut --depth 2`
+//! adds second cuts to all the small ones; here one part has some.
 
-use nrd_hal::Geometry;
-use nrd_sim::hw::{ChipSpec, Tear};
-use nrd_sim::powercut::{Options, Start, explore};
-use nrd_tests::part;
+use nrd_sim::hw::Tear;
+use nrd_sim::powercut::{NAMED, Options, Report, explore};
 
-fn cut_everywhere(name: &str, chip: ChipSpec, depth: u8, stride: u64) {
+fn cut_everywhere(name: &str, depth: u8, stride: u64, tears: &[Tear]) -> Report {
     let seed = std::env::var("NRD_SEED")
         .ok()
         .and_then(|s| s.parse().ok())
         .unwrap_or(20_261_124);
+    let part = NAMED.iter().find(|n| n.name == name).expect("a named part");
     let options = Options {
         seed,
         depth,
-        chip,
-        tears: Tear::ALL.to_vec(),
+        chip: part.chip,
+        start: part.start,
+        tears: tears.to_vec(),
         stride,
-        start: Start::Dirty,
-        third: 16,
-        threads: 2,
+        third: 17,
+        threads: 1,
     };
     let report = explore(&options, |_, _| {}).expect("the geometry is accepted");
     println!(
-        "{name}: seed {seed}, {} operations, {} cuts, {} second cuts",
-        report.operations, report.cuts, report.second_cuts
+        "{name}: seed {seed}, {} operations, {} cuts, {} second, {} third, {} states, {} pruned",
+        report.operations,
+        report.cuts,
+        report.second_cuts,
+        report.third_cuts,
+        report.states,
+        report.pruned
     );
     assert_eq!(report.details, Vec::<String>::new(), "{name}: seed {seed}");
     assert_eq!(report.violations, 0);
     assert_eq!(
         report.missed_phases,
         Vec::<String>::new(),
-        "no cut struck these"
+        "nothing struck these"
     );
-    assert_eq!(report.cuts, report.operations * Tear::ALL.len() as u64);
-    assert!(depth == 1 || report.second_cuts > report.cuts);
+    assert_eq!(report.cuts, report.operations * tears.len() as u64);
+    assert!(report.operations > 100, "{}", report.operations);
+    report
 }
 
-#[test]
-fn cuts_on_a_byte_writable_part_of_256_byte_blocks() {
-    cut_everywhere("66 x 256 B", part(1, 256, 66), 1, 1);
-}
+macro_rules! parts {
+    ($($test:ident: $name:literal;)*) => {
+        $(#[test]
+        fn $test() {
+            cut_everywhere($name, 1, 1, &Tear::ALL);
+        })*
 
-#[test]
-fn cuts_on_the_smallest_part_that_is_accepted() {
-    cut_everywhere("8 x 2 KiB", part(8, 2048, 8), 1, 1);
-}
-
-#[test]
-fn cuts_on_a_part_of_whole_pages() {
-    cut_everywhere("16 x 4 KiB, 256 B pages", part(256, 4096, 16), 1, 1);
-}
-
-#[test]
-fn cuts_on_a_part_of_32_byte_words() {
-    cut_everywhere("8 x 8 KiB, 32 B words", part(32, 8192, 8), 1, 1);
-}
-
-#[test]
-fn cuts_on_a_multi_write_part() {
-    let g = part(1, 4096, 10).geometry;
-    let chip = ChipSpec {
-        geometry: Geometry {
-            best_erase: 8192,
-            ..g
-        },
-        can_overwrite: true,
+        #[test]
+        fn every_named_part_is_cut_here() {
+            let mut here = vec![$($name,)* "blocks-64k"];
+            here.sort_unstable();
+            let mut named: Vec<_> = NAMED.iter().map(|n| n.name).collect();
+            named.sort_unstable();
+            assert_eq!(here, named);
+        }
     };
-    cut_everywhere("10 x 4 KiB, multi-write", chip, 1, 1);
+}
+
+parts! {
+    cuts_on_bytes_256: "bytes-256";
+    cuts_on_bytes_256_aged: "bytes-256-aged";
+    cuts_on_halfwords_512: "halfwords-512";
+    cuts_on_words_1k: "words-1k";
+    cuts_on_words_2k: "words-2k";
+    cuts_on_words_2k_full: "words-2k-full";
+    cuts_on_ecc_2k_smallest: "ecc-2k-smallest";
+    cuts_on_quadwords_2k_full: "quadwords-2k-full";
+    cuts_on_lines_2k: "lines-2k";
+    cuts_on_spi_nor_4k: "spi-nor-4k";
+    cuts_on_pages_4k: "pages-4k";
+    cuts_on_lines_8k_aged: "lines-8k-aged";
+    cuts_on_spi_nor_many: "spi-nor-many";
+}
+
+/// The largest blocks, with the two nastiest tears.
+#[test]
+fn cuts_on_blocks_64k() {
+    cut_everywhere("blocks-64k", 1, 1, &[Tear::AllButOne, Tear::NoOp]);
 }
 
 #[test]
 fn cuts_during_recovery_from_cuts() {
-    cut_everywhere("9 x 2 KiB, depth 2", part(4, 2048, 9), 2, 11);
+    let report = cut_everywhere("ecc-2k-smallest", 2, 9, &Tear::ALL);
+    assert!(report.second_cuts > report.cuts, "{}", report.second_cuts);
+    assert!(report.third_cuts > 100, "{}", report.third_cuts);
+    assert!(report.pruned > 1000, "{}", report.pruned);
 }

@@ -85,6 +85,11 @@ impl Log<'_> {
             return Some(top);
         }
         self.next_generation = top.1.generation + 2;
+        if top.1.former == 0 && !self.blank_at(io, top.0, self.shape.first()) {
+            // The very first record, torn: it may read well at another boot, so
+            // that it does not count is decided before anything is served.
+            return Some(top);
+        }
         if top.1.former == 0 {
             // The very first sector, with nothing in it: an empty log. It may
             // be erased again.
