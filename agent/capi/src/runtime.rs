@@ -1,7 +1,5 @@
 //! What a finished image needs from C: `abort`, and for HTTPS an allocator.
 
-use core::ffi::c_void;
-
 unsafe extern "C" {
     fn abort() -> !;
 }
@@ -21,8 +19,8 @@ extern "C" fn rust_eh_personality() {}
 
 #[cfg(feature = "tls")]
 mod heap {
-    use super::c_void;
     use core::alloc::{GlobalAlloc, Layout};
+    use core::ffi::c_void;
     use core::sync::atomic::{AtomicUsize, Ordering};
 
     unsafe extern "C" {
