@@ -136,7 +136,13 @@ impl Service {
 
     /// This activation is over, and no order waits.
     fn closed(&self, request: &Request<'_>, row: &ActivationRow) -> Said {
-        self.locked(request, row, LockReason::Revoked, self.settings.check_in_s)
+        // A revocation is on record before its order: a device that asks in
+        // between is to come back at once and hear it.
+        let interval = match row.phase {
+            Phase::Approved | Phase::Active | Phase::SignedOut => 5.min(self.settings.check_in_s),
+            _ => self.settings.check_in_s,
+        };
+        self.locked(request, row, LockReason::Revoked, interval)
     }
 
     fn checked_in(
