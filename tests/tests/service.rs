@@ -407,6 +407,39 @@ fn attack_38_a_restored_database_neither_forgets_a_removal_nor_cries_theft() {
 }
 
 #[test]
+fn a_removal_in_the_middle_of_a_check_in_hands_its_order_out_at_once() {
+    let bench = Bench::new();
+    let holder = bench.account(0);
+    let mut tv = bench.device("NRD-STB-RACE", 52);
+    for round in 0..100 {
+        tv.boot(|service, agent| {
+            activate(service, agent, holder, true);
+            agent.platform().clock().advance_ms(2 * DAY_MS);
+            let id = bench.newest(0).id;
+            std::thread::scope(|scope| {
+                let removal = scope.spawn(|| {
+                    // At another moment of the check-in each time.
+                    std::thread::sleep(std::time::Duration::from_micros(round % 12 * 40));
+                    bench.service.remove(holder, &id, HOME).unwrap();
+                });
+                talk(service, agent).unwrap();
+                removal.join().unwrap();
+            });
+            // It heard the order, or nothing of the removal yet; never that it
+            // is closed, without the order that goes with it.
+            let state = agent.state();
+            assert!(
+                matches!(state, State::Active | State::Clean),
+                "{state:?} in round {round}"
+            );
+            talk_later(service, agent);
+            assert_eq!(agent.state(), State::Clean, "round {round}");
+        });
+        bench.service.advance_s(1);
+    }
+}
+
+#[test]
 fn a_new_policy_locks_until_consent_and_destroys_nothing() {
     let bench = Bench::new();
     let holder = bench.account(0);

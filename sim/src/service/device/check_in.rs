@@ -74,7 +74,14 @@ impl Service {
             .use_generation(&row.id, proof.generation.0, leased)?
         {
             Used::Over => {
-                return Ok((self.closed(request, &row), None));
+                // Since the row was read: a removal, most likely, and then its
+                // order stands beside it.
+                let order = self.store.next_order(&row.id)?;
+                let said = match order {
+                    Some(order) => self.checked_in(None, None, Some(order.frame), 0),
+                    None => self.closed(request, &row),
+                };
+                return Ok((said, None));
             }
             Used::Theft => {
                 self.store.revoke_theft(&row.id)?;
@@ -136,13 +143,7 @@ impl Service {
 
     /// This activation is over, and no order waits.
     fn closed(&self, request: &Request<'_>, row: &ActivationRow) -> Said {
-        // A revocation is on record before its order: a device that asks in
-        // between is to come back at once and hear it.
-        let interval = match row.phase {
-            Phase::Approved | Phase::Active | Phase::SignedOut => 5.min(self.settings.check_in_s),
-            _ => self.settings.check_in_s,
-        };
-        self.locked(request, row, LockReason::Revoked, interval)
+        self.locked(request, row, LockReason::Revoked, self.settings.check_in_s)
     }
 
     fn checked_in(
