@@ -153,6 +153,14 @@ impl Authority {
         (self.now_s, &self.receipts, &self.pending, self.suspected).hash(h);
         (self.generation, self.series, self.activation_id.0).hash(h);
         (self.challenge, self.remember).hash(h);
+        let t = &self.terms;
+        (
+            t.renew_after_s,
+            t.expires_after_s,
+            t.max_boots,
+            t.dead_man_s,
+        )
+            .hash(h);
     }
 
     fn series_of(activation_id: &ActivationId) -> [u8; 16] {
