@@ -145,8 +145,13 @@ impl Keys {
 /// N random bytes of the operating system.
 pub fn random<const N: usize>() -> Result<[u8; N]> {
     let mut out = [0; N];
-    getrandom::fill(&mut out).map_err(|_| Error::Random)?;
+    fill_random(&mut out)?;
     Ok(out)
+}
+
+/// Fills `out` from the operating system.
+pub(super) fn fill_random(out: &mut [u8]) -> Result<()> {
+    getrandom::fill(out).map_err(|_| Error::Random)
 }
 
 /// Lower-case hexadecimal digits.

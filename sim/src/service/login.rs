@@ -3,7 +3,7 @@
 use super::events::Kind;
 use super::sample::Sample;
 use super::store::{AccountId, Recall, Sealed, SessionRow};
-use super::{Error, Result, Service, hex, random, unhex};
+use super::{Error, Result, Service, hex, unhex};
 use argon2::{Argon2, PasswordHash, PasswordHasher as _, PasswordVerifier as _};
 use nrd_hal::Crypto as _;
 use nrd_hal::crypto::RingCrypto;
@@ -140,8 +140,8 @@ impl Service {
         let mut cookie = None;
         let mut computer = None;
         if remember {
-            let series: [u8; 16] = random()?;
-            let token: [u8; 32] = random()?;
+            let series: [u8; 16] = self.random()?;
+            let token: [u8; 32] = self.random()?;
             let digest = RingCrypto::sha256(&token);
             self.store
                 .add_computer(&series, account, &digest, browser, now)?;
@@ -157,8 +157,8 @@ impl Service {
     }
 
     fn start_session(&self, account: AccountId, computer: Option<[u8; 16]>) -> Result<String> {
-        let id: [u8; 32] = random()?;
-        let csrf = hex(&random::<16>()?);
+        let id: [u8; 32] = self.random()?;
+        let csrf = hex(&self.random::<16>()?);
         let digest = RingCrypto::sha256(&id);
         let computer = computer.as_ref().map(|c| c.as_slice());
         self.store
@@ -192,7 +192,7 @@ impl Service {
         let (Some(series), Some(token)) = (unhex::<16>(series), unhex::<32>(token)) else {
             return Ok(Remembered::Unknown);
         };
-        let next: [u8; 32] = random()?;
+        let next: [u8; 32] = self.random()?;
         let found = self.store.recall(
             &series,
             &RingCrypto::sha256(&token),

@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `keys.rs` | the service's secrets and what they sign |
 //! | `ca.rs` | a certificate authority of its own, for TLS |
+//! | `host.rs` | time and randomness |
 //! | `store/` | what is kept; every method is one atomic operation |
 //! | `device/` | answers a device's requests |
 //! | `account.rs` | what an account holder can do |
@@ -26,6 +27,7 @@ pub mod ca;
 pub mod device;
 mod error;
 pub mod events;
+pub mod host;
 mod keys;
 pub mod login;
 pub mod sample;
@@ -36,11 +38,11 @@ pub use error::{Error, Result};
 pub(crate) use keys::write_secret;
 pub use keys::{Keys, hex, random, unhex};
 
+use host::Host;
 use nrd_agent::wire::LeaseTerms;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 use store::Store;
 use wake::Wake;
 
@@ -89,6 +91,7 @@ pub struct Service {
     /// What the operator decided.
     pub settings: Settings,
     pub(crate) wake: Wake,
+    host: Box<dyn Host>,
     /// Seconds that tests have moved the clock.
     shift_s: AtomicU64,
 }
@@ -97,11 +100,32 @@ impl Service {
     /// Opens the service of a folder, or makes it at the first start.
     pub fn open(dir: &Path, settings: Settings) -> Result<Arc<Service>> {
         std::fs::create_dir_all(dir).map_err(|e| Error::File(dir.to_owned(), e))?;
+        let (keys, store) = (Keys::open(dir)?, Store::open(dir)?);
+        Service::assemble(keys, store, settings, Box::new(host::System))
+    }
+
+    /// A service that leaves nothing behind and takes time and randomness from
+    /// `host`: for virtual worlds.
+    pub fn virtual_one(
+        keys: Keys,
+        settings: Settings,
+        host: impl Host + 'static,
+    ) -> Result<Arc<Service>> {
+        Service::assemble(keys, Store::in_memory()?, settings, Box::new(host))
+    }
+
+    fn assemble(
+        keys: Keys,
+        store: Store,
+        settings: Settings,
+        host: Box<dyn Host>,
+    ) -> Result<Arc<Service>> {
         let service = Service {
-            keys: Keys::open(dir)?,
-            store: Store::open(dir)?,
+            keys,
+            store,
             settings,
             wake: Wake::default(),
+            host,
             shift_s: AtomicU64::new(0),
         };
         if service.store.delegation()?.is_none() {
@@ -112,8 +136,14 @@ impl Service {
 
     /// Now, Unix seconds.
     pub fn now_s(&self) -> u64 {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        now.map_or(0, |d| d.as_secs()) + self.shift_s.load(Ordering::SeqCst)
+        self.host.now_s() + self.shift_s.load(Ordering::SeqCst)
+    }
+
+    /// N random bytes of the host.
+    pub(crate) fn random<const N: usize>(&self) -> Result<[u8; N]> {
+        let mut out = [0; N];
+        self.host.fill(&mut out)?;
+        Ok(out)
     }
 
     /// Moves the service's clock ahead, for tests and stories.

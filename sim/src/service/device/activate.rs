@@ -2,7 +2,7 @@
 
 use super::Said;
 use crate::service::store::{ActivationRow, DeviceRow, NewActivation, Phase};
-use crate::service::{Error, Result, Service, random};
+use crate::service::{Error, Result, Service};
 use crate::sign::signed;
 use nrd_agent::wire::{
     ActivationId, Answer, DeviceId, EndReason, Grant, PolicyVersion, RefusalCode, Series,
@@ -28,8 +28,8 @@ impl Service {
             device: &device.id,
             epoch,
             code: self.fresh_code(now)?,
-            pictogram: random::<1>()?[0] % 16,
-            series: random()?,
+            pictogram: self.random::<1>()?[0] % 16,
+            series: self.random()?,
             previous_receipt,
             now,
             code_life_s: self.settings.code_life_s,
@@ -138,7 +138,7 @@ impl Service {
         loop {
             let mut code = String::new();
             while code.len() < CODE_LEN {
-                let [b] = random::<1>()?;
+                let [b] = self.random::<1>()?;
                 // 240 is the largest multiple of 20 that a byte holds.
                 if b < 240 {
                     code.push(char::from(ALPHABET[usize::from(b % 20)]));

@@ -19,7 +19,7 @@ mod report;
 pub(crate) use hello::kind_name;
 
 use super::store::DeviceRow;
-use super::{Error, Result, Service, random};
+use super::{Error, Result, Service};
 use nrd_agent::wire::{self, Answer, Ask, EndReason, RefusalCode, Reply, Request};
 use nrd_hal::crypto::RingCrypto;
 use std::sync::Arc;
@@ -139,7 +139,7 @@ impl Service {
     }
 
     fn hear(&self, frame: &[u8], address: &str) -> Result<Heard> {
-        let challenge = random()?;
+        let challenge = self.random()?;
         let refuse = |code| Heard {
             challenge,
             has_delegation: u32::MAX,

@@ -37,7 +37,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// The store.
 pub struct Store {
     db: Mutex<Connection>,
-    revocations: Mutex<File>,
+    /// `None` where nothing is kept: then there is no backup to outlive.
+    revocations: Option<Mutex<File>>,
 }
 
 /// An account's number.
@@ -51,10 +52,7 @@ impl Store {
         let db = Connection::open(&path)?;
         db.pragma_update(None, "journal_mode", "WAL")?;
         db.pragma_update(None, "synchronous", "FULL")?;
-        db.pragma_update(None, "foreign_keys", true)?;
-        db.pragma_update(None, "secure_delete", true)?;
-        db.busy_timeout(std::time::Duration::from_secs(2))?;
-        migrate(&db, &path)?;
+        prepare(&db, &path)?;
         let log = dir.join("revocations.log");
         let known = std::fs::read_to_string(&log).unwrap_or_default();
         let file = OpenOptions::new()
@@ -64,10 +62,20 @@ impl Store {
             .map_err(|e| Error::File(log, e))?;
         let store = Store {
             db: Mutex::new(db),
-            revocations: Mutex::new(file),
+            revocations: Some(Mutex::new(file)),
         };
         store.replay(&known)?;
         Ok(store)
+    }
+
+    /// A store that lives and dies with the process.
+    pub fn in_memory() -> Result<Store> {
+        let db = Connection::open_in_memory()?;
+        prepare(&db, Path::new(":memory:"))?;
+        Ok(Store {
+            db: Mutex::new(db),
+            revocations: None,
+        })
     }
 
     fn db(&self) -> MutexGuard<'_, Connection> {
@@ -94,10 +102,10 @@ impl Store {
 
     /// Notes a revocation outside the database; on disk when this returns.
     fn log_revocation(&self, activation: &[u8; 16], why: &str) -> Result<()> {
-        let mut file = self
-            .revocations
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let Some(file) = &self.revocations else {
+            return Ok(());
+        };
+        let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
         let line = format!("{} {why}\n", hex(activation));
         file.write_all(line.as_bytes())
             .and_then(|()| file.sync_data())
@@ -119,6 +127,13 @@ impl Store {
             Ok(())
         })
     }
+}
+
+fn prepare(db: &Connection, path: &Path) -> Result<()> {
+    db.pragma_update(None, "foreign_keys", true)?;
+    db.pragma_update(None, "secure_delete", true)?;
+    db.busy_timeout(std::time::Duration::from_secs(2))?;
+    migrate(db, path)
 }
 
 fn migrate(db: &Connection, path: &Path) -> Result<()> {
