@@ -16,6 +16,7 @@
 //! | [`inspect`] | reads a flash image as an adversary would |
 //! | [`verify`] | verifies a receipt offline |
 //! | [`pictogram`] | what screen and page both show |
+//! | [`when`] | times in words |
 //! | [`sign`] | Ed25519 keys and the frames they sign |
 //! | [`powercut`] | cuts power at every operation of a device's life and judges the cells |
 #![forbid(unsafe_code)]
@@ -33,3 +34,4 @@ pub mod service;
 pub mod sign;
 pub mod verify;
 pub mod web;
+pub mod when;

@@ -28,6 +28,8 @@ struct Page {
     title: &'static str,
     text: &'static str,
     advice: &'static str,
+    /// Where to go from here: address and words.
+    to: (&'static str, &'static str),
 }
 
 impl IntoResponse for Trouble {
@@ -65,6 +67,10 @@ impl IntoResponse for Trouble {
             title,
             text,
             advice,
+            to: match status {
+                StatusCode::CONFLICT => ("/account/devices", "Your devices"),
+                _ => ("/account", "Your Account"),
+            },
         };
         (status, render(&page)).into_response()
     }

@@ -10,15 +10,19 @@
 //! | `account.rs` | Your Account, security activity, privacy policy |
 //! | `devices.rs` | Manage Netflix ready devices and computers |
 //! | `receipt.rs` | a receipt to view and download |
+//! | `certificate.rs` | a certificate of sanitization to print |
 //! | `activate.rs` | typing a code, consent |
 //! | `live.rs` | tells open pages that something changed |
 //! | `door.rs` | `POST /device/v1` |
-//! | `view.rs` | times and states in words |
+//! | `view.rs` | states in words |
+//! | `assets.rs` | style sheets, scripts, the icon |
 //! | `errors.rs` | what a person reads when something fails |
 
 mod account;
 mod activate;
+mod assets;
 mod auth;
+mod certificate;
 mod devices;
 mod door;
 mod errors;
@@ -29,8 +33,6 @@ mod view;
 
 use crate::service::Service;
 use axum::extract::DefaultBodyLimit;
-use axum::http::header;
-use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Router, middleware};
 use std::sync::Arc;
@@ -71,6 +73,10 @@ pub fn pages(site: Site) -> Router {
         .route("/account/devices/{id}/receipt", get(receipt::show))
         .route("/account/devices/{id}/receipt.bin", get(receipt::download))
         .route(
+            "/account/devices/{id}/certificate",
+            get(receipt::certificate),
+        )
+        .route(
             "/account/computers/{series}/remove",
             post(devices::remove_computer),
         )
@@ -78,9 +84,7 @@ pub fn pages(site: Site) -> Router {
         .route("/activate/confirm", post(activate::confirm))
         .route("/account/live", get(live::stream))
         .route("/pictogram/{n}", get(activate::pictogram))
-        .route("/style.css", get(style))
-        .route("/live.js", get(script))
-        .route("/icon.svg", get(icon))
+        .merge(assets::routes())
         .fallback(errors::nothing_here)
         .layer(middleware::from_fn_with_state(
             site.clone(),
@@ -94,32 +98,4 @@ pub fn pages(site: Site) -> Router {
 /// The pages and the device's door.
 pub fn whole(site: Site) -> Router {
     door::router(site.clone()).merge(pages(site))
-}
-
-async fn style() -> impl IntoResponse {
-    asset(
-        "text/css; charset=utf-8",
-        include_str!("../../assets/style.css"),
-    )
-}
-
-async fn script() -> impl IntoResponse {
-    asset(
-        "text/javascript; charset=utf-8",
-        include_str!("../../assets/live.js"),
-    )
-}
-
-async fn icon() -> impl IntoResponse {
-    asset("image/svg+xml", include_str!("../../assets/icon.svg"))
-}
-
-fn asset(kind: &'static str, text: &'static str) -> impl IntoResponse {
-    (
-        [
-            (header::CONTENT_TYPE, kind),
-            (header::CACHE_CONTROL, "max-age=300"),
-        ],
-        text,
-    )
 }

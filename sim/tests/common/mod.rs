@@ -1,6 +1,10 @@
 //! What the process tests share.
 #![allow(dead_code)]
 
+pub(crate) mod axe;
+pub(crate) mod chromium;
+pub(crate) mod stage;
+
 use nrd_sim::demo::Child;
 use nrd_sim::serve::{Ports, Running, start};
 use nrd_sim::service::sample::Samples;
@@ -8,8 +12,11 @@ use nrd_sim::service::{Service, Settings};
 use std::path::Path;
 use tempfile::TempDir;
 
-/// The program under test.
-pub(crate) const EXE: &str = env!("CARGO_BIN_EXE_nrd-sim");
+/// The program under test; empty in an example, which starts none.
+pub(crate) const EXE: &str = match option_env!("CARGO_BIN_EXE_nrd-sim") {
+    Some(path) => path,
+    None => "",
+};
 
 /// A running service with the sample accounts, in a folder of its own.
 pub(crate) struct World {

@@ -22,19 +22,27 @@ impl Store {
         self.write(|tx| insert(tx, account.0, event))
     }
 
-    /// The newest entries, newest first.
-    pub fn events(&self, account: AccountId, limit: u32) -> Result<Vec<EventRow>> {
+    /// The newest entries whose number is below `before`, newest first, each
+    /// with its number.
+    pub fn events(
+        &self,
+        account: AccountId,
+        before: i64,
+        limit: u32,
+    ) -> Result<Vec<(i64, EventRow)>> {
         let db = self.db();
         let mut sql = db.prepare(
-            "SELECT at, kind, subject, address FROM events WHERE account = ? ORDER BY id DESC LIMIT ?",
+            "SELECT id, at, kind, subject, address FROM events WHERE account = ? AND id < ? \
+             ORDER BY id DESC LIMIT ?",
         )?;
-        let rows = sql.query_map((account.0, limit), |r| {
-            Ok(EventRow {
-                at: r.get(0)?,
-                kind: r.get(1)?,
-                subject: r.get(2)?,
-                address: r.get(3)?,
-            })
+        let rows = sql.query_map((account.0, before, limit), |r| {
+            let row = EventRow {
+                at: r.get(1)?,
+                kind: r.get(2)?,
+                subject: r.get(3)?,
+                address: r.get(4)?,
+            };
+            Ok((r.get(0)?, row))
         })?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
