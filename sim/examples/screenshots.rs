@@ -8,6 +8,8 @@ mod common;
 use common::World;
 use common::chromium::{Driver, Person, Window};
 use common::stage;
+use nrd_agent::wire::DeviceKind;
+use nrd_sim::desk::answer_text;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -75,7 +77,47 @@ async fn pages(world: &World, driver: &Driver, name: &str, window: Window, folde
         p.go(path).await;
         shoot(what).await;
     }
+    desk(world, &p, &shoot).await;
     p.client.clone().close().await.unwrap();
+}
+
+/// The returns desk: waiting, green, red.
+async fn desk(world: &World, p: &Person, shoot: &impl AsyncFn(&str)) {
+    let mut tv = stage::Actor::new(
+        &world.running.service,
+        "NRD-STB-A90C11",
+        "Lumen Box 3",
+        DeviceKind::SetTopBox,
+    );
+    let desk = &world.running.desk;
+    let mut old = Vec::new();
+    for what in ["desk-good", "desk-replayed"] {
+        p.go("/desk").await;
+        p.type_into("#device", "NRD-STB-A90C11").await;
+        p.click("main form button").await;
+        p.wait_for("Ask the device").await;
+        let path = p.client.current_url().await.unwrap().path().to_owned();
+        let id = path.rsplit('/').next().unwrap();
+        if old.is_empty() {
+            shoot("desk-ask").await;
+            old = tv.prove(desk.check(id).unwrap().nonce, false);
+        }
+        p.type_into("#text", &answer_text(&old)).await;
+        p.click("main form .actions button").await;
+        p.wait_for("Judged").await;
+        shoot(what).await;
+        if what == "desk-good" {
+            p.go(&format!("{path}/certificate")).await;
+            shoot("desk-certificate").await;
+        }
+    }
+    p.go("/desk").await;
+    shoot("desk").await;
+    p.go("/desk/read").await;
+    p.type_into("#text", &answer_text(&old)).await;
+    p.click("main form .actions button").await;
+    p.wait_for("tells of the past").await;
+    shoot("desk-read").await;
 }
 
 /// Fewer colours: a third of the bytes.

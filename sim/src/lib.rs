@@ -12,6 +12,7 @@
 //! | [`web`] | the pages that a person uses, and the device's door |
 //! | [`serve`] | runs service and pages over TLS |
 //! | [`demo`] | the whole story on real parts |
+//! | [`desk`] | a returns desk: asks a device to prove that it is clean, and judges the answer |
 //! | [`process`] | one device as a process over parts in a folder |
 //! | [`inspect`] | reads a flash image as an adversary would |
 //! | [`verify`] | verifies a receipt offline |
@@ -23,6 +24,7 @@
 
 pub mod authority;
 pub mod demo;
+pub mod desk;
 pub mod hw;
 pub mod inspect;
 pub mod pictogram;

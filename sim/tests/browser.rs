@@ -3,8 +3,8 @@
 
 mod common;
 
-use common::World;
 use common::chromium::{Driver, Person, Window};
+use common::{World, with_browser};
 use serde_json::json;
 
 /// The whole story of one person with a set-top box, as they see it.
@@ -115,19 +115,6 @@ async fn story(world: &World, driver: &Driver, name: &str, window: Window) {
     p.go("/nothing/here").await;
     p.look("nothing-here").await;
     p.client.close().await.unwrap();
-}
-
-/// Runs `work` on a runtime of its own, where there is a browser.
-fn with_browser(work: impl AsyncFnOnce(&World, &Driver)) {
-    let Some(driver) = Driver::start() else {
-        return;
-    };
-    let world = World::new();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(work(&world, &driver));
 }
 
 #[test]

@@ -67,12 +67,18 @@ impl Verified {
 
     /// What NIST SP 800-88 calls it.
     pub fn method_in_words(&self) -> &'static str {
-        match self.method {
-            "purge" => {
+        match (self.method, self.subject) {
+            ("purge", "wipe") => {
                 "In the words of NIST SP 800-88 Rev. 1 this is purge, by cryptographic erase: the only keys that opened the data were physically destroyed; and the data itself was block-erased as well."
             }
-            "clear" => {
+            ("clear", "wipe") => {
                 "In the words of NIST SP 800-88 Rev. 1 this is clear: the keys were erased as far as this kind of storage allows, and the data was erased and read back through its ordinary interface."
+            }
+            ("purge", _) => {
+                "It names the method purge (NIST SP 800-88 Rev. 1): its key slots are of a kind whose erase physically destroys what was in them, and they are blank."
+            }
+            ("clear", _) => {
+                "It names the method clear (NIST SP 800-88 Rev. 1): its key slots are blank, on storage whose erase is no more than logical."
             }
             _ => {
                 "In the words of NIST SP 800-88 Rev. 1 this is neither clear nor purge: a step failed."
@@ -171,6 +177,10 @@ impl Verified {
         add(
             self.subject == "clean",
             "The device’s own software read the storage. The deep check, which fills the whole storage, does not have to trust that.",
+        );
+        add(
+            self.subject == "clean",
+            "It says what is there now, not who erased it, nor when: that is what the receipt of a wipe says.",
         );
         add(
             self.subject == "fill",

@@ -1,6 +1,5 @@
 //! Style sheets, scripts and the icon: parts of the program.
 
-use super::Site;
 use axum::Router;
 use axum::http::header;
 use axum::response::IntoResponse;
@@ -10,13 +9,14 @@ const CSS: &str = "text/css; charset=utf-8";
 const JS: &str = "text/javascript; charset=utf-8";
 
 /// Every file: its address, its type, its text.
-const FILES: [(&str, &str, &str); 4] = [
+const FILES: [(&str, &str, &str); 5] = [
     ("/style.css", CSS, include_str!("../../assets/style.css")),
     (
         "/certificate.css",
         CSS,
         include_str!("../../assets/certificate.css"),
     ),
+    ("/desk.css", CSS, include_str!("../../assets/desk.css")),
     ("/live.js", JS, include_str!("../../assets/live.js")),
     (
         "/icon.svg",
@@ -26,7 +26,7 @@ const FILES: [(&str, &str, &str); 4] = [
 ];
 
 /// Their routes.
-pub(super) fn routes() -> Router<Site> {
+pub(super) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
     FILES
         .into_iter()
         .fold(Router::new(), |router, (path, kind, text)| {

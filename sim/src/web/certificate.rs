@@ -36,7 +36,10 @@ pub(super) struct Certificate {
     limits: Vec<String>,
     digest: String,
     printed: String,
+    /// The page that it came from.
     back: String,
+    /// The site's name and first page.
+    site: (&'static str, &'static str),
 }
 
 fn hand(name: &'static str) -> Field {
@@ -97,12 +100,13 @@ impl Certificate {
                 options: vec![
                     ("Degauss", false),
                     ("Overwrite", good && v.subject == "fill"),
-                    ("Block erase", good),
-                    // A proof says that the slots are blank, not who blanked them.
+                    ("Block erase", good && v.subject != "clean"),
+                    // A proof says that storage and slots are blank, not how
+                    // they came to be.
                     ("Crypto erase", good && v.subject == "wipe"),
                     ("Other", false),
                 ],
-                signed: good,
+                signed: good && v.subject != "clean",
             },
             Choice {
                 name: "Verification method",
@@ -163,6 +167,10 @@ impl Certificate {
             limits: v.limits(),
             digest: v.digest.clone(),
             printed: moment(now),
+            site: match back.starts_with("/desk") {
+                true => ("Returns desk", "/desk"),
+                false => ("Reference account site", "/account"),
+            },
             back,
         }
     }

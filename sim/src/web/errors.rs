@@ -14,6 +14,8 @@ pub(super) enum Trouble {
     Service(Error),
     /// Nothing at this address.
     NotFound,
+    /// A form with a file did not arrive whole, or is too large.
+    Upload,
 }
 
 impl From<Error> for Trouble {
@@ -44,8 +46,14 @@ impl IntoResponse for Trouble {
             Trouble::Service(Error::NotFound) | Trouble::NotFound => (
                 StatusCode::NOT_FOUND,
                 "Nothing here",
-                "There is no such page, or no such thing on your account.",
-                "Go to your account.",
+                "There is no such page, or no such thing here any more.",
+                "Go back, or to the start page.",
+            ),
+            Trouble::Upload => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "Not read",
+                "What was sent did not arrive whole, or is larger than anything this page needs.",
+                "Go back and choose a smaller file; a photo of up to 16 MB will do.",
             ),
             Trouble::Service(Error::WrongState) => (
                 StatusCode::CONFLICT,
@@ -69,7 +77,7 @@ impl IntoResponse for Trouble {
             advice,
             to: match status {
                 StatusCode::CONFLICT => ("/account/devices", "Your devices"),
-                _ => ("/account", "Your Account"),
+                _ => ("/", "Start page"),
             },
         };
         (status, render(&page)).into_response()

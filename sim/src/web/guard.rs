@@ -124,9 +124,6 @@ pub(super) async fn identify(
     mut request: Request,
     next: Next,
 ) -> Response {
-    if request.method() != Method::GET && !same_site(request.headers()) {
-        return Trouble::CrossSite.into_response();
-    }
     let address = from.ip().to_string();
     let h = request.headers();
     let session = cookie(h, session_cookie(site.tls));
@@ -194,6 +191,14 @@ async fn find(
         Ok((visitor, cookies))
     })
     .await
+}
+
+/// Refuses forms that come from elsewhere.
+pub(super) async fn own_forms(request: Request, next: Next) -> Response {
+    match request.method() != Method::GET && !same_site(request.headers()) {
+        true => Trouble::CrossSite.into_response(),
+        false => next.run(request).await,
+    }
 }
 
 /// True unless the browser says that the form came from elsewhere.

@@ -12,6 +12,7 @@
 //! | `receipt.rs` | a receipt to view and download |
 //! | `certificate.rs` | a certificate of sanitization to print |
 //! | `activate.rs` | typing a code, consent |
+//! | `desk/` | the returns desk |
 //! | `live.rs` | tells open pages that something changed |
 //! | `door.rs` | `POST /device/v1` |
 //! | `view.rs` | states in words |
@@ -23,6 +24,7 @@ mod activate;
 mod assets;
 mod auth;
 mod certificate;
+mod desk;
 mod devices;
 mod door;
 mod errors;
@@ -31,6 +33,9 @@ mod live;
 mod receipt;
 mod view;
 
+pub use desk::{Counter, alone as desk_alone};
+
+use crate::desk::Desk;
 use crate::service::Service;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
@@ -45,12 +50,26 @@ const MAX_FORM: usize = 16 * 1024;
 pub struct Site {
     /// The service.
     pub service: Arc<Service>,
+    /// The returns desk beside it.
+    pub desk: Arc<Desk>,
     /// The pages come over TLS: cookies are marked so.
     pub tls: bool,
 }
 
+impl Site {
+    /// The desk, on the service's time.
+    fn counter(&self) -> Counter {
+        let service = self.service.clone();
+        Counter {
+            desk: self.desk.clone(),
+            now: Arc::new(move || service.now_s()),
+        }
+    }
+}
+
 /// The pages.
 pub fn pages(site: Site) -> Router {
+    let desk = desk::routes(site.counter());
     Router::new()
         .route("/", get(account::home))
         .route("/login", get(auth::form).post(auth::submit))
@@ -90,9 +109,11 @@ pub fn pages(site: Site) -> Router {
             site.clone(),
             guard::identify,
         ))
-        .layer(middleware::from_fn(guard::headers))
         .layer(DefaultBodyLimit::max(MAX_FORM))
         .with_state(site)
+        .merge(desk)
+        .layer(middleware::from_fn(guard::own_forms))
+        .layer(middleware::from_fn(guard::headers))
 }
 
 /// The pages and the device's door.

@@ -123,7 +123,14 @@ impl Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        let _ = self.process.kill();
+        // Asked to, it ends its browsers too, whatever became of the test.
+        let config = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(5)));
+        let asked = ureq::Agent::from(config.build())
+            .get(format!("http://127.0.0.1:{}/shutdown", self.port))
+            .call();
+        if asked.is_err() {
+            let _ = self.process.kill();
+        }
         let _ = self.process.wait();
     }
 }

@@ -5,6 +5,7 @@ pub(crate) mod axe;
 pub(crate) mod chromium;
 pub(crate) mod stage;
 
+use chromium::Driver;
 use nrd_sim::demo::Child;
 use nrd_sim::serve::{Ports, Running, start};
 use nrd_sim::service::sample::Samples;
@@ -49,4 +50,17 @@ impl World {
         let url = self.running.device_url();
         Child::new(Path::new(EXE), &dir, &url, &self.ca(), kind, 1)
     }
+}
+
+/// Runs `work` on a runtime of its own, where there is a browser.
+pub(crate) fn with_browser(work: impl AsyncFnOnce(&World, &Driver)) {
+    let Some(driver) = Driver::start() else {
+        return;
+    };
+    let world = World::new();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(work(&world, &driver));
 }

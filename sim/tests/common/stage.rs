@@ -95,6 +95,18 @@ impl Actor {
         });
     }
 
+    /// Its answer to a returns desk.
+    pub(crate) fn prove(&mut self, nonce: [u8; 32], deep: bool) -> Vec<u8> {
+        self.boot(|_, agent| {
+            let mut out = [0; 640];
+            let n = match deep {
+                true => agent.prove_fill(nonce, &mut out),
+                false => agent.prove_clean(nonce, &mut out),
+            };
+            out[..n.unwrap()].to_vec()
+        })
+    }
+
     /// Switches it on; it says what is due.
     pub(crate) fn call(&mut self) {
         self.boot(|service, agent| {
