@@ -100,7 +100,7 @@ impl Actor {
         self.boot(|_, agent| {
             let mut out = [0; 640];
             let n = match deep {
-                true => agent.prove_fill(nonce, &mut out),
+                true => nrd_sim::rig::prove_fill(agent, nonce, &mut out, |_, _| {}),
                 false => agent.prove_clean(nonce, &mut out),
             };
             out[..n.unwrap()].to_vec()
