@@ -1,6 +1,7 @@
 //! Runs the reference service: the device's door and the pages over TLS 1.3,
 //! and the pages alone over plain HTTP, for this machine only.
 
+use crate::desk::Desk;
 use crate::service::{Service, ca};
 use crate::web::{Site, pages, whole};
 use axum_server::Handle;
@@ -57,6 +58,8 @@ impl From<crate::service::Error> for ServeError {
 pub struct Running {
     /// The service itself.
     pub service: Arc<Service>,
+    /// The returns desk beside it.
+    pub desk: Arc<Desk>,
     /// Where devices call.
     pub device_port: u16,
     /// Where a browser on this machine looks.
@@ -79,8 +82,10 @@ pub fn start(service: Arc<Service>, dir: &Path, ports: Ports) -> Result<Running,
         .build()
         .map_err(ServeError::System)?;
     let handles = [Handle::new(), Handle::new()];
+    let desk = Arc::new(Desk::new(service.keys.maker_public()));
     let site = |tls| Site {
         service: service.clone(),
+        desk: desk.clone(),
         tls,
     };
     let over_tls = whole(site(true)).into_make_service_with_connect_info::<SocketAddr>();
@@ -97,6 +102,7 @@ pub fn start(service: Arc<Service>, dir: &Path, ports: Ports) -> Result<Running,
     drop(guard);
     Ok(Running {
         service,
+        desk,
         device_port,
         pages_port,
         handles,
@@ -104,13 +110,13 @@ pub fn start(service: Arc<Service>, dir: &Path, ports: Ports) -> Result<Running,
     })
 }
 
-fn report(ended: io::Result<()>) {
+pub(crate) fn report(ended: io::Result<()>) {
     if let Err(e) = ended {
         eprintln!("error: the service stopped: {e}");
     }
 }
 
-fn listen(port: u16) -> Result<(TcpListener, u16), ServeError> {
+pub(crate) fn listen(port: u16) -> Result<(TcpListener, u16), ServeError> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(|e| match e.kind() {
         io::ErrorKind::AddrInUse => ServeError::PortInUse(port),
         _ => ServeError::Port(port, e),
