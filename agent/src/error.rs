@@ -1,62 +1,52 @@
-//! The agent's errors: few, with stable codes, each saying what to do.
-
-use crate::log::{Key, LogError};
-use crate::wire::FrameError;
-use nrd_hal::ErrorKind;
+//! The agent's errors: one small enum with stable numbers, each saying what
+//! to do. One byte each: they are passed up often, and every byte counts.
 
 /// Why a call was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
 #[non_exhaustive]
 pub enum Error {
     /// Call `step` until it answers `Idle`, then again.
-    Busy,
+    Busy = 1,
     /// The state does not allow this call; ask `status`.
-    WrongState,
+    WrongState = 2,
     /// No such record.
-    NotFound,
-    /// This record does not authenticate; write or remove it.
-    Corrupt(Key),
-    /// The cache is full: remove something first.
-    Full,
-    /// The value is longer than a record can hold.
-    TooLong,
+    NotFound = 3,
+    /// The record does not authenticate, or a lost one may have replaced it;
+    /// write or remove it.
+    Corrupt = 4,
+    /// The live records, this one included, would not fit: remove something
+    /// first.
+    Full = 5,
+    /// Longer than a record can hold, or than a frame of its type may be.
+    TooLong = 6,
     /// The caller's buffer is too short.
-    BufferTooSmall,
-    /// The flash is worn out.
-    WornOut,
+    BufferTooSmall = 7,
+    /// The flash, or the counter, is worn out.
+    WornOut = 8,
     /// A part did not answer; try again.
-    Hardware(ErrorKind),
+    Hardware = 9,
     /// The random generator fails its health test: no activation with it.
-    RandomGenerator,
+    RandomGenerator = 10,
     /// The cipher refused.
-    Crypto,
-    /// A frame was refused; nothing was changed.
-    Frame(FrameError),
-    /// A frame is for another device, activation or request.
-    NotForUs,
+    Crypto = 11,
+    /// The frame's body is not what its type prescribes, or bytes follow it.
+    /// Nothing was changed, as with all errors of a frame.
+    Malformed = 12,
+    /// The frame is for another device, activation or request.
+    NotForUs = 13,
     /// The device key could not sign; try again.
-    Signing,
+    Signing = 14,
+    /// The bytes are too short for a frame, or one of another type.
+    WrongType = 15,
+    /// The frame's signature does not verify under the expected key.
+    BadSignature = 16,
 }
 
 impl Error {
     /// A stable number for logs and the C interface.
-    pub fn code(&self) -> u16 {
-        match self {
-            Error::Busy => 1,
-            Error::WrongState => 2,
-            Error::NotFound => 3,
-            Error::Corrupt(_) => 4,
-            Error::Full => 5,
-            Error::TooLong => 6,
-            Error::BufferTooSmall => 7,
-            Error::WornOut => 8,
-            Error::Hardware(_) => 9,
-            Error::RandomGenerator => 10,
-            Error::Crypto => 11,
-            Error::Frame(_) => 12,
-            Error::NotForUs => 13,
-            Error::Signing => 14,
-        }
+    pub fn code(self) -> u16 {
+        self as u16
     }
 }
 
@@ -66,44 +56,21 @@ impl core::fmt::Display for Error {
             Error::Busy => "busy: step the agent until it is idle, then try again",
             Error::WrongState => "the device's state does not allow this",
             Error::NotFound => "no such record",
-            Error::Corrupt(_) => "the record does not authenticate",
+            Error::Corrupt => "the record does not authenticate",
             Error::Full => "the cache is full",
-            Error::TooLong => "the value is too long",
+            Error::TooLong => "longer than a record can hold, or than a frame of its type may be",
             Error::BufferTooSmall => "the buffer is too small",
-            Error::WornOut => "the flash is worn out",
-            Error::Hardware(_) => "a hardware part did not answer",
+            Error::WornOut => "the flash or the counter is worn out",
+            Error::Hardware => "a hardware part did not answer",
             Error::RandomGenerator => "the random generator fails its health test",
             Error::Crypto => "the cipher refused",
-            Error::Frame(_) => "the frame was refused",
+            Error::Malformed => "the frame's body is malformed",
             Error::NotForUs => "the frame is not for this device, activation or request",
             Error::Signing => "the device key could not sign",
+            Error::WrongType => "the bytes are not a frame of the expected type",
+            Error::BadSignature => "the signature does not verify",
         })
     }
 }
 
 impl core::error::Error for Error {}
-
-impl From<LogError> for Error {
-    fn from(e: LogError) -> Self {
-        match e {
-            LogError::Busy => Error::Busy,
-            LogError::Full => Error::Full,
-            LogError::NotFound => Error::NotFound,
-            LogError::Corrupt(key) => Error::Corrupt(key),
-            LogError::TooLong => Error::TooLong,
-            LogError::BufferTooSmall => Error::BufferTooSmall,
-            LogError::WornOut => Error::WornOut,
-            LogError::Flash(kind) => Error::Hardware(kind),
-            LogError::Crypto => Error::Crypto,
-        }
-    }
-}
-
-impl From<FrameError> for Error {
-    fn from(e: FrameError) -> Self {
-        match e {
-            FrameError::NoSpace => Error::BufferTooSmall,
-            e => Error::Frame(e),
-        }
-    }
-}

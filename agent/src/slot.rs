@@ -10,6 +10,7 @@
 //! slot is never a question of which bytes happen to read well today.
 
 use crate::log::CLASSES;
+use crate::wire::codec::{Code, Reader, Writer};
 use nrd_hal::{Crypto, Effaceable};
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
@@ -17,7 +18,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 /// Size of a slot's content in bytes.
 pub(crate) const SLOT_BYTES: usize = 256;
 const MAC: usize = 32;
-const MAGIC: [u8; 4] = *b"NRS1";
+const MAGIC: &[u8] = b"NRS1";
 const CONTEXT: &[u8] = b"nrd/1/slot\0";
 
 /// What a slot holds. No `Debug`; zeroized on drop.
@@ -40,21 +41,17 @@ pub(crate) struct Salt {
 impl SlotContent {
     fn encode<C: Crypto>(&self, key: &[u8; 32]) -> Zeroizing<[u8; SLOT_BYTES]> {
         let mut out = Zeroizing::new([0u8; SLOT_BYTES]);
-        let salts = self
-            .salts
-            .iter()
-            .flat_map(|s| s.generation.to_le_bytes().into_iter().chain(s.salt));
-        let fields = MAGIC
-            .into_iter()
-            .chain(self.generation.to_le_bytes())
-            .chain(self.epoch.to_le_bytes())
-            .chain(self.activation_id)
-            .chain(self.secret)
-            .chain(salts);
-        for (o, b) in out.iter_mut().zip(fields) {
-            *o = b;
-        }
         if let Some((text, mac)) = out.split_last_chunk_mut::<MAC>() {
+            let mut w = Writer::new(text);
+            w.bytes(MAGIC);
+            w.bytes(&self.generation.to_le_bytes());
+            w.bytes(&self.epoch.to_le_bytes());
+            w.bytes(&self.activation_id);
+            w.bytes(&self.secret);
+            for s in &self.salts {
+                w.bytes(&s.generation.to_le_bytes());
+                w.bytes(&s.salt);
+            }
             *mac = C::hmac(key, &[CONTEXT, text]);
         }
         out
@@ -62,30 +59,20 @@ impl SlotContent {
 
     fn decode<C: Crypto>(bytes: &[u8; SLOT_BYTES], key: &[u8; 32]) -> Option<SlotContent> {
         let (text, mac) = bytes.split_last_chunk::<MAC>()?;
-        if !bool::from(C::hmac(key, &[CONTEXT, text]).ct_eq(mac)) {
+        let authentic = bool::from(C::hmac(key, &[CONTEXT, text]).ct_eq(mac));
+        let mut r = Reader::new(text);
+        if !authentic || r.bytes(MAGIC.len()) != MAGIC {
             return None;
         }
-        let rest = text.strip_prefix(&MAGIC)?;
-        let (generation, rest) = rest.split_first_chunk::<4>()?;
-        let (epoch, rest) = rest.split_first_chunk::<8>()?;
-        let (activation_id, rest) = rest.split_first_chunk::<16>()?;
-        let (secret, mut rest) = rest.split_first_chunk::<32>()?;
-        let mut salts: [Salt; CLASSES] = Default::default();
-        for s in &mut salts {
-            let (generation, r) = rest.split_first_chunk::<4>()?;
-            let (salt, r) = r.split_first_chunk::<16>()?;
-            *s = Salt {
-                generation: u32::from_le_bytes(*generation),
-                salt: *salt,
-            };
-            rest = r;
-        }
         Some(SlotContent {
-            generation: u32::from_le_bytes(*generation),
-            epoch: u64::from_le_bytes(*epoch),
-            activation_id: *activation_id,
-            secret: *secret,
-            salts,
+            generation: u32::from_le_bytes(Code::take(&mut r)),
+            epoch: u64::from_le_bytes(Code::take(&mut r)),
+            activation_id: Code::take(&mut r),
+            secret: Code::take(&mut r),
+            salts: core::array::from_fn(|_| Salt {
+                generation: u32::from_le_bytes(Code::take(&mut r)),
+                salt: Code::take(&mut r),
+            }),
         })
     }
 }

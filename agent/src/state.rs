@@ -19,7 +19,7 @@ use crate::wire::{ActivationId, Digest, LockReason, PolicyVersion, SectorCounts,
 use serde::{Deserialize, Serialize};
 
 /// One activation, as the journal knows it. No personal data, no secret.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct Activation {
     /// Its id.
@@ -43,7 +43,7 @@ pub struct Activation {
 
 /// The state, as the journal keeps it. Wiping is not here: it has a record of
 /// its own, the tombstone, which outranks this one.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub enum Stored {
     /// No account, no secret.
@@ -76,7 +76,7 @@ pub enum Stored {
 }
 
 /// The journal's one snapshot record.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct Snapshot {
     /// Boots of the device's life.
@@ -127,7 +127,7 @@ impl Snapshot {
 }
 
 /// The tombstone: the commit of a wipe, and its progress.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct Tombstone {
     /// Why.

@@ -5,7 +5,8 @@
 //! read back → journal says `Active` → first check-in acknowledges.
 
 use super::boot::SESSION;
-use super::{Agent, Phase, Session, Step, with_log};
+use super::logs::Which;
+use super::{Agent, Phase, Session, Step};
 use crate::class::Class;
 use crate::error::Error;
 use crate::keys;
@@ -15,7 +16,7 @@ use crate::slot::{self, Salt, SlotContent};
 use crate::state::{Activation, State, Stored};
 use crate::trace::event;
 use crate::wire::{ActivationId, Generation, Grant, WipeReason, codec, decode_signed};
-use nrd_hal::{Error as _, Platform};
+use nrd_hal::Platform;
 use rand_core::TryCryptoRng;
 use zeroize::Zeroizing;
 
@@ -46,7 +47,7 @@ impl<P: Platform> Agent<'_, P> {
         self.fill = None;
         let parts = self.platform.parts();
         let id = ActivationId(healthy_random(parts.rng)?);
-        let mut next = self.snapshot.clone();
+        let mut next = self.snapshot;
         let epoch = match &next.stored {
             Stored::SignedOut { epoch, .. } => *epoch,
             _ => next.epoch,
@@ -82,7 +83,7 @@ impl<P: Platform> Agent<'_, P> {
         if !self.efface_slots() {
             return self.begin_wipe(WipeReason::Abandoned, None);
         }
-        let mut next = self.snapshot.clone();
+        let mut next = self.snapshot;
         next.stored = match signed_out {
             Some(id) => Stored::SignedOut {
                 id,
@@ -127,7 +128,7 @@ impl<P: Platform> Agent<'_, P> {
             });
             return Ok(Step::Working);
         }
-        if with_log!(self, vault, |log, io| log.step(io))? == Progress::Working {
+        if self.log_step(Which::Vault)? == Progress::Working {
             self.install = Some(install);
             return Ok(Step::Working);
         }
@@ -158,7 +159,7 @@ impl<P: Platform> Agent<'_, P> {
             }
         }
         let vault = keys::vault::<_, P::Crypto>(parts.root_key, &content)
-            .map_err(|e| Error::Hardware(e.kind()))?;
+            .map_err(|_| Error::Hardware)?;
         self.keys.vault = Some(vault);
         self.keys.content = Some(content);
         self.vault.unmount();
@@ -174,10 +175,11 @@ impl<P: Platform> Agent<'_, P> {
         self.put_session(&session)?;
         if !grant.display_name.is_empty() {
             let stamp = self.stamp();
-            self.put_vault(DISPLAY_NAME, &stamp, grant.display_name.as_bytes())?;
+            let value = Some([stamp.as_slice(), grant.display_name.as_bytes()]);
+            self.log_write(Which::Vault, DISPLAY_NAME, value, false)?;
         }
         let now = self.now();
-        let mut next = self.snapshot.clone();
+        let mut next = self.snapshot;
         next.stored = Stored::Active(Activation {
             id: grant.activation_id,
             epoch: grant.epoch,
@@ -206,7 +208,8 @@ impl<P: Platform> Agent<'_, P> {
     pub(super) fn put_session(&mut self, s: &Session) -> Result<(), Error> {
         let mut buf = Zeroizing::new([0u8; 64]);
         let n = codec::write(s, buf.as_mut()).ok_or(Error::TooLong)?;
-        self.put_vault(SESSION, &[], buf.get(..n).unwrap_or_default())
+        let value = Some([&[], buf.get(..n).unwrap_or_default()]);
+        self.log_write(Which::Vault, SESSION, value, false)
     }
 }
 

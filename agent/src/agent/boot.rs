@@ -8,17 +8,18 @@
 //! Whatever does not fit together closes access (`Locked`) or finishes a wipe;
 //! it never opens anything, and never passes for a fresh device.
 
-use super::{Agent, CHARGE_S, Phase, RECEIPTS, Session, Step, id, with_log};
+use super::logs::Which;
+use super::{Agent, CHARGE_S, Phase, RECEIPTS, Session, Step, id};
 use crate::class::Class;
 use crate::error::Error;
 use crate::keys;
-use crate::log::{Key, LogError, Progress};
+use crate::log::{Key, Progress};
 use crate::slot;
 use crate::state::{Snapshot, Stored, Tombstone};
 use crate::trace::event;
 use crate::wire::codec::{self, Code};
 use crate::wire::{Body, Delegation, WipeReason, decode_signed};
-use nrd_hal::{Error as _, MonotonicCounter, Platform};
+use nrd_hal::{MonotonicCounter, Platform};
 use zeroize::Zeroizing;
 
 /// The session record: series, generation, token.
@@ -41,17 +42,16 @@ impl<P: Platform> Agent<'_, P> {
     fn boot_journal(&mut self) -> Result<(), Error> {
         if self.keys.journal.is_none() {
             let root = self.platform.parts().root_key;
-            let hardware = |e: <P::RootKey as nrd_hal::ErrorType>::Error| Error::Hardware(e.kind());
-            self.keys.slot = Some(keys::slot_key(root).map_err(hardware)?);
-            self.keys.journal = Some(keys::journal::<_, P::Crypto>(root).map_err(hardware)?);
+            self.keys.slot = Some(keys::slot_key(root).map_err(|_| Error::Hardware)?);
+            self.keys.journal = Some(keys::journal::<_, P::Crypto>(root).map_err(|_| Error::Hardware)?);
             return Ok(());
         }
         // A journal that cannot be opened is lost, not a failed boot.
         self.journal.want_writable();
-        match with_log!(self, journal, |log, io| log.step(io)) {
+        match self.log_step(Which::Journal) {
             Ok(Progress::Working) => {}
             Ok(Progress::Idle) => self.phase = Phase::Load,
-            Err(LogError::Flash(kind)) => return Err(Error::Hardware(kind)),
+            Err(Error::Hardware) => return Err(Error::Hardware),
             Err(_) => {
                 self.lost = true;
                 self.phase = Phase::Load;
@@ -62,7 +62,7 @@ impl<P: Platform> Agent<'_, P> {
 
     fn counter(&mut self) -> Result<u64, Error> {
         let counter = self.platform.parts().counter.read();
-        counter.map(|e| e.0).map_err(|e| Error::Hardware(e.kind()))
+        counter.map(|e| e.0).map_err(|_| Error::Hardware)
     }
 
     fn boot_load(&mut self) -> Result<(), Error> {
@@ -79,7 +79,7 @@ impl<P: Platform> Agent<'_, P> {
         let mut fresh = false;
         match snapshot {
             Ok(s) => self.snapshot = s,
-            Err(LogError::NotFound) if self.journal_was_empty() => {
+            Err(Error::NotFound) if self.journal_was_empty() => {
                 self.snapshot = Snapshot::fresh(counter);
                 fresh = counter == self.config.factory_epoch && self.live_slot().is_none();
                 self.lost |= !fresh;
@@ -98,7 +98,7 @@ impl<P: Platform> Agent<'_, P> {
                     }
                 }
             }
-            Err(LogError::NotFound) => {}
+            Err(Error::NotFound) => {}
             // An unreadable tombstone is still one: somebody ordered a wipe.
             Err(_) if !self.lost => {
                 self.tombstone = Some(self.new_tombstone(WipeReason::Recovered, None, counter))
@@ -113,7 +113,7 @@ impl<P: Platform> Agent<'_, P> {
         self.lost = false;
 
         // Charge this boot before anything is served.
-        let mut next = self.snapshot.clone();
+        let mut next = self.snapshot;
         if fresh {
             next.epoch = counter;
         }
@@ -207,12 +207,12 @@ impl<P: Platform> Agent<'_, P> {
         // The session is there as soon as what the last cut left is decided;
         // the rest of the vault is read afterwards, step by step.
         let mut buf = Zeroizing::new([0u8; 64]);
-        let found = with_log!(self, vault, |log, io| log.get(io, SESSION, buf.as_mut()));
-        if found == Err(LogError::Busy) {
-            match with_log!(self, vault, |log, io| log.step(io)) {
+        let found = self.log_get(Which::Vault, SESSION, &mut [], buf.as_mut());
+        if found == Err(Error::Busy) {
+            match self.log_step(Which::Vault) {
                 Ok(Progress::Working) => return Ok(()),
                 Ok(Progress::Idle) => {}
-                Err(LogError::Flash(kind)) => return Err(Error::Hardware(kind)),
+                Err(Error::Hardware) => return Err(Error::Hardware),
                 // A vault that takes no more writes can still be read.
                 Err(_) => {}
             }
@@ -259,12 +259,11 @@ impl<P: Platform> Agent<'_, P> {
             .and_then(|f| decode_signed::<Delegation, P::Crypto>(f, &root).ok());
     }
 
-    fn read_record<T: for<'a> Code<'a>>(&mut self, id: u16) -> Result<T, LogError> {
+    fn read_record<T: for<'a> Code<'a>>(&mut self, id: u16) -> Result<T, Error> {
         let mut buf = [0u8; 384];
         let n = self.get_journal(id, &mut buf)?;
-        let corrupt = LogError::Corrupt(super::journal_key(id));
-        let bytes = buf.get(..n).ok_or(corrupt)?;
-        codec::read(bytes).ok_or(corrupt)
+                let bytes = buf.get(..n).ok_or(Error::Corrupt)?;
+        codec::read(bytes).ok_or(Error::Corrupt)
     }
 }
 

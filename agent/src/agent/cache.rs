@@ -1,13 +1,14 @@
 //! Locally cached account data, sealed by class.
 
-use super::{Agent, with_log};
+use super::Agent;
+use super::logs::Which;
 use crate::class::Class;
 use crate::error::Error;
 use crate::keys;
 use crate::log::Key;
 use crate::slot;
 use crate::state::{State, Stored};
-use nrd_hal::{Error as _, Platform};
+use nrd_hal::Platform;
 use rand_core::TryRng as _;
 
 impl<P: Platform> Agent<'_, P> {
@@ -15,7 +16,7 @@ impl<P: Platform> Agent<'_, P> {
     pub fn put(&mut self, class: Class, id: u16, value: &[u8]) -> Result<(), Error> {
         let key = self.open_key(class, id)?;
         let stamp = self.stamp();
-        self.put_vault(key, &stamp, value)
+        self.log_write(Which::Vault, key, Some([&stamp, value]), false)
     }
 
     /// Reads a value into `out`; returns its length in bytes. A value past its
@@ -23,8 +24,7 @@ impl<P: Platform> Agent<'_, P> {
     pub fn get(&mut self, class: Class, id: u16, out: &mut [u8]) -> Result<usize, Error> {
         let key = self.open_key(class, id)?;
         let mut stamp = [0u8; 4];
-        let n = with_log!(self, vault, |log, io| log
-            .get_prefixed(io, key, &mut stamp, out))?;
+        let n = self.log_get(Which::Vault, key, &mut stamp, out)?;
         let age = u32::from_le_bytes(self.stamp()).saturating_sub(u32::from_le_bytes(stamp));
         if class.retention_powered_hours().is_some_and(|h| age >= h) {
             if let Some(out) = out.get_mut(..n) {
@@ -41,14 +41,7 @@ impl<P: Platform> Agent<'_, P> {
     /// at once.
     pub fn remove(&mut self, class: Class, id: u16) -> Result<(), Error> {
         let key = self.open_key(class, id)?;
-        for _ in 0..super::MAX_ROUNDS {
-            match with_log!(self, vault, |log, io| log.remove(io, key)) {
-                Err(crate::log::LogError::Busy) => {}
-                done => return done.map_err(Error::from),
-            }
-            with_log!(self, vault, |log, io| log.step(io))?;
-        }
-        Err(Error::WornOut)
+        self.log_write(Which::Vault, key, None, false)
     }
 
     /// Destroys every value of a class at once, by destroying its key. `Ok`
@@ -94,7 +87,7 @@ impl<P: Platform> Agent<'_, P> {
                 return Err(Error::WornOut);
             }
             old = Some(now);
-            let mut next = self.snapshot.clone();
+            let mut next = self.snapshot;
             if let Stored::Active(a) = &mut next.stored {
                 a.slot_generation = content.generation;
             }
@@ -102,7 +95,7 @@ impl<P: Platform> Agent<'_, P> {
         }
         let parts = self.platform.parts();
         let vault = keys::vault::<_, P::Crypto>(parts.root_key, &content)
-            .map_err(|e| Error::Hardware(e.kind()))?;
+            .map_err(|_| Error::Hardware)?;
         self.keys.vault = Some(vault);
         self.keys.content = Some(content);
         self.vault.drop_class(class as u8);

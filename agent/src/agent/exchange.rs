@@ -169,7 +169,7 @@ impl<P: Platform> Agent<'_, P> {
             sent => self.plain_ask(sent, &challenge, &nonce)?,
         };
         let request = Request {
-            device_id: self.device_id.clone(),
+            device_id: self.device_id,
             challenge,
             nonce,
             agent_version: super::AGENT_VERSION,
@@ -281,7 +281,7 @@ impl<P: Platform> Agent<'_, P> {
                 Ok(())
             }
             (Answer::Noted, Sent::SignedOut) => {
-                let mut next = self.snapshot.clone();
+                let mut next = self.snapshot;
                 if let Stored::SignedOut { told, .. } = &mut next.stored {
                     *told = true;
                 }
@@ -347,7 +347,7 @@ impl<P: Platform> Agent<'_, P> {
                 }
                 Ok(())
             }
-            _ => Err(Error::Frame(wire::FrameError::Malformed)),
+            _ => Err(Error::Malformed),
         }
     }
 
@@ -378,7 +378,7 @@ impl<P: Platform> Agent<'_, P> {
         if a.lock == Some(s.reason) {
             return Ok(());
         }
-        let mut next = self.snapshot.clone();
+        let mut next = self.snapshot;
         if let Stored::Active(a) = &mut next.stored {
             a.lock = Some(s.reason);
         }
@@ -409,7 +409,7 @@ impl<P: Platform> Agent<'_, P> {
             self.keys.session = Some(session);
         }
         let now = self.now();
-        let mut next = self.snapshot.clone();
+        let mut next = self.snapshot;
         next.time_floor = next.time_floor.max(lease.issued_at);
         if let Stored::Active(a) = &mut next.stored {
             a.lease = StoredLease {

@@ -8,6 +8,7 @@
 //! | `exchange.rs` | the next request, and what a reply changes |
 //! | `orders.rs` | signed orders over any channel, sign-out |
 //! | `cache.rs` | account data: put, get, remove, forget |
+//! | `logs.rs` | journal and vault |
 //! | `wipe.rs` | the five phases |
 //! | `receipt.rs` | receipts and proofs |
 //! | `fill.rs` | the deep proof |
@@ -21,18 +22,20 @@ mod boot;
 mod cache;
 mod exchange;
 mod fill;
+mod logs;
 mod orders;
 mod receipt;
 mod wipe;
 
 use crate::error::Error;
 use crate::lease::{Now, Standing};
-use crate::log::{Entry, Key, Log, LogError, LogKeys, Progress, ShapeError};
+use crate::log::{Entry, Log, LogKeys, Progress, ShapeError};
 use crate::slot::SlotContent;
 use crate::state::{Activation, Snapshot, State, Stored, Tombstone};
 use crate::wire::codec::{self, fields};
 use crate::wire::{Delegation, DeviceId, Generation, LockReason, Series, TokenSecret};
 use exchange::Exchange;
+use logs::Which;
 use heapless::String;
 use nrd_hal::{Clock, DeviceIdentity, Platform, Region};
 use zeroize::Zeroizing;
@@ -195,43 +198,6 @@ pub struct Agent<'m, P: Platform> {
     fill: Option<fill::Fill<<P::Crypto as nrd_hal::Crypto>::Sha256>>,
 }
 
-/// Runs `$body` with `$log` and its `$io`.
-macro_rules! with_log {
-    ($self:ident, journal, |$log:ident, $io:ident| $body:expr) => {{
-        let parts = $self.platform.parts();
-        match &$self.keys.journal {
-            None => Err(crate::log::LogError::Busy),
-            Some(keys) => {
-                let $io = &mut crate::log::Io::<_, _, P::Crypto>::new(
-                    parts.journal,
-                    parts.rng,
-                    keys,
-                    $self.scratch,
-                );
-                let $log = &mut $self.journal;
-                $body
-            }
-        }
-    }};
-    ($self:ident, vault, |$log:ident, $io:ident| $body:expr) => {{
-        let parts = $self.platform.parts();
-        match &$self.keys.vault {
-            None => Err(crate::log::LogError::Busy),
-            Some(keys) => {
-                let $io = &mut crate::log::Io::<_, _, P::Crypto>::new(
-                    parts.vault,
-                    parts.rng,
-                    keys,
-                    $self.scratch,
-                );
-                let $log = &mut $self.vault;
-                $body
-            }
-        }
-    }};
-}
-use with_log;
-
 /// Ids of the journal's records (class 0).
 mod id {
     pub(super) const SNAPSHOT: u16 = 1;
@@ -243,10 +209,6 @@ mod id {
 
 /// How many undelivered receipts are kept.
 const RECEIPTS: u16 = 4;
-
-fn journal_key(id: u16) -> Key {
-    Key { class: 0, id }
-}
 
 impl<'m, P: Platform> Agent<'m, P> {
     /// Builds the agent. Reads nothing yet: call [`Agent::step`].
@@ -327,7 +289,7 @@ impl<'m, P: Platform> Agent<'m, P> {
         if !self.lost {
             self.charge()?;
             if self.journal.needs_step()
-                && with_log!(self, journal, |log, io| log.step(io))? == Progress::Working
+                && self.log_step(Which::Journal)? == Progress::Working
             {
                 return Ok(Step::Working);
             }
@@ -341,7 +303,7 @@ impl<'m, P: Platform> Agent<'m, P> {
         }
         if self.keys.vault.is_some()
             && self.vault.needs_step()
-            && with_log!(self, vault, |log, io| log.step(io))? == Progress::Working
+            && self.log_step(Which::Vault)? == Progress::Working
         {
             return Ok(Step::Working);
         }
@@ -434,7 +396,7 @@ impl<'m, P: Platform> Agent<'m, P> {
         if self.powered_s() < self.snapshot.charged_s {
             return Ok(());
         }
-        let mut next = self.snapshot.clone();
+        let mut next = self.snapshot;
         next.charged_s = self.powered_s().saturating_add(CHARGE_S);
         self.commit(next)
     }
@@ -451,52 +413,4 @@ impl<'m, P: Platform> Agent<'m, P> {
         self.snapshot.receipts_dropped = self.snapshot.receipts_dropped.max(dropped);
         Ok(())
     }
-
-    /// Writes a journal record, making room as needed: where the journal is
-    /// full, the oldest undelivered receipts give way.
-    fn put_journal(&mut self, id: u16, bytes: &[u8]) -> Result<(), Error> {
-        for _ in 0..MAX_ROUNDS {
-            match with_log!(self, journal, |log, io| log.put(io, journal_key(id), bytes)) {
-                Err(LogError::Busy) => {}
-                Err(LogError::Full) if self.drop_receipt(id)? => continue,
-                done => return done.map_err(Error::from),
-            }
-            with_log!(self, journal, |log, io| log.step(io))?;
-        }
-        Err(Error::WornOut)
-    }
-
-    fn remove_journal(&mut self, id: u16) -> Result<(), Error> {
-        for _ in 0..MAX_ROUNDS {
-            match with_log!(self, journal, |log, io| log.remove(io, journal_key(id))) {
-                Err(LogError::NotFound) => return Ok(()),
-                Err(LogError::Busy) => {}
-                done => return done.map_err(Error::from),
-            }
-            with_log!(self, journal, |log, io| log.step(io))?;
-        }
-        Err(Error::WornOut)
-    }
-
-    fn get_journal(&mut self, id: u16, out: &mut [u8]) -> Result<usize, LogError> {
-        with_log!(self, journal, |log, io| log.get(io, journal_key(id), out))
-    }
-
-    /// Writes a vault record, making room as needed.
-    fn put_vault(&mut self, key: Key, prefix: &[u8], bytes: &[u8]) -> Result<(), Error> {
-        for _ in 0..MAX_ROUNDS {
-            match with_log!(self, vault, |log, io| log
-                .put_prefixed(io, key, prefix, bytes))
-            {
-                Err(LogError::Busy) => {}
-                done => return done.map_err(Error::from),
-            }
-            with_log!(self, vault, |log, io| log.step(io))?;
-        }
-        Err(Error::WornOut)
-    }
 }
-
-/// How many steps a write waits for room before it gives up. A log makes room
-/// within a few openings; only a worn-out part needs more.
-const MAX_ROUNDS: u32 = 256;

@@ -9,7 +9,7 @@ use crate::wire::{
     self, ActivationId, Delegation, Digest, Order, OrderKind, OrderOutcome, OrderResult,
     WipeReason, decode_signed, peek,
 };
-use nrd_hal::{Crypto, Error as _, MonotonicCounter, Platform};
+use nrd_hal::{Crypto, MonotonicCounter, Platform};
 
 impl<P: Platform> Agent<'_, P> {
     /// Applies a signed order, however it came. Writes the signed outcome into
@@ -25,11 +25,11 @@ impl<P: Platform> Agent<'_, P> {
         if self.phase != super::Phase::Ready {
             return Err(Error::Busy);
         }
-        let trust = self.trust.clone().ok_or(Error::WrongState)?;
+        let trust = self.trust.ok_or(Error::WrongState)?;
         let claimed: Order = peek(frame)?;
         let digest = P::Crypto::sha256(frame);
         let counter = self.platform.parts().counter.read();
-        let counter = counter.map_err(|e| Error::Hardware(e.kind()))?.0;
+        let counter = counter.map_err(|_| Error::Hardware)?.0;
         if claimed.key_version != trust.order_key_version {
             // Which key signed it cannot be told any more; nothing it says
             // counts. The service signs pending orders again.
@@ -87,7 +87,7 @@ impl<P: Platform> Agent<'_, P> {
         out: &mut [u8],
     ) -> Result<(OrderResult, usize), Error> {
         let body = OrderOutcome {
-            device_id: self.device_id.clone(),
+            device_id: self.device_id,
             order,
             result,
             epoch,
@@ -113,7 +113,7 @@ impl<P: Platform> Agent<'_, P> {
             Stored::SignedOut { id, epoch, .. } => (*id, *epoch),
             _ => return Err(Error::WrongState),
         };
-        let mut next = self.snapshot.clone();
+        let mut next = self.snapshot;
         next.stored = Stored::SignedOut {
             id,
             epoch,
@@ -152,7 +152,7 @@ impl<P: Platform> Agent<'_, P> {
             return Ok(());
         }
         self.put_journal(id::TRUST, frame)?;
-        let mut next = self.snapshot.clone();
+        let mut next = self.snapshot;
         next.delegation_version = d.version;
         if d.time_version > next.time_version {
             next.time_version = d.time_version;

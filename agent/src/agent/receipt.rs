@@ -41,7 +41,7 @@ impl<P: Platform> Agent<'_, P> {
         )?;
         let facts = facts.get(..n).unwrap_or_default();
         let place = id::RECEIPT + self.snapshot.next_receipt % RECEIPTS;
-        let key = super::journal_key(place);
+        let key = super::logs::journal_key(place);
         if self.journal.keys().any(|k| k == key) && self.receipts >= RECEIPTS as u8 {
             self.snapshot.receipts_dropped = self.snapshot.receipts_dropped.saturating_add(1);
         }
@@ -96,7 +96,7 @@ impl<P: Platform> Agent<'_, P> {
             powered_s,
             wall_s: nrd_hal::Clock::wall_s(parts.clock),
         };
-        Ok(wire::encode(&receipt, out)?)
+        wire::encode(&receipt, out)
     }
 
     /// Signs `out[..n]` in place; returns the length of the signed frame.

@@ -13,9 +13,10 @@
 //!
 //! Every phase may be cut and is repeated from its start.
 
-use super::{Agent, Step, id, with_log};
+use super::logs::Which;
+use super::{Agent, Step, id};
 use crate::error::Error;
-use crate::log::{LogError, Progress};
+use crate::log::Progress;
 use crate::slot;
 use crate::state::{Stored, Tombstone, WipePhase};
 use crate::trace::event;
@@ -83,7 +84,7 @@ impl<P: Platform> Agent<'_, P> {
         order: Option<Digest>,
     ) -> Result<(), Error> {
         let counter = self.platform.parts().counter.read();
-        let counter = counter.map_err(|e| Error::Hardware(e.kind()))?.0;
+        let counter = counter.map_err(|_| Error::Hardware)?.0;
         event!("wipe begins in epoch {}", counter);
         let mut tombstone = self.new_tombstone(reason, order, counter);
         if self.save_tombstone(&tombstone).is_err() {
@@ -122,15 +123,8 @@ impl<P: Platform> Agent<'_, P> {
         let mut buf = [0u8; super::TOMBSTONE_ROOM as usize];
         let n = codec::write(t, &mut buf).ok_or(Error::TooLong)?;
         let bytes = buf.get(..n).unwrap_or_default();
-        for _ in 0..super::MAX_ROUNDS {
-            let key = super::journal_key(id::TOMBSTONE);
-            match with_log!(self, journal, |log, io| log.put_reserved(io, key, bytes)) {
-                Err(LogError::Busy) => {}
-                done => return done.map_err(Error::from),
-            }
-            with_log!(self, journal, |log, io| log.step(io))?;
-        }
-        Err(Error::WornOut)
+        let key = super::logs::journal_key(id::TOMBSTONE);
+        self.log_write(Which::Journal, key, Some([&[], bytes]), true)
     }
 
     pub(super) fn wipe_step(&mut self) -> Result<Step, Error> {
@@ -166,9 +160,7 @@ impl<P: Platform> Agent<'_, P> {
         if !raised && !t.counter_worn_out {
             self.wipe_tries += 1;
             if self.wipe_tries < MAX_TRIES {
-                return Err(Error::Hardware(
-                    counter.map_or_else(|e| e.kind(), |_| ErrorKind::Unavailable),
-                ));
+                return Err(Error::Hardware);
             }
             t.counter_worn_out = true;
         }
@@ -179,7 +171,7 @@ impl<P: Platform> Agent<'_, P> {
 
     /// Progress is a convenience: if it cannot be stored, a cut repeats work.
     fn save_progress(&mut self) {
-        if let Some(t) = self.tombstone.clone() {
+        if let Some(t) = self.tombstone {
             let _ = self.save_tombstone(&t);
         }
     }
@@ -221,7 +213,7 @@ impl<P: Platform> Agent<'_, P> {
     }
 
     fn wipe_finish(&mut self) -> Result<Step, Error> {
-        let Some(t) = self.tombstone.clone() else {
+        let Some(t) = self.tombstone else {
             return Ok(Step::Idle);
         };
         let slots_blank = {
@@ -237,12 +229,12 @@ impl<P: Platform> Agent<'_, P> {
             }
             return Ok(Step::Working);
         }
-        if with_log!(self, journal, |log, io| log.step(io))? == Progress::Working {
+        if self.log_step(Which::Journal)? == Progress::Working {
             return Ok(Step::Working);
         }
         let failed = t.slot_stuck || t.sectors.failed > 0;
         let digest = self.store_receipt(&t, slots_blank)?;
-        let mut next = self.snapshot.clone();
+        let mut next = self.snapshot;
         next.stored = match failed {
             true => Stored::Failed,
             false => Stored::Clean,

@@ -1,6 +1,7 @@
 //! Byte formats of sector and record headers. All integers little-endian.
 
 use super::{Key, LogKeys};
+use crate::wire::codec::{Code, Reader, Writer};
 use nrd_hal::Crypto;
 use subtle::ConstantTimeEq;
 
@@ -24,9 +25,10 @@ const FIELDS: usize = SECTOR_HEADER - 16;
 /// Bytes that claim a generation: the magic and the number.
 pub(crate) const CLAIM: usize = 8;
 
-/// Rounds up to a multiple of `unit`.
+/// Rounds up to a multiple of `unit`, a power of two.
 pub(crate) fn padded(bytes: u32, unit: u32) -> u32 {
-    bytes.div_ceil(unit.max(1)).saturating_mul(unit)
+    let mask = unit.wrapping_sub(1);
+    bytes.wrapping_add(mask) & !mask
 }
 
 /// Where a record lies: sector and offset, in one word.
@@ -68,7 +70,12 @@ pub(crate) struct SectorHeader {
 }
 
 impl SectorHeader {
-    fn fields(&self) -> [u8; FIELDS] {
+    fn mac<C: Crypto>(fields: &[u8], keys: &LogKeys) -> [u8; 32] {
+        C::hmac(&keys.header, &[SECTOR_CONTEXT, &[keys.region], fields])
+    }
+
+    /// Writes the header to the start of `out`.
+    pub(crate) fn encode<C: Crypto>(&self, keys: &LogKeys, out: &mut [u8]) {
         let words = [
             u32::from_le_bytes(MAGIC),
             self.generation,
@@ -78,29 +85,14 @@ impl SectorHeader {
             self.copies_end,
             self.pin.0,
         ];
-        let mut out = [0; FIELDS];
-        for (to, from) in out
-            .iter_mut()
-            .zip(words.iter().flat_map(|w| w.to_le_bytes()))
-        {
-            *to = from;
+        if let Some((fields, tag)) = out.split_at_mut_checked(FIELDS) {
+            let mut w = Writer::new(fields);
+            for word in words {
+                w.bytes(&word.to_le_bytes());
+            }
+            let mac = Self::mac::<C>(fields, keys);
+            Writer::new(tag).bytes(mac.get(..16).unwrap_or_default());
         }
-        out
-    }
-
-    fn mac<C: Crypto>(fields: &[u8], keys: &LogKeys) -> [u8; 32] {
-        C::hmac(&keys.header, &[SECTOR_CONTEXT, &[keys.region], fields])
-    }
-
-    /// The header's bytes.
-    pub(crate) fn encode<C: Crypto>(&self, keys: &LogKeys) -> [u8; SECTOR_HEADER] {
-        let mut out = [0u8; SECTOR_HEADER];
-        let fields = self.fields();
-        let mac = Self::mac::<C>(&fields, keys);
-        for (o, b) in out.iter_mut().zip(fields.iter().chain(&mac)) {
-            *o = *b;
-        }
-        out
     }
 
     /// The generation that bytes claim, not authenticated; 0 for no header.
@@ -122,16 +114,15 @@ impl SectorHeader {
         if !fields.starts_with(&MAGIC) || !bool::from(mac.get(..16)?.ct_eq(tag)) {
             return None;
         }
-        let mut words = fields
-            .chunks_exact(4)
-            .skip(1)
-            .filter_map(|w| Some(u32::from_le_bytes(w.try_into().ok()?)));
+        let mut r = Reader::new(fields);
+        r.bytes(MAGIC.len());
+        let mut word = || u32::from_le_bytes(Code::take(&mut r));
         Some(SectorHeader {
-            generation: words.next()?,
-            members: u64::from(words.next()?) | u64::from(words.next()?) << 32,
-            base_seq: words.next()?,
-            copies_end: words.next()?,
-            pin: Place(words.next()?),
+            generation: word(),
+            members: u64::from(word()) | u64::from(word()) << 32,
+            base_seq: word(),
+            copies_end: word(),
+            pin: Place(word()),
         })
     }
 }
@@ -213,13 +204,10 @@ impl RecordHeader {
     /// Associated data of the record's seal: region, epoch, header.
     pub(crate) fn aad(&self, keys: &LogKeys) -> [u8; 21] {
         let mut out = [0; 21];
-        let parts = [keys.region]
-            .into_iter()
-            .chain(keys.epoch.to_le_bytes())
-            .chain(self.encode());
-        for (o, b) in out.iter_mut().zip(parts) {
-            *o = b;
-        }
+        let mut w = Writer::new(&mut out);
+        w.byte(keys.region);
+        w.bytes(&keys.epoch.to_le_bytes());
+        w.bytes(&self.encode());
         out
     }
 

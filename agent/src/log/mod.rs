@@ -7,7 +7,7 @@
 //! - One that was cut is afterwards either done or not, and what a boot has
 //!   once answered never changes: not even when torn cells read differently
 //!   at every boot.
-//! - A record that does not authenticate is reported as [`LogError::Corrupt`];
+//! - A record that does not authenticate is reported as [`Error::Corrupt`];
 //!   its older version is never served in its place.
 //! - Every call does bounded work: [`Log::step`] at most one erase or one
 //!   sector's copy, [`Log::put`] one program.
@@ -63,30 +63,6 @@ pub struct Key {
 
 /// Number of classes, each with a key of its own.
 pub const CLASSES: usize = 8;
-
-/// Why a log operation was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum LogError {
-    /// Not now: call [`Log::step`] until it answers `Idle`, then again.
-    Busy,
-    /// The live records, this one included, would not fit.
-    Full,
-    /// No such record.
-    NotFound,
-    /// This record does not authenticate, or a lost one may have replaced it.
-    Corrupt(Key),
-    /// The value is longer than a record can hold.
-    TooLong,
-    /// The caller's buffer is too short for the value.
-    BufferTooSmall,
-    /// No sector could be erased or programmed any more.
-    WornOut,
-    /// The flash did not answer.
-    Flash(nrd_hal::ErrorKind),
-    /// The random generator failed, or the cipher refused.
-    Crypto,
-}
 
 /// What a call to [`Log::step`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -215,7 +191,7 @@ pub const PIN: Key = Key { class: 0, id: 0 };
 /// A log over a region. Holds no flash and no keys: both are lent per call.
 pub struct Log<'m> {
     shape: Shape,
-    /// Room kept for [`Log::put_reserved`], in bytes.
+    /// Room kept for what must never wait, in bytes.
     reserve: u32,
     /// Per sector its generation and flags, see `open.rs`.
     table: &'m mut [u32],
@@ -263,7 +239,7 @@ pub enum ShapeError {
 impl<'m> Log<'m> {
     /// A log over a region of this geometry. `table` needs one entry for each
     /// logical sector; `index` one for each record that may live at once.
-    /// `reserve` bytes are always kept for [`Log::put_reserved`].
+    /// `reserve` bytes are always kept for what must never wait.
     pub fn new(
         geometry: nrd_hal::Geometry,
         table: &'m mut [u32],

@@ -27,7 +27,8 @@ use super::format::{
 use super::index::Entry;
 use super::open::{BAD, GENERATION, IN, KEPT};
 use super::record::NO_KEY;
-use super::{Head, Io, Log, LogError, PIN};
+use super::{Head, Io, Log, PIN};
+use crate::error::Error;
 use nrd_hal::{Crypto, Error as _, ErrorKind, Region};
 use rand_core::TryCryptoRng;
 
@@ -52,7 +53,7 @@ impl Log<'_> {
     pub fn mount<R: Region, G: TryCryptoRng, C: Crypto>(
         &mut self,
         io: &mut Io<'_, R, G, C>,
-    ) -> Result<(), LogError> {
+    ) -> Result<(), Error> {
         let wanted = self.wanted;
         self.unmount();
         self.wanted = wanted;
@@ -104,13 +105,13 @@ impl Log<'_> {
     fn read_claims<R: Region, G, C: Crypto>(
         &mut self,
         io: &mut Io<'_, R, G, C>,
-    ) -> Result<(), LogError> {
+    ) -> Result<(), Error> {
         for s in 0..self.shape.sectors {
             let mut buf = [0u8; CLAIM];
             match io.region.read(s * self.shape.sector, &mut buf) {
                 Ok(()) => {}
                 Err(e) if e.kind() == ErrorKind::Ecc => continue,
-                Err(e) => return Err(LogError::Flash(e.kind())),
+                Err(_e) => return Err(Error::Hardware),
             }
             let claim = SectorHeader::claim(&buf);
             if claim < GENERATION {
@@ -188,7 +189,7 @@ impl Log<'_> {
         sector: u32,
         header: &SectorHeader,
         firm: bool,
-    ) -> Result<(), LogError> {
+    ) -> Result<(), Error> {
         self.next_seq = header.base_seq;
         let mut last: Option<Found> = None;
         let mut at = self.shape.first();
@@ -243,7 +244,7 @@ impl Log<'_> {
         &mut self,
         io: &mut Io<'_, R, G, C>,
         sector: u32,
-    ) -> Result<(), LogError> {
+    ) -> Result<(), Error> {
         // Without a generation that reads, every record must show by itself
         // that it belongs here.
         let known = self.generation(sector) != 0;
@@ -407,12 +408,12 @@ impl Log<'_> {
         io: &Io<'_, R, G, C>,
         sector: u32,
         f: &Found,
-    ) -> Result<(), LogError> {
+    ) -> Result<(), Error> {
         self.next_seq = self.next_seq.max(f.header.seq.saturating_add(1));
         let counts = f.header.key != NO_KEY && !self.forgotten(io, &f.header);
         match !counts || self.index.set(entry(sector, f)) {
             true => Ok(()),
-            false => Err(LogError::Full),
+            false => Err(Error::Full),
         }
     }
 

@@ -25,8 +25,9 @@
 use super::format::{Place, RECORD_OVERHEAD, RecordHeader, SectorHeader, padded};
 use super::index::Entry;
 use super::record::{reads_back, reads_blank, reseal};
-use super::{Head, Io, Log, LogError, PIN, Progress};
-use nrd_hal::{Crypto, Error as _, ErrorKind, Region};
+use super::{Head, Io, Log, PIN, Progress};
+use crate::error::Error;
+use nrd_hal::{Crypto, Region};
 use rand_core::TryCryptoRng;
 
 /// A member: its records count.
@@ -58,7 +59,7 @@ impl Log<'_> {
     pub fn step<R: Region, G: TryCryptoRng, C: Crypto>(
         &mut self,
         io: &mut Io<'_, R, G, C>,
-    ) -> Result<Progress, LogError> {
+    ) -> Result<Progress, Error> {
         if !self.mounted {
             self.mount(io)?;
             return Ok(Progress::Working);
@@ -77,7 +78,7 @@ impl Log<'_> {
         }
         let writable = self.head.is_some_and(|h| h.writable);
         if self.must_open() && (!writable || self.unread == 0) {
-            let sector = self.choose().ok_or(LogError::WornOut)?;
+            let sector = self.choose().ok_or(Error::WornOut)?;
             self.opening = Some(Opening {
                 sector,
                 erased: false,
@@ -152,7 +153,7 @@ impl Log<'_> {
         &mut self,
         io: &mut Io<'_, R, G, C>,
         sector: u32,
-    ) -> Result<(), LogError> {
+    ) -> Result<(), Error> {
         self.opening = None;
         let Err(e) = self.fill_and_commit(io, sector) else {
             return Ok(());
@@ -163,11 +164,11 @@ impl Log<'_> {
         self.wanted = wanted.max(1);
         match e {
             // Once may be chance, and a full log can spare none.
-            LogError::Flash(ErrorKind::OperationFailed) if self.suspect != Some(sector) => {
+            Error::WornOut if self.suspect != Some(sector) => {
                 self.suspect = Some(sector);
             }
-            LogError::Flash(ErrorKind::OperationFailed) => self.shun(sector),
-            LogError::Flash(ErrorKind::Ecc) => {}
+            Error::WornOut => self.shun(sector),
+            Error::Corrupt => {}
             e => return Err(e),
         }
         Ok(())
@@ -179,10 +180,10 @@ impl Log<'_> {
         &mut self,
         io: &mut Io<'_, R, G, C>,
         sector: u32,
-    ) -> Result<(), LogError> {
+    ) -> Result<(), Error> {
         let generation = self.next_generation;
         if generation >= BAD {
-            return Err(LogError::WornOut);
+            return Err(Error::WornOut);
         }
         self.next_generation += 1;
         let mut members = self.members();
@@ -219,11 +220,9 @@ impl Log<'_> {
             pin,
         };
         let first = self.shape.first() as usize;
-        let buf = io.scratch.get_mut(..first).ok_or(LogError::TooLong)?;
+        let buf = io.scratch.get_mut(..first).ok_or(Error::TooLong)?;
         buf.fill(0xFF);
-        for (o, b) in buf.iter_mut().zip(header.encode::<C>(io.keys)) {
-            *o = b;
-        }
+        header.encode::<C>(io.keys, buf);
         program(io.region, sector * self.shape.sector, buf)?;
 
         // Committed, once something follows.
@@ -279,7 +278,7 @@ impl Log<'_> {
         members: u64,
         to: u32,
         mut end: u32,
-    ) -> Result<u32, LogError> {
+    ) -> Result<u32, Error> {
         let age = self.generation(from);
         let older = |s: u32| members >> s & 1 == 1 && self.generation(s) <= age;
         if age != 0 && !(0..self.shape.sectors).any(older) {
@@ -312,16 +311,16 @@ impl Log<'_> {
         careful: bool,
         to: u32,
         end: u32,
-    ) -> Result<(), LogError> {
+    ) -> Result<(), Error> {
         let size = e.size(self.shape.unit);
         if end + size > self.shape.limit() {
-            return Err(LogError::Full);
+            return Err(Error::Full);
         }
         let len = RECORD_OVERHEAD + usize::from(e.len);
         let buf = io
             .scratch
             .get_mut(..padded(len as u32, self.shape.unit) as usize)
-            .ok_or(LogError::TooLong)?;
+            .ok_or(Error::TooLong)?;
         let class = io.keys.classes.get(usize::from(e.key.class));
         let header = RecordHeader {
             deleted: e.deleted,
@@ -348,17 +347,17 @@ impl Log<'_> {
             return program(io.region, to * self.shape.sector + end, buf);
         }
         // It reads well no more: at the next mount it does not count.
-        Err(LogError::Flash(ErrorKind::Ecc))
+        Err(Error::Corrupt)
     }
 }
 
 /// Programs and reads back.
-fn program<R: Region>(region: &mut R, at: u32, bytes: &[u8]) -> Result<(), LogError> {
+fn program<R: Region>(region: &mut R, at: u32, bytes: &[u8]) -> Result<(), Error> {
     region
         .program(at, bytes)
-        .map_err(|e| LogError::Flash(e.kind()))?;
+        .map_err(|_e| Error::Hardware)?;
     match reads_back(region, at, bytes) {
         true => Ok(()),
-        false => Err(LogError::Flash(ErrorKind::OperationFailed)),
+        false => Err(Error::WornOut),
     }
 }

@@ -2,7 +2,8 @@
 
 use super::format::{NONCE, Place, RECORD_HEADER, RECORD_OVERHEAD, RecordHeader, TAG, padded};
 use super::index::Entry;
-use super::{Head, Io, Key, Log, LogError, PIN};
+use super::{Head, Io, Key, Log, PIN};
+use crate::error::Error;
 use nrd_hal::{Crypto, Error as _, ErrorKind, Region};
 use rand_core::TryCryptoRng;
 use zeroize::Zeroize;
@@ -77,29 +78,8 @@ impl Log<'_> {
         io: &mut Io<'_, R, G, C>,
         key: Key,
         value: &[u8],
-    ) -> Result<(), LogError> {
-        self.write(io, key, Some([&[], value]), self.reserve)
-    }
-
-    /// Writes a record whose value is `prefix` followed by `value`.
-    pub fn put_prefixed<R: Region, G: TryCryptoRng, C: Crypto>(
-        &mut self,
-        io: &mut Io<'_, R, G, C>,
-        key: Key,
-        prefix: &[u8],
-        value: &[u8],
-    ) -> Result<(), LogError> {
-        self.write(io, key, Some([prefix, value]), self.reserve)
-    }
-
-    /// Writes a record, drawing on the reserve: for what must never wait.
-    pub fn put_reserved<R: Region, G: TryCryptoRng, C: Crypto>(
-        &mut self,
-        io: &mut Io<'_, R, G, C>,
-        key: Key,
-        value: &[u8],
-    ) -> Result<(), LogError> {
-        self.write(io, key, Some([&[], value]), 0)
+    ) -> Result<(), Error> {
+        self.write(io, key, Some([&[], value]), false)
     }
 
     /// Deletes a record: writes a marker. `NotFound` when there is none.
@@ -107,14 +87,8 @@ impl Log<'_> {
         &mut self,
         io: &mut Io<'_, R, G, C>,
         key: Key,
-    ) -> Result<(), LogError> {
-        if !self.may_write() {
-            return Err(LogError::Busy);
-        }
-        if self.index.get(key).is_none_or(|e| e.deleted) {
-            return Err(LogError::NotFound);
-        }
-        self.write(io, key, None, self.reserve)
+    ) -> Result<(), Error> {
+        self.write(io, key, None, false)
     }
 
     /// True when everything is known and no opening is under way.
@@ -122,23 +96,30 @@ impl Log<'_> {
         self.mounted && self.unread == 0 && self.opening.is_none() && self.doubt.is_none()
     }
 
-    fn write<R: Region, G: TryCryptoRng, C: Crypto>(
+    /// Writes a record of two parts, or removes it. `reserved` draws on the
+    /// reserve: for what must never wait.
+    pub(crate) fn write<R: Region, G: TryCryptoRng, C: Crypto>(
         &mut self,
         io: &mut Io<'_, R, G, C>,
         key: Key,
         value: Option<[&[u8]; 2]>,
-        reserve: u32,
-    ) -> Result<(), LogError> {
+        reserved: bool,
+    ) -> Result<(), Error> {
+        let reserve = if reserved { 0 } else { self.reserve };
         let deleted = value.is_none();
         let value = value.unwrap_or_default();
         let len: usize = value.iter().map(|v| v.len()).sum();
         if len > self.max_value() || key == NO_KEY {
-            return Err(LogError::TooLong);
+            return Err(Error::TooLong);
         }
         let size = padded((RECORD_OVERHEAD + len) as u32, self.shape.unit);
         self.wanted = size.saturating_add(reserve);
         if !self.may_write() {
-            return Err(LogError::Busy);
+            return Err(Error::Busy);
+        }
+        if deleted && self.index.get(key).is_none_or(|e| e.deleted) {
+            self.wanted = 0;
+            return Err(Error::NotFound);
         }
         // Beside a value there is always room for the marker that removes one: a
         // log that is full can be emptied again.
@@ -148,14 +129,14 @@ impl Log<'_> {
             // What deleted keys still hold is given back first.
             if self.index.deleted() > 0 {
                 self.sweep = self.shape.sectors;
-                return Err(LogError::Busy);
+                return Err(Error::Busy);
             }
             self.wanted = 0;
-            return Err(LogError::Full);
+            return Err(Error::Full);
         }
         let head = match self.head {
             Some(h) if h.writable && self.room() >= self.wanted => h,
-            _ => return Err(LogError::Busy),
+            _ => return Err(Error::Busy),
         };
         let header = RecordHeader {
             deleted,
@@ -165,7 +146,7 @@ impl Log<'_> {
             seq: self.next_seq,
         };
         if !self.append(io, head, header, value, size)? {
-            return Err(LogError::Busy);
+            return Err(Error::Busy);
         }
         self.wanted = 0;
         self.index.set(Entry {
@@ -184,7 +165,7 @@ impl Log<'_> {
         &mut self,
         io: &mut Io<'_, R, G, C>,
         head: Head,
-    ) -> Result<(), LogError> {
+    ) -> Result<(), Error> {
         let header = RecordHeader {
             deleted: true,
             key: NO_KEY,
@@ -206,10 +187,10 @@ impl Log<'_> {
         mut header: RecordHeader,
         value: [&[u8]; 2],
         size: u32,
-    ) -> Result<bool, LogError> {
+    ) -> Result<bool, Error> {
         let class = io.keys.classes.get(usize::from(header.key.class));
-        header.salt_generation = class.ok_or(LogError::NotFound)?.salt_generation;
-        let next_seq = self.next_seq.checked_add(1).ok_or(LogError::WornOut)?;
+        header.salt_generation = class.ok_or(Error::NotFound)?.salt_generation;
+        let next_seq = self.next_seq.checked_add(1).ok_or(Error::WornOut)?;
         let buf = seal::<G, C>(io.scratch, io.rng, io.keys, &header, value, size)?;
         let at = head.sector * self.shape.sector + head.end;
         let ok = io.region.program(at, buf).is_ok() && reads_back(io.region, at, buf);
@@ -241,49 +222,49 @@ impl Log<'_> {
         io: &mut Io<'_, R, G, C>,
         key: Key,
         out: &mut [u8],
-    ) -> Result<usize, LogError> {
+    ) -> Result<usize, Error> {
         self.get_prefixed(io, key, &mut [], out)
     }
 
     /// Reads a record's first bytes into `prefix`, which they must fill, and
     /// the rest into `out`; returns the length of the rest.
-    pub fn get_prefixed<R: Region, G: TryCryptoRng, C: Crypto>(
+    pub(crate) fn get_prefixed<R: Region, G: TryCryptoRng, C: Crypto>(
         &mut self,
         io: &mut Io<'_, R, G, C>,
         key: Key,
         prefix: &mut [u8],
         out: &mut [u8],
-    ) -> Result<usize, LogError> {
+    ) -> Result<usize, Error> {
         let undecided = !self.mounted || self.torn || self.unsettled;
         if undecided || self.doubt.is_some_and(|d| d.key == key) {
             self.wanted = self.wanted.max(1);
-            return Err(LogError::Busy);
+            return Err(Error::Busy);
         }
         let entry = match self.index.get(key) {
-            Some(e) if e.deleted => return Err(LogError::NotFound),
+            Some(e) if e.deleted => return Err(Error::NotFound),
             Some(e) => e,
-            None if self.unread == 0 => return Err(LogError::NotFound),
-            None if key != PIN => return Err(LogError::Busy),
-            None if self.pin == Place::NONE => return Err(LogError::NotFound),
-            None => self.pinned(io).ok_or(LogError::Busy)?,
+            None if self.unread == 0 => return Err(Error::NotFound),
+            None if key != PIN => return Err(Error::Busy),
+            None if self.pin == Place::NONE => return Err(Error::NotFound),
+            None => self.pinned(io).ok_or(Error::Busy)?,
         };
         if entry.seq < self.damaged_before {
-            return Err(LogError::Corrupt(key));
+            return Err(Error::Corrupt);
         }
         let len = usize::from(entry.len);
         let rest = len
             .checked_sub(prefix.len())
-            .ok_or(LogError::Corrupt(key))?;
-        let out = out.get_mut(..rest).ok_or(LogError::BufferTooSmall)?;
+            .ok_or(Error::Corrupt)?;
+        let out = out.get_mut(..rest).ok_or(Error::BufferTooSmall)?;
         let at = self.shape.at(entry.place);
         let record = io
             .scratch
             .get_mut(..RECORD_OVERHEAD + len)
-            .ok_or(LogError::TooLong)?;
+            .ok_or(Error::TooLong)?;
         match io.region.read(at, record) {
             Ok(()) => {}
-            Err(e) if e.kind() == ErrorKind::Ecc => return Err(LogError::Corrupt(key)),
-            Err(e) => return Err(LogError::Flash(e.kind())),
+            Err(e) if e.kind() == ErrorKind::Ecc => return Err(Error::Corrupt),
+            Err(_e) => return Err(Error::Hardware),
         }
         let header = record
             .first_chunk::<RECORD_HEADER>()
@@ -297,7 +278,7 @@ impl Log<'_> {
                 }
                 Ok(rest)
             }
-            None => Err(LogError::Corrupt(key)),
+            None => Err(Error::Corrupt),
         };
         record.zeroize();
         result
@@ -312,8 +293,8 @@ fn seal<'s, G: TryCryptoRng, C: Crypto>(
     header: &RecordHeader,
     value: [&[u8]; 2],
     size: u32,
-) -> Result<&'s [u8], LogError> {
-    let buf = scratch.get_mut(..size as usize).ok_or(LogError::TooLong)?;
+) -> Result<&'s [u8], Error> {
+    let buf = scratch.get_mut(..size as usize).ok_or(Error::TooLong)?;
     let aad = header.aad(keys);
     let mut random = [0u8; 32];
     // A failed generator is tolerated here: the hedge keeps nonces distinct.
@@ -323,14 +304,14 @@ fn seal<'s, G: TryCryptoRng, C: Crypto>(
     random.zeroize();
     let (front, rest) = buf
         .split_at_mut_checked(RECORD_HEADER + NONCE)
-        .ok_or(LogError::TooLong)?;
+        .ok_or(Error::TooLong)?;
     for (o, b) in front.iter_mut().zip(header.encode().iter().chain(&stored)) {
         *o = *b;
     }
     let [a, b] = value;
     let (text, rest) = rest
         .split_at_mut_checked(a.len() + b.len())
-        .ok_or(LogError::TooLong)?;
+        .ok_or(Error::TooLong)?;
     for (o, v) in text.iter_mut().zip(a.iter().chain(b)) {
         *o = *v;
     }
@@ -339,12 +320,12 @@ fn seal<'s, G: TryCryptoRng, C: Crypto>(
         Ok(tag) => tag,
         Err(_) => {
             text.zeroize();
-            return Err(LogError::Crypto);
+            return Err(Error::Crypto);
         }
     };
     let (tail, pad) = rest
         .split_first_chunk_mut::<TAG>()
-        .ok_or(LogError::TooLong)?;
+        .ok_or(Error::TooLong)?;
     *tail = tag;
     pad.fill(0xFF);
     Ok(buf)
@@ -353,11 +334,11 @@ fn seal<'s, G: TryCryptoRng, C: Crypto>(
 fn class_key<'k>(
     keys: &'k super::LogKeys,
     header: &RecordHeader,
-) -> Result<&'k [u8; 32], LogError> {
+) -> Result<&'k [u8; 32], Error> {
     keys.classes
         .get(usize::from(header.key.class))
         .map(|c| &c.key)
-        .ok_or(LogError::Crypto)
+        .ok_or(Error::Crypto)
 }
 
 /// Authenticates and decrypts in place a record whose header is `header`.
@@ -365,8 +346,8 @@ pub(crate) fn open<'r, C: Crypto>(
     record: &'r mut [u8],
     keys: &super::LogKeys,
     header: &RecordHeader,
-) -> Result<&'r [u8], LogError> {
-    let corrupt = LogError::Corrupt(header.key);
+) -> Result<&'r [u8], Error> {
+    let corrupt = Error::Corrupt;
     let key = class_key(keys, header)?;
     let aad = header.aad(keys);
     let body = record.get_mut(RECORD_HEADER..).ok_or(corrupt)?;
@@ -384,21 +365,21 @@ pub(crate) fn reseal<C: Crypto>(
     record: &mut [u8],
     keys: &super::LogKeys,
     header: &RecordHeader,
-) -> Result<(), LogError> {
+) -> Result<(), Error> {
     open::<C>(record, keys, header)?;
     let key = class_key(keys, header)?;
     let (front, body) = record
         .split_first_chunk_mut::<RECORD_HEADER>()
-        .ok_or(LogError::Crypto)?;
+        .ok_or(Error::Crypto)?;
     *front = header.encode();
     let (nonce, rest) = body
         .split_first_chunk_mut::<NONCE>()
-        .ok_or(LogError::Crypto)?;
+        .ok_or(Error::Crypto)?;
     let (text, rest) = rest
         .split_at_mut_checked(usize::from(header.len))
-        .ok_or(LogError::Crypto)?;
+        .ok_or(Error::Crypto)?;
     let tag = C::seal(key, &header.nonce(nonce), &header.aad(keys), text)
-        .map_err(|_| LogError::Crypto)?;
-    *rest.first_chunk_mut::<TAG>().ok_or(LogError::Crypto)? = tag;
+        .map_err(|_| Error::Crypto)?;
+    *rest.first_chunk_mut::<TAG>().ok_or(Error::Crypto)? = tag;
     Ok(())
 }

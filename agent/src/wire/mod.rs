@@ -26,6 +26,7 @@ pub use message::*;
 pub use object::*;
 pub use types::*;
 
+use crate::error::Error;
 use codec::Code;
 use nrd_hal::Crypto;
 
@@ -33,36 +34,6 @@ use nrd_hal::Crypto;
 pub const SIGNATURE_LEN: usize = 64;
 /// Largest frame of any type, in bytes.
 pub const MAX_FRAME: usize = 1536;
-
-/// Why a frame was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum FrameError {
-    /// Longer than the bound of its type.
-    TooLong,
-    /// Too short, or it does not open with the expected type name.
-    WrongType,
-    /// The signature does not verify under the expected key.
-    BadSignature,
-    /// The body is not what its type prescribes, or bytes follow it.
-    Malformed,
-    /// The output buffer is too small for the frame.
-    NoSpace,
-}
-
-impl core::fmt::Display for FrameError {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str(match self {
-            FrameError::TooLong => "the frame is longer than its type allows",
-            FrameError::WrongType => "the bytes are not a frame of the expected type",
-            FrameError::BadSignature => "the signature does not verify",
-            FrameError::Malformed => "the frame's body is malformed",
-            FrameError::NoSpace => "the buffer is too small for the frame",
-        })
-    }
-}
-
-impl core::error::Error for FrameError {}
 
 /// A body that travels in a frame of its own type.
 pub trait Body<'a>: Code<'a> {
@@ -74,66 +45,66 @@ pub trait Body<'a>: Code<'a> {
 
 /// Writes the unsigned part of a frame (context and body) into `out`; returns
 /// its length. Append a signature over exactly these bytes to sign it.
-pub fn encode<'a, B: Body<'a>>(body: &B, out: &mut [u8]) -> Result<usize, FrameError> {
+pub fn encode<'a, B: Body<'a>>(body: &B, out: &mut [u8]) -> Result<usize, Error> {
     let n = B::CONTEXT.len();
-    let (context, rest) = out.split_at_mut_checked(n).ok_or(FrameError::NoSpace)?;
+    let (context, rest) = out.split_at_mut_checked(n).ok_or(Error::BufferTooSmall)?;
     for (to, from) in context.iter_mut().zip(B::CONTEXT) {
         *to = *from;
     }
-    let body = codec::write(body, rest).ok_or(FrameError::NoSpace)?;
+    let body = codec::write(body, rest).ok_or(Error::BufferTooSmall)?;
     Ok(n + body)
 }
 
 /// Writes a signed frame into `out`; returns its length. `sign` is given the
 /// bytes to sign.
-pub fn encode_signed<'a, B: Body<'a>, E: From<FrameError>>(
+pub fn encode_signed<'a, B: Body<'a>, E: From<Error>>(
     body: &B,
     out: &mut [u8],
     sign: impl FnOnce(&[u8]) -> Result<[u8; SIGNATURE_LEN], E>,
 ) -> Result<usize, E> {
     let n = encode(body, out)?;
-    let (signed, rest) = out.split_at_mut_checked(n).ok_or(FrameError::NoSpace)?;
+    let (signed, rest) = out.split_at_mut_checked(n).ok_or(Error::BufferTooSmall)?;
     let end = rest
         .first_chunk_mut::<SIGNATURE_LEN>()
-        .ok_or(FrameError::NoSpace)?;
+        .ok_or(Error::BufferTooSmall)?;
     *end = sign(signed)?;
     Ok(n + SIGNATURE_LEN)
 }
 
 /// Reads an unsigned frame.
-pub fn decode<'a, B: Body<'a>>(frame: &'a [u8]) -> Result<B, FrameError> {
+pub fn decode<'a, B: Body<'a>>(frame: &'a [u8]) -> Result<B, Error> {
     if frame.len() > B::MAX {
-        return Err(FrameError::TooLong);
+        return Err(Error::TooLong);
     }
     let body = frame
         .strip_prefix(B::CONTEXT)
-        .ok_or(FrameError::WrongType)?;
-    codec::read(body).ok_or(FrameError::Malformed)
+        .ok_or(Error::WrongType)?;
+    codec::read(body).ok_or(Error::Malformed)
 }
 
 /// Reads a signed frame: checks the signature first, then parses.
 pub fn decode_signed<'a, B: Body<'a>, C: Crypto>(
     frame: &'a [u8],
     public_key: &[u8; 32],
-) -> Result<B, FrameError> {
+) -> Result<B, Error> {
     if frame.len() > B::MAX {
-        return Err(FrameError::TooLong);
+        return Err(Error::TooLong);
     }
     if !frame.starts_with(B::CONTEXT) {
-        return Err(FrameError::WrongType);
+        return Err(Error::WrongType);
     }
     let (signed, signature) = frame
         .split_last_chunk::<SIGNATURE_LEN>()
-        .ok_or(FrameError::WrongType)?;
-    C::verify(public_key, signed, signature).map_err(|_| FrameError::BadSignature)?;
+        .ok_or(Error::WrongType)?;
+    C::verify(public_key, signed, signature).map_err(|_| Error::BadSignature)?;
     decode(signed)
 }
 
 /// Reads the body of a signed frame **without** checking its signature, to
 /// learn which key must check it. Never act on what this returns.
-pub fn peek<'a, B: Body<'a>>(frame: &'a [u8]) -> Result<B, FrameError> {
+pub fn peek<'a, B: Body<'a>>(frame: &'a [u8]) -> Result<B, Error> {
     let (signed, _) = frame
         .split_last_chunk::<SIGNATURE_LEN>()
-        .ok_or(FrameError::WrongType)?;
+        .ok_or(Error::WrongType)?;
     decode(signed)
 }

@@ -29,7 +29,7 @@ impl Body<'_> for MakerCertificate {
 /// Signed by the **service root**, which the firmware pins: which keys speak
 /// for the service from now on. Versions only go up; a device persists the
 /// newest it has seen and refuses older ones.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct Delegation {
     /// Version of this delegation.
@@ -65,7 +65,7 @@ pub enum OrderKind {
 
 /// Signed by the **order key**: a remote order for one activation, valid over
 /// any channel.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct Order {
     /// The device it is for.
@@ -104,7 +104,7 @@ pub enum OrderResult {
 }
 
 /// Signed by the **device key**: the answer to an order.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct OrderOutcome {
     /// The device.
@@ -191,7 +191,7 @@ impl Body<'_> for Lease {
 
 /// Signed by the **session key** for one request's nonce: the only thing but
 /// time that makes a device lock.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct Statement {
     /// The device.

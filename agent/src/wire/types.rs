@@ -1,36 +1,61 @@
 //! Small types of the protocol. What must not be mixed up has its own type.
 
 use super::codec::{Code, Reader, Writer, fields, variants};
-use heapless::String;
 #[cfg(feature = "serde")]
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// A device id (ESN-like): 1 to 32 bytes of printable ASCII without spaces.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
-pub struct DeviceId(String<32>);
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct DeviceId {
+    len: u8,
+    text: [u8; 32],
+}
 
 impl DeviceId {
     /// Checks length and alphabet.
     pub fn new(id: &str) -> Option<DeviceId> {
-        let id = String::try_from(id).ok().map(DeviceId);
-        id.filter(DeviceId::is_valid)
-    }
-
-    fn is_valid(&self) -> bool {
-        !self.0.is_empty() && self.0.bytes().all(|b| b.is_ascii_graphic())
+        let mut text = [0; 32];
+        for (o, b) in text.get_mut(..id.len())?.iter_mut().zip(id.bytes()) {
+            *o = b;
+        }
+        let ok = !id.is_empty() && id.bytes().all(|b| b.is_ascii_graphic());
+        let len = id.len() as u8;
+        ok.then_some(DeviceId { len, text })
     }
 
     /// The id as text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        let text = self.text.get(..usize::from(self.len));
+        text.and_then(|t| core::str::from_utf8(t).ok())
+            .unwrap_or_default()
     }
 }
 
 impl core::fmt::Display for DeviceId {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
+    }
+}
+
+impl core::fmt::Debug for DeviceId {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(feature = "serde")]
+impl Serialize for DeviceId {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(self.as_str())
+    }
+}
+
+#[cfg(feature = "serde")]
+impl<'de> Deserialize<'de> for DeviceId {
+    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = heapless::String::<32>::deserialize(d)?;
+        DeviceId::new(&text).ok_or(serde::de::Error::custom("not a device id"))
     }
 }
 
@@ -148,14 +173,17 @@ pub struct LeaseTerms {
 
 impl Code<'_> for DeviceId {
     fn put(&self, w: &mut Writer<'_>) {
-        self.0.put(w);
+        self.as_str().as_bytes().put(w);
     }
     fn take(r: &mut Reader<'_>) -> Self {
-        let id = DeviceId(Code::take(r));
-        if !id.is_valid() {
+        let text = core::str::from_utf8(Code::take(r)).unwrap_or_default();
+        DeviceId::new(text).unwrap_or_else(|| {
             r.fail();
-        }
-        id
+            DeviceId {
+                len: 0,
+                text: [0; 32],
+            }
+        })
     }
 }
 

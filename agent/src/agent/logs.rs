@@ -1,0 +1,109 @@
+//! The agent's two logs, journal and vault, each with its keys. Writes make
+//! room as they need it.
+
+use super::Agent;
+use crate::error::Error;
+use crate::log::{Io, Key, Progress};
+use nrd_hal::Platform;
+
+/// Which log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Which {
+    Journal,
+    Vault,
+}
+
+/// How many steps a write waits for room before it gives up. A log makes room
+/// within a few openings, after its members are read; only a worn-out part
+/// needs more.
+const MAX_ROUNDS: u32 = 512;
+
+/// Runs `$body` with the log of `$which` and its `$io`; `Busy` without keys.
+macro_rules! with_log {
+    ($self:ident, $which:expr, |$log:ident, $io:ident| $body:expr) => {{
+        let parts = $self.platform.parts();
+        match $which {
+            Which::Journal => {
+                let keys = $self.keys.journal.as_ref().ok_or(Error::Busy)?;
+                let $io = &mut Io::<_, _, P::Crypto>::new(
+                    parts.journal,
+                    parts.rng,
+                    keys,
+                    $self.scratch,
+                );
+                let $log = &mut $self.journal;
+                $body
+            }
+            Which::Vault => {
+                let keys = $self.keys.vault.as_ref().ok_or(Error::Busy)?;
+                let $io =
+                    &mut Io::<_, _, P::Crypto>::new(parts.vault, parts.rng, keys, $self.scratch);
+                let $log = &mut $self.vault;
+                $body
+            }
+        }
+    }};
+}
+
+/// A journal record's key.
+pub(super) fn journal_key(id: u16) -> Key {
+    Key { class: 0, id }
+}
+
+impl<P: Platform> Agent<'_, P> {
+    pub(super) fn log_step(&mut self, which: Which) -> Result<Progress, Error> {
+        with_log!(self, which, |log, io| log.step(io))
+    }
+
+    /// Reads a record: its first bytes into `prefix`, the rest into `out`.
+    pub(super) fn log_get(
+        &mut self,
+        which: Which,
+        key: Key,
+        prefix: &mut [u8],
+        out: &mut [u8],
+    ) -> Result<usize, Error> {
+        with_log!(self, which, |log, io| log
+            .get_prefixed(io, key, prefix, out))
+    }
+
+    /// Writes a record of two parts, or removes it. `reserved` draws on room
+    /// that nothing else may use. Where the journal is full, its oldest
+    /// undelivered receipts give way.
+    pub(super) fn log_write(
+        &mut self,
+        which: Which,
+        key: Key,
+        value: Option<[&[u8]; 2]>,
+        reserved: bool,
+    ) -> Result<(), Error> {
+        for _ in 0..MAX_ROUNDS {
+            match with_log!(self, which, |log, io| log.write(io, key, value, reserved)) {
+                Err(Error::Busy) => {}
+                Err(Error::Full) if which == Which::Journal && self.drop_receipt(key.id)? => {
+                    continue;
+                }
+                done => return done,
+            }
+            self.log_step(which)?;
+        }
+        Err(Error::WornOut)
+    }
+
+    pub(super) fn put_journal(&mut self, id: u16, bytes: &[u8]) -> Result<(), Error> {
+        let value = Some([&[], bytes]);
+        self.log_write(Which::Journal, journal_key(id), value, false)
+    }
+
+    /// Removes a record, if it is there.
+    pub(super) fn remove_journal(&mut self, id: u16) -> Result<(), Error> {
+        match self.log_write(Which::Journal, journal_key(id), None, false) {
+            Err(Error::NotFound) => Ok(()),
+            done => done,
+        }
+    }
+
+    pub(super) fn get_journal(&mut self, id: u16, out: &mut [u8]) -> Result<usize, Error> {
+        self.log_get(Which::Journal, journal_key(id), &mut [], out)
+    }
+}
