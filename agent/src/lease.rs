@@ -12,7 +12,7 @@ pub struct StoredLease {
     /// The terms.
     pub terms: LeaseTerms,
     /// The device's powered seconds when it was stored.
-    pub stored_at_s: u64,
+    pub stored_at_s: u32,
     /// The boot in which it was stored.
     pub stored_in_boot: u32,
     /// The service's wall clock when it was issued, Unix seconds; 0 for the
@@ -29,12 +29,12 @@ pub enum Standing {
         /// of the boots are used.
         renew: bool,
         /// Powered seconds until access closes.
-        left_s: u64,
+        left_s: u32,
     },
     /// Access is closed.
     Expired {
         /// Powered seconds until the dead-man wipes; `None` for never.
-        dead_man_in_s: Option<u64>,
+        dead_man_in_s: Option<u32>,
     },
     /// The dead-man's time has come.
     DeadMan,
@@ -44,7 +44,7 @@ pub enum Standing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Now {
     /// Powered seconds of the device's life, charged ahead of use.
-    pub powered_s: u64,
+    pub powered_s: u32,
     /// Boots of the device's life.
     pub boot: u32,
     /// Wall time where it is known and no older than the time floor.
@@ -60,10 +60,10 @@ impl StoredLease {
     pub fn standing(&self, now: Now) -> Standing {
         let t = &self.terms;
         let used = now.powered_s.saturating_sub(self.stored_at_s);
-        let expires = u64::from(t.expires_after_s);
+        let expires = t.expires_after_s;
         if used >= expires {
             let over = used - expires;
-            return match u64::from(t.dead_man_s) {
+            return match t.dead_man_s {
                 0 => Standing::Expired {
                     dead_man_in_s: None,
                 },
@@ -76,18 +76,18 @@ impl StoredLease {
         let boots = now.boot.saturating_sub(self.stored_in_boot);
         let late = match now.wall_s {
             Some(wall) if boots > 0 && self.issued_at > 0 => {
-                wall.saturating_sub(self.issued_at) >= expires
+                wall.saturating_sub(self.issued_at) >= u64::from(expires)
             }
             _ => false,
         };
         if boots > u32::from(t.max_boots) || late {
             // The dead-man runs on powered seconds alone.
             let dead_man_in_s =
-                (t.dead_man_s > 0).then(|| expires - used + u64::from(t.dead_man_s));
+                (t.dead_man_s > 0).then(|| (expires - used).saturating_add(t.dead_man_s));
             return Standing::Expired { dead_man_in_s };
         }
         Standing::Open {
-            renew: used >= u64::from(t.renew_after_s) || boots > u32::from(t.max_boots) / 2,
+            renew: used >= t.renew_after_s || boots > u32::from(t.max_boots) / 2,
             left_s: expires - used,
         }
     }
@@ -113,7 +113,7 @@ mod tests {
         }
     }
 
-    fn at(powered_s: u64, boot: u32, wall_s: Option<u64>) -> Standing {
+    fn at(powered_s: u32, boot: u32, wall_s: Option<u64>) -> Standing {
         lease().standing(Now {
             powered_s,
             boot,
@@ -182,7 +182,7 @@ mod tests {
         let mut l = lease();
         l.terms.dead_man_s = 0;
         let now = Now {
-            powered_s: u64::MAX,
+            powered_s: u32::MAX,
             boot: u32::MAX,
             wall_s: Some(u64::MAX),
         };

@@ -82,7 +82,7 @@ pub struct Snapshot {
     /// Boots of the device's life.
     pub boots: u32,
     /// Powered seconds of the device's life, charged ahead of use.
-    pub charged_s: u64,
+    pub charged_s: u32,
     /// The state.
     pub stored: Stored,
     /// Version of the newest delegation.

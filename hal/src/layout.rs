@@ -8,7 +8,7 @@
 //! begin, and a wipe can use them.
 //!
 //! A *logical sector* is the smallest multiple of the erase size that is at
-//! least 2 KiB, at least 8 write units, and at least a 64th of its region. A
+//! least 2 KiB, at least 8 write units, and at least a 32nd of its region. A
 //! slot is the smallest multiple of the erase size that holds 256 bytes.
 
 use crate::region::Geometry;
@@ -55,8 +55,8 @@ pub const MIN_SECTORS: u32 = 3;
 /// Fewest logical sectors that survive one bad sector.
 pub const MIN_SECTORS_WITH_BAD: u32 = 4;
 
-/// Most logical sectors of a region: membership is a bit each in 64.
-pub const MAX_SECTORS: u32 = 64;
+/// Most logical sectors of a region: membership is a bit each of a word.
+pub const MAX_SECTORS: u32 = 32;
 
 /// Size in bytes of a logical sector of a region of geometry `g`.
 pub fn logical_sector(g: &Geometry) -> u32 {

@@ -206,10 +206,10 @@ pub unsafe extern "C" fn nrd_agent_status(agent: *mut NrdAgent, status: *mut Nrd
             match s.standing {
                 Some(Standing::Open { left_s, .. }) => {
                     out.open = u8::from(s.state == State::Active);
-                    out.left_s = left_s;
+                    out.left_s = left_s.into();
                 }
                 Some(Standing::Expired { dead_man_in_s }) => {
-                    out.dead_man_s = dead_man_in_s.unwrap_or(u64::MAX);
+                    out.dead_man_s = dead_man_in_s.map_or(u64::MAX, u64::from);
                 }
                 Some(Standing::DeadMan) => out.dead_man_s = 0,
                 None => {}

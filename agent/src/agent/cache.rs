@@ -136,6 +136,6 @@ impl<P: Platform> Agent<'_, P> {
 
     /// Powered hours of the device's life: when a value was written.
     pub(super) fn stamp(&mut self) -> [u8; 4] {
-        ((self.powered_s() / 3600) as u32).to_le_bytes()
+        (self.powered_s() / 3600).to_le_bytes()
     }
 }

@@ -224,7 +224,7 @@ impl<P: Platform> Agent<'_, P> {
                         true => self.config.wait_s,
                         false => 0,
                     },
-                    powered_s: now.powered_s.saturating_sub(a.lease.stored_at_s) as u32,
+                    powered_s: now.powered_s.saturating_sub(a.lease.stored_at_s),
                     policy: a.policy,
                 }
             }

@@ -44,7 +44,7 @@ use zeroize::Zeroizing;
 pub const AGENT_VERSION: [u8; 3] = [0, 1, 0];
 
 /// Powered seconds are charged to the journal this far ahead of use.
-pub const CHARGE_S: u64 = 900;
+pub const CHARGE_S: u32 = 900;
 
 /// What a product decides once.
 #[derive(Debug, Clone)]
@@ -59,7 +59,7 @@ pub struct Config {
 }
 
 /// Memory lent to the agent. Sizes: a table entry (4 B) for each logical
-/// sector (at most 64 of a region), an index entry (16 B) for each record that
+/// sector (at most 32 of a region), an index entry (16 B) for each record that
 /// may live at once (the journal has at most [`JOURNAL_RECORDS`]), and a scratch buffer of at least
 /// [`MIN_SCRATCH`] bytes plus the longest value.
 pub struct Memory<'m> {
@@ -185,7 +185,7 @@ pub struct Agent<'m, P: Platform> {
     /// The journal, or the slot it names, is unreadable.
     lost: bool,
     /// Powered seconds of the device's life when this boot began.
-    base_s: u64,
+    base_s: u32,
     exchange: Exchange,
     install: Option<activate::Install>,
     wipe_tries: u8,
@@ -362,8 +362,8 @@ impl<'m, P: Platform> Agent<'m, P> {
     }
 
     /// Powered seconds of the device's life.
-    fn powered_s(&mut self) -> u64 {
-        let up = self.platform.parts().clock.uptime_ms() / 1000;
+    fn powered_s(&mut self) -> u32 {
+        let up = seconds(self.platform.parts().clock.uptime_ms());
         self.base_s.saturating_add(up)
     }
 
@@ -412,5 +412,29 @@ impl<'m, P: Platform> Agent<'m, P> {
         self.snapshot = next;
         self.snapshot.receipts_dropped = self.snapshot.receipts_dropped.max(dropped);
         Ok(())
+    }
+}
+
+/// Milliseconds in seconds, without a 64-bit division: 2³² = 4,294,967 × 1000
+/// + 296. More than 136 years count as that.
+fn seconds(ms: u64) -> u32 {
+    let (high, low) = ((ms >> 32) as u32, ms as u32);
+    let Some(whole) = high.checked_mul(4_294_967) else {
+        return u32::MAX;
+    };
+    let rest = high.saturating_mul(296).saturating_add(low % 1000);
+    whole.saturating_add(low / 1000).saturating_add(rest / 1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::seconds;
+
+    #[test]
+    fn milliseconds_become_seconds_without_a_long_division() {
+        for ms in [0, 999, 1000, u64::from(u32::MAX), 1 << 32, (1 << 32) + 705, 999 << 32] {
+            assert_eq!(u64::from(seconds(ms)), ms / 1000, "{ms}");
+        }
+        assert_eq!(seconds(u64::MAX), u32::MAX);
     }
 }

@@ -6,7 +6,7 @@ use nrd_hal::Crypto;
 use subtle::ConstantTimeEq;
 
 /// Sector header, in bytes.
-pub const SECTOR_HEADER: usize = 44;
+pub const SECTOR_HEADER: usize = 40;
 /// Record header, in bytes.
 pub(crate) const RECORD_HEADER: usize = 12;
 /// The stored part of a nonce, in bytes.
@@ -60,7 +60,7 @@ pub(crate) struct SectorHeader {
     /// Generation of this sector; only goes up.
     pub(crate) generation: u32,
     /// The sectors whose records count, this one included: a bit each.
-    pub(crate) members: u64,
+    pub(crate) members: u32,
     /// The next sequence number when this sector was opened.
     pub(crate) base_seq: u32,
     /// Where the copies end and records of its own begin.
@@ -79,8 +79,7 @@ impl SectorHeader {
         let words = [
             u32::from_le_bytes(MAGIC),
             self.generation,
-            self.members as u32,
-            (self.members >> 32) as u32,
+            self.members,
             self.base_seq,
             self.copies_end,
             self.pin.0,
@@ -119,7 +118,7 @@ impl SectorHeader {
         let mut word = || u32::from_le_bytes(Code::take(&mut r));
         Some(SectorHeader {
             generation: word(),
-            members: u64::from(word()) | u64::from(word()) << 32,
+            members: word(),
             base_seq: word(),
             copies_end: word(),
             pin: Place(word()),

@@ -199,7 +199,7 @@ pub struct Log<'m> {
     mounted: bool,
     head: Option<Head>,
     /// Members whose records are not in the index yet, a bit each.
-    unread: u64,
+    unread: u32,
     /// Where the pinned record lay when the head was opened.
     pin: Place,
     next_generation: u32,

@@ -94,7 +94,7 @@ impl Log<'_> {
         }
         if let Some((sector, header, firm)) = found {
             self.flag(header.members, IN);
-            self.unread = header.members & !(1u64 << sector);
+            self.unread = header.members & !(1 << sector);
             self.pin = header.pin;
             self.read_head(io, sector, &header, firm)?;
         }
@@ -128,7 +128,7 @@ impl Log<'_> {
         }
     }
 
-    fn flag(&mut self, members: u64, flag: u32) {
+    fn flag(&mut self, members: u32, flag: u32) {
         for (s, t) in self.table.iter_mut().enumerate() {
             if members >> s & 1 == 1 && *t != BAD {
                 *t |= flag;
@@ -267,7 +267,7 @@ impl Log<'_> {
                 }
             };
         }
-        self.unread &= !(1u64 << sector);
+        self.unread &= !(1 << sector);
         Ok(())
     }
 

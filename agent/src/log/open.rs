@@ -253,7 +253,7 @@ impl Log<'_> {
         Ok(())
     }
 
-    fn members(&self) -> u64 {
+    fn members(&self) -> u32 {
         (0u32..)
             .zip(self.table.iter())
             .filter(|(_, t)| **t & IN != 0)
@@ -262,7 +262,7 @@ impl Log<'_> {
 
     /// The member to empty, and how many bytes must move: the one with the
     /// fewest, or the oldest.
-    fn least(&self, members: u64, oldest: bool) -> Option<(u32, u32)> {
+    fn least(&self, members: u32, oldest: bool) -> Option<(u32, u32)> {
         (0..self.shape.sectors)
             .filter(|s| members >> s & 1 == 1)
             .map(|s| (s, self.index.bytes_in(s)))
@@ -275,7 +275,7 @@ impl Log<'_> {
         &mut self,
         io: &mut Io<'_, R, G, C>,
         from: u32,
-        members: u64,
+        members: u32,
         to: u32,
         mut end: u32,
     ) -> Result<u32, Error> {

@@ -245,7 +245,7 @@ pub struct Receipt<'a> {
     /// Agent version, major.minor.patch as bytes.
     pub agent_version: [u8; 3],
     /// Powered seconds of the device's life at the end, as it counts them.
-    pub powered_s: u64,
+    pub powered_s: u32,
     /// Wall time (Unix seconds) where the hardware has it.
     pub wall_s: Option<u64>,
 }

@@ -36,7 +36,7 @@ pub enum SectorState {
         /// Its generation.
         generation: u32,
         /// The sectors whose records count, as its header says: a bit each.
-        members: u64,
+        members: u32,
     },
     /// A header, but no key at hand authenticates it.
     Sealed,
@@ -44,7 +44,7 @@ pub enum SectorState {
     Other,
 }
 
-const HEADER: usize = 44;
+const HEADER: usize = 40;
 
 pub(super) fn look(
     region: &'static str,
@@ -78,7 +78,7 @@ fn state(region: &str, cells: &[u8], ring: &Ring) -> SectorState {
         return SectorState::Other;
     };
     let region = if region == "journal" { 1 } else { 2 };
-    let (fields, tag) = header.split_at(28);
+    let (fields, tag) = header.split_at(24);
     let authentic = ring.headers.iter().any(|(r, key)| {
         let mac = RingCrypto::hmac(key, &[b"nrd/1/sector\0", &[region], fields]);
         *r == region && mac[..16] == *tag
@@ -92,7 +92,7 @@ fn state(region: &str, cells: &[u8], ring: &Ring) -> SectorState {
     match authentic {
         true => SectorState::Log {
             generation: word(4),
-            members: u64::from(word(8)) | u64::from(word(12)) << 32,
+            members: word(8),
         },
         false => SectorState::Sealed,
     }

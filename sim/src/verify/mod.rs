@@ -110,7 +110,7 @@ pub struct Verified {
     /// Agent version.
     pub agent_version: String,
     /// Powered seconds of the device's life.
-    pub powered_s: u64,
+    pub powered_s: u32,
     /// Wall time, where the device has it.
     pub wall_s: Option<u64>,
     /// What a status list says; see [`StatusList::look_up`].
