@@ -12,10 +12,10 @@
 //! counter moves. The vault's take the epoch *and* the secret: destroying
 //! either kills them.
 
-use crate::log::{CLASSES, ClassKey, LogKeys};
+use crate::log::LogKeys;
 use crate::slot::SlotContent;
 use nrd_hal::{Crypto, Epoch, RootKey};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 /// Region number of the journal in associated data.
 pub(crate) const JOURNAL: u8 = 1;
@@ -30,13 +30,7 @@ pub(crate) fn slot_key<K: RootKey>(root: &mut K) -> Result<Zeroizing<[u8; 32]>, 
 /// Keys of the journal.
 pub(crate) fn journal<K: RootKey, C: Crypto>(root: &mut K) -> Result<LogKeys, K::Error> {
     let base = root.derive_fixed(b"nrd/1/journal")?;
-    let mut keys = LogKeys {
-        region: JOURNAL,
-        epoch: 0,
-        header: C::hkdf(&[], base.as_ref(), &[b"nrd/1/sector"]),
-        nonce: C::hkdf(&[], base.as_ref(), &[b"nrd/1/nonce"]),
-        classes: core::array::from_fn(|_| ClassKey::default()),
-    };
+    let mut keys = log_keys::<C>(JOURNAL, 0, &base);
     if let Some(c) = keys.classes.first_mut() {
         c.key = C::hkdf(&[], base.as_ref(), &[b"nrd/1/class"]);
     }
@@ -58,27 +52,21 @@ pub(crate) fn vault<K: RootKey, C: Crypto>(
         ikm.as_ref(),
         &[b"nrd/1/activation"],
     ));
-    let mut keys = LogKeys {
-        region: VAULT,
-        epoch: slot.epoch,
-        header: C::hkdf(&[], key.as_ref(), &[b"nrd/1/sector"]),
-        nonce: C::hkdf(&[], key.as_ref(), &[b"nrd/1/nonce"]),
-        classes: core::array::from_fn(|_| ClassKey::default()),
-    };
-    derive_classes::<C>(&mut keys.classes, &key, slot);
+    let mut keys = log_keys::<C>(VAULT, slot.epoch, &key);
+    for (n, (c, s)) in keys.classes.iter_mut().zip(&slot.salts).enumerate() {
+        c.salt_generation = s.generation as u16;
+        let info: [&[u8]; 3] = [b"nrd/1/class", &[n as u8], &s.generation.to_le_bytes()];
+        c.key = C::hkdf(&s.salt, key.as_ref(), &info);
+    }
     Ok(keys)
 }
 
-fn derive_classes<C: Crypto>(out: &mut [ClassKey; CLASSES], key: &[u8; 32], slot: &SlotContent) {
-    for (n, (c, s)) in out.iter_mut().zip(&slot.salts).enumerate() {
-        c.zeroize();
-        *c = ClassKey {
-            salt_generation: s.generation as u16,
-            key: C::hkdf(
-                &s.salt,
-                key,
-                &[b"nrd/1/class", &[n as u8], &s.generation.to_le_bytes()],
-            ),
-        };
+fn log_keys<C: Crypto>(region: u8, epoch: u64, base: &[u8; 32]) -> LogKeys {
+    LogKeys {
+        region,
+        epoch,
+        header: C::hkdf(&[], base, &[b"nrd/1/sector"]),
+        nonce: C::hkdf(&[], base, &[b"nrd/1/nonce"]),
+        classes: Default::default(),
     }
 }

@@ -130,12 +130,12 @@ mod tests {
         for kind in [OrderKind::Deactivate, OrderKind::SignOut] {
             let good = order(kind);
             assert_eq!(judged(&good, &seen, false), Verdict::Apply(kind));
-            let mut o = good.clone();
+            let mut o = good;
             o.epoch = 3;
             assert_eq!(judged(&o, &seen, false), na);
             o.epoch = 5;
             assert_eq!(judged(&o, &seen, false), na);
-            let mut o = good.clone();
+            let mut o = good;
             o.activation_id = ActivationId([8; 16]);
             assert_eq!(judged(&o, &seen, false), na);
             let mut o = good;

@@ -6,7 +6,8 @@
 //! also hit the recovery. Programming a unit twice, or a unit whose cells a cut
 //! left unstable, is counted as a failure of the log.
 
-use nrd_agent::log::{ClassKey, Entry, Io, Key, Log, LogError, LogKeys, Progress};
+use nrd_agent::Error;
+use nrd_agent::log::{ClassKey, Entry, Io, Key, Log, LogKeys, Progress};
 use nrd_hal::crypto::RingCrypto;
 use nrd_hal::rand_core::{TryCryptoRng, TryRng};
 use nrd_hal::{ErrorKind, ErrorType, Geometry, Region};
@@ -209,7 +210,7 @@ fn boot(
     in_flight: &mut Option<(Key, Option<Vec<u8>>)>,
     entries: usize,
     max: usize,
-) -> Result<(), LogError> {
+) -> Result<(), Error> {
     let mut table = vec![0; 64];
     let mut index = vec![Entry::default(); entries];
     let mut scratch = vec![0; 8192];
@@ -227,7 +228,7 @@ fn boot(
     if let Some((key, value)) = in_flight.take() {
         let now = match log.get(io!(), key, &mut out) {
             Ok(n) => Some(out[..n].to_vec()),
-            Err(LogError::NotFound) => None,
+            Err(Error::NotFound) => None,
             Err(e) => {
                 // The power went before anybody heard: still in flight.
                 *in_flight = Some((key, value));
@@ -281,7 +282,7 @@ fn boot(
                     };
                     break;
                 }
-                Err(LogError::Busy) => {
+                Err(Error::Busy) => {
                     if !flash.off {
                         *in_flight = None;
                     }
@@ -291,7 +292,7 @@ fn boot(
                 }
                 // Nobody hears what is said after the power went.
                 Err(e) if flash.off => return Err(e),
-                Err(LogError::Full | LogError::NotFound) => {
+                Err(Error::Full | Error::NotFound) => {
                     *in_flight = None;
                     break;
                 }

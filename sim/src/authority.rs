@@ -119,7 +119,7 @@ impl Authority {
         signed(
             &self.order,
             &Order {
-                device_id: device_id.clone(),
+                device_id: *device_id,
                 epoch,
                 activation_id,
                 key_version: KeyVersion(1),
@@ -209,7 +209,7 @@ impl Authority {
                     self.activation_id = *activation_id;
                     self.generation = 1;
                 }
-                keep.push(self.grant(request.device_id.clone(), *activation_id, *epoch));
+                keep.push(self.grant(request.device_id, *activation_id, *epoch));
                 Answer::Granted { grant: &keep[0] }
             }
             Ask::ActivateCancel { .. } => Answer::ActivationEnded {
@@ -302,7 +302,7 @@ impl Authority {
         signed(
             &self.session,
             &Lease {
-                device_id: request.device_id.clone(),
+                device_id: request.device_id,
                 activation_id,
                 nonce: request.nonce,
                 issued_at: self.now_s,

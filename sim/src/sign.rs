@@ -24,7 +24,7 @@ pub fn public(key: &Ed25519KeyPair) -> [u8; 32] {
 /// When the body is larger than any frame may be.
 pub fn signed<'a, B: Body<'a>>(key: &Ed25519KeyPair, body: &B) -> Vec<u8> {
     let mut out = [0u8; wire::MAX_FRAME];
-    let n = wire::encode_signed::<_, wire::FrameError>(body, &mut out, |m| {
+    let n = wire::encode_signed::<_, nrd_agent::Error>(body, &mut out, |m| {
         let mut s = [0; 64];
         s.copy_from_slice(key.sign(m).as_ref());
         Ok(s)

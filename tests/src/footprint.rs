@@ -4,20 +4,37 @@
 //! really in it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-/// Where the code of an image comes from.
+/// Where the code of an image comes from: the crate and file of each
+/// instruction, after inlining.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
-    /// `nrd-agent`, `nrd-hal`, and what was inlined into the image's own loop.
-    Agent,
-    /// `serde`, `postcard`, `heapless`: the frames.
-    Frames,
+    /// `nrd-agent` and `nrd-hal`: state, log, keys, orders, wipe, receipts.
+    Device,
+    /// `nrd-agent`: the conversation with the service, and its frames.
+    Conversation,
+    /// The image's own loop and port.
+    Port,
     /// RustCrypto and dalek.
     Crypto,
     /// `core`, the compiler's helpers, start-up code.
     Runtime,
+}
+
+impl Origin {
+    /// In words.
+    pub fn words(self) -> &'static str {
+        match self {
+            Origin::Device => "agent: state, log, keys, orders, wipe, receipts",
+            Origin::Conversation => "agent: conversation with the service, frames",
+            Origin::Port => "port and loop",
+            Origin::Crypto => "crypto (AES-256-GCM, SHA-2, Ed25519 verify and sign)",
+            Origin::Runtime => "core, start-up",
+        }
+    }
 }
 
 /// An image, measured.
@@ -29,8 +46,8 @@ pub struct Footprint {
     pub ram: u64,
     /// Code by origin, in bytes.
     pub by_origin: BTreeMap<Origin, u64>,
-    /// The largest functions: bytes and name.
-    pub largest: Vec<(u64, String)>,
+    /// Code of the agent by source file, largest first, in bytes.
+    pub by_file: Vec<(u64, String)>,
     /// Functions of the agent, its port and its loop that can reach a panic, and
     /// where they go.
     pub panics: Vec<(String, String)>,
@@ -64,55 +81,111 @@ pub fn measure(image: &Path) -> Footprint {
             _ => {}
         }
     }
-    for line in run("arm-none-eabi-nm", &["-S", "-C"], image).lines() {
-        let mut words = line.splitn(4, ' ');
-        let (_, size, kind, name) = (words.next(), words.next(), words.next(), words.next());
-        let (Some(size), Some(kind), Some(name)) = (size, kind, name) else {
-            continue;
-        };
-        let Ok(size) = u64::from_str_radix(size, 16) else {
-            continue;
-        };
-        if !matches!(kind, "t" | "T") {
-            continue;
+    let code = run("arm-none-eabi-objdump", &["-d", "-C"], image);
+    let mut files: BTreeMap<String, u64> = BTreeMap::new();
+    for (origin, file, size) in sources(image, &instructions(&code)) {
+        *out.by_origin.entry(origin).or_default() += size;
+        if matches!(origin, Origin::Device | Origin::Conversation) {
+            *files.entry(file).or_default() += size;
         }
-        *out.by_origin.entry(origin(name)).or_default() += size;
-        out.largest.push((size, name.to_owned()));
     }
-    out.largest
+    out.by_file = files.into_iter().map(|(file, n)| (n, file)).collect();
+    out.by_file
         .sort_by_key(|(size, _)| std::cmp::Reverse(*size));
-    out.panics = panics(&calls(&run("arm-none-eabi-objdump", &["-d", "-C"], image)));
+    out.panics = panics(&calls(&code));
     out
 }
 
-/// Whose a function is, by the crate that defines it: the first name of a path,
-/// or for a trait's method that of the type.
-fn origin(name: &str) -> Origin {
-    let mut krate = name;
-    if let Some(at) = name.find("::") {
-        krate = &name[..at];
+/// Address and length of each instruction of a disassembly.
+fn instructions(disassembly: &str) -> Vec<(u64, u64)> {
+    let parse = |line: &str| {
+        let (address, rest) = line.split_once(":\t")?;
+        let address = u64::from_str_radix(address.trim(), 16).ok()?;
+        let code = rest.split('\t').next()?;
+        let digits = code.chars().filter(char::is_ascii_hexdigit).count() as u64;
+        Some((address, digits / 2))
+    };
+    disassembly.lines().filter_map(parse).collect()
+}
+
+/// Whose each instruction is: the innermost frame outside `core` that it was
+/// inlined from.
+fn sources(image: &Path, code: &[(u64, u64)]) -> Vec<(Origin, String, u64)> {
+    let mut child = Command::new("arm-none-eabi-addr2line")
+        .args(["-a", "-i", "-e"])
+        .arg(image)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|e| panic!("arm-none-eabi-addr2line: {e}"));
+    let mut input = child.stdin.take().expect("it is piped");
+    let addresses: String = code.iter().map(|(a, _)| format!("{a:#x}\n")).collect();
+    let feed = std::thread::spawn(move || input.write_all(addresses.as_bytes()));
+    let out = child.wait_with_output().expect("addr2line ends");
+    feed.join().expect("it does not panic").expect("it reads");
+    let text = String::from_utf8_lossy(&out.stdout);
+    let mut found = Vec::new();
+    let mut sizes = code.iter().map(|(_, n)| *n);
+    let mut frames: Vec<&str> = Vec::new();
+    let mut size = 0;
+    for line in text.lines().chain(["0x"]) {
+        if line.starts_with("0x") {
+            if let Some((origin, file)) = whose(&frames) {
+                found.push((origin, file, size));
+            }
+            frames.clear();
+            size = sizes.next().unwrap_or_default();
+        } else {
+            frames.push(line);
+        }
     }
-    let krate = krate
-        .rsplit(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-        .next()
-        .unwrap_or_default();
-    match krate {
-        _ if is_provider(name) => Origin::Crypto,
-        k if k.starts_with("nrd_") => Origin::Agent,
-        "postcard" | "serde_core" | "serde" | "heapless" | "cobs" => Origin::Frames,
-        "curve25519_dalek" | "ed25519_dalek" | "aes" | "aes_gcm" | "ctr" | "sha2" | "polyval"
-        | "ghash" | "hmac" | "hkdf" | "hybrid_array" | "digest" | "subtle" | "cipher"
-        | "block_buffer" | "aead" | "signature" | "crypto_common" | "universal_hash"
-        | "zeroize" => Origin::Crypto,
-        _ if name.contains("nrd_agent::") => Origin::Agent,
-        _ if name.contains("serde_core::") => Origin::Frames,
-        _ => Origin::Runtime,
+    found
+}
+
+/// The origin and the file of an instruction with these frames, innermost
+/// first.
+fn whose(frames: &[&str]) -> Option<(Origin, String)> {
+    for frame in frames {
+        let path = frame.split(':').next().unwrap_or_default();
+        let after = |part: &str| path.split_once(part).map(|(_, rest)| rest.to_owned());
+        if let Some(file) = after("/agent/src/") {
+            let talk = file.starts_with("wire/")
+                || file.ends_with("exchange.rs")
+                || file.ends_with("activate.rs");
+            let origin = match talk {
+                true => Origin::Conversation,
+                false => Origin::Device,
+            };
+            return Some((origin, format!("agent/{file}")));
+        }
+        if let Some(file) = after("/hal/src/") {
+            let origin = match file.starts_with("crypto/") {
+                true => Origin::Crypto,
+                false => Origin::Device,
+            };
+            return Some((origin, format!("hal/{file}")));
+        }
+        if path.contains("/firmware/m33/") {
+            return Some((Origin::Port, String::new()));
+        }
+        let crates = ["/heapless-", "/cortex-m-", "/embedded-", "/rand_core-"];
+        if path.contains("/registry/") && !crates.iter().any(|c| path.contains(c)) {
+            return Some((Origin::Crypto, String::new()));
+        }
     }
+    (!frames.is_empty()).then(|| (Origin::Runtime, String::new()))
 }
 
 /// The adapter around the crypto crates; their code is inlined into it.
 fn is_provider(name: &str) -> bool {
     name.starts_with("<nrd_hal::crypto::")
+}
+
+/// True for a function of the agent, or of the image's loop and port, into which
+/// the agent is inlined.
+fn is_ours(name: &str) -> bool {
+    !is_provider(name)
+        && (name.starts_with("nrd_") || name.contains("nrd_agent::") || name.contains("<nrd_"))
 }
 
 type Calls = BTreeMap<String, BTreeSet<String>>;
@@ -175,7 +248,7 @@ fn panics(calls: &Calls) -> Vec<(String, String)> {
     for (f, to) in calls {
         // The image's own loop and port count too: the linker inlines the agent
         // into them.
-        if origin(f) != Origin::Agent {
+        if !is_ours(f) {
             continue;
         }
         for t in to.iter().filter(|t| can_panic(t) || outlined.contains(t)) {
@@ -204,28 +277,32 @@ mod tests {
     }
 
     #[test]
-    fn code_is_counted_for_the_crate_that_defines_it() {
-        for (name, whose) in [
+    fn code_is_counted_for_the_innermost_file_that_is_not_core() {
+        for (frames, origin) in [
             (
-                "nrd_agent::wire::decode::<nrd_agent::wire::object::Order>",
-                Origin::Agent,
+                &[
+                    "/x/library/core/src/option.rs:9",
+                    "/x/agent/src/log/open.rs:7",
+                ][..],
+                Origin::Device,
             ),
+            (&["/x/agent/src/wire/codec.rs:3"], Origin::Conversation),
             (
-                "<nrd_agent::log::Log>::step::<nrd_m33::board::Flash>",
-                Origin::Agent,
-            ),
-            (
-                "<nrd_hal::crypto::rustcrypto::RustCrypto as nrd_hal::crypto::Crypto>::verify",
+                &[
+                    "/r/registry/src/i/sha2-0.11.1/src/a.rs:1",
+                    "/x/agent/src/wire/mod.rs:3",
+                ],
                 Origin::Crypto,
             ),
-            ("<curve25519_dalek::scalar::Scalar>::reduce", Origin::Crypto),
-            (
-                "<&mut postcard::de::Deserializer>::try_take",
-                Origin::Frames,
-            ),
-            ("compiler_builtins::mem::memmove", Origin::Runtime),
+            (&["/x/hal/src/crypto/rustcrypto.rs:3"], Origin::Crypto),
+            (&["/x/tests/firmware/m33/src/board.rs:3"], Origin::Port),
+            (&["/x/library/core/src/str/mod.rs:3"], Origin::Runtime),
         ] {
-            assert_eq!(origin(name), whose, "{name}");
+            assert_eq!(whose(frames).map(|w| w.0), Some(origin), "{frames:?}");
         }
+        assert_eq!(
+            instructions("10000104:\tf000 f800 \tbl\tx\n  108:\te7fe      \tb.n\ty\n"),
+            [(0x1000_0104, 4), (0x108, 2)]
+        );
     }
 }

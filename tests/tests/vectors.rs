@@ -124,7 +124,7 @@ fn frames() {
     let the_order = signed(
         &order,
         &Order {
-            device_id: id.clone(),
+            device_id: id,
             epoch: 3,
             activation_id,
             key_version: KeyVersion(1),
@@ -163,7 +163,7 @@ fn frames() {
     let request = signed(
         &device,
         &Request {
-            device_id: id.clone(),
+            device_id: id,
             challenge: [0x66; 32],
             nonce: [0x77; 16],
             agent_version: [0, 1, 0],
@@ -214,13 +214,13 @@ fn frames() {
         "order": hex(&the_order),
         "order_digest": hex(&RingCrypto::sha256(&the_order)),
         "outcome": hex(&signed(&device, &OrderOutcome {
-            device_id: id.clone(),
+            device_id: id,
             order: RingCrypto::sha256(&the_order),
             result: OrderResult::Applied,
             epoch: 3,
         })),
         "grant": hex(&signed(&session, &Grant {
-            device_id: id.clone(),
+            device_id: id,
             activation_id,
             epoch: 3,
             series: Series([0x55; 16]),
@@ -231,7 +231,7 @@ fn frames() {
             terms,
         })),
         "lease": hex(&signed(&session, &Lease {
-            device_id: id.clone(),
+            device_id: id,
             activation_id,
             nonce: [0x77; 16],
             issued_at: 1_795_478_400,

@@ -69,6 +69,12 @@
 // The device key could not sign; try again.
 #define NRD_E_SIGNING -14
 
+// The bytes are too short for a frame, or one of another type.
+#define NRD_E_FRAME_TYPE -15
+
+// The frame's signature does not verify under the expected key.
+#define NRD_E_SIGNATURE -16
+
 // The pinned root is no certificate.
 #define NRD_E_TLS_ROOT -101
 

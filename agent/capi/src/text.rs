@@ -18,15 +18,17 @@ fn words(result: i32) -> &'static CStr {
         NRD_E_NOT_FOUND => c"no such record",
         NRD_E_CORRUPT => c"the record does not authenticate: write or remove it",
         NRD_E_FULL => c"the cache is full: remove something first",
-        NRD_E_TOO_LONG => c"the value is too long",
+        NRD_E_TOO_LONG => c"longer than a record can hold, or than a frame of its type may be",
         NRD_E_BUFFER_TOO_SMALL => c"the buffer is too small",
         NRD_E_WORN_OUT => c"the flash is worn out",
         NRD_E_HARDWARE => c"a callback reported a failure: try again",
         NRD_E_RANDOM => c"the random generator fails its health test",
         NRD_E_CRYPTO => c"the cipher refused",
-        NRD_E_FRAME => c"the frame was refused",
+        NRD_E_FRAME => c"the frame's body is malformed",
         NRD_E_NOT_FOR_US => c"the frame is not for this device, activation or request",
         NRD_E_SIGNING => c"the device key could not sign: try again",
+        NRD_E_FRAME_TYPE => c"the bytes are not a frame of the expected type",
+        NRD_E_SIGNATURE => c"the frame's signature does not verify",
         NRD_E_TLS_ROOT => c"the pinned root is no certificate",
         NRD_E_TLS_AUTHORITY => c"the service's name is neither a DNS name nor an address",
         NRD_E_TLS_CONNECT => c"no connection to the service",
@@ -87,10 +89,7 @@ impl core::fmt::Write for Cut<'_> {
 mod tests {
     use super::*;
     use nrd_agent::Error;
-    use nrd_agent::log::Key;
     use nrd_agent::tls::TlsError;
-    use nrd_agent::wire::FrameError;
-    use nrd_hal::ErrorKind;
 
     /// The numbers of the header are the agent's own.
     #[test]
@@ -99,17 +98,19 @@ mod tests {
             (Error::Busy, NRD_E_BUSY),
             (Error::WrongState, NRD_E_WRONG_STATE),
             (Error::NotFound, NRD_E_NOT_FOUND),
-            (Error::Corrupt(Key::default()), NRD_E_CORRUPT),
+            (Error::Corrupt, NRD_E_CORRUPT),
             (Error::Full, NRD_E_FULL),
             (Error::TooLong, NRD_E_TOO_LONG),
             (Error::BufferTooSmall, NRD_E_BUFFER_TOO_SMALL),
             (Error::WornOut, NRD_E_WORN_OUT),
-            (Error::Hardware(ErrorKind::Other), NRD_E_HARDWARE),
+            (Error::Hardware, NRD_E_HARDWARE),
             (Error::RandomGenerator, NRD_E_RANDOM),
             (Error::Crypto, NRD_E_CRYPTO),
-            (Error::Frame(FrameError::BadSignature), NRD_E_FRAME),
+            (Error::Malformed, NRD_E_FRAME),
             (Error::NotForUs, NRD_E_NOT_FOR_US),
             (Error::Signing, NRD_E_SIGNING),
+            (Error::WrongType, NRD_E_FRAME_TYPE),
+            (Error::BadSignature, NRD_E_SIGNATURE),
         ];
         for (e, code) in agent {
             assert_eq!(-i32::from(e.code()), code, "{e:?}");
@@ -134,7 +135,7 @@ mod tests {
             assert_eq!(-i32::from(e.code()), code, "{e:?}");
         }
         let unknown = words(-9999);
-        for code in (-14..=0).chain(-114..=-101).chain(-210..=-201) {
+        for code in (-16..=0).chain(-114..=-101).chain(-210..=-201) {
             assert_ne!(words(code), unknown, "{code}");
         }
     }

@@ -43,6 +43,10 @@ pub const NRD_E_FRAME: i32 = -12;
 pub const NRD_E_NOT_FOR_US: i32 = -13;
 /// The device key could not sign; try again.
 pub const NRD_E_SIGNING: i32 = -14;
+/// The bytes are too short for a frame, or one of another type.
+pub const NRD_E_FRAME_TYPE: i32 = -15;
+/// The frame's signature does not verify under the expected key.
+pub const NRD_E_SIGNATURE: i32 = -16;
 
 /// The pinned root is no certificate.
 pub const NRD_E_TLS_ROOT: i32 = -101;

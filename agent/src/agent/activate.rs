@@ -158,8 +158,8 @@ impl<P: Platform> Agent<'_, P> {
                 return Err(Error::WornOut);
             }
         }
-        let vault = keys::vault::<_, P::Crypto>(parts.root_key, &content)
-            .map_err(|_| Error::Hardware)?;
+        let vault =
+            keys::vault::<_, P::Crypto>(parts.root_key, &content).map_err(|_| Error::Hardware)?;
         self.keys.vault = Some(vault);
         self.keys.content = Some(content);
         self.vault.unmount();

@@ -43,7 +43,8 @@ impl<P: Platform> Agent<'_, P> {
         if self.keys.journal.is_none() {
             let root = self.platform.parts().root_key;
             self.keys.slot = Some(keys::slot_key(root).map_err(|_| Error::Hardware)?);
-            self.keys.journal = Some(keys::journal::<_, P::Crypto>(root).map_err(|_| Error::Hardware)?);
+            self.keys.journal =
+                Some(keys::journal::<_, P::Crypto>(root).map_err(|_| Error::Hardware)?);
             return Ok(());
         }
         // A journal that cannot be opened is lost, not a failed boot.
@@ -262,7 +263,7 @@ impl<P: Platform> Agent<'_, P> {
     fn read_record<T: for<'a> Code<'a>>(&mut self, id: u16) -> Result<T, Error> {
         let mut buf = [0u8; 384];
         let n = self.get_journal(id, &mut buf)?;
-                let bytes = buf.get(..n).ok_or(Error::Corrupt)?;
+        let bytes = buf.get(..n).ok_or(Error::Corrupt)?;
         codec::read(bytes).ok_or(Error::Corrupt)
     }
 }

@@ -94,8 +94,8 @@ impl<P: Platform> Agent<'_, P> {
             self.commit(next)?;
         }
         let parts = self.platform.parts();
-        let vault = keys::vault::<_, P::Crypto>(parts.root_key, &content)
-            .map_err(|_| Error::Hardware)?;
+        let vault =
+            keys::vault::<_, P::Crypto>(parts.root_key, &content).map_err(|_| Error::Hardware)?;
         self.keys.vault = Some(vault);
         self.keys.content = Some(content);
         self.vault.drop_class(class as u8);

@@ -19,9 +19,9 @@ use nrd_hal::{Clock, Crypto, DeviceIdentity, Platform};
 use rand_core::TryRng as _;
 
 /// First back-off after a failed exchange, in milliseconds; it doubles.
-const BACK_OFF_MS: u64 = 2_000;
+const BACK_OFF_MS: u32 = 2_000;
 /// Longest back-off, in milliseconds.
-const BACK_OFF_MAX_MS: u64 = 15 * 60 * 1000;
+const BACK_OFF_MAX_MS: u32 = 15 * 60 * 1000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sent {
@@ -242,14 +242,18 @@ impl<P: Platform> Agent<'_, P> {
         self.exchange.failures = self.exchange.failures.saturating_add(1);
         event!("exchange failed, {} in a row", self.exchange.failures);
         // Full jitter: a town that gets its power back is no stampede.
-        let mut draw = [0u8; 8];
+        let mut draw = [0u8; 4];
         let _ = self.platform.parts().rng.try_fill_bytes(&mut draw);
-        self.wait_ms(u64::from_le_bytes(draw) % cap.max(1));
+        self.wait_ms(u32::from_le_bytes(draw) % cap.max(1));
     }
 
-    fn wait_ms(&mut self, ms: u64) {
+    fn wait_ms(&mut self, ms: u32) {
         let now = self.platform.parts().clock.uptime_ms();
-        self.exchange.due_ms = now.saturating_add(ms);
+        self.exchange.due_ms = now.saturating_add(u64::from(ms));
+    }
+
+    fn wait_s(&mut self, s: u32) {
+        self.wait_ms(s.saturating_mul(1000));
     }
 
     /// Takes the reply to the request last polled. An error means that the
@@ -297,11 +301,11 @@ impl<P: Platform> Agent<'_, P> {
                 Sent::Start,
             ) => {
                 self.exchange.code = Some((user_code, pictogram));
-                self.wait_ms(u64::from(interval_s) * 1000);
+                self.wait_s(u32::from(interval_s));
                 Ok(())
             }
             (Answer::Pending { interval_s }, Sent::Poll) => {
-                self.wait_ms(u64::from(interval_s) * 1000);
+                self.wait_s(u32::from(interval_s));
                 Ok(())
             }
             (Answer::Granted { grant }, Sent::Start | Sent::Poll) => self.accept_grant(grant),
@@ -319,7 +323,7 @@ impl<P: Platform> Agent<'_, P> {
                 // device that may wait comes back at once to do so.
                 let first = !core::mem::replace(&mut self.exchange.checked_in, true);
                 if !(first && self.config.wait_s > 0 && statement.is_none()) {
-                    self.wait_ms(u64::from(interval_s) * 1000);
+                    self.wait_s(interval_s);
                 }
                 if let Some(frame) = order {
                     return self.order_by_check_in(frame);
@@ -343,7 +347,7 @@ impl<P: Platform> Agent<'_, P> {
                     // Sign again at once, over the new challenge.
                     RefusalCode::StaleChallenge => {}
                     RefusalCode::UnknownDevice => self.exchange.challenge = None,
-                    _ => self.wait_ms(u64::from(retry_after_s.max(1)) * 1000),
+                    _ => self.wait_s(retry_after_s.max(1)),
                 }
                 Ok(())
             }

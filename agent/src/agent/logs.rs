@@ -25,12 +25,8 @@ macro_rules! with_log {
         match $which {
             Which::Journal => {
                 let keys = $self.keys.journal.as_ref().ok_or(Error::Busy)?;
-                let $io = &mut Io::<_, _, P::Crypto>::new(
-                    parts.journal,
-                    parts.rng,
-                    keys,
-                    $self.scratch,
-                );
+                let $io =
+                    &mut Io::<_, _, P::Crypto>::new(parts.journal, parts.rng, keys, $self.scratch);
                 let $log = &mut $self.journal;
                 $body
             }

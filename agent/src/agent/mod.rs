@@ -35,8 +35,8 @@ use crate::state::{Activation, Snapshot, State, Stored, Tombstone};
 use crate::wire::codec::{self, fields};
 use crate::wire::{Delegation, DeviceId, Generation, LockReason, Series, TokenSecret};
 use exchange::Exchange;
-use logs::Which;
 use heapless::String;
+use logs::Which;
 use nrd_hal::{Clock, DeviceIdentity, Platform, Region};
 use zeroize::Zeroizing;
 
@@ -288,9 +288,7 @@ impl<'m, P: Platform> Agent<'m, P> {
         }
         if !self.lost {
             self.charge()?;
-            if self.journal.needs_step()
-                && self.log_step(Which::Journal)? == Progress::Working
-            {
+            if self.journal.needs_step() && self.log_step(Which::Journal)? == Progress::Working {
                 return Ok(Step::Working);
             }
             if self.standing() == Some(Standing::DeadMan) {
@@ -432,7 +430,15 @@ mod tests {
 
     #[test]
     fn milliseconds_become_seconds_without_a_long_division() {
-        for ms in [0, 999, 1000, u64::from(u32::MAX), 1 << 32, (1 << 32) + 705, 999 << 32] {
+        for ms in [
+            0,
+            999,
+            1000,
+            u64::from(u32::MAX),
+            1 << 32,
+            (1 << 32) + 705,
+            999 << 32,
+        ] {
             assert_eq!(u64::from(seconds(ms)), ms / 1000, "{ms}");
         }
         assert_eq!(seconds(u64::MAX), u32::MAX);

@@ -353,9 +353,7 @@ impl Log<'_> {
 
 /// Programs and reads back.
 fn program<R: Region>(region: &mut R, at: u32, bytes: &[u8]) -> Result<(), Error> {
-    region
-        .program(at, bytes)
-        .map_err(|_e| Error::Hardware)?;
+    region.program(at, bytes).map_err(|_e| Error::Hardware)?;
     match reads_back(region, at, bytes) {
         true => Ok(()),
         false => Err(Error::WornOut),

@@ -252,9 +252,7 @@ impl Log<'_> {
             return Err(Error::Corrupt);
         }
         let len = usize::from(entry.len);
-        let rest = len
-            .checked_sub(prefix.len())
-            .ok_or(Error::Corrupt)?;
+        let rest = len.checked_sub(prefix.len()).ok_or(Error::Corrupt)?;
         let out = out.get_mut(..rest).ok_or(Error::BufferTooSmall)?;
         let at = self.shape.at(entry.place);
         let record = io
@@ -323,18 +321,13 @@ fn seal<'s, G: TryCryptoRng, C: Crypto>(
             return Err(Error::Crypto);
         }
     };
-    let (tail, pad) = rest
-        .split_first_chunk_mut::<TAG>()
-        .ok_or(Error::TooLong)?;
+    let (tail, pad) = rest.split_first_chunk_mut::<TAG>().ok_or(Error::TooLong)?;
     *tail = tag;
     pad.fill(0xFF);
     Ok(buf)
 }
 
-fn class_key<'k>(
-    keys: &'k super::LogKeys,
-    header: &RecordHeader,
-) -> Result<&'k [u8; 32], Error> {
+fn class_key<'k>(keys: &'k super::LogKeys, header: &RecordHeader) -> Result<&'k [u8; 32], Error> {
     keys.classes
         .get(usize::from(header.key.class))
         .map(|c| &c.key)
@@ -372,14 +365,12 @@ pub(crate) fn reseal<C: Crypto>(
         .split_first_chunk_mut::<RECORD_HEADER>()
         .ok_or(Error::Crypto)?;
     *front = header.encode();
-    let (nonce, rest) = body
-        .split_first_chunk_mut::<NONCE>()
-        .ok_or(Error::Crypto)?;
+    let (nonce, rest) = body.split_first_chunk_mut::<NONCE>().ok_or(Error::Crypto)?;
     let (text, rest) = rest
         .split_at_mut_checked(usize::from(header.len))
         .ok_or(Error::Crypto)?;
-    let tag = C::seal(key, &header.nonce(nonce), &header.aad(keys), text)
-        .map_err(|_| Error::Crypto)?;
+    let tag =
+        C::seal(key, &header.nonce(nonce), &header.aad(keys), text).map_err(|_| Error::Crypto)?;
     *rest.first_chunk_mut::<TAG>().ok_or(Error::Crypto)? = tag;
     Ok(())
 }

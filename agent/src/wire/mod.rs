@@ -46,13 +46,10 @@ pub trait Body<'a>: Code<'a> {
 /// Writes the unsigned part of a frame (context and body) into `out`; returns
 /// its length. Append a signature over exactly these bytes to sign it.
 pub fn encode<'a, B: Body<'a>>(body: &B, out: &mut [u8]) -> Result<usize, Error> {
-    let n = B::CONTEXT.len();
-    let (context, rest) = out.split_at_mut_checked(n).ok_or(Error::BufferTooSmall)?;
-    for (to, from) in context.iter_mut().zip(B::CONTEXT) {
-        *to = *from;
-    }
-    let body = codec::write(body, rest).ok_or(Error::BufferTooSmall)?;
-    Ok(n + body)
+    let mut w = codec::Writer::new(out);
+    w.bytes(B::CONTEXT);
+    body.put(&mut w);
+    w.end().ok_or(Error::BufferTooSmall)
 }
 
 /// Writes a signed frame into `out`; returns its length. `sign` is given the
@@ -73,13 +70,7 @@ pub fn encode_signed<'a, B: Body<'a>, E: From<Error>>(
 
 /// Reads an unsigned frame.
 pub fn decode<'a, B: Body<'a>>(frame: &'a [u8]) -> Result<B, Error> {
-    if frame.len() > B::MAX {
-        return Err(Error::TooLong);
-    }
-    let body = frame
-        .strip_prefix(B::CONTEXT)
-        .ok_or(Error::WrongType)?;
-    codec::read(body).ok_or(Error::Malformed)
+    codec::read(body(frame, B::CONTEXT, B::MAX)?).ok_or(Error::Malformed)
 }
 
 /// Reads a signed frame: checks the signature first, then parses.
@@ -87,17 +78,8 @@ pub fn decode_signed<'a, B: Body<'a>, C: Crypto>(
     frame: &'a [u8],
     public_key: &[u8; 32],
 ) -> Result<B, Error> {
-    if frame.len() > B::MAX {
-        return Err(Error::TooLong);
-    }
-    if !frame.starts_with(B::CONTEXT) {
-        return Err(Error::WrongType);
-    }
-    let (signed, signature) = frame
-        .split_last_chunk::<SIGNATURE_LEN>()
-        .ok_or(Error::WrongType)?;
-    C::verify(public_key, signed, signature).map_err(|_| Error::BadSignature)?;
-    decode(signed)
+    let signed = verified::<C>(frame, B::CONTEXT, B::MAX, public_key)?;
+    codec::read(signed).ok_or(Error::Malformed)
 }
 
 /// Reads the body of a signed frame **without** checking its signature, to
@@ -107,4 +89,27 @@ pub fn peek<'a, B: Body<'a>>(frame: &'a [u8]) -> Result<B, Error> {
         .split_last_chunk::<SIGNATURE_LEN>()
         .ok_or(Error::WrongType)?;
     decode(signed)
+}
+
+/// The body of a frame of this type.
+fn body<'a>(frame: &'a [u8], context: &[u8], max: usize) -> Result<&'a [u8], Error> {
+    if frame.len() > max {
+        return Err(Error::TooLong);
+    }
+    frame.strip_prefix(context).ok_or(Error::WrongType)
+}
+
+/// The body of a signed frame of this type whose signature verifies.
+fn verified<'a, C: Crypto>(
+    frame: &'a [u8],
+    context: &[u8],
+    max: usize,
+    public_key: &[u8; 32],
+) -> Result<&'a [u8], Error> {
+    body(frame, context, max)?;
+    let (signed, signature) = frame
+        .split_last_chunk::<SIGNATURE_LEN>()
+        .ok_or(Error::WrongType)?;
+    C::verify(public_key, signed, signature).map_err(|_| Error::BadSignature)?;
+    body(signed, context, max)
 }

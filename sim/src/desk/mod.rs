@@ -24,7 +24,7 @@ pub use run::{RunningDesk, serve};
 
 use crate::service::{hex, random};
 use crate::verify::{Refusal, Revocation, StatusList, Verified, verify};
-use nrd_agent::wire::FrameError;
+use nrd_agent::Error;
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -87,7 +87,7 @@ pub struct Verdict {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListError {
     /// Not a list, or not signed by this maker root.
-    Frame(FrameError),
+    Frame(Error),
     /// Older than the one at hand.
     Older,
 }

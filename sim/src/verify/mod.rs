@@ -14,8 +14,9 @@ pub use status::{Revocation, StatusList};
 pub use words::Fact;
 
 use crate::service::hex;
+use nrd_agent::Error;
 use nrd_agent::wire::{
-    self, FrameError, MakerCertificate, Method, Receipt, Subject, WipeReason, decode_signed,
+    self, MakerCertificate, Method, Receipt, Subject, WipeReason, decode_signed,
 };
 use nrd_hal::crypto::{Crypto as _, Digest256 as _, RingCrypto};
 use serde::Serialize;
@@ -24,11 +25,11 @@ use serde::Serialize;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
     /// These bytes are no receipt.
-    NoReceipt(FrameError),
+    NoReceipt(Error),
     /// The certificate in it is not the maker's.
-    Certificate(FrameError),
+    Certificate(Error),
     /// The device's signature does not verify.
-    Signature(FrameError),
+    Signature(Error),
     /// It answers another nonce, or none.
     Nonce,
     /// The fill's digest is not what the nonce prescribes.

@@ -3,8 +3,9 @@
 
 use super::Verified;
 use crate::when::moment;
+use nrd_agent::Error;
 use nrd_agent::wire::codec::{Code, Reader, Writer};
-use nrd_agent::wire::{Body, FrameError, decode_signed, encode_signed};
+use nrd_agent::wire::{Body, decode_signed, encode_signed};
 use nrd_hal::crypto::RingCrypto;
 use ring::signature::Ed25519KeyPair;
 use serde::{Deserialize, Serialize};
@@ -123,14 +124,14 @@ const AHEAD_S: u64 = 24 * 3600;
 
 impl StatusList {
     /// Reads a list that `maker_root` must have signed.
-    pub fn read(frame: &[u8], maker_root: &[u8; 32]) -> Result<StatusList, FrameError> {
+    pub fn read(frame: &[u8], maker_root: &[u8; 32]) -> Result<StatusList, Error> {
         decode_signed::<_, RingCrypto>(frame, maker_root)
     }
 
     /// Signs it. `NoSpace` beyond 4 MiB.
-    pub fn sign(&self, maker: &Ed25519KeyPair) -> Result<Vec<u8>, FrameError> {
+    pub fn sign(&self, maker: &Ed25519KeyPair) -> Result<Vec<u8>, Error> {
         let mut out = vec![0; Self::MAX];
-        let n = encode_signed::<_, FrameError>(self, &mut out, |text| {
+        let n = encode_signed::<_, Error>(self, &mut out, |text| {
             let mut signature = [0; 64];
             signature.copy_from_slice(maker.sign(text).as_ref());
             Ok(signature)

@@ -21,7 +21,7 @@ impl Verified {
             Some(s) => format!("On {}, by its own clock,", moment(s)),
             None => format!(
                 "After {} of its life (it keeps no wall clock),",
-                count(self.powered_s / 3600, "powered hour")
+                count(u64::from(self.powered_s / 3600), "powered hour")
             ),
         };
         let read_back = format!(

@@ -1,6 +1,6 @@
 //! Prints what the agent costs on a Cortex-M33: `docs/FOOTPRINT.md` holds it.
 
-use nrd_tests::footprint::{Origin, measure};
+use nrd_tests::footprint::measure;
 use nrd_tests::m33;
 use nrd_tests::tools::have;
 
@@ -10,20 +10,12 @@ fn main() {
         return;
     };
     let product = measure(&images.product);
-    let share = |o| product.by_origin.get(&o).copied().unwrap_or_default();
     println!("| what | bytes |");
     println!("|---|---|");
     println!("| product image, text | {} |", product.text);
-    println!("| of it: agent and its loop | {} |", share(Origin::Agent));
-    println!(
-        "| of it: frames (postcard, serde, heapless) | {} |",
-        share(Origin::Frames)
-    );
-    println!(
-        "| of it: crypto (AES-256-GCM, SHA-2, Ed25519 verify and sign) | {} |",
-        share(Origin::Crypto)
-    );
-    println!("| of it: core, start-up | {} |", share(Origin::Runtime));
+    for (origin, bytes) in &product.by_origin {
+        println!("| of it: {} | {bytes} |", origin.words());
+    }
     println!(
         "| product image, static RAM (the mailbox) | {} |",
         product.ram
@@ -49,11 +41,10 @@ fn main() {
         println!("| heap | 0 |");
     }
     println!("| longest frame | {} |", nrd_agent::wire::MAX_FRAME);
-    println!("\nThe largest functions of the product image:\n");
-    println!("| bytes | function |");
+    println!("\nThe agent's code by source file:\n");
+    println!("| bytes | file |");
     println!("|---|---|");
-    for (size, name) in product.largest.iter().take(12) {
-        let short: String = name.chars().take(90).collect();
-        println!("| {size} | `{short}` |");
+    for (size, file) in product.by_file.iter().filter(|(size, _)| *size >= 100) {
+        println!("| {size} | `{file}` |");
     }
 }

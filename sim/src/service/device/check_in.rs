@@ -200,7 +200,7 @@ impl Service {
         let lease = signed(
             &self.keys.session,
             &Lease {
-                device_id: request.device_id.clone(),
+                device_id: request.device_id,
                 activation_id: wire::ActivationId(row.id),
                 nonce: request.nonce,
                 issued_at: self.now_s(),
@@ -243,7 +243,7 @@ impl Service {
         let statement = signed(
             &self.keys.session,
             &Statement {
-                device_id: request.device_id.clone(),
+                device_id: request.device_id,
                 activation_id: wire::ActivationId(row.id),
                 nonce: request.nonce,
                 reason,

@@ -58,6 +58,12 @@ pub struct World {
     pub activation: [u8; 16],
 }
 
+/// The interrupts that this software uses: none. The run-time's own table has a
+/// place for each of 480.
+#[unsafe(link_section = ".vector_table.interrupts")]
+#[unsafe(no_mangle)]
+pub static __INTERRUPTS: [usize; 1] = [0];
+
 #[unsafe(link_section = ".uninit.world")]
 static mut WORLD: MaybeUninit<World> = MaybeUninit::uninit();
 

@@ -4,10 +4,11 @@
 use crate::board::world;
 use ed25519_dalek::{Signer, SigningKey};
 use nrd_agent::wire::{
-    self, Answer, Ask, Body, Delegation, EndReason, FrameError, Generation, Grant, KeyVersion,
+    self, Answer, Ask, Body, Delegation, EndReason, Generation, Grant, KeyVersion,
     Lease, LeaseTerms, MakerCertificate, Method, NextToken, Order, OrderKind, OrderSeq,
     PROOF_CONTEXT, PolicyVersion, Receipt, RefusalCode, Reply, Request, Series, TokenSecret,
 };
+use nrd_agent::Error;
 use nrd_hal::Crypto;
 use nrd_hal::crypto::RustCrypto;
 
@@ -28,7 +29,7 @@ const TERMS: LeaseTerms = LeaseTerms {
 
 /// Signs a frame into `out`; returns its length.
 pub fn sign<'a, B: Body<'a>>(key: &SigningKey, body: &B, out: &mut [u8]) -> Option<usize> {
-    wire::encode_signed::<_, FrameError>(body, out, |m| Ok(key.sign(m).to_bytes())).ok()
+    wire::encode_signed::<_, Error>(body, out, |m| Ok(key.sign(m).to_bytes())).ok()
 }
 
 fn token(generation: u32) -> [u8; 32] {
