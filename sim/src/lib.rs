@@ -11,6 +11,8 @@
 //! | [`service`] | the reference service: accounts, devices, orders, receipts, on SQLite or PostgreSQL |
 //! | [`web`] | the pages that a person uses, and the device's door |
 //! | [`serve`] | runs service and pages over TLS |
+//! | [`outbox`] | hands orders to a broker, security events to a receiver |
+//! | [`ops`], [`logs`] | what an operator watches |
 //! | [`demo`] | the whole story on real parts |
 //! | [`process`] | one device as a process over parts in a folder |
 //! | [`inspect`] | reads a flash image as an adversary would |
@@ -26,6 +28,9 @@ pub mod demo;
 pub mod hw;
 pub mod inspect;
 pub mod load;
+pub mod logs;
+pub mod ops;
+pub mod outbox;
 pub mod pictogram;
 pub mod powercut;
 pub mod process;

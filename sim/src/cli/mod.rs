@@ -15,6 +15,7 @@ macro_rules! say {
 mod demo;
 mod device;
 mod inspect;
+mod keep;
 mod powercut;
 mod serve;
 mod verify;
@@ -46,6 +47,12 @@ enum Command {
     Demo(demo::Args),
     /// Run the reference service and its pages.
     Serve(serve::Args),
+    /// Put a new order key in force, while the service runs.
+    RotateOrderKey(keep::Of),
+    /// Copy a service's SQLite store, while it runs.
+    Backup(keep::Backup),
+    /// Bring a copy of a SQLite store back.
+    Restore(keep::Restore),
     /// Run one device as a process; it may be killed at any time.
     Device(device::Args),
     /// Say what is in a flash image, and what of it can be read.
@@ -62,6 +69,9 @@ pub(crate) fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Demo(args) => demo::run(&args),
         Command::Serve(args) => serve::run(&args),
+        Command::RotateOrderKey(args) => keep::rotate(&args),
+        Command::Backup(args) => keep::back_up(&args),
+        Command::Restore(args) => keep::restore(&args),
         Command::Device(args) => device::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Verify(args) => verify::run(&args),

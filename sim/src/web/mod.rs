@@ -28,7 +28,7 @@ mod receipt;
 mod view;
 
 use crate::service::Service;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::header;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
@@ -78,6 +78,7 @@ pub fn pages(site: Site) -> Router {
         .route("/activate/confirm", post(activate::confirm))
         .route("/account/live", get(live::stream))
         .route("/pictogram/{n}", get(activate::pictogram))
+        .route("/.well-known/jwks.json", get(key_set))
         .route("/style.css", get(style))
         .route("/live.js", get(script))
         .route("/icon.svg", get(icon))
@@ -94,6 +95,12 @@ pub fn pages(site: Site) -> Router {
 /// The pages and the device's door.
 pub fn whole(site: Site) -> Router {
     door::router(site.clone()).merge(pages(site))
+}
+
+/// The key that signs security events told outside.
+async fn key_set(State(site): State<Site>) -> impl IntoResponse {
+    let text = crate::outbox::jose::key_set(&site.service.keys).to_string();
+    ([(header::CONTENT_TYPE, "application/jwk-set+json")], text)
 }
 
 async fn style() -> impl IntoResponse {
