@@ -16,6 +16,7 @@ mod demo;
 mod device;
 mod inspect;
 mod keep;
+mod load;
 mod powercut;
 mod serve;
 mod verify;
@@ -53,6 +54,8 @@ enum Command {
     Backup(keep::Backup),
     /// Bring a copy of a SQLite store back.
     Restore(keep::Restore),
+    /// Put real load on this machine and say what was seen.
+    Load(load::Args),
     /// Run one device as a process; it may be killed at any time.
     Device(device::Args),
     /// Say what is in a flash image, and what of it can be read.
@@ -72,6 +75,7 @@ pub(crate) fn main() -> ExitCode {
         Command::RotateOrderKey(args) => keep::rotate(&args),
         Command::Backup(args) => keep::back_up(&args),
         Command::Restore(args) => keep::restore(&args),
+        Command::Load(args) => load::run(&args),
         Command::Device(args) => device::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Verify(args) => verify::run(&args),

@@ -23,8 +23,8 @@ pub(crate) struct Args {
     /// The pages over plain HTTP, for browsers on this machine; 0 for any.
     #[arg(long, default_value_t = 8480)]
     pages_port: u16,
-    /// The key files; the same folder unless said. Processes on one database
-    /// share them.
+    /// The keys and the certificate authority; the same folder unless said.
+    /// Processes on one database share them.
     #[arg(long)]
     keys: Option<PathBuf>,
     /// A PostgreSQL database, postgres://user@host:port/name, for any number of
@@ -146,10 +146,10 @@ fn serve(args: &Args, settings: Settings, broker: Option<Broker>) -> Result<(), 
         broker,
         receiver,
     };
-    let running = start_with(service, &args.dir, ports, beside)?;
+    let running = start_with(service, &place.keys, ports, beside)?;
     say!("pages    {}   (this machine only)", running.pages_url());
     say!("devices  {}", running.device_url());
-    say!("ca file  {}", args.dir.join("ca.pem").display());
+    say!("ca file  {}", place.keys.join("ca.pem").display());
     if let Some(port) = running.ops_port {
         say!("ops      http://localhost:{port}/metrics   (and /healthz, /readyz)");
     }

@@ -45,10 +45,12 @@ impl Broker {
         }
     }
 
-    fn connect(&self, id: &str) -> (Client, Connection) {
+    /// `keep`: the broker keeps what arrives while this client is away.
+    fn connect(&self, id: &str, keep: bool) -> (Client, Connection) {
         let mut options = MqttOptions::new(id, &self.host, self.port);
         options
             .set_keep_alive(Duration::from_secs(15))
+            .set_clean_session(!keep)
             .set_max_packet_size(MAX_PACKET, MAX_PACKET)
             .set_inflight(BATCH as u16);
         Client::new(options, 2 * BATCH as usize)
@@ -94,7 +96,7 @@ pub fn start(service: Arc<Service>, broker: Broker) -> std::io::Result<Drain> {
 /// One connection to the broker, until it breaks.
 fn session(service: &Service, broker: &Broker, stop: &AtomicBool) -> String {
     let id = format!("nrd-service-{:016x}", getrandom::u64().unwrap_or(0));
-    let (client, mut connection) = broker.connect(&id);
+    let (client, mut connection) = broker.connect(&id, false);
     let mut connected = false;
     let until = Instant::now() + PATIENCE;
     while !stop.load(Ordering::SeqCst) {
@@ -186,7 +188,7 @@ fn publish(
 pub fn listen(broker: &Broker, device_id: &str, take: impl Fn(Vec<u8>) -> bool) {
     let mine = topic(device_id);
     loop {
-        let (client, mut connection) = broker.connect(&mine.replace('/', "-"));
+        let (client, mut connection) = broker.connect(&mine.replace('/', "-"), true);
         for event in connection.iter() {
             match event {
                 Ok(Event::Incoming(Packet::ConnAck(_))) => {

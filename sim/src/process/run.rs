@@ -287,6 +287,7 @@ impl Boot<'_, '_> {
     /// Remembers where a wipe began.
     fn note_wipe(&mut self, before: Mark) {
         if self.wipe.is_none() && self.agent.state() == State::Wiping {
+            self.net.forget_session();
             self.wipe = Some(before);
         }
     }

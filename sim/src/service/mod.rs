@@ -137,6 +137,15 @@ impl Service {
 
     /// Opens a service whose keys or database may be elsewhere.
     pub fn open_on(place: &Place, settings: Settings) -> Result<Arc<Service>> {
+        Service::open_with(place, settings, host::System)
+    }
+
+    /// The same with time and randomness of `host`.
+    pub fn open_with(
+        place: &Place,
+        settings: Settings,
+        host: impl Host + 'static,
+    ) -> Result<Arc<Service>> {
         for dir in [&place.dir, &place.keys] {
             std::fs::create_dir_all(dir).map_err(|e| Error::File(dir.clone(), e))?;
         }
@@ -145,7 +154,7 @@ impl Service {
             Some(url) => Store::postgres(url, &place.dir)?,
             None => Store::open(&place.dir)?,
         };
-        Service::assemble(keys, store, settings, Box::new(host::System))
+        Service::assemble(keys, store, settings, Box::new(host))
     }
 
     /// A service that leaves nothing behind and takes time and randomness from

@@ -43,3 +43,12 @@ impl World {
         Child::new(Path::new(EXE), &dir, &url, &self.ca(), kind, 1)
     }
 }
+
+/// Says that `what` was not run for want of `tool`.
+pub(crate) fn skip(tool: &str, what: &str) {
+    assert!(
+        std::env::var_os("NRD_REQUIRE_ALL").is_none(),
+        "{tool} is required, but missing"
+    );
+    println!("SKIPPED: no {tool} here; {what} was NOT run");
+}

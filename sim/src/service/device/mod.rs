@@ -152,6 +152,13 @@ impl Service {
                 }
                 called = waiter.called(until).await;
             }
+            // Waited to the end: it may come back at once and wait on.
+            if called == Called::No
+                && !self.stopping()
+                && let Said::CheckedIn { interval_s, .. } = &mut heard.said
+            {
+                *interval_s = 0;
+            }
             self.meter.wait_s.observe(meter::seconds_since(began));
         }
         self.reply(&heard)
