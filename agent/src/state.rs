@@ -99,6 +99,9 @@ pub struct Snapshot {
     pub epoch: u64,
     /// The counter is worn out: no more activations.
     pub worn_out: bool,
+    /// Boots in a row that ended without an answer of the service, this one
+    /// included until it gets one.
+    pub unanswered: u8,
 }
 
 impl Snapshot {
@@ -117,6 +120,7 @@ impl Snapshot {
             next_receipt: 0,
             epoch,
             worn_out: false,
+            unanswered: 0,
         }
     }
 }
