@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{EXE, skip};
+use common::{EXE, activate, click_remove, eventually, removal, skip};
 use nrd_sim::demo::{Browser, Child};
 use nrd_sim::load::device::{Device, Town};
 use nrd_sim::load::postgres::Server;
@@ -12,7 +12,6 @@ use nrd_sim::service::Keys;
 use nrd_sim::service::sample::Samples;
 use std::path::Path;
 use std::process::{Command, Output};
-use std::time::{Duration, Instant};
 
 const EMAIL: &str = "alexandra@example.com";
 const PASSWORD: &str = "correct horse battery";
@@ -30,36 +29,6 @@ fn browser(service: &ServiceProcess) -> Browser {
 fn television(home: &Path, service: &ServiceProcess, ca: &Path) -> Child {
     let url = format!("https://localhost:{}", service.device_port);
     Child::new(exe(), &home.join("tv"), &url, ca, "stb", 5)
-}
-
-fn activate(tv: &mut Child, browser: &Browser) {
-    let code = tv.wait("code", |_| true).unwrap();
-    let code = code["code"].as_str().unwrap().to_owned();
-    browser
-        .activate(&code, "Virtual set-top box", true)
-        .unwrap();
-    tv.wait_state("active").unwrap();
-}
-
-/// Clicks "remove" on the one device that can be removed.
-fn click_remove(browser: &Browser) {
-    let entry = browser.entry("/remove\"").unwrap();
-    let ask = entry
-        .split("href=\"")
-        .filter_map(|rest| rest.split('"').next())
-        .find(|href| href.ends_with("/remove"))
-        .unwrap()
-        .to_owned();
-    let done = browser.submit(&ask, &ask, &[]).unwrap();
-    assert_eq!(done.status, 200);
-}
-
-fn eventually(what: &str, mut seen: impl FnMut() -> bool) {
-    let until = Instant::now() + Duration::from_secs(60);
-    while !seen() {
-        assert!(Instant::now() < until, "never seen: {what}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
 }
 
 fn nrd_sim(args: &[&str]) -> Output {
@@ -281,13 +250,7 @@ fn a_database_that_goes_away_is_said_and_metered_and_nothing_is_removed_falsely(
     let waits = |s: &ServiceProcess| s.metric("nrd_waiting_devices") == Some(1.0);
     eventually("a device waiting at one process", || waits(&a));
 
-    let entry = people.entry("/remove\"").unwrap();
-    let ask = entry
-        .split("href=\"")
-        .filter_map(|rest| rest.split('"').next())
-        .find(|href| href.ends_with("/remove"))
-        .unwrap()
-        .to_owned();
+    let ask = removal(&people);
     let form = people.get(&ask).unwrap().text();
     server.kill();
     let refused = people.submit_from(&form, &ask, &[]).unwrap();

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{EXE, skip};
+use common::{EXE, activate, click_remove, eventually, skip};
 use nrd_sim::demo::{Browser, Child};
 use nrd_sim::load::broker::Mosquitto;
 use nrd_sim::load::postgres::free_port;
@@ -30,34 +30,6 @@ fn television(home: &Path, service: &ServiceProcess) -> Child {
     let url = format!("https://localhost:{}", service.device_port);
     let ca = home.join("service/ca.pem");
     Child::new(Path::new(EXE), &home.join("tv"), &url, &ca, "stb", 9)
-}
-
-fn activate(tv: &mut Child, browser: &Browser) {
-    let code = tv.wait("code", |_| true).unwrap();
-    let code = code["code"].as_str().unwrap().to_owned();
-    browser
-        .activate(&code, "Virtual set-top box", true)
-        .unwrap();
-    tv.wait_state("active").unwrap();
-}
-
-fn click_remove(browser: &Browser) {
-    let entry = browser.entry("/remove\"").unwrap();
-    let ask = entry
-        .split("href=\"")
-        .filter_map(|rest| rest.split('"').next())
-        .find(|href| href.ends_with("/remove"))
-        .unwrap()
-        .to_owned();
-    assert_eq!(browser.submit(&ask, &ask, &[]).unwrap().status, 200);
-}
-
-fn eventually(what: &str, mut seen: impl FnMut() -> bool) {
-    let until = Instant::now() + Duration::from_secs(60);
-    while !seen() {
-        assert!(Instant::now() < until, "never seen: {what}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
 }
 
 /// Hears every order, as an eavesdropper at the broker does.

@@ -492,7 +492,19 @@ fn postgresql_keeps_what_a_store_must_keep() {
     });
     conform(&Pair::new(a, Some(b)));
     server.sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public");
-    a_life(&Bench::on(Some(server.url())));
+    let bench = Bench::on(Some(server.url()));
+    a_life(&bench);
+
+    // A clock that differs from the database's is said, and metered.
+    assert!(bench.service.check_clock().unwrap().abs() <= 2);
+    bench.service.advance_s(3600);
+    let difference = bench.service.check_clock().unwrap();
+    assert!((-3602..=-3598).contains(&difference), "{difference}");
+    let metrics = bench.service.metrics();
+    assert!(
+        metrics.contains("nrd_clock_difference_seconds -3"),
+        "{metrics}"
+    );
 
     // A database of a newer program is left alone.
     server.sql("UPDATE meta SET value = 99 WHERE key = 'schema'");

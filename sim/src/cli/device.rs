@@ -43,6 +43,10 @@ pub(crate) struct Args {
     /// Seconds a check-in may wait for an order; 0 for a device that polls.
     #[arg(long, default_value_t = 20)]
     wait: u16,
+    /// Spread the first exchange of a boot over this many seconds, as hardware
+    /// that is switched on in crowds does.
+    #[arg(long, default_value_t = 0)]
+    spread: u32,
     /// Hear orders from this broker as well, mqtt://host:1883.
     #[arg(long)]
     mqtt: Option<String>,
@@ -103,6 +107,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         samples,
         wait_s: args.wait,
         broker,
+        spread_s: args.spread,
         seed: args.seed,
         ends_with_input: args.json,
         real_time: args.real_time,

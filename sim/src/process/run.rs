@@ -34,6 +34,8 @@ pub struct Options {
     pub samples: Vec<Sample>,
     /// Seconds a check-in may wait for an order.
     pub wait_s: u16,
+    /// Spread the first exchange of a boot over this many seconds.
+    pub spread_s: u32,
     /// Orders come from here as well.
     pub broker: Option<Broker>,
     /// Feeds the random generator; the system's unless said.
@@ -211,6 +213,7 @@ impl Boot<'_, '_> {
         first: bool,
     ) -> Result<End, String> {
         self.settle(screen)?;
+        self.agent.spread_first_contact(self.options.spread_s);
         if first && self.agent.state() == State::Clean {
             self.try_it(screen, |agent| agent.start_activation());
         }

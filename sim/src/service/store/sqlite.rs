@@ -10,6 +10,7 @@ use super::fault::{Fault, FaultKind};
 use super::migrate;
 use super::sql::{Cell, Connection, Database, Row, Value, Work};
 use crate::service::error::{Error, Result};
+use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection as Handle, OpenFlags};
 use std::path::Path;
@@ -200,6 +201,10 @@ impl Database for Sqlite {
 
 fn prepare(db: &Handle) -> Result<()> {
     db.set_prepared_statement_cache_capacity(128);
+    // A plan does not hang on the values bound to it: statements are planned
+    // once, not at every call.
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
+        .map_err(Fault::from)?;
     db.pragma_update(None, "foreign_keys", true)
         .and_then(|()| db.pragma_update(None, "secure_delete", true))
         .and_then(|()| db.busy_timeout(PATIENCE))
