@@ -58,7 +58,7 @@ fn a_whole_life_leaves_nothing_personal_in_log_and_metrics() {
         "nrd_orders_entered_total{kind=\"deactivate\"} 1",
         "nrd_receipts_kept_total{says=\"clean\"} 1",
         "nrd_orders{kind=\"deactivate\",state=",
-        "nrd_device_requests_total{answer=\"order\"} 1",
+        "nrd_device_requests_total{answer=\"woken\"} 1",
         "nrd_device_requests_total{answer=\"granted\"} 1",
         "nrd_answer_seconds_bucket",
         "nrd_wait_seconds_count",

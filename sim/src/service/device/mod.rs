@@ -138,6 +138,7 @@ impl Service {
             while called != Called::No {
                 let this = self.clone();
                 if let Some(order) = blocking(move || this.store.next_order(&id)).await? {
+                    meter::count(&self.meter.requests, "answer", "woken");
                     heard.said = Said::CheckedIn {
                         lease: None,
                         statement: None,
