@@ -198,7 +198,7 @@ fields! {
     Activation { id, epoch, slot_generation, remember, lease, policy, lock, seen }
     Snapshot {
         boots, charged_s, stored, delegation_version, time_version, time_floor, last_receipt,
-        last_order, receipts_dropped, next_receipt, epoch, worn_out,
+        last_order, receipts_dropped, next_receipt, epoch, worn_out, unanswered,
     }
     Tombstone {
         reason, order, activation_id, receipt, epoch, target_epoch, phase, sectors, slot_stuck,
