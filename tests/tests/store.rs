@@ -425,7 +425,10 @@ fn a_number_that_no_column_holds_is_an_error(pair: &Pair) {
     );
 }
 
-const CHECKS: &[(&str, fn(&Pair))] = &[
+/// A check and its name.
+type Check = (&'static str, fn(&Pair));
+
+const CHECKS: &[Check] = &[
     ("a challenge is consumed once", a_challenge_is_consumed_once),
     ("an id keeps its key", an_id_keeps_its_key),
     ("account numbers", accounts_get_numbers_of_their_own),

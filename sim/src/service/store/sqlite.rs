@@ -8,7 +8,7 @@
 
 use super::fault::{Fault, FaultKind};
 use super::migrate;
-use super::sql::{Cell, Connection, Database, Row, Value, Work};
+use super::sql::{Cell, Connection, Database, Listener, Row, Value, Work};
 use crate::service::error::{Error, Result};
 use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
@@ -180,7 +180,7 @@ impl Database for Sqlite {
         self.wait_for(group)
     }
 
-    fn listen(&self, _: Box<dyn Fn(Option<&str>) + Send + Sync>) {}
+    fn listen(&self, _: Listener) {}
 
     fn back_up(&self, to: &Path) -> Result<()> {
         let Some(reader) = self.readers.first() else {
