@@ -1,42 +1,72 @@
 // Keeps a page true while it is open: when something on the account changes,
-// the page is asked for again and its content put in place. Without this
+// the page is asked for again and what differs is put in place. Without this
 // script, reloading the page does the same.
 "use strict";
 (() => {
   const main = () => document.querySelector("main[data-live]");
   if (!main() || !window.EventSource) return;
-  let busy = false, again = false;
+
+  // Makes `from` like `to`, touching only what differs: what is focused, opened
+  // or being typed into stays as it is.
+  function morph(from, to) {
+    if (from.nodeType !== to.nodeType || from.nodeName !== to.nodeName || (from.id || "") !== (to.id || "")) {
+      from.replaceWith(to);
+      return;
+    }
+    if (from.nodeType !== Node.ELEMENT_NODE) {
+      if (from.data !== to.data) from.data = to.data;
+      return;
+    }
+    for (const { name } of [...from.attributes]) {
+      if (!to.hasAttribute(name) && name !== "open") from.removeAttribute(name);
+    }
+    for (const { name, value } of to.attributes) {
+      if (from.getAttribute(name) !== value) from.setAttribute(name, value);
+    }
+    let at = from.firstChild;
+    for (const child of [...to.childNodes]) {
+      const same = child.id && [...from.children].find((c) => c.id === child.id);
+      if (same && same !== at) from.insertBefore(same, at);
+      const old = same || at;
+      // What has a name of its own is only ever matched by that name.
+      if (!old || (!same && (old.id || child.id))) {
+        from.insertBefore(child, at);
+        continue;
+      }
+      at = old.nextSibling;
+      morph(old, child);
+    }
+    while (at) {
+      const next = at.nextSibling;
+      at.remove();
+      at = next;
+    }
+  }
 
   const states = (root) => new Map([...root.querySelectorAll(".state[data-name]")]
     .map((e) => [e.closest("li").id, `${e.dataset.name}: ${e.textContent.trim()}`]));
 
-  // Someone is writing, is at an opened form, or holds a button down: what they
-  // have under their hands stays where it is, and the news waits for them.
-  let held = false;
-  const inUse = () => held || (main().contains(document.activeElement)
-    && document.activeElement.matches("input:not([type=hidden]), details[open] *"));
+  // A button that is held down stays where it is until it is let go.
+  let busy = false, again = false, held = false;
 
   async function refresh() {
-    if (busy || inUse()) { again = true; return; }
+    if (busy || held) { again = true; return; }
     busy = true;
     again = false;
     try {
-      const answer = await fetch(location.pathname, { headers: { Accept: "text/html" } });
+      const answer = await fetch(location.pathname + location.search,
+        { headers: { Accept: "text/html", "X-By-Itself": "1" } });
       if (answer.redirected) { location.assign(answer.url); return; }
       if (!answer.ok) return;
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("main[data-live]");
       if (!fresh) return;
-      if (inUse()) { again = true; return; }
-      for (const form of main().querySelectorAll("details[open]")) {
-        fresh.querySelector(`#${CSS.escape(form.closest("li").id)} details`)?.setAttribute("open", "");
-      }
-      if (fresh.innerHTML === main().innerHTML) return;
+      if (held) { again = true; return; }
       const before = states(main());
-      const at = main().contains(document.activeElement) && document.activeElement.getAttribute("href");
-      main().replaceWith(fresh);
-      if (at) fresh.querySelector(`a[href="${CSS.escape(at)}"]`)?.focus();
-      const news = [...states(fresh)].filter(([id, text]) => before.get(id) !== text).map(([, text]) => text);
+      morph(main(), document.adoptNode(fresh));
+      const news = [...states(main())].filter(([id, text]) => before.get(id) !== text).map(([, text]) => text);
       if (news.length) document.getElementById("announce").textContent = news.join(". ");
+    } catch {
+      // The service is away: the line below comes up again and asks anew.
     } finally {
       busy = false;
       if (again) later();
@@ -47,7 +77,6 @@
   const later = () => setTimeout(() => { if (again) refresh(); });
   document.addEventListener("pointerdown", () => { held = true; });
   for (const end of ["pointerup", "pointercancel"]) document.addEventListener(end, () => { held = false; later(); });
-  document.addEventListener("focusout", later);
 
   const news = new EventSource("/account/live");
   news.addEventListener("message", refresh);

@@ -14,17 +14,20 @@
 //! | [`outbox`] | hands orders to a broker, security events to a receiver |
 //! | [`ops`], [`logs`] | what an operator watches |
 //! | [`demo`] | the whole story on real parts |
+//! | [`desk`] | a returns desk: asks a device to prove that it is clean, and judges the answer |
 //! | [`process`] | one device as a process over parts in a folder |
 //! | [`inspect`] | reads a flash image as an adversary would |
 //! | [`verify`] | verifies a receipt offline |
 //! | [`pictogram`] | what screen and page both show |
 //! | [`load`] | real servers and real load, on loopback |
+//! | [`when`] | times in words |
 //! | [`sign`] | Ed25519 keys and the frames they sign |
 //! | [`powercut`] | cuts power at every operation of a device's life and judges the cells |
 #![forbid(unsafe_code)]
 
 pub mod authority;
 pub mod demo;
+pub mod desk;
 pub mod hw;
 pub mod inspect;
 pub mod load;
@@ -40,3 +43,4 @@ pub mod service;
 pub mod sign;
 pub mod verify;
 pub mod web;
+pub mod when;

@@ -1,6 +1,7 @@
 //! Runs the reference service: the device's door and the pages over TLS 1.3,
 //! and the pages alone over plain HTTP, for this machine only.
 
+use crate::desk::Desk;
 use crate::ops;
 use crate::outbox::Drain;
 use crate::outbox::mqtt::{self, Broker};
@@ -11,12 +12,12 @@ use crate::service::{Service, ca};
 use crate::web::{Site, pages, whole};
 use axum_server::Handle;
 use axum_server::tls_rustls::RustlsConfig;
+use socket2::{Domain, Socket, Type};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
-use tokio::net::TcpSocket;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
@@ -81,6 +82,8 @@ pub struct Beside {
 pub struct Running {
     /// The service itself.
     pub service: Arc<Service>,
+    /// The returns desk beside it.
+    pub desk: Arc<Desk>,
     /// Where devices call.
     pub device_port: u16,
     /// Where a browser on this machine looks.
@@ -98,7 +101,7 @@ const GRACE: Duration = Duration::from_secs(5);
 /// Threads that wait for the database.
 const BLOCKING_THREADS: usize = 64;
 /// Connections that the system holds until they are taken.
-const BACKLOG: u32 = 4096;
+const BACKLOG: i32 = 4096;
 
 /// Starts `service`, whose certificate authority lives in `dir`.
 pub fn start(service: Arc<Service>, dir: &Path, ports: Ports) -> Result<Running, ServeError> {
@@ -119,12 +122,14 @@ pub fn start_with(
         .enable_all()
         .build()
         .map_err(ServeError::System)?;
+    let desk = Arc::new(Desk::new(service.keys.maker_public()));
     let guard = runtime.enter();
     let (door, device_port) = listen(ports.tls)?;
     let (plain, pages_port) = listen(ports.pages)?;
     let ops = beside.ops.map(listen).transpose()?;
     let site = |tls| Site {
         service: service.clone(),
+        desk: desk.clone(),
         tls,
     };
     let handles: Vec<_> = (0..3).map(|_| Handle::new()).collect();
@@ -163,6 +168,7 @@ pub fn start_with(
     }
     Ok(Running {
         service,
+        desk,
         device_port,
         pages_port,
         ops_port,
@@ -185,18 +191,19 @@ async fn watch_the_clock(service: Weak<Service>) {
     }
 }
 
-fn report(ended: io::Result<()>) {
+pub(crate) fn report(ended: io::Result<()>) {
     if let Err(e) = ended {
         tracing::error!(error = %e, "the service stopped");
     }
 }
 
-fn listen(port: u16) -> Result<(TcpListener, u16), ServeError> {
+pub(crate) fn listen(port: u16) -> Result<(TcpListener, u16), ServeError> {
     let open = || -> io::Result<TcpListener> {
-        let socket = TcpSocket::new_v4()?;
-        socket.set_reuseaddr(true)?;
-        socket.bind((Ipv4Addr::LOCALHOST, port).into())?;
-        socket.listen(BACKLOG)?.into_std()
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into())?;
+        socket.listen(BACKLOG)?;
+        Ok(socket.into())
     };
     let listener = open().map_err(|e| match e.kind() {
         io::ErrorKind::AddrInUse => ServeError::PortInUse(port),

@@ -334,7 +334,13 @@ fn a_copied_remember_me_cookie_is_noticed_and_everything_of_it_is_void() {
         bench.service.recall(&next, HOME).unwrap(),
         Remembered::Unknown
     ));
-    assert!(bench.service.session(&second.session).unwrap().is_none());
+    assert!(
+        bench
+            .service
+            .session(&second.session, true)
+            .unwrap()
+            .is_none()
+    );
     let events = bench.service.events(holder, 5).unwrap();
     assert!(events.iter().any(|e| e.kind == "computer-stolen"));
 }

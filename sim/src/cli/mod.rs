@@ -13,12 +13,14 @@ macro_rules! say {
 }
 
 mod demo;
+mod desk;
 mod device;
 mod inspect;
 mod keep;
 mod load;
 mod powercut;
 mod serve;
+mod status_list;
 mod verify;
 
 use clap::{Parser, Subcommand};
@@ -38,6 +40,7 @@ const EXAMPLES: &str = "Examples:
   nrd-sim serve --dir service              the account pages, and where devices call
   nrd-sim device --dir tv --service https://localhost:8443 --ca service/ca.pem --kind stb
   nrd-sim verify receipt.bin --maker-root service/maker-root.pub
+  nrd-sim desk --maker-root service/maker-root.pub
   nrd-sim powercut                         cut the power at every operation of a device's life
   nrd-sim powercut --sector-size 2048 --sectors 10 --write-size 4 --depth 2
   nrd-sim powercut --seed 7 --torn random --json";
@@ -62,6 +65,10 @@ enum Command {
     Inspect(inspect::Args),
     /// Verify a receipt offline.
     Verify(verify::Args),
+    /// Run a returns desk: ask devices to prove that they are clean.
+    Desk(desk::Args),
+    /// Make or read a maker's list of what counts no longer.
+    StatusList(status_list::Args),
     /// Cut the power at every flash, slot and counter operation of a whole
     /// life, tear it, reboot, and judge the cells.
     Powercut(powercut::Args),
@@ -79,6 +86,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Device(args) => device::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Desk(args) => desk::run(&args),
+        Command::StatusList(args) => status_list::run(&args),
         Command::Powercut(args) => powercut::run(&args),
     }
 }

@@ -1,10 +1,12 @@
 //! `nrd-sim verify`.
 
 use super::fail;
+use nrd_sim::desk::parse_answer;
 use nrd_sim::service::unhex;
-use nrd_sim::verify::{Verified, verify};
-use std::path::PathBuf;
+use nrd_sim::verify::{Refusal, StatusList, Verified, verify};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Arguments of `verify`.
 #[derive(clap::Args)]
@@ -17,6 +19,12 @@ pub(crate) struct Args {
     /// The nonce that it must answer, 64 hexadecimal digits.
     #[arg(long)]
     nonce: Option<String>,
+    /// The device id that its label says.
+    #[arg(long)]
+    device: Option<String>,
+    /// The maker's status list; without one, revocation is not checked.
+    #[arg(long)]
+    status_list: Option<PathBuf>,
     /// Print one JSON object and nothing else on standard output.
     #[arg(long)]
     json: bool,
@@ -26,62 +34,89 @@ pub(crate) struct Args {
 const MAX: u64 = 64 * 1024;
 
 pub(crate) fn run(args: &Args) -> ExitCode {
-    let read = |path: &PathBuf| {
-        let size = std::fs::metadata(path)?.len();
-        match size > MAX {
-            true => Err(std::io::Error::other("too large for a receipt or a key")),
-            false => std::fs::read(path),
-        }
-    };
-    let frame = match read(&args.receipt) {
+    match look(args) {
+        Ok(Ok(v)) => show(args, &v),
+        Ok(Err(e)) => refuse(args, &e),
+        Err(code) => code,
+    }
+}
+
+fn look(args: &Args) -> Result<Result<Verified, Refusal>, ExitCode> {
+    let frame = read(&args.receipt, MAX, "the path of a receipt file")?;
+    let frame = match parse_answer(&frame) {
         Ok(frame) => frame,
-        Err(e) => {
-            return fail(
-                &format!("{}: {e}", args.receipt.display()),
-                "the path of a receipt file",
-            );
-        }
+        // The verifier says what is wrong with it.
+        Err(_) => frame,
     };
-    let maker = match read(&args.maker_root) {
-        Ok(bytes) => String::from_utf8(bytes).ok().and_then(|t| unhex::<32>(&t)),
-        Err(e) => {
-            return fail(
-                &format!("{}: {e}", args.maker_root.display()),
-                "the maker's maker-root.pub",
-            );
-        }
-    };
-    let Some(maker) = maker else {
-        return fail(
-            &format!("{}: this is no public key", args.maker_root.display()),
-            "a file of 64 hexadecimal digits, such as the service's maker-root.pub",
-        );
-    };
+    let maker = maker_root(&args.maker_root)?;
     let nonce = match args.nonce.as_deref().map(unhex::<32>) {
         None => None,
         Some(Some(nonce)) => Some(nonce),
         Some(None) => {
-            return fail(
+            return Err(fail(
                 "the nonce is not 64 hexadecimal digits",
                 "the nonce exactly as it was asked",
-            );
+            ));
         }
     };
-    match verify(&frame, &maker, nonce.as_ref()) {
-        Ok(v) => show(args, &v),
-        Err(e) => {
-            if args.json {
-                say!(
-                    "{}",
-                    serde_json::json!({ "verified": false, "why": e.to_string() })
-                );
-            }
-            eprintln!(
-                "NOT VERIFIED: {e}\n  try: the receipt file of this device, unaltered, and its maker's root"
-            );
-            ExitCode::from(1)
+    let list = match &args.status_list {
+        None => None,
+        Some(path) => {
+            let frame = read(path, 8 << 20, "the maker's status list file")?;
+            let list = StatusList::read(&frame, &maker).map_err(|e| {
+                fail(
+                    &format!("{}: no status list of this maker: {e}", path.display()),
+                    "the file as the maker published it",
+                )
+            })?;
+            Some(list)
         }
+    };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.map_or(0, |d| d.as_secs());
+    Ok(verify(&frame, &maker, nonce.as_ref()).and_then(|mut v| {
+        if let Some(id) = &args.device {
+            v.must_be(id)?;
+        }
+        if let Some(list) = &list {
+            v.revocation = list.look_up(&v, now);
+        }
+        Ok(v)
+    }))
+}
+
+/// Reads a file of at most `max` bytes, or says what to do.
+pub(super) fn read(path: &Path, max: u64, hint: &str) -> Result<Vec<u8>, ExitCode> {
+    let bytes = std::fs::metadata(path).and_then(|m| match m.len() > max {
+        true => Err(std::io::Error::other("too large for what it should be")),
+        false => std::fs::read(path),
+    });
+    bytes.map_err(|e| fail(&format!("{}: {e}", path.display()), hint))
+}
+
+/// Reads a maker's public key.
+pub(super) fn maker_root(path: &Path) -> Result<[u8; 32], ExitCode> {
+    let bytes = read(path, MAX, "the maker's maker-root.pub")?;
+    let text = String::from_utf8(bytes).ok();
+    text.and_then(|t| unhex::<32>(&t)).ok_or_else(|| {
+        fail(
+            &format!("{}: this is no public key", path.display()),
+            "a file of 64 hexadecimal digits, such as the service's maker-root.pub",
+        )
+    })
+}
+
+fn refuse(args: &Args, e: &Refusal) -> ExitCode {
+    if args.json {
+        say!(
+            "{}",
+            serde_json::json!({ "verified": false, "why": e.to_string() })
+        );
     }
+    eprintln!(
+        "NOT VERIFIED: {e}\n  try: the receipt file of this device, unaltered, and its maker's root"
+    );
+    ExitCode::from(1)
 }
 
 fn show(args: &Args, v: &Verified) -> ExitCode {
@@ -92,7 +127,7 @@ fn show(args: &Args, v: &Verified) -> ExitCode {
     } else {
         text(v);
     }
-    match v.clean {
+    match v.clean && !v.revocation.revoked() {
         true => ExitCode::SUCCESS,
         false => ExitCode::from(1),
     }
@@ -100,6 +135,9 @@ fn show(args: &Args, v: &Verified) -> ExitCode {
 
 fn text(v: &Verified) {
     let verdict = match (v.clean, v.subject) {
+        _ if v.revocation.revoked() => {
+            "REVOKED: the signatures are good, but the maker no longer counts them"
+        }
         (false, _) => "VERIFIED, BUT NOT CLEAN: a step failed",
         (true, "wipe") => "VERIFIED: this device was wiped",
         (true, "clean") => "VERIFIED: this device was clean when it was asked",
@@ -133,30 +171,7 @@ fn text(v: &Verified) {
         say!("  nonce     {nonce}");
     }
     say!("  digest    {}", v.digest);
-    for (is, text) in [
-        (
-            !v.root_refuses_past,
-            "an old image together with the root key might open: the root key does not refuse past epochs",
-        ),
-        (
-            v.counter_worn_out,
-            "the counter is worn out and could not be raised",
-        ),
-        (
-            v.tombstone_failed,
-            "the wipe's journal entry could not be written; the keys were destroyed all the same",
-        ),
-        (
-            v.dropped > 0,
-            "older receipts of this device were dropped undelivered",
-        ),
-    ] {
-        if is {
-            say!("  note      {text}");
-        }
+    for limit in v.limits() {
+        say!("  limit     {limit}");
     }
-    say!(
-        "  limits    it shows that this device's key signed it, not that nobody copied the flash before;"
-    );
-    say!("            whether the key was revoked was not checked");
 }

@@ -109,7 +109,7 @@ impl Browser {
     /// The entry of the device list that holds `text`.
     pub fn entry(&self, text: &str) -> Result<String, String> {
         let html = self.get("/account/devices")?.text();
-        html.split("<li ")
+        html.split("<li class=\"card device")
             .find(|entry| entry.contains(text))
             .map(str::to_owned)
             .ok_or_else(|| format!("the list has no entry with {text}"))

@@ -56,6 +56,10 @@ pub enum Standing {
     Unconfirmed,
     /// In use.
     Active,
+    /// In use; a sign-out was ordered here and waits for the device.
+    SigningOut,
+    /// Closed until the account holder consents to the policy in force.
+    ConsentDue,
     /// Not heard for longer than it was asked to be silent.
     Offline,
     /// Not heard for so long that, if it was on, its lease has run out.
@@ -90,6 +94,9 @@ pub struct Device {
     pub address: Option<String>,
     /// Powered hours after which access ends by itself, at most.
     pub access_ends_h: u32,
+    /// Powered hours after the end of access until it wipes itself; 0 for
+    /// never.
+    pub wipes_after_h: u32,
 }
 
 impl Service {
@@ -171,22 +178,36 @@ impl Service {
     /// The account's devices, newest first.
     pub fn devices(&self, account: AccountId) -> Result<Vec<Device>> {
         let now = self.now_s();
+        let policy = self.store.policy_version()?;
         let rows = self.store.activations(account)?;
-        Ok(rows.into_iter().map(|row| self.present(row, now)).collect())
+        rows.into_iter()
+            .map(|row| {
+                let waits = match row.phase {
+                    Phase::Active => self.store.next_order(&row.id)?.is_some(),
+                    _ => false,
+                };
+                Ok(self.present(row, now, policy, waits))
+            })
+            .collect()
     }
 
-    fn present(&self, row: ActivationRow, now: u64) -> Device {
+    fn present(&self, row: ActivationRow, now: u64, policy: u32, order_waits: bool) -> Device {
         let address = row.last_address.as_deref();
         let of_ours = !matches!(row.phase, Phase::Wiped | Phase::WipeFailed | Phase::Ended);
         Device {
             id: hex(&row.id),
             name: row.name.clone().unwrap_or_else(|| row.model.clone()),
-            standing: self.standing(&row, now),
+            standing: match self.standing(&row, now) {
+                Standing::Active | Standing::Offline if order_waits => Standing::SigningOut,
+                Standing::Active if row.policy < policy => Standing::ConsentDue,
+                standing => standing,
+            },
             // Where a device is after it left the account is nobody's business.
             address: address
                 .filter(|_| of_ours)
                 .and_then(|a| self.keys.open_column(ADDRESS, a).ok()),
             access_ends_h: self.settings.terms.expires_after_s.div_ceil(3600),
+            wipes_after_h: self.settings.terms.dead_man_s.div_ceil(3600),
             row,
         }
     }

@@ -126,6 +126,8 @@ impl Kind {
 
 /// One entry, as the page shows it.
 pub struct Event {
+    /// Its number: later entries have higher ones.
+    pub id: i64,
     /// When, Unix seconds.
     pub at: u64,
     /// `Kind::name`.
@@ -180,10 +182,16 @@ impl Service {
 
     /// The account's newest entries, newest first.
     pub fn events(&self, account: AccountId, limit: u32) -> Result<Vec<Event>> {
-        let rows = self.store.events(account, limit)?;
+        self.events_before(account, i64::MAX, limit)
+    }
+
+    /// The newest of the account's entries that came before entry `before`.
+    pub fn events_before(&self, account: AccountId, before: i64, limit: u32) -> Result<Vec<Event>> {
+        let rows = self.store.events(account, before, limit)?;
         Ok(rows
             .into_iter()
-            .map(|r| Event {
+            .map(|(id, r)| Event {
+                id,
                 at: r.at,
                 kind: r.kind,
                 subject: r.subject,

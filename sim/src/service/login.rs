@@ -166,13 +166,15 @@ impl Service {
         Ok(hex(&id))
     }
 
-    /// The session behind a cookie.
-    pub fn session(&self, cookie: &str) -> Result<Option<SessionRow>> {
+    /// The session behind a cookie. `by_hand`: a person asks, so it counts as
+    /// use; an open page that renews itself does not keep a session alive.
+    pub fn session(&self, cookie: &str, by_hand: bool) -> Result<Option<SessionRow>> {
         let Some(id) = unhex::<32>(cookie) else {
             return Ok(None);
         };
         let digest = RingCrypto::sha256(&id);
-        self.store.session(&digest, self.now_s(), SESSION_IDLE_S)
+        self.store
+            .session(&digest, self.now_s(), SESSION_IDLE_S, by_hand)
     }
 
     /// Signs a browser out and forgets the computer.

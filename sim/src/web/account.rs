@@ -3,13 +3,13 @@
 use super::Site;
 use super::errors::{Answer, Trouble, render};
 use super::guard::Visitor;
-use super::view;
-use crate::service::account::Account;
+use crate::service::account::{Account, Standing};
 use crate::service::device::blocking;
-use crate::service::events::Kind;
+use crate::service::events::{Event, Kind};
+use crate::when;
 use askama::Template;
 use axum::Form;
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Redirect};
 use serde::Deserialize;
 
@@ -23,8 +23,12 @@ struct AccountPage {
     csrf: String,
     account: Account,
     consent_due: bool,
+    /// Devices that can use the account.
     devices: usize,
     computers: usize,
+    /// Devices that a person should look at.
+    alarms: usize,
+    last: Option<Line>,
 }
 
 pub(super) async fn show(State(site): State<Site>, visitor: Visitor) -> Answer {
@@ -32,49 +36,106 @@ pub(super) async fn show(State(site): State<Site>, visitor: Visitor) -> Answer {
     let page = blocking(move || {
         let account = service.account(visitor.account)?;
         let devices = service.devices(visitor.account)?;
+        let alarming = |s| matches!(s, Standing::Theft | Standing::WipeFailed);
+        let open = |s| {
+            matches!(
+                s,
+                Standing::Unconfirmed
+                    | Standing::Active
+                    | Standing::SigningOut
+                    | Standing::ConsentDue
+                    | Standing::Offline
+                    | Standing::LeaseOver
+            )
+        };
+        let events = service.events(visitor.account, 1)?;
         Ok(AccountPage {
             csrf: visitor.csrf,
             consent_due: account.policy < service.store.policy_version()?,
             account,
-            devices: devices.iter().filter(|d| !d.over()).count(),
+            devices: devices.iter().filter(|d| open(d.standing)).count(),
             computers: service.store.computers(visitor.account)?.len(),
+            alarms: devices.iter().filter(|d| alarming(d.standing)).count(),
+            last: events.into_iter().next().map(line),
         })
     })
     .await?;
     Ok(render(&page))
 }
 
+/// Entries of security activity on one page.
+const PAGE: u32 = 40;
+
 struct Line {
-    when: String,
+    day: String,
+    time: String,
     text: &'static str,
     subject: String,
     address: Option<String>,
     alarming: bool,
 }
 
+fn line(e: Event) -> Line {
+    Line {
+        day: when::long_day(e.at),
+        time: when::time(e.at),
+        text: Kind::text(&e.kind),
+        alarming: Kind::alarming(&e.kind),
+        subject: e.subject,
+        address: e.address,
+    }
+}
+
+/// The entries of one day.
+struct Day {
+    day: String,
+    lines: Vec<Line>,
+}
+
 #[derive(Template)]
 #[template(path = "activity.html")]
 struct ActivityPage {
     csrf: String,
-    lines: Vec<Line>,
+    days: Vec<Day>,
+    /// This is not the newest page.
+    older_page: bool,
+    /// The entry after which an older page goes on.
+    older: Option<i64>,
 }
 
-pub(super) async fn activity(State(site): State<Site>, visitor: Visitor) -> Answer {
+#[derive(Deserialize)]
+pub(super) struct Before {
+    before: Option<i64>,
+}
+
+pub(super) async fn activity(
+    State(site): State<Site>,
+    visitor: Visitor,
+    Query(from): Query<Before>,
+) -> Answer {
     let service = site.service.clone();
     let page = blocking(move || {
-        let events = service.events(visitor.account, 100)?;
+        let before = from.before.unwrap_or(i64::MAX);
+        // One more than is shown tells whether there is an older page.
+        let mut events = service.events_before(visitor.account, before, PAGE + 1)?;
+        let more = events.len() > PAGE as usize;
+        events.truncate(PAGE as usize);
+        let older = events.last().filter(|_| more).map(|e| e.id);
+        let mut days: Vec<Day> = Vec::new();
+        for line in events.into_iter().map(line) {
+            match days.last_mut() {
+                Some(d) if d.day == line.day => d.lines.push(line),
+                _ => days.push(Day {
+                    day: line.day.clone(),
+                    lines: vec![line],
+                }),
+            }
+        }
         Ok(ActivityPage {
             csrf: visitor.csrf,
-            lines: events
-                .into_iter()
-                .map(|e| Line {
-                    when: view::moment(e.at),
-                    text: Kind::text(&e.kind),
-                    alarming: Kind::alarming(&e.kind),
-                    subject: e.subject,
-                    address: e.address,
-                })
-                .collect(),
+            days,
+            older_page: from.before.is_some(),
+            older,
         })
     })
     .await?;

@@ -93,7 +93,7 @@ fn problem(csrf: String, e: CodeError) -> Answer {
         ),
         CodeError::Wait(s) => (
             StatusCode::TOO_MANY_REQUESTS,
-            format!("Too many wrong codes. Please wait {s} seconds."),
+            format!("Too many wrong codes. Please wait {}.", view::wait(s)),
         ),
         CodeError::Service(e) => return Err(e.into()),
     };

@@ -3,6 +3,7 @@
 use super::Site;
 use super::errors::{Answer, Trouble, render};
 use super::guard::{Visitor, cookie, remember_cookie, session_cookie, set, set_both};
+use super::view;
 use crate::service::device::blocking;
 use crate::service::login::LoginError;
 use crate::service::{hex, random, unhex};
@@ -21,6 +22,9 @@ struct Page {
     csrf: String,
     next: String,
     email: String,
+    remember: bool,
+    /// A form was sent after the session had ended.
+    ended: bool,
     problem: Option<String>,
 }
 
@@ -28,6 +32,8 @@ struct Page {
 pub(super) struct Where {
     #[serde(default)]
     next: String,
+    #[serde(default)]
+    ended: bool,
 }
 
 #[derive(Deserialize)]
@@ -52,38 +58,26 @@ pub(super) async fn form(
     if visitor.is_some() {
         return Ok(Redirect::to(&inside(&query.next)).into_response());
     }
-    page(
-        &site,
-        &headers,
-        StatusCode::OK,
-        query.next,
-        String::new(),
-        None,
-    )
+    let fresh = Page {
+        csrf: String::new(),
+        next: query.next,
+        email: String::new(),
+        remember: true,
+        ended: query.ended,
+        problem: None,
+    };
+    show(&site, &headers, StatusCode::OK, fresh)
 }
 
 /// The form. A browser keeps its token over forms: two tabs, and a page that is
 /// loaded again, both work.
-fn page(
-    site: &Site,
-    headers: &HeaderMap,
-    status: StatusCode,
-    next: String,
-    email: String,
-    problem: Option<String>,
-) -> Answer {
+fn show(site: &Site, headers: &HeaderMap, status: StatusCode, mut page: Page) -> Answer {
     let kept = cookie(headers, BEFORE).filter(|c| unhex::<16>(c).is_some());
-    let csrf = match kept {
+    page.csrf = match kept {
         Some(kept) => kept,
         None => hex(&random::<16>()?),
     };
-    let shown = set(site, BEFORE, &csrf, None);
-    let page = Page {
-        csrf,
-        next,
-        email,
-        problem,
-    };
+    let shown = set(site, BEFORE, &page.csrf, None);
     Ok((status, [(header::SET_COOKIE, shown)], render(&page)).into_response())
 }
 
@@ -100,45 +94,44 @@ pub(super) async fn submit(
     let browser = browser(&headers);
     let address = from.ip().to_string();
     let service = site.service.clone();
-    let (email, remember) = (login.email.clone(), login.remember.is_some());
+    let again = Page {
+        csrf: String::new(),
+        next: login.next,
+        email: login.email.clone(),
+        remember: login.remember.is_some(),
+        ended: false,
+        problem: None,
+    };
+    let remember = again.remember;
     let tried = blocking(move || {
         Ok(service
             .check_password(&login.email, &login.password, &address)
             .and_then(|account| Ok(service.sign_in(account, remember, &browser, &address)?)))
     })
     .await?;
-    match tried {
+    let (status, problem) = match tried {
         Ok(signed_in) => {
-            let mut answer = Redirect::to(&inside(&login.next)).into_response();
+            let mut answer = Redirect::to(&inside(&again.next)).into_response();
             for c in set_both(&site, &signed_in) {
                 answer.headers_mut().append(header::SET_COOKIE, c);
             }
-            Ok(answer)
+            return Ok(answer);
         }
-        Err(LoginError::Wrong) => {
-            let text = "The e-mail address or the password is wrong.".to_owned();
-            page(
-                &site,
-                &headers,
-                StatusCode::UNAUTHORIZED,
-                login.next,
-                email,
-                Some(text),
-            )
-        }
-        Err(LoginError::Wait(s)) => {
-            let text = format!("Too many wrong attempts. Please wait {s} seconds.");
-            page(
-                &site,
-                &headers,
-                StatusCode::TOO_MANY_REQUESTS,
-                login.next,
-                email,
-                Some(text),
-            )
-        }
-        Err(LoginError::Service(e)) => Err(e.into()),
-    }
+        Err(LoginError::Wrong) => (
+            StatusCode::UNAUTHORIZED,
+            "The e-mail address or the password is wrong.".to_owned(),
+        ),
+        Err(LoginError::Wait(s)) => (
+            StatusCode::TOO_MANY_REQUESTS,
+            format!("Too many wrong attempts. Please wait {}.", view::wait(s)),
+        ),
+        Err(LoginError::Service(e)) => return Err(e.into()),
+    };
+    let again = Page {
+        problem: Some(problem),
+        ..again
+    };
+    show(&site, &headers, status, again)
 }
 
 #[derive(Deserialize)]

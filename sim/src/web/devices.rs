@@ -8,6 +8,7 @@ use crate::service::account::{Device, Standing};
 use crate::service::device::blocking;
 use crate::service::store::AccountId;
 use crate::service::{Error, Service, hex, unhex};
+use crate::when;
 use askama::Template;
 use axum::Form;
 use axum::extract::{Path, State};
@@ -23,10 +24,12 @@ struct Entry {
     kind: &'static str,
     device_id: String,
     since: String,
+    seen: String,
     address: Option<String>,
     state: &'static str,
     colour: &'static str,
     meaning: String,
+    way: Option<[(&'static str, &'static str); 3]>,
     removable: bool,
     over: bool,
     can_sign_out: bool,
@@ -55,13 +58,17 @@ struct ListPage {
 }
 
 fn entry(d: Device, now: u64) -> Entry {
-    let (state, colour, meaning) = view::state(&d, now);
+    let look = view::state(&d, now);
     Entry {
         kind: view::kind(&d.row.kind),
-        since: view::day(d.row.approved.unwrap_or(d.row.created)),
+        since: view::since(&d),
+        seen: view::heard(d.row.last_seen, now),
         removable: d.removable(),
         over: d.over(),
-        can_sign_out: matches!(d.standing, Standing::Active | Standing::Offline),
+        can_sign_out: matches!(
+            d.standing,
+            Standing::Active | Standing::Offline | Standing::ConsentDue
+        ),
         receipt: matches!(d.standing, Standing::Wiped | Standing::WipeFailed),
         remember: d.row.remember,
         gap: d.row.chain_gap,
@@ -71,9 +78,10 @@ fn entry(d: Device, now: u64) -> Entry {
         id: d.id,
         name: d.name,
         address: d.address,
-        state,
-        colour,
-        meaning,
+        state: look.state,
+        colour: look.colour,
+        meaning: look.meaning,
+        way: look.way,
     }
 }
 
@@ -99,8 +107,8 @@ pub(super) async fn list(State(site): State<Site>, visitor: Visitor) -> Answer {
                     this: visitor.computer.as_ref() == Some(&c.series),
                     series: hex(&c.series),
                     browser: c.browser,
-                    since: view::day(c.created),
-                    seen: view::ago(c.seen, now),
+                    since: when::day(c.created),
+                    seen: when::ago(c.seen, now),
                 })
                 .collect(),
         })
@@ -115,6 +123,8 @@ struct RemovePage {
     csrf: String,
     action: String,
     names: Vec<String>,
+    /// After how many powered hours access ends without an answer.
+    hours: String,
 }
 
 pub(super) async fn ask(
@@ -131,6 +141,7 @@ pub(super) async fn ask(
         Ok(RemovePage {
             csrf: visitor.csrf,
             action: format!("/account/devices/{}/remove", device.id),
+            hours: when::powered(device.access_ends_h.into()),
             names: vec![device.name],
         })
     })
@@ -142,18 +153,15 @@ pub(super) async fn ask_all(State(site): State<Site>, visitor: Visitor) -> Answe
     let service = site.service.clone();
     let page = blocking(move || {
         let devices = service.devices(visitor.account)?;
-        let names: Vec<String> = devices
-            .into_iter()
-            .filter(Device::removable)
-            .map(|d| d.name)
-            .collect();
-        if names.is_empty() {
+        let removable: Vec<Device> = devices.into_iter().filter(Device::removable).collect();
+        let Some(first) = removable.first() else {
             return Err(Error::WrongState);
-        }
+        };
         Ok(RemovePage {
             csrf: visitor.csrf,
             action: "/account/devices/remove-all".to_owned(),
-            names,
+            hours: when::powered(first.access_ends_h.into()),
+            names: removable.into_iter().map(|d| d.name).collect(),
         })
     })
     .await?;
@@ -173,18 +181,24 @@ pub(super) struct Token {
     csrf: String,
 }
 
-/// Carries `work` out for a form whose token is good, and shows the list.
+/// Carries `work` out for a form whose token is good, and shows the list, at
+/// the entry `at`.
 async fn carry_out(
     site: Site,
     visitor: Visitor,
     csrf: &str,
+    at: &str,
     work: impl FnOnce(&Service, &Visitor) -> Result<(), Error> + Send + 'static,
 ) -> Answer {
     visitor.check(csrf)?;
     blocking(move || work(&site.service, &visitor))
         .await
         .map_err(Trouble::from)?;
-    Ok(Redirect::to("/account/devices").into_response())
+    let place = match unhex::<16>(at) {
+        Some(_) => format!("/account/devices#d-{at}"),
+        None => "/account/devices".to_owned(),
+    };
+    Ok(Redirect::to(&place).into_response())
 }
 
 fn parse(id: &str) -> Result<[u8; 16], Error> {
@@ -197,7 +211,7 @@ pub(super) async fn remove(
     Path(id): Path<String>,
     Form(form): Form<Token>,
 ) -> Answer {
-    carry_out(site, visitor, &form.csrf, move |s, v| {
+    carry_out(site, visitor, &form.csrf, &id.clone(), move |s, v| {
         s.remove(v.account, &parse(&id)?, &v.address)
     })
     .await
@@ -208,7 +222,7 @@ pub(super) async fn remove_all(
     visitor: Visitor,
     Form(form): Form<Token>,
 ) -> Answer {
-    carry_out(site, visitor, &form.csrf, move |s, v| {
+    carry_out(site, visitor, &form.csrf, "", move |s, v| {
         s.remove_all(v.account, &v.address).map(drop)
     })
     .await
@@ -220,7 +234,7 @@ pub(super) async fn sign_out(
     Path(id): Path<String>,
     Form(form): Form<Token>,
 ) -> Answer {
-    carry_out(site, visitor, &form.csrf, move |s, v| {
+    carry_out(site, visitor, &form.csrf, &id.clone(), move |s, v| {
         s.order_sign_out(v.account, &parse(&id)?, &v.address)
     })
     .await
@@ -232,7 +246,7 @@ pub(super) async fn hide(
     Path(id): Path<String>,
     Form(form): Form<Token>,
 ) -> Answer {
-    carry_out(site, visitor, &form.csrf, move |s, v| {
+    carry_out(site, visitor, &form.csrf, "", move |s, v| {
         s.store.hide(v.account, &parse(&id)?)
     })
     .await
@@ -244,7 +258,7 @@ pub(super) async fn remove_computer(
     Path(series): Path<String>,
     Form(form): Form<Token>,
 ) -> Answer {
-    carry_out(site, visitor, &form.csrf, move |s, v| {
+    carry_out(site, visitor, &form.csrf, "", move |s, v| {
         s.remove_computer(v.account, &parse(&series)?, &v.address)
     })
     .await
@@ -269,7 +283,7 @@ pub(super) async fn rename(
         .filter(|c| !c.is_control())
         .take(40)
         .collect();
-    carry_out(site, visitor, &form.csrf, move |s, v| {
+    carry_out(site, visitor, &form.csrf, &id.clone(), move |s, v| {
         s.store.rename(v.account, &parse(&id)?, &name)
     })
     .await

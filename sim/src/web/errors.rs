@@ -14,6 +14,8 @@ pub(super) enum Trouble {
     Service(Error),
     /// Nothing at this address.
     NotFound,
+    /// A form with a file did not arrive whole, or is too large.
+    Upload,
 }
 
 impl From<Error> for Trouble {
@@ -28,6 +30,8 @@ struct Page {
     title: &'static str,
     text: &'static str,
     advice: &'static str,
+    /// Where to go from here: address and words.
+    to: (&'static str, &'static str),
 }
 
 impl IntoResponse for Trouble {
@@ -42,8 +46,14 @@ impl IntoResponse for Trouble {
             Trouble::Service(Error::NotFound) | Trouble::NotFound => (
                 StatusCode::NOT_FOUND,
                 "Nothing here",
-                "There is no such page, or no such thing on your account.",
-                "Go to your account.",
+                "There is no such page, or no such thing here any more.",
+                "Go back, or to the start page.",
+            ),
+            Trouble::Upload => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "Not read",
+                "What was sent did not arrive whole, or is larger than anything this page needs.",
+                "Go back and choose a smaller file; a photo of up to 16 MB will do.",
             ),
             Trouble::Service(Error::WrongState) => (
                 StatusCode::CONFLICT,
@@ -65,6 +75,10 @@ impl IntoResponse for Trouble {
             title,
             text,
             advice,
+            to: match status {
+                StatusCode::CONFLICT => ("/account/devices", "Your devices"),
+                _ => ("/", "Start page"),
+            },
         };
         (status, render(&page)).into_response()
     }

@@ -14,6 +14,9 @@ use cookie::{Cookie, SameSite};
 use std::net::SocketAddr;
 use subtle::ConstantTimeEq as _;
 
+/// The header of a page that renews itself.
+const BY_ITSELF: &str = "x-by-itself";
+
 /// How long a computer is remembered without a visit, in days.
 const REMEMBER_DAYS: i64 = 90;
 
@@ -49,7 +52,7 @@ impl FromRequestParts<Site> for Visitor {
         }
         let back = match parts.method {
             Method::GET => format!("/login?next={}", parts.uri.path()),
-            _ => "/login".to_owned(),
+            _ => "/login?ended=true".to_owned(),
         };
         Err(Redirect::to(&back).into_response())
     }
@@ -121,18 +124,12 @@ pub(super) async fn identify(
     mut request: Request,
     next: Next,
 ) -> Response {
-    if request.method() != Method::GET && !same_site(request.headers()) {
-        return Trouble::CrossSite.into_response();
-    }
     let address = from.ip().to_string();
-    let (session, remember) = {
-        let h = request.headers();
-        (
-            cookie(h, session_cookie(site.tls)),
-            cookie(h, remember_cookie(site.tls)),
-        )
-    };
-    let found = find(&site, session, remember, address).await;
+    let h = request.headers();
+    let session = cookie(h, session_cookie(site.tls));
+    let remember = cookie(h, remember_cookie(site.tls));
+    let by_hand = !h.contains_key(BY_ITSELF) && request.uri().path() != "/account/live";
+    let found = find(&site, session, remember, address, by_hand).await;
     let cookies = match found {
         Ok((visitor, cookies)) => {
             if let Some(visitor) = visitor {
@@ -154,11 +151,12 @@ async fn find(
     session: Option<String>,
     remember: Option<String>,
     address: String,
+    by_hand: bool,
 ) -> crate::service::Result<(Option<Visitor>, Vec<HeaderValue>)> {
     let site = site.clone();
     blocking(move || {
         if let Some(cookie) = session
-            && let Some(row) = site.service.session(&cookie)?
+            && let Some(row) = site.service.session(&cookie, by_hand)?
         {
             let visitor = Visitor {
                 account: row.account,
@@ -182,7 +180,7 @@ async fn find(
         let cookies = set_both(&site, &signed_in);
         let visitor = site
             .service
-            .session(&signed_in.session)?
+            .session(&signed_in.session, true)?
             .map(|row| Visitor {
                 account: row.account,
                 csrf: row.csrf,
@@ -193,6 +191,14 @@ async fn find(
         Ok((visitor, cookies))
     })
     .await
+}
+
+/// Refuses forms that come from elsewhere.
+pub(super) async fn own_forms(request: Request, next: Next) -> Response {
+    match request.method() != Method::GET && !same_site(request.headers()) {
+        true => Trouble::CrossSite.into_response(),
+        false => next.run(request).await,
+    }
 }
 
 /// True unless the browser says that the form came from elsewhere.

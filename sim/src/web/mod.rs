@@ -10,15 +10,21 @@
 //! | `account.rs` | Your Account, security activity, privacy policy |
 //! | `devices.rs` | Manage Netflix ready devices and computers |
 //! | `receipt.rs` | a receipt to view and download |
+//! | `certificate.rs` | a certificate of sanitization to print |
 //! | `activate.rs` | typing a code, consent |
+//! | `desk/` | the returns desk |
 //! | `live.rs` | tells open pages that something changed |
 //! | `door.rs` | `POST /device/v1` |
-//! | `view.rs` | times and states in words |
+//! | `view.rs` | states in words |
+//! | `assets.rs` | style sheets, scripts, the icon |
 //! | `errors.rs` | what a person reads when something fails |
 
 mod account;
 mod activate;
+mod assets;
 mod auth;
+mod certificate;
+mod desk;
 mod devices;
 mod door;
 mod errors;
@@ -27,6 +33,9 @@ mod live;
 mod receipt;
 mod view;
 
+pub use desk::{Counter, alone as desk_alone};
+
+use crate::desk::Desk;
 use crate::service::Service;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::header;
@@ -43,12 +52,26 @@ const MAX_FORM: usize = 16 * 1024;
 pub struct Site {
     /// The service.
     pub service: Arc<Service>,
+    /// The returns desk beside it.
+    pub desk: Arc<Desk>,
     /// The pages come over TLS: cookies are marked so.
     pub tls: bool,
 }
 
+impl Site {
+    /// The desk, on the service's time.
+    fn counter(&self) -> Counter {
+        let service = self.service.clone();
+        Counter {
+            desk: self.desk.clone(),
+            now: Arc::new(move || service.now_s()),
+        }
+    }
+}
+
 /// The pages.
 pub fn pages(site: Site) -> Router {
+    let desk = desk::routes(site.counter());
     Router::new()
         .route("/", get(account::home))
         .route("/login", get(auth::form).post(auth::submit))
@@ -71,6 +94,10 @@ pub fn pages(site: Site) -> Router {
         .route("/account/devices/{id}/receipt", get(receipt::show))
         .route("/account/devices/{id}/receipt.bin", get(receipt::download))
         .route(
+            "/account/devices/{id}/certificate",
+            get(receipt::certificate),
+        )
+        .route(
             "/account/computers/{series}/remove",
             post(devices::remove_computer),
         )
@@ -79,17 +106,17 @@ pub fn pages(site: Site) -> Router {
         .route("/account/live", get(live::stream))
         .route("/pictogram/{n}", get(activate::pictogram))
         .route("/.well-known/jwks.json", get(key_set))
-        .route("/style.css", get(style))
-        .route("/live.js", get(script))
-        .route("/icon.svg", get(icon))
+        .merge(assets::routes())
         .fallback(errors::nothing_here)
         .layer(middleware::from_fn_with_state(
             site.clone(),
             guard::identify,
         ))
-        .layer(middleware::from_fn(guard::headers))
         .layer(DefaultBodyLimit::max(MAX_FORM))
         .with_state(site)
+        .merge(desk)
+        .layer(middleware::from_fn(guard::own_forms))
+        .layer(middleware::from_fn(guard::headers))
 }
 
 /// The pages and the device's door.
@@ -101,32 +128,4 @@ pub fn whole(site: Site) -> Router {
 async fn key_set(State(site): State<Site>) -> impl IntoResponse {
     let text = crate::outbox::jose::key_set(&site.service.keys).to_string();
     ([(header::CONTENT_TYPE, "application/jwk-set+json")], text)
-}
-
-async fn style() -> impl IntoResponse {
-    asset(
-        "text/css; charset=utf-8",
-        include_str!("../../assets/style.css"),
-    )
-}
-
-async fn script() -> impl IntoResponse {
-    asset(
-        "text/javascript; charset=utf-8",
-        include_str!("../../assets/live.js"),
-    )
-}
-
-async fn icon() -> impl IntoResponse {
-    asset("image/svg+xml", include_str!("../../assets/icon.svg"))
-}
-
-fn asset(kind: &'static str, text: &'static str) -> impl IntoResponse {
-    (
-        [
-            (header::CONTENT_TYPE, kind),
-            (header::CACHE_CONTROL, "max-age=300"),
-        ],
-        text,
-    )
 }

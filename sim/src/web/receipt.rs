@@ -1,12 +1,13 @@
-//! A receipt to view and download.
+//! A receipt to view, print and download.
 
 use super::Site;
+use super::certificate::Certificate;
 use super::errors::{Answer, render};
 use super::guard::Visitor;
-use super::view;
 use crate::service::device::blocking;
-use crate::service::{Error, unhex};
-use crate::verify::{Verified, verify};
+use crate::service::store::AccountId;
+use crate::service::{Error, Service, unhex};
+use crate::verify::{Fact, Verified, verify};
 use askama::Template;
 use axum::extract::{Path, State};
 use axum::http::header;
@@ -17,10 +18,18 @@ use axum::response::IntoResponse;
 struct Page {
     csrf: String,
     id: String,
-    kind: &'static str,
     v: Verified,
-    wall: Option<String>,
-    powered_h: u64,
+    words: Vec<String>,
+    facts: Vec<Fact>,
+    limits: Vec<String>,
+}
+
+/// The receipt of an activation, verified again: a page that says "proven"
+/// does not rely on what was found when it was stored.
+fn find(service: &Service, account: AccountId, id: &str) -> Result<Verified, Error> {
+    let activation = unhex(id).ok_or(Error::NotFound)?;
+    let frame = service.store.receipt(account, &activation)?;
+    verify(&frame, &service.keys.maker_public(), None).map_err(|_| Error::Sealed)
 }
 
 pub(super) async fn show(
@@ -30,19 +39,30 @@ pub(super) async fn show(
 ) -> Answer {
     let service = site.service.clone();
     let page = blocking(move || {
-        let activation = unhex(&id).ok_or(Error::NotFound)?;
-        let frame = service.store.receipt(visitor.account, &activation)?;
-        // It was verified before it was stored; a page that says "proven"
-        // verifies it again.
-        let v = verify(&frame, &service.keys.maker_public(), None).map_err(|_| Error::Sealed)?;
+        let v = find(&service, visitor.account, &id)?;
         Ok(Page {
             csrf: visitor.csrf,
             id,
-            kind: view::kind(&v.kind),
-            wall: v.wall_s.map(view::moment),
-            powered_h: v.powered_s / 3600,
+            words: v.in_words(),
+            facts: v.facts(),
+            limits: v.limits(),
             v,
         })
+    })
+    .await?;
+    Ok(render(&page))
+}
+
+pub(super) async fn certificate(
+    State(site): State<Site>,
+    visitor: Visitor,
+    Path(id): Path<String>,
+) -> Answer {
+    let service = site.service.clone();
+    let page = blocking(move || {
+        let v = find(&service, visitor.account, &id)?;
+        let back = format!("/account/devices/{id}/receipt");
+        Ok(Certificate::new(&v, service.now_s(), back))
     })
     .await?;
     Ok(render(&page))

@@ -1,6 +1,11 @@
 //! What the process tests share.
 #![allow(dead_code)]
 
+pub(crate) mod axe;
+pub(crate) mod chromium;
+pub(crate) mod stage;
+
+use chromium::Driver;
 use nrd_sim::demo::{Browser, Child};
 use nrd_sim::serve::{Ports, Running, start};
 use nrd_sim::service::sample::Samples;
@@ -9,8 +14,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// The program under test.
-pub(crate) const EXE: &str = env!("CARGO_BIN_EXE_nrd-sim");
+/// The program under test; empty in an example, which starts none.
+pub(crate) const EXE: &str = match option_env!("CARGO_BIN_EXE_nrd-sim") {
+    Some(path) => path,
+    None => "",
+};
 
 /// A running service with the sample accounts, in a folder of its own.
 pub(crate) struct World {
@@ -87,4 +95,17 @@ pub(crate) fn eventually(what: &str, mut seen: impl FnMut() -> bool) {
         assert!(Instant::now() < until, "never seen: {what}");
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// Runs `work` on a runtime of its own, where there is a browser.
+pub(crate) fn with_browser(work: impl AsyncFnOnce(&World, &Driver)) {
+    let Some(driver) = Driver::start() else {
+        return;
+    };
+    let world = World::new();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(work(&world, &driver));
 }

@@ -2,7 +2,7 @@
 
 use super::Said;
 use crate::service::events::Kind;
-use crate::service::store::{DeviceRow, NewReceipt};
+use crate::service::store::{DeviceRow, NewReceipt, Phase};
 use crate::service::{Result, Service, meter, short};
 use nrd_agent::wire::{
     Answer, Method, OrderOutcome, OrderResult, Receipt, RefusalCode, Subject, decode_signed,
@@ -31,9 +31,18 @@ impl Service {
             OrderResult::KeyRetired => None,
             _ => self.store.outcome(&o.order, &device.id, name, applied)?,
         };
-        if let Some(account) = row.and_then(|r| r.account) {
-            if applied {
-                self.note(account, Kind::Delivered, &device.model, None)?;
+        if let Some(row) = row
+            && let Some(account) = row.account
+        {
+            // Only what is news: a receipt may have come first.
+            let kind = match row.phase {
+                Phase::Delivered => Some(Kind::Delivered),
+                Phase::SignedOut => Some(Kind::SignedOutThere),
+                _ => None,
+            };
+            if let Some(kind) = kind.filter(|_| applied) {
+                let subject = row.name.as_deref().unwrap_or(&row.model);
+                self.note(account, kind, subject, None)?;
             }
             self.tell_page(account);
         }

@@ -25,19 +25,26 @@ impl Store {
         self.write(|tx| insert(tx, account.0, event))
     }
 
-    /// The newest entries, newest first.
-    pub fn events(&self, account: AccountId, limit: u32) -> Result<Vec<EventRow>> {
-        let sql = "SELECT at, kind, subject, address FROM events WHERE account = ?1 \
-                   ORDER BY id DESC LIMIT ?2";
+    /// The newest entries whose number is below `before`, newest first, each
+    /// with its number.
+    pub fn events(
+        &self,
+        account: AccountId,
+        before: i64,
+        limit: u32,
+    ) -> Result<Vec<(i64, EventRow)>> {
+        let sql = "SELECT id, at, kind, subject, address FROM events \
+                   WHERE account = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3";
         self.read(|tx| {
-            tx.all(sql, values![account.0, limit], |r| {
-                Ok(EventRow {
-                    at: r.get(0)?,
-                    kind: r.get(1)?,
-                    subject: r.get(2)?,
-                    address: r.get(3)?,
+            tx.all(sql, values![account.0, before, limit], |r| {
+                let row = EventRow {
+                    at: r.get(1)?,
+                    kind: r.get(2)?,
+                    subject: r.get(3)?,
+                    address: r.get(4)?,
                     outward: None,
-                })
+                };
+                Ok((r.get(0)?, row))
             })
         })
     }

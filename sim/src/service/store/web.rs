@@ -61,11 +61,19 @@ impl Store {
     }
 
     /// The session of this id, if it was used within the last `idle` seconds.
-    pub fn session(&self, id: &[u8; 32], now: u64, idle: u64) -> Result<Option<SessionRow>> {
+    /// `by_hand`: a person asks, not a page by itself, so it counts as use.
+    pub fn session(
+        &self,
+        id: &[u8; 32],
+        now: u64,
+        idle: u64,
+        by_hand: bool,
+    ) -> Result<Option<SessionRow>> {
         self.write(|tx| {
-            let sql = "UPDATE sessions SET seen = ?2 WHERE id = ?1 AND seen + ?3 >= ?2 \
-                       RETURNING account, csrf, computer";
-            tx.first(sql, values![id, now, idle], |r| {
+            // The seen time stays where a page asked by itself.
+            let sql = "UPDATE sessions SET seen = CASE WHEN ?4 THEN ?2 ELSE seen END \
+                       WHERE id = ?1 AND seen + ?3 >= ?2 RETURNING account, csrf, computer";
+            tx.first(sql, values![id, now, idle, by_hand], |r| {
                 Ok(SessionRow {
                     account: AccountId(r.get(0)?),
                     csrf: r.get(1)?,

@@ -1,4 +1,17 @@
-//! Verifies a receipt offline: with the maker root alone.
+//! Verifies a receipt offline: with the maker root, and its status list where
+//! there is one.
+//!
+//! | file | what |
+//! |---|---|
+//! | `mod.rs` | signatures, the nonce, the fill's digest |
+//! | `status.rs` | the maker's status list: what counts no longer |
+//! | `words.rs` | what a receipt says, in words |
+
+mod status;
+mod words;
+
+pub use status::{Revocation, StatusList};
+pub use words::Fact;
 
 use crate::service::hex;
 use nrd_agent::wire::{
@@ -20,6 +33,8 @@ pub enum Refusal {
     Nonce,
     /// The fill's digest is not what the nonce prescribes.
     Fill,
+    /// It is another device's: this is the one that signed it.
+    Device(String),
 }
 
 impl std::fmt::Display for Refusal {
@@ -36,6 +51,7 @@ impl std::fmt::Display for Refusal {
                 "it does not answer this nonce: an older receipt, or one made for somebody else",
             ),
             Refusal::Fill => f.write_str("the fill read back is not the one that was asked for"),
+            Refusal::Device(id) => write!(f, "it was signed by another device: {id}"),
         }
     }
 }
@@ -97,8 +113,20 @@ pub struct Verified {
     pub powered_s: u64,
     /// Wall time, where the device has it.
     pub wall_s: Option<u64>,
-    /// No status list was consulted: whether the key was revoked is not known.
-    pub revocation: &'static str,
+    /// What a status list says; see [`StatusList::look_up`].
+    pub revocation: Revocation,
+}
+
+impl Verified {
+    /// Refuses the answer of any device but the one whose label says `id`;
+    /// case and spaces do not matter.
+    pub fn must_be(&self, id: &str) -> Result<(), Refusal> {
+        let plain = |s: &str| s.split_whitespace().collect::<String>().to_uppercase();
+        match plain(id) == plain(&self.device_id) {
+            true => Ok(()),
+            false => Err(Refusal::Device(self.device_id.clone())),
+        }
+    }
 }
 
 /// Verifies `frame`. With `nonce`, only an answer to exactly that nonce will do.
@@ -147,7 +175,7 @@ pub fn verify(
         },
         powered_s: r.powered_s,
         wall_s: r.wall_s,
-        revocation: "not checked",
+        revocation: Revocation::NotChecked,
     };
     let answered = match &r.subject {
         Subject::Wipe {

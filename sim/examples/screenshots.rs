@@ -1,0 +1,139 @@
+//! Makes the screenshots of every page in `docs/screenshots/`:
+//! `cargo run -p nrd-sim --example screenshots [FOLDER]`. Needs Chromium and
+//! ChromeDriver; uses pngquant where it is installed.
+
+#[path = "../tests/common/mod.rs"]
+mod common;
+
+use common::World;
+use common::chromium::{Driver, Person, Window};
+use common::stage;
+use nrd_agent::wire::DeviceKind;
+use nrd_sim::desk::answer_text;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const EMAIL: &str = "alexandra@example.com";
+const PASSWORD: &str = "correct horse battery";
+
+fn main() {
+    let folder = std::env::args().nth(1).map_or_else(
+        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/screenshots"),
+        PathBuf::from,
+    );
+    std::fs::create_dir_all(&folder).expect("the folder can be made");
+    let Some(driver) = Driver::start() else {
+        std::process::exit(2);
+    };
+    let world = World::new();
+    let service = &world.running.service;
+    let account = service
+        .check_password(EMAIL, PASSWORD, "127.0.0.1")
+        .unwrap();
+    stage::fill(service, account);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let dark = Window {
+        dark: true,
+        ..Window::DESKTOP
+    };
+    let windows = [
+        ("desktop", Window::DESKTOP),
+        ("phone", Window::PHONE),
+        ("dark", dark),
+    ];
+    for (name, window) in windows {
+        runtime.block_on(pages(&world, &driver, name, window, &folder));
+    }
+}
+
+/// Every page that a signed-in person can see.
+async fn pages(world: &World, driver: &Driver, name: &str, window: Window, folder: &Path) {
+    let p = Person::at(driver, &world.running.pages_url(), name, window).await;
+    let shoot = async |what: &str| {
+        let file = folder.join(format!("{what}-{name}.png"));
+        std::fs::write(&file, p.picture().await).unwrap();
+        shrink(&file);
+        println!("{}", file.display());
+    };
+    p.go("/login").await;
+    shoot("login").await;
+    p.sign_in(EMAIL, PASSWORD).await;
+    shoot("devices").await;
+    let receipt = p.run("return document.querySelector('.device.good a[href$=\"/receipt\"]').getAttribute('href')").await;
+    let receipt = receipt.as_str().unwrap().to_owned();
+    for (what, path) in [
+        ("account", "/account"),
+        ("activate", "/activate"),
+        ("activity", "/account/activity"),
+        ("policy", "/policy"),
+        ("remove-all", "/account/devices/remove-all"),
+        ("receipt", receipt.as_str()),
+        ("certificate", &receipt.replace("/receipt", "/certificate")),
+        ("nothing-here", "/nothing"),
+    ] {
+        p.go(path).await;
+        shoot(what).await;
+    }
+    desk(world, &p, &shoot).await;
+    p.client.clone().close().await.unwrap();
+}
+
+/// The returns desk: waiting, green, red.
+async fn desk(world: &World, p: &Person, shoot: &impl AsyncFn(&str)) {
+    let mut tv = stage::Actor::new(
+        &world.running.service,
+        "NRD-STB-A90C11",
+        "Lumen Box 3",
+        DeviceKind::SetTopBox,
+    );
+    let desk = &world.running.desk;
+    let mut old = Vec::new();
+    for what in ["desk-good", "desk-replayed"] {
+        p.go("/desk").await;
+        p.type_into("#device", "NRD-STB-A90C11").await;
+        p.click("main form button").await;
+        p.wait_for("Ask the device").await;
+        let path = p.client.current_url().await.unwrap().path().to_owned();
+        let id = path.rsplit('/').next().unwrap();
+        if old.is_empty() {
+            shoot("desk-ask").await;
+            old = tv.prove(desk.check(id).unwrap().nonce, false);
+        }
+        p.type_into("#text", &answer_text(&old)).await;
+        p.click("main form .actions button").await;
+        p.wait_for("Judged").await;
+        shoot(what).await;
+        if what == "desk-good" {
+            p.go(&format!("{path}/certificate")).await;
+            shoot("desk-certificate").await;
+        }
+    }
+    p.go("/desk").await;
+    shoot("desk").await;
+    p.go("/desk/read").await;
+    p.type_into("#text", &answer_text(&old)).await;
+    p.click("main form .actions button").await;
+    p.wait_for("tells of the past").await;
+    shoot("desk-read").await;
+}
+
+/// Fewer colours: a third of the bytes.
+fn shrink(file: &Path) {
+    let done = Command::new("pngquant")
+        .args([
+            "--force",
+            "--skip-if-larger",
+            "--strip",
+            "--ext",
+            ".png",
+            "64",
+        ])
+        .arg(file)
+        .status();
+    if done.is_err() {
+        println!("no pngquant here: {} stays large", file.display());
+    }
+}

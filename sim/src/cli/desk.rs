@@ -1,0 +1,64 @@
+//! `nrd-sim desk`.
+
+use super::fail;
+use super::verify::{maker_root, read};
+use nrd_sim::desk::{Desk, serve};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Arguments of `desk`.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// The maker root's public key, 64 hexadecimal digits (maker-root.pub).
+    #[arg(long)]
+    maker_root: PathBuf,
+    /// The maker's status list, if there is one at hand.
+    #[arg(long)]
+    status_list: Option<PathBuf>,
+    /// The pages' port, for browsers on this machine; 0 for any free one.
+    #[arg(long, default_value_t = 8490)]
+    port: u16,
+}
+
+const EXAMPLES: &str = "Examples:
+  nrd-sim desk --maker-root service/maker-root.pub
+  nrd-sim desk --maker-root service/maker-root.pub --status-list status.bin --port 0";
+
+pub(crate) fn run(args: &Args) -> ExitCode {
+    match start(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(code) => code,
+    }
+}
+
+fn start(args: &Args) -> Result<(), ExitCode> {
+    let desk = Desk::new(maker_root(&args.maker_root)?);
+    if let Some(path) = &args.status_list {
+        let frame = read(path, 8 << 20, "the maker's status list file")?;
+        desk.take_list(&frame).map_err(|e| {
+            fail(
+                &format!("{}: {e}", path.display()),
+                "the file as the maker published it",
+            )
+        })?;
+    }
+    let running = serve(Arc::new(desk), args.port).map_err(|e| {
+        fail(
+            &e.to_string(),
+            "--port with another number, or 0 for any free port",
+        )
+    })?;
+    say!(
+        "returns desk  http://localhost:{}/desk   (this machine only)",
+        running.port
+    );
+    if args.status_list.is_none() {
+        say!("no status list: verdicts will say \"revocation not checked\"");
+    }
+    say!("Ctrl-C stops it.");
+    running.wait_for_ctrl_c();
+    say!("stopped");
+    Ok(())
+}
