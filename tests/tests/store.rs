@@ -314,7 +314,7 @@ fn a_receipt_counts_once(pair: &Pair) {
         store.keep_receipt(&receipt, wiped).unwrap()
     });
     let told = pair.a.events(account, i64::MAX, 50).unwrap();
-    assert_eq!(told.iter().filter(|e| e.kind == "wiped").count(), 1);
+    assert_eq!(told.iter().filter(|(_, e)| e.kind == "wiped").count(), 1);
     assert_eq!(pair.a.receipt(account, &row.id).unwrap(), b"receipt");
     let row = pair.a.activation(&row.id).unwrap().unwrap();
     assert_eq!(row.phase, Phase::Wiped);
@@ -401,8 +401,21 @@ fn a_failure_takes_nothing_of_others_along(pair: &Pair) {
     for (i, done) in done.iter().enumerate() {
         assert_eq!(done.is_ok(), i % 4 != 0, "{i}: {done:?}");
         let id = bytes(base + i as u32);
-        let found = pair.b().session(&id, NOW, 60).unwrap();
+        let found = pair.b().session(&id, NOW, 60, true).unwrap();
         assert_eq!(found.is_some(), i % 4 != 0, "{i}");
+    }
+}
+
+/// What a call has answered, others see at once: it is committed, not only on
+/// its way.
+fn what_was_answered_is_stored(pair: &Pair) {
+    for _ in 0..20 {
+        let seen = pair.at_once(16, |_, store| {
+            let scope: [u8; 32] = bytes(pair.number());
+            store.failed_attempt(&scope, 1, NOW).unwrap();
+            store.must_wait(&scope, NOW).unwrap()
+        });
+        assert!(seen.iter().all(|wait| *wait == 2), "{seen:?}");
     }
 }
 
@@ -445,6 +458,7 @@ const CHECKS: &[Check] = &[
     ("attempts", failures_are_counted_at_every_place),
     ("outbox", an_outbox_holds_what_happened_and_gives_it_to_one),
     ("failures", a_failure_takes_nothing_of_others_along),
+    ("answered is stored", what_was_answered_is_stored),
     ("keys", other_keys_are_refused),
     ("numbers", a_number_that_no_column_holds_is_an_error),
 ];
