@@ -32,7 +32,9 @@ fn television(home: &Path, service: &ServiceProcess, ca: &Path) -> Child {
 }
 
 fn nrd_sim(args: &[&str]) -> Output {
-    Command::new(EXE).args(args).output().unwrap()
+    // One that should have refused would serve for ever.
+    let mut bounded = Command::new("timeout");
+    bounded.args(["30", EXE]).args(args).output().unwrap()
 }
 
 #[test]
