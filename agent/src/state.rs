@@ -104,6 +104,9 @@ pub struct Snapshot {
     pub epoch: u64,
     /// The counter is worn out: no more activations.
     pub worn_out: bool,
+    /// Boots in a row that ended without an answer of the service, this one
+    /// included until it gets one.
+    pub unanswered: u8,
 }
 
 impl Snapshot {
@@ -122,6 +125,7 @@ impl Snapshot {
             next_receipt: 0,
             epoch,
             worn_out: false,
+            unanswered: 0,
         }
     }
 }
@@ -194,7 +198,7 @@ fields! {
     Activation { id, epoch, slot_generation, remember, lease, policy, lock, seen }
     Snapshot {
         boots, charged_s, stored, delegation_version, time_version, time_floor, last_receipt,
-        last_order, receipts_dropped, next_receipt, epoch, worn_out,
+        last_order, receipts_dropped, next_receipt, epoch, worn_out, unanswered,
     }
     Tombstone {
         reason, order, activation_id, receipt, epoch, target_epoch, phase, sectors, slot_stuck,

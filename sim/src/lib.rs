@@ -11,6 +11,8 @@
 //! | [`service`] | the reference service: accounts, devices, orders, receipts, on SQLite or PostgreSQL |
 //! | [`web`] | the pages that a person uses, and the device's door |
 //! | [`serve`] | runs service and pages over TLS |
+//! | [`outbox`] | hands orders to a broker, security events to a receiver |
+//! | [`ops`], [`logs`] | what an operator watches |
 //! | [`demo`] | the whole story on real parts |
 //! | [`desk`] | a returns desk: asks a device to prove that it is clean, and judges the answer |
 //! | [`process`] | one device as a process over parts in a folder |
@@ -29,6 +31,9 @@ pub mod desk;
 pub mod hw;
 pub mod inspect;
 pub mod load;
+pub mod logs;
+pub mod ops;
+pub mod outbox;
 pub mod pictogram;
 pub mod powercut;
 pub mod process;

@@ -406,6 +406,19 @@ fn a_failure_takes_nothing_of_others_along(pair: &Pair) {
     }
 }
 
+/// What a call has answered, others see at once: it is committed, not only on
+/// its way.
+fn what_was_answered_is_stored(pair: &Pair) {
+    for _ in 0..20 {
+        let seen = pair.at_once(16, |_, store| {
+            let scope: [u8; 32] = bytes(pair.number());
+            store.failed_attempt(&scope, 1, NOW).unwrap();
+            store.must_wait(&scope, NOW).unwrap()
+        });
+        assert!(seen.iter().all(|wait| *wait == 2), "{seen:?}");
+    }
+}
+
 fn other_keys_are_refused(pair: &Pair) {
     let ours = [("service.key", [1; 32])];
     pair.a.belongs_to(&ours).unwrap();
@@ -427,7 +440,10 @@ fn a_number_that_no_column_holds_is_an_error(pair: &Pair) {
     );
 }
 
-const CHECKS: &[(&str, fn(&Pair))] = &[
+/// A check and its name.
+type Check = (&'static str, fn(&Pair));
+
+const CHECKS: &[Check] = &[
     ("a challenge is consumed once", a_challenge_is_consumed_once),
     ("an id keeps its key", an_id_keeps_its_key),
     ("account numbers", accounts_get_numbers_of_their_own),
@@ -442,6 +458,7 @@ const CHECKS: &[(&str, fn(&Pair))] = &[
     ("attempts", failures_are_counted_at_every_place),
     ("outbox", an_outbox_holds_what_happened_and_gives_it_to_one),
     ("failures", a_failure_takes_nothing_of_others_along),
+    ("answered is stored", what_was_answered_is_stored),
     ("keys", other_keys_are_refused),
     ("numbers", a_number_that_no_column_holds_is_an_error),
 ];
@@ -494,7 +511,19 @@ fn postgresql_keeps_what_a_store_must_keep() {
     });
     conform(&Pair::new(a, Some(b)));
     server.sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public");
-    a_life(&Bench::on(Some(server.url())));
+    let bench = Bench::on(Some(server.url()));
+    a_life(&bench);
+
+    // A clock that differs from the database's is said, and metered.
+    assert!(bench.service.check_clock().unwrap().abs() <= 2);
+    bench.service.advance_s(3600);
+    let difference = bench.service.check_clock().unwrap();
+    assert!((-3602..=-3598).contains(&difference), "{difference}");
+    let metrics = bench.service.metrics();
+    assert!(
+        metrics.contains("nrd_clock_difference_seconds -3"),
+        "{metrics}"
+    );
 
     // A database of a newer program is left alone.
     server.sql("UPDATE meta SET value = 99 WHERE key = 'schema'");

@@ -228,3 +228,50 @@ fn remove_until_killed(dir: &Path) {
         }
     });
 }
+
+#[test]
+fn postgresql_restored_from_a_dump_forgets_no_removal() {
+    let Some(server) = Server::start() else {
+        return skip("PostgreSQL", "restore of a dump");
+    };
+    let bench = Bench::on(Some(server.url()));
+    let holder = bench.account(0);
+    let ids = activations(&bench, 0, 2);
+    let port = server.port.to_string();
+    let to_it = ["-h", "127.0.0.1", "-U", "postgres", "-p", &port];
+    let dump = server.home().join("dump");
+    let made = server
+        .program("pg_dump")
+        .args(to_it)
+        .args(["--format=custom", "--file"])
+        .arg(&dump)
+        .arg("postgres")
+        .status();
+    // The folder is root's where the test is root's; let its user write there.
+    assert!(made.unwrap().success());
+    bench.service.remove(holder, &ids[0], HOME).unwrap();
+    // The processes are still up: the restore breaks their lines.
+    let back = server
+        .program("pg_restore")
+        .args(to_it)
+        .args(["--clean", "--if-exists", "--dbname", "postgres"])
+        .arg(&dump)
+        .status();
+    assert!(back.unwrap().success());
+    let row = bench.service.store.activation(&ids[0]).unwrap().unwrap();
+    assert_eq!(row.revoked, None, "the dump knows nothing of it");
+    server.sql(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()",
+    );
+    let until = Instant::now() + Duration::from_secs(30);
+    loop {
+        let row = bench.service.store.activation(&ids[0]);
+        if row.is_ok_and(|r| r.unwrap().revoked.as_deref() == Some("removed")) {
+            break;
+        }
+        assert!(Instant::now() < until, "the log was not replayed");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let other = bench.service.store.activation(&ids[1]).unwrap().unwrap();
+    assert_eq!(other.revoked, None);
+}

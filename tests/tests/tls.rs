@@ -319,6 +319,50 @@ fn http_that_was_not_agreed_is_refused() {
 }
 
 #[test]
+fn a_session_is_resumed_from_ram_and_not_after_it_is_forgotten() {
+    use rustls::HandshakeKind::{Full, Resumed};
+    let ca = ca();
+    let mut config = Arc::unwrap_or_clone(config(&ca, &GOOD, &rustls::version::TLS13));
+    config.ticketer = rustls::crypto::ring::Ticketer::new().unwrap();
+    let config = Arc::new(config);
+    let (listener, authority) = listen();
+    let port = authority.rsplit(':').next().unwrap().to_owned();
+    let server = thread::spawn(move || {
+        let kinds = (0..5).map(|_| {
+            let conn = ServerConnection::new(config.clone()).unwrap();
+            let mut tls = StreamOwned::new(conn, accept(&listener));
+            read_request(&mut tls).unwrap();
+            let _ = tls.write_all(&ok(b"fine"));
+            tls.conn.send_close_notify();
+            let _ = tls.flush();
+            tls.conn.handshake_kind().unwrap()
+        });
+        kinds.collect::<Vec<_>>()
+    });
+    let client = || HttpsClient::new(&ca.der, &authority, Arc::new(FixedTime(NOW))).unwrap();
+    let post = |client: &HttpsClient| {
+        let socket = TcpStream::connect(format!("127.0.0.1:{port}")).unwrap();
+        let mut answer = [0; 64];
+        let n = client.post(&mut FromStd::new(socket), PATH, b"x", &mut answer);
+        assert_eq!(n, Ok(4));
+    };
+    let first = client();
+    assert!(!first.remembers_session());
+    post(&first);
+    assert!(first.remembers_session());
+    post(&first);
+    post(&first);
+    // A wipe begins.
+    first.forget_session();
+    assert!(!first.remembers_session());
+    post(&first);
+    // Another boot: nothing was kept but in RAM.
+    post(&client());
+    let kinds = server.join().unwrap();
+    assert_eq!(kinds, [Full, Resumed, Resumed, Full, Full]);
+}
+
+#[test]
 fn a_service_that_hangs_up_at_any_point_is_an_error_and_nothing_more() {
     let ca = ca();
     let config = config(&ca, &GOOD, &rustls::version::TLS13);

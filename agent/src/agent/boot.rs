@@ -119,6 +119,9 @@ impl<P: Platform> Agent<'_, P> {
             next.epoch = counter;
         }
         next.boots = next.boots.saturating_add(1);
+        // Written anyway; taken back by the next write after an answer.
+        self.exchange.go_on_backing_off(next.unanswered);
+        next.unanswered = next.unanswered.saturating_add(1);
         event!("boot {} in epoch {}", next.boots, counter);
         self.base_s = next.charged_s;
         next.charged_s = next.charged_s.saturating_add(CHARGE_S);

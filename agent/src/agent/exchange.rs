@@ -45,11 +45,22 @@ pub(super) struct Exchange {
     outcome: Option<Vec<u8, { OrderOutcome::MAX }>>,
     /// A check-in was answered in this boot.
     checked_in: bool,
+    /// Anything was answered in this boot.
+    answered: bool,
 }
 
 impl Exchange {
     pub(super) fn code(&self) -> Option<(String<12>, u8)> {
         self.code.clone()
+    }
+
+    /// The back-off goes on where earlier boots without an answer left it.
+    pub(super) fn go_on_backing_off(&mut self, unanswered: u8) {
+        self.failures = u32::from(unanswered);
+    }
+
+    pub(super) fn was_answered(&self) -> bool {
+        self.answered
     }
 
     /// Something changed: talk at once.
@@ -241,10 +252,33 @@ impl<P: Platform> Agent<'_, P> {
             .min(BACK_OFF_MAX_MS);
         self.exchange.failures = self.exchange.failures.saturating_add(1);
         event!("exchange failed, {} in a row", self.exchange.failures);
-        // Full jitter: a town that gets its power back is no stampede.
+        self.wait_up_to(cap);
+    }
+
+    /// Spreads the first exchange of this boot over `window_s` seconds, doubled
+    /// for each boot just before it that got no answer, 15 minutes at most: so
+    /// that a town that gets its power back is no stampede, nor one whose power
+    /// comes and goes. Call it once the boot is done ([`Agent::step`] is idle),
+    /// on hardware that is switched on in crowds. A device whose person waits
+    /// at a code, or that has a receipt to deliver, is not held up.
+    pub fn spread_first_contact(&mut self, window_s: u32) {
+        let state = self.state();
+        let waits = matches!(state, State::Active | State::Locked(_) | State::SignedOut);
+        if !waits || self.receipts > 0 || self.exchange.answered {
+            return;
+        }
+        let window = window_s
+            .saturating_mul(1000)
+            .saturating_mul(1 << self.exchange.failures.min(10))
+            .min(BACK_OFF_MAX_MS);
+        self.wait_up_to(window);
+    }
+
+    /// Full jitter below `window` milliseconds.
+    fn wait_up_to(&mut self, window: u32) {
         let mut draw = [0u8; 4];
         let _ = self.platform.parts().rng.try_fill_bytes(&mut draw);
-        self.wait_ms(u32::from_le_bytes(draw) % cap.max(1));
+        self.wait_ms(u32::from_le_bytes(draw) % window.max(1));
     }
 
     fn wait_ms(&mut self, ms: u32) {
@@ -264,7 +298,10 @@ impl<P: Platform> Agent<'_, P> {
         };
         let done = self.take_reply(sent, nonce, frame);
         match done {
-            Ok(()) => self.exchange.failures = 0,
+            Ok(()) => {
+                self.exchange.failures = 0;
+                self.exchange.answered = true;
+            }
             Err(_) => self.exchange_failed(),
         }
         done

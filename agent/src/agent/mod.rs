@@ -400,7 +400,10 @@ impl<'m, P: Platform> Agent<'m, P> {
     }
 
     /// Persists `next` and only then makes it the snapshot in force.
-    fn commit(&mut self, next: Snapshot) -> Result<(), Error> {
+    fn commit(&mut self, mut next: Snapshot) -> Result<(), Error> {
+        if self.exchange.was_answered() {
+            next.unanswered = 0;
+        }
         let mut buf = [0u8; 384];
         let n = codec::write(&next, &mut buf).ok_or(Error::TooLong)?;
         let bytes = buf.get(..n).unwrap_or_default();

@@ -5,13 +5,15 @@
 //!   Agent::handle_reply ◀─ httparse      ◀─                              ◀─
 //! ```
 //!
-//! TLS 1.3 only, and one private root pinned by the firmware: no system roots,
-//! no session kept anywhere. Feature `tls`; needs `alloc`, unlike the rest of
+//! TLS 1.3 only, and one private root pinned by the firmware: no system roots.
+//! A session may be resumed from a ticket in RAM, which dies with the power and
+//! at a wipe. Feature `tls`; needs `alloc`, unlike the rest of
 //! the crate. A firmware with an HTTPS stack of its own posts the same bytes
 //! and does without.
 
 mod error;
 mod http;
+mod resume;
 mod session;
 
 pub use error::TlsError;
@@ -19,6 +21,7 @@ pub use error::TlsError;
 pub use http::read_answer;
 
 use crate::agent::Agent;
+use crate::state::State;
 use crate::wire::MAX_FRAME;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -54,6 +57,7 @@ pub struct HttpsClient {
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
     authority: String,
+    ticket: Arc<resume::Ticket>,
 }
 
 impl HttpsClient {
@@ -76,14 +80,27 @@ impl HttpsClient {
             .with_root_certificates(roots)
             .with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        config.resumption = Resumption::disabled();
+        let ticket = Arc::new(resume::Ticket::default());
+        config.resumption = Resumption::store(ticket.clone());
         let name =
             ServerName::try_from(String::from(host(authority))).map_err(|_| TlsError::Authority)?;
         Ok(HttpsClient {
             config: Arc::new(config),
             name,
             authority: String::from(authority),
+            ticket,
         })
+    }
+
+    /// Forgets the session that the next connection would resume. Call it when
+    /// a wipe begins; [`exchange`] does.
+    pub fn forget_session(&self) {
+        self.ticket.forget();
+    }
+
+    /// True while the next connection would resume the session of the last.
+    pub fn remembers_session(&self) -> bool {
+        self.ticket.is_some()
     }
 
     /// Posts `body` to `path` and reads the answer into `answer`; returns its
@@ -143,8 +160,11 @@ pub fn exchange<P: Platform, L: Link>(
     match answered {
         Ok(n) => {
             let reply = reply.get(..n).unwrap_or_default();
-            agent.handle_reply(reply).map_err(TlsError::Agent)?;
-            Ok(true)
+            let handled = agent.handle_reply(reply).map_err(TlsError::Agent);
+            if agent.state() == State::Wiping {
+                client.forget_session();
+            }
+            handled.map(|()| true)
         }
         Err(e) => {
             agent.exchange_failed();

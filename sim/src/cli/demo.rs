@@ -133,5 +133,5 @@ fn stay(stage: &mut Stage, options: &Options, say: &dyn Fn(String)) {
         "Everything is kept in {} while this runs. Ctrl-C ends it.",
         options.dir.display()
     ));
-    stage.running.wait_for_ctrl_c();
+    stage.running.wait_for_the_end();
 }

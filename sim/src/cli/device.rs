@@ -3,6 +3,7 @@
 use super::fail;
 use nrd_agent::wire::{DeviceId, DeviceKind};
 use nrd_sim::hw::{Folder, FolderFault};
+use nrd_sim::outbox::mqtt::Broker;
 use nrd_sim::process::{Options, Order, Screen, provision, run as run_device};
 use nrd_sim::service::sample::Samples;
 use std::path::PathBuf;
@@ -42,6 +43,13 @@ pub(crate) struct Args {
     /// Seconds a check-in may wait for an order; 0 for a device that polls.
     #[arg(long, default_value_t = 20)]
     wait: u16,
+    /// Spread the first exchange of a boot over this many seconds, as hardware
+    /// that is switched on in crowds does.
+    #[arg(long, default_value_t = 0)]
+    spread: u32,
+    /// Hear orders from this broker as well, mqtt://host:1883.
+    #[arg(long)]
+    mqtt: Option<String>,
     /// Do not ask for a code at the start.
     #[arg(long)]
     idle: bool,
@@ -85,6 +93,10 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         Ok(samples) => samples.accounts,
         Err(e) => return fail(&e.to_string(), "correct the accounts file"),
     };
+    let broker = match args.mqtt.as_deref().map(Broker::parse).transpose() {
+        Ok(broker) => broker,
+        Err(e) => return fail(&e, "--mqtt mqtt://localhost:1883"),
+    };
     let folder = match open(args) {
         Ok(folder) => folder,
         Err(e) => return fail(&e.to_string(), hint(&e)),
@@ -94,6 +106,8 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         activate: !args.idle,
         samples,
         wait_s: args.wait,
+        broker,
+        spread_s: args.spread,
         seed: args.seed,
         ends_with_input: args.json,
         real_time: args.real_time,

@@ -16,6 +16,8 @@ mod demo;
 mod desk;
 mod device;
 mod inspect;
+mod keep;
+mod load;
 mod powercut;
 mod serve;
 mod status_list;
@@ -49,6 +51,14 @@ enum Command {
     Demo(demo::Args),
     /// Run the reference service and its pages.
     Serve(serve::Args),
+    /// Put a new order key in force, while the service runs.
+    RotateOrderKey(keep::Of),
+    /// Copy a service's SQLite store, while it runs.
+    Backup(keep::Backup),
+    /// Bring a copy of a SQLite store back.
+    Restore(keep::Restore),
+    /// Put real load on this machine and say what was seen.
+    Load(load::Args),
     /// Run one device as a process; it may be killed at any time.
     Device(device::Args),
     /// Say what is in a flash image, and what of it can be read.
@@ -69,6 +79,10 @@ pub(crate) fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Demo(args) => demo::run(&args),
         Command::Serve(args) => serve::run(&args),
+        Command::RotateOrderKey(args) => keep::rotate(&args),
+        Command::Backup(args) => keep::back_up(&args),
+        Command::Restore(args) => keep::restore(&args),
+        Command::Load(args) => load::run(&args),
         Command::Device(args) => device::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Verify(args) => verify::run(&args),

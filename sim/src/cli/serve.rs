@@ -1,9 +1,13 @@
 //! `nrd-sim serve`.
 
 use super::fail;
-use nrd_sim::serve::{Ports, ServeError, start};
+use nrd_sim::logs::{self, LogFormat};
+use nrd_sim::outbox::mqtt::Broker;
+use nrd_sim::outbox::push::Receiver;
+use nrd_sim::serve::{Beside, Ports, ServeError, start_with};
 use nrd_sim::service::sample::Samples;
-use nrd_sim::service::{Service, Settings};
+use nrd_sim::service::store::{FaultKind, Outbox};
+use nrd_sim::service::{Place, Service, Settings};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -19,6 +23,41 @@ pub(crate) struct Args {
     /// The pages over plain HTTP, for browsers on this machine; 0 for any.
     #[arg(long, default_value_t = 8480)]
     pages_port: u16,
+    /// The keys and the certificate authority; the same folder unless said.
+    /// Processes on one database share them.
+    #[arg(long)]
+    keys: Option<PathBuf>,
+    /// A PostgreSQL database, postgres://user@host:port/name, for any number of
+    /// processes; a SQLite file in --dir unless said.
+    #[arg(long)]
+    database: Option<String>,
+    /// Metrics and health for an operator's tools, on this machine; 0 for any
+    /// port. Not served unless said.
+    #[arg(long)]
+    ops_port: Option<u16>,
+    /// Hand orders to this broker, mqtt://host:1883; `off` stops it on this
+    /// database.
+    #[arg(long)]
+    mqtt: Option<String>,
+    /// Push security events to this address (RFC 8935); `off` stops it on this
+    /// database.
+    #[arg(long)]
+    events: Option<String>,
+    /// Whom the events are for; their address unless said.
+    #[arg(long)]
+    events_audience: Option<String>,
+    /// Who the events say they are from.
+    #[arg(long, default_value = "https://localhost:8443")]
+    issuer: String,
+    /// The root of an https receiver, a PEM file.
+    #[arg(long)]
+    events_ca: Option<PathBuf>,
+    /// Longest wait of a check-in, in seconds.
+    #[arg(long, default_value_t = Settings::default().wait_max_s)]
+    wait_max: u16,
+    /// How the log on standard error reads.
+    #[arg(long, value_enum, default_value = "text")]
+    log: LogFormat,
     /// Account holders to add, a TOML file; the built-in samples unless said.
     #[arg(long)]
     accounts: Option<PathBuf>,
@@ -46,21 +85,40 @@ pub(crate) fn run(args: &Args) -> ExitCode {
             "renewing well before access closes, such as 86400 and 2592000",
         );
     }
+    logs::start(args.log);
+    let broker = match args.mqtt.as_deref().filter(|m| *m != "off") {
+        Some(url) => match Broker::parse(url) {
+            Ok(broker) => Some(broker),
+            Err(e) => return fail(&e, "--mqtt mqtt://localhost:1883"),
+        },
+        None => None,
+    };
     let mut settings = Settings {
         check_in_s: args.check_in.max(1),
+        wait_max_s: args.wait_max,
         ..Settings::default()
     };
     settings.terms.renew_after_s = args.renew_after;
     settings.terms.expires_after_s = args.expires_after;
-    match serve(args, settings) {
+    match serve(args, settings, broker) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => fail(&e.to_string(), hint(&e)),
     }
 }
 
-fn serve(args: &Args, settings: Settings) -> Result<(), ServeError> {
+fn serve(args: &Args, settings: Settings, broker: Option<Broker>) -> Result<(), ServeError> {
     let samples = Samples::read(args.accounts.as_deref())?;
-    let service = Service::open(&args.dir, settings)?;
+    let place = Place {
+        dir: args.dir.clone(),
+        keys: args.keys.clone().unwrap_or_else(|| args.dir.clone()),
+        database: args.database.clone(),
+    };
+    let service = Service::open_on(&place, settings)?;
+    for (which, said) in [(Outbox::Orders, &args.mqtt), (Outbox::Events, &args.events)] {
+        if said.as_deref() == Some("off") {
+            service.store.use_outbox(which, false)?;
+        }
+    }
     service.add_samples(&samples)?;
     if let Some(version) = args.policy_version {
         service.store.raise_policy(version)?;
@@ -73,21 +131,40 @@ fn serve(args: &Args, settings: Settings) -> Result<(), ServeError> {
         tls: args.port,
         pages: args.pages_port,
     };
-    let running = start(service, &args.dir, ports)?;
+    let receiver = args
+        .events
+        .as_ref()
+        .filter(|e| *e != "off")
+        .map(|url| Receiver {
+            url: url.clone(),
+            audience: args.events_audience.clone().unwrap_or_else(|| url.clone()),
+            issuer: args.issuer.clone(),
+            ca: args.events_ca.clone(),
+        });
+    let beside = Beside {
+        ops: args.ops_port,
+        broker,
+        receiver,
+    };
+    let running = start_with(service, &place.keys, ports, beside)?;
     say!("pages    {}   (this machine only)", running.pages_url());
     say!("devices  {}", running.device_url());
-    say!("ca file  {}", args.dir.join("ca.pem").display());
+    say!("ca file  {}", place.keys.join("ca.pem").display());
+    if let Some(port) = running.ops_port {
+        say!("ops      http://localhost:{port}/metrics   (and /healthz, /readyz)");
+    }
     for s in &samples.accounts {
         say!("account  {}   (password: see the accounts file)", s.email);
     }
     say!("Ctrl-C stops it.");
-    running.wait_for_ctrl_c();
+    running.wait_for_the_end();
+    drop(running);
     say!("stopped");
     Ok(())
 }
 
 /// What to do about it.
-fn hint(e: &ServeError) -> &'static str {
+pub(super) fn hint(e: &ServeError) -> &'static str {
     use nrd_sim::service::Error;
     match e {
         ServeError::PortInUse(_) => {
@@ -97,9 +174,17 @@ fn hint(e: &ServeError) -> &'static str {
         ServeError::Service(Error::File(..)) => {
             "a folder that you may write, with room on its disk"
         }
-        ServeError::Service(Error::Storage(_)) => {
-            "whether the disk is full, or another program holds the database"
+        ServeError::Service(Error::Storage(f)) => match f.kind {
+            FaultKind::Away => {
+                "start the database, and check --database: postgres://user@host:port/name"
+            }
+            FaultKind::Full => "room on the database's disk",
+            _ => "whether another program holds the database",
+        },
+        ServeError::Service(Error::OtherKeys(_)) => {
+            "--keys with the folder that the other processes on this database use"
         }
+        ServeError::Receiver(_) => "--events http://127.0.0.1:PORT/path, or https with --events-ca",
         _ => "what the message says; nothing was changed",
     }
 }

@@ -119,8 +119,9 @@ impl Browser {
     pub fn wait_state(&self, text: &str, state: &str) -> Result<String, String> {
         let until = Instant::now() + Duration::from_secs(30);
         loop {
-            let entry = self.entry(text)?;
-            if entry.contains(&format!("<strong>{state}</strong>")) {
+            if let Ok(entry) = self.entry(text)
+                && entry.contains(&format!("<strong>{state}</strong>"))
+            {
                 return Ok(entry);
             }
             if Instant::now() > until {

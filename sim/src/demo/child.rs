@@ -54,6 +54,17 @@ impl Child {
         }
     }
 
+    /// Starts with another option, or with another value of it.
+    pub fn option(mut self, name: &str, value: Option<&str>) -> Child {
+        if let Some(at) = self.args.iter().position(|a| a == name) {
+            let values = usize::from(value.is_some());
+            self.args.drain(at..=at + values);
+        }
+        self.args.push(name.to_owned());
+        self.args.extend(value.map(str::to_owned));
+        self
+    }
+
     /// Switches it on.
     pub fn start(&mut self, idle: bool) -> Result<(), String> {
         self.starts += 1;

@@ -142,11 +142,12 @@ impl Server {
         let Some(mut process) = self.process.take() else {
             return;
         };
-        // The backends are children of ours alone.
-        for child in children(process.id()) {
+        // Its children are ours as well; it dies first, so that it cannot tidy up.
+        let backends = children(process.id());
+        let _ = process.kill();
+        for child in backends {
             signal(child, "KILL");
         }
-        let _ = process.kill();
         let _ = process.wait();
         // What `SIGKILL` leaves behind; nobody uses it any more.
         let _ = fs::remove_file(self.data().join("postmaster.pid"));
@@ -197,6 +198,7 @@ fn children(of: u32) -> Vec<u32> {
 pub fn signal(pid: u32, name: &str) {
     let _ = Command::new("kill")
         .args([&format!("-{name}"), &pid.to_string()])
+        .stderr(Stdio::null())
         .status();
 }
 

@@ -28,6 +28,7 @@ pub(super) struct Faults {
 /// The thread's front.
 pub(super) struct Net {
     pub(super) faults: Arc<Faults>,
+    client: Arc<HttpsClient>,
     requests: Sender<(u64, Vec<u8>)>,
 }
 
@@ -46,8 +47,19 @@ impl Net {
         let (requests, inbox) = channel();
         let faults = Arc::new(Faults::default());
         let theirs = faults.clone();
-        std::thread::spawn(move || serve(&client, &authority, &inbox, &theirs, tell));
-        Net { faults, requests }
+        let client = Arc::new(client);
+        let its = client.clone();
+        std::thread::spawn(move || serve(&its, &authority, &inbox, &theirs, tell));
+        Net {
+            faults,
+            client,
+            requests,
+        }
+    }
+
+    /// A wipe begins: no connection resumes a session of before.
+    pub(super) fn forget_session(&self) {
+        self.client.forget_session();
     }
 
     /// Posts a request; its answer will carry the same number.

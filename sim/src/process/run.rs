@@ -6,6 +6,7 @@ use super::meter::{Mark, cost, mark};
 use super::net::{Answer, Net};
 use super::screen::{Screen, Show};
 use crate::hw::{Board, Folder, VirtualClock, VirtualRng};
+use crate::outbox::mqtt::{self, Broker};
 use crate::pictogram;
 use crate::rig::{Ram, prove_fill};
 use crate::service::sample::Sample;
@@ -33,6 +34,10 @@ pub struct Options {
     pub samples: Vec<Sample>,
     /// Seconds a check-in may wait for an order.
     pub wait_s: u16,
+    /// Spread the first exchange of a boot over this many seconds.
+    pub spread_s: u32,
+    /// Orders come from here as well.
+    pub broker: Option<Broker>,
     /// Feeds the random generator; the system's unless said.
     pub seed: Option<u64>,
     /// End when nobody can type any more: for a device that a program runs.
@@ -45,6 +50,8 @@ pub struct Options {
 enum Wake {
     Line(String),
     Answer(u64, Answer),
+    /// An order by the broker.
+    Order(Vec<u8>),
     /// The keyboard is gone.
     NoMoreLines,
 }
@@ -64,6 +71,12 @@ pub fn run(folder: Folder, options: &Options, screen: &mut Screen) -> Result<(),
         .map_err(|e| e.to_string())?;
     let (wakes, inbox) = channel();
     listen(wakes.clone());
+    if let Some(broker) = options.broker.clone() {
+        let (id, wakes) = (folder.made.device_id.clone(), wakes.clone());
+        std::thread::spawn(move || {
+            mqtt::listen(&broker, &id, |order| wakes.send(Wake::Order(order)).is_ok());
+        });
+    }
     let net = Net::start(client, options.authority.clone(), move |id, answer| {
         let _ = wakes.send(Wake::Answer(id, answer));
     });
@@ -200,6 +213,7 @@ impl Boot<'_, '_> {
         first: bool,
     ) -> Result<End, String> {
         self.settle(screen)?;
+        self.agent.spread_first_contact(self.options.spread_s);
         if first && self.agent.state() == State::Clean {
             self.try_it(screen, |agent| agent.start_activation());
         }
@@ -217,6 +231,7 @@ impl Boot<'_, '_> {
                     Ok(Some(command)) => self.obey(command, screen),
                     Err(text) => screen.show(&Show::Refused { text }),
                 },
+                Ok(Wake::Order(frame)) => self.order(&frame, screen),
                 Ok(Wake::Answer(id, answer)) => self.take(id, answer, screen),
                 Ok(Wake::NoMoreLines) if self.options.ends_with_input => return Ok(End::Quit),
                 // Without a keyboard the device goes on, as one in a cupboard.
@@ -275,6 +290,7 @@ impl Boot<'_, '_> {
     /// Remembers where a wipe began.
     fn note_wipe(&mut self, before: Mark) {
         if self.wipe.is_none() && self.agent.state() == State::Wiping {
+            self.net.forget_session();
             self.wipe = Some(before);
         }
     }

@@ -3,7 +3,7 @@
 use super::device::ADDRESS;
 use super::events::Kind;
 use super::store::{AccountId, ActivationRow, Asked, Phase};
-use super::{Error, Keys, Result, Service, hex};
+use super::{Error, Keys, Result, Service, hex, meter, short};
 use crate::sign::signed;
 use nrd_agent::wire::{ActivationId, DeviceId, KeyVersion, Order, OrderKind, OrderSeq};
 use nrd_hal::Crypto as _;
@@ -259,10 +259,16 @@ impl Service {
     ) -> Result<()> {
         let row = self.store.activation(id)?.ok_or(Error::NotFound)?;
         let subject = row.name.as_deref().unwrap_or(&row.model);
-        let event = self.event(kind, subject, Some(address));
+        let event = self.event_of(kind, &row, subject, Some(address));
         let sign = signer(&self.keys);
         self.store
             .enter_order(account, id, asked, &event, self.now_s(), &sign)?;
+        let asked = match asked {
+            Asked::Deactivate => "deactivate",
+            Asked::SignOut => "sign-out",
+        };
+        meter::count(&self.meter.entered, "kind", asked);
+        tracing::info!(activation = %short(id), kind = asked, "order entered");
         // The other processes are told by the transaction itself.
         self.wake.device(id);
         self.tell_page(account);

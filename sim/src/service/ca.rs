@@ -25,8 +25,14 @@ pub fn server_config(dir: &Path) -> Result<Arc<ServerConfig>> {
             .self_signed(&fresh)
             .map_err(|e| content(&cert, e))?
             .pem();
-        write_secret(&key, &fresh.serialize_pem()).map_err(|e| Error::File(key.clone(), e))?;
-        fs::write(&cert, pem).map_err(|e| Error::File(cert.clone(), e))?;
+        match write_secret(&key, &fresh.serialize_pem()) {
+            Ok(()) => fs::write(&cert, pem).map_err(|e| Error::File(cert.clone(), e))?,
+            // Another process that shares the folder was faster.
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
+                std::thread::sleep(std::time::Duration::from_millis(200));
+            }
+            Err(e) => return Err(Error::File(key, e)),
+        }
     }
     let text = fs::read_to_string(&key).map_err(|e| Error::File(key.clone(), e))?;
     let ca_key = KeyPair::from_pem(&text).map_err(|e| content(&key, e))?;
@@ -51,6 +57,9 @@ pub fn server_config(dir: &Path) -> Result<Arc<ServerConfig>> {
         )
         .map_err(|e| content(&cert, e))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    // Tickets that this process alone can open, under keys in RAM that it
+    // replaces every six hours.
+    config.ticketer = rustls::crypto::ring::Ticketer::new().map_err(|e| content(&cert, e))?;
     Ok(Arc::new(config))
 }
 

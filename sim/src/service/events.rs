@@ -1,6 +1,6 @@
 //! Security activity: what is noted, and how it reads.
 
-use super::store::{AccountId, EventRow};
+use super::store::{AccountId, ActivationRow, EventRow};
 use super::{Result, Service};
 
 /// What happened.
@@ -149,6 +149,20 @@ impl Service {
             subject: subject.to_owned(),
             address: address.and_then(|a| self.keys.seal(PLACE, a.as_bytes()).ok()),
             outward: None,
+        }
+    }
+
+    /// The entry of `kind` about an activation; some are told outside as well.
+    pub(super) fn event_of(
+        &self,
+        kind: Kind,
+        row: &ActivationRow,
+        subject: &str,
+        address: Option<&str>,
+    ) -> EventRow {
+        EventRow {
+            outward: self.claims(kind, row),
+            ..self.event(kind, subject, address)
         }
     }
 

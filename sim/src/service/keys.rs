@@ -86,6 +86,12 @@ impl Keys {
         &self.maker
     }
 
+    /// The seed of the key that signs security events told outside.
+    pub(crate) fn events_seed(&self) -> Zeroizing<[u8; 32]> {
+        let master = self.master.as_ref();
+        Zeroizing::new(RingCrypto::hkdf(b"nrd/service", master, &[b"events"]))
+    }
+
     /// The order key of a version.
     pub fn order(&self, version: KeyVersion) -> Ed25519KeyPair {
         let label = [b"order".as_slice(), &version.0.to_le_bytes()];

@@ -16,6 +16,8 @@
 //! | `account.rs` | what an account holder can do |
 //! | `login.rs` | passwords, failed attempts, remembered computers |
 //! | `events.rs` | security activity |
+//! | `outward.rs` | what is told to a receiver outside |
+//! | `meter.rs` | metrics |
 //! | `sample.rs` | accounts from a readable file |
 //! | `wake.rs` | tells waiting devices and open pages that something changed |
 //!
@@ -30,6 +32,8 @@ pub mod events;
 pub mod host;
 mod keys;
 pub mod login;
+pub mod meter;
+mod outward;
 pub mod sample;
 pub mod store;
 mod wake;
@@ -39,6 +43,7 @@ pub(crate) use keys::write_secret;
 pub use keys::{Keys, hex, random, unhex};
 
 use host::Host;
+use meter::Meter;
 use nrd_agent::wire::LeaseTerms;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -113,9 +118,15 @@ pub struct Service {
     /// What the operator decided.
     pub settings: Settings,
     pub(crate) wake: Wake,
+    pub(crate) meter: Meter,
     host: Box<dyn Host>,
     /// Seconds that tests have moved the clock.
     shift_s: AtomicU64,
+}
+
+/// Enough of an activation's id to find its lines in a log by.
+pub(crate) fn short(id: &[u8; 16]) -> String {
+    hex(&id[..4])
 }
 
 impl Service {
@@ -126,6 +137,15 @@ impl Service {
 
     /// Opens a service whose keys or database may be elsewhere.
     pub fn open_on(place: &Place, settings: Settings) -> Result<Arc<Service>> {
+        Service::open_with(place, settings, host::System)
+    }
+
+    /// The same with time and randomness of `host`.
+    pub fn open_with(
+        place: &Place,
+        settings: Settings,
+        host: impl Host + 'static,
+    ) -> Result<Arc<Service>> {
         for dir in [&place.dir, &place.keys] {
             std::fs::create_dir_all(dir).map_err(|e| Error::File(dir.clone(), e))?;
         }
@@ -134,7 +154,7 @@ impl Service {
             Some(url) => Store::postgres(url, &place.dir)?,
             None => Store::open(&place.dir)?,
         };
-        Service::assemble(keys, store, settings, Box::new(host::System))
+        Service::assemble(keys, store, settings, Box::new(host))
     }
 
     /// A service that leaves nothing behind and takes time and randomness from
@@ -154,14 +174,17 @@ impl Service {
         host: Box<dyn Host>,
     ) -> Result<Arc<Service>> {
         store.belongs_to(&keys.owners())?;
+        let meter = Meter::new(&store.faults);
         let service = Arc::new(Service {
             keys,
             store,
             settings,
             wake: Wake::default(),
+            meter,
             host,
             shift_s: AtomicU64::new(0),
         });
+        tracing::info!(database = service.store.database(), "service opened");
         if service.store.delegation()?.is_none() {
             service.delegate_after(0)?;
         }

@@ -118,6 +118,11 @@ impl Wake {
         self.everybody();
     }
 
+    /// True after [`Wake::stop`].
+    pub(crate) fn stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+
     /// How many devices wait.
     pub(crate) fn waiting(&self) -> usize {
         self.devices().len()

@@ -30,7 +30,7 @@ async fn answer(
         Ok(reply) => ([(header::CONTENT_TYPE, MEDIA_TYPE)], reply).into_response(),
         // Never a false success: the device backs off and asks again.
         Err(e) => {
-            eprintln!("device request: {e}");
+            tracing::error!(error = %e, "a device was not answered");
             StatusCode::SERVICE_UNAVAILABLE.into_response()
         }
     }

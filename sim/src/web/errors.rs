@@ -62,7 +62,7 @@ impl IntoResponse for Trouble {
                 "Look at your account again: it shows how things stand now.",
             ),
             Trouble::Service(e) => {
-                eprintln!("page: {e}");
+                tracing::error!(error = %e, "a page was not shown");
                 (
                     StatusCode::SERVICE_UNAVAILABLE,
                     "Not now",

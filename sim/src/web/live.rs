@@ -14,11 +14,15 @@ pub(super) async fn stream(
     State(site): State<Site>,
     visitor: Visitor,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
-    let changes = site.service.wake.pages();
+    let service = site.service.clone();
+    let changes = service.wake.pages();
     let events = unfold(
-        (changes, visitor.account),
-        |(mut changes, account)| async move {
+        (changes, visitor.account, service),
+        |(mut changes, account, service)| async move {
             loop {
+                if service.stopping() {
+                    return None;
+                }
                 match changes.recv().await {
                     Ok(whose) if whose.is_none_or(|w| w == account) => break,
                     Ok(_) => {}
@@ -28,7 +32,7 @@ pub(super) async fn stream(
                 }
             }
             let event = Event::default().data("changed");
-            Some((Ok(event), (changes, account)))
+            Some((Ok(event), (changes, account, service)))
         },
     );
     Sse::new(events).keep_alive(KeepAlive::default())

@@ -37,7 +37,9 @@ pub use desk::{Counter, alone as desk_alone};
 
 use crate::desk::Desk;
 use crate::service::Service;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::header;
+use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Router, middleware};
 use std::sync::Arc;
@@ -103,6 +105,7 @@ pub fn pages(site: Site) -> Router {
         .route("/activate/confirm", post(activate::confirm))
         .route("/account/live", get(live::stream))
         .route("/pictogram/{n}", get(activate::pictogram))
+        .route("/.well-known/jwks.json", get(key_set))
         .merge(assets::routes())
         .fallback(errors::nothing_here)
         .layer(middleware::from_fn_with_state(
@@ -119,4 +122,10 @@ pub fn pages(site: Site) -> Router {
 /// The pages and the device's door.
 pub fn whole(site: Site) -> Router {
     door::router(site.clone()).merge(pages(site))
+}
+
+/// The key that signs security events told outside.
+async fn key_set(State(site): State<Site>) -> impl IntoResponse {
+    let text = crate::outbox::jose::key_set(&site.service.keys).to_string();
+    ([(header::CONTENT_TYPE, "application/jwk-set+json")], text)
 }

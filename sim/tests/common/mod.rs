@@ -6,11 +6,12 @@ pub(crate) mod chromium;
 pub(crate) mod stage;
 
 use chromium::Driver;
-use nrd_sim::demo::Child;
+use nrd_sim::demo::{Browser, Child};
 use nrd_sim::serve::{Ports, Running, start};
 use nrd_sim::service::sample::Samples;
 use nrd_sim::service::{Service, Settings};
 use std::path::Path;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// The program under test; empty in an example, which starts none.
@@ -49,6 +50,50 @@ impl World {
         let dir = self.dir.path().join(name);
         let url = self.running.device_url();
         Child::new(Path::new(EXE), &dir, &url, &self.ca(), kind, 1)
+    }
+}
+
+/// Says that `what` was not run for want of `tool`.
+pub(crate) fn skip(tool: &str, what: &str) {
+    assert!(
+        std::env::var_os("NRD_REQUIRE_ALL").is_none(),
+        "{tool} is required, but missing"
+    );
+    println!("SKIPPED: no {tool} here; {what} was NOT run");
+}
+
+/// Types the code on the device's screen, and allows it.
+pub(crate) fn activate(tv: &mut Child, browser: &Browser) {
+    let code = tv.wait("code", |_| true).unwrap();
+    let code = code["code"].as_str().unwrap().to_owned();
+    browser
+        .activate(&code, "Virtual set-top box", true)
+        .unwrap();
+    tv.wait_state("active").unwrap();
+}
+
+/// The page that asks whether to remove the one device that can be removed.
+pub(crate) fn removal(browser: &Browser) -> String {
+    let entry = browser.entry("/remove\"").unwrap();
+    let ask = entry
+        .split("href=\"")
+        .filter_map(|rest| rest.split('"').next())
+        .find(|href| href.ends_with("/remove"));
+    ask.unwrap().to_owned()
+}
+
+/// Clicks "remove" on it.
+pub(crate) fn click_remove(browser: &Browser) {
+    let ask = removal(browser);
+    assert_eq!(browser.submit(&ask, &ask, &[]).unwrap().status, 200);
+}
+
+/// Waits until `seen`, a minute at most.
+pub(crate) fn eventually(what: &str, mut seen: impl FnMut() -> bool) {
+    let until = Instant::now() + Duration::from_secs(60);
+    while !seen() {
+        assert!(Instant::now() < until, "never seen: {what}");
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 

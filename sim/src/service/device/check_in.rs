@@ -3,7 +3,7 @@
 use super::{ADDRESS, Heard, Said, Wait};
 use crate::service::events::Kind;
 use crate::service::store::{ActivationRow, CheckIn, CheckedIn, Known, Phase, TokenUse, Used};
-use crate::service::{Result, Service};
+use crate::service::{Result, Service, short};
 use crate::sign::signed;
 use nrd_agent::wire::{
     self, Ask, Generation, Lease, LockReason, NextToken, PROOF_CONTEXT, PolicyVersion, RefusalCode,
@@ -167,7 +167,9 @@ impl Service {
     }
 
     fn theft(&self, request: &Request<'_>, row: &ActivationRow) -> Result<Answered> {
-        let event = self.event(Kind::TheftSuspected, &row.model, None);
+        self.meter.thefts.inc();
+        tracing::warn!(activation = %short(&row.id), "a copied token was used");
+        let event = self.event_of(Kind::TheftSuspected, row, &row.model, None);
         let event = row.account.map(|account| (account, &event));
         self.store.revoke_theft(&row.id, event)?;
         if let Some(account) = row.account {

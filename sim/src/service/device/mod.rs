@@ -18,6 +18,7 @@ mod report;
 
 pub(crate) use hello::kind_name;
 
+use super::meter;
 use super::store::DeviceRow;
 use super::wake::Called;
 use super::{Error, Result, Service};
@@ -48,6 +49,21 @@ impl Said {
 
     fn ended(reason: EndReason) -> Said {
         Said::Plain(Answer::ActivationEnded { reason })
+    }
+
+    /// What it is, for a metric.
+    fn name(&self) -> &'static str {
+        match self {
+            Said::Plain(Answer::Refused { .. }) => "refused",
+            Said::Plain(_) => "noted",
+            Said::Granted(_) => "granted",
+            Said::CheckedIn { order: Some(_), .. } => "order",
+            Said::CheckedIn { lease: Some(_), .. } => "lease",
+            Said::CheckedIn {
+                statement: Some(_), ..
+            } => "closed",
+            Said::CheckedIn { .. } => "nothing",
+        }
     }
 
     fn answer(&self) -> Answer<'_> {
@@ -90,6 +106,19 @@ impl Service {
         self.reply(&heard)
     }
 
+    /// [`Service::listen_to`], measured.
+    fn hear(&self, frame: &[u8], address: &str) -> Result<Heard> {
+        let start = std::time::Instant::now();
+        let heard = self.listen_to(frame, address);
+        self.meter.answer_s.observe(meter::seconds_since(start));
+        let result = match &heard {
+            Ok(heard) => heard.said.name(),
+            Err(_) => "failed",
+        };
+        meter::count(&self.meter.requests, "answer", result);
+        heard
+    }
+
     /// Answers one request frame; a check-in that is willing to wait is
     /// answered when an order appears, or when its time is up.
     pub async fn answer_waiting(
@@ -102,12 +131,14 @@ impl Service {
         if let Some((id, wait_s)) = heard.wait {
             let limit = wait_s.min(self.settings.wait_max_s);
             let until = tokio::time::Instant::now() + Duration::from_secs(u64::from(limit));
+            let began = std::time::Instant::now();
             let waiter = self.wake.wait_for(id);
             // An order may have come between the look and the wait.
             let mut called = Called::Look;
             while called != Called::No {
                 let this = self.clone();
                 if let Some(order) = blocking(move || this.store.next_order(&id)).await? {
+                    meter::count(&self.meter.requests, "answer", "woken");
                     heard.said = Said::CheckedIn {
                         lease: None,
                         statement: None,
@@ -122,6 +153,14 @@ impl Service {
                 }
                 called = waiter.called(until).await;
             }
+            // Waited to the end: it may come back at once and wait on.
+            if called == Called::No
+                && !self.stopping()
+                && let Said::CheckedIn { interval_s, .. } = &mut heard.said
+            {
+                *interval_s = 0;
+            }
+            self.meter.wait_s.observe(meter::seconds_since(began));
         }
         self.reply(&heard)
     }
@@ -143,7 +182,7 @@ impl Service {
         Ok(current.filter(|(v, _)| *v > has).map(|(_, frame)| frame))
     }
 
-    fn hear(&self, frame: &[u8], address: &str) -> Result<Heard> {
+    fn listen_to(&self, frame: &[u8], address: &str) -> Result<Heard> {
         let challenge = self.random()?;
         let refuse = |code| Ok(Heard::refused(challenge, code, 60));
         let Ok(claimed) = wire::peek::<Request<'_>>(frame) else {

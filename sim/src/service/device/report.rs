@@ -3,7 +3,7 @@
 use super::Said;
 use crate::service::events::Kind;
 use crate::service::store::{DeviceRow, NewReceipt, Phase};
-use crate::service::{Result, Service};
+use crate::service::{Result, Service, meter, short};
 use nrd_agent::wire::{
     Answer, Method, OrderOutcome, OrderResult, Receipt, RefusalCode, Subject, decode_signed,
     receipt_digest,
@@ -74,8 +74,12 @@ impl Service {
             now: self.now_s(),
         };
         let row = self.store.keep_receipt(&receipt, |row| {
-            self.event(kind, row.name.as_deref().unwrap_or(&row.model), None)
+            let subject = row.name.as_deref().unwrap_or(&row.model);
+            self.event_of(kind, row, subject, None)
         })?;
+        let said = if clean { "clean" } else { "failed" };
+        meter::count(&self.meter.receipts, "says", said);
+        tracing::info!(activation = %short(&activation_id.0), says = said, "receipt kept");
         if let Some(account) = row.and_then(|r| r.account) {
             self.tell_page(account);
         }

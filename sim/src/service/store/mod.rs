@@ -55,6 +55,8 @@ pub use web::{ComputerRow, Recall, SessionRow};
 use super::error::{Error, Result};
 use super::keys::{hex, unhex};
 use postgres::Postgres;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use sql::{Database, Tx, values};
 use sqlite::Sqlite;
 use std::fs::{File, OpenOptions};
@@ -67,6 +69,8 @@ pub struct Store {
     db: Box<dyn Database>,
     /// `None` where nothing is kept: then there is no backup to outlive.
     revocations: Option<Revocations>,
+    /// What the database refused, by kind.
+    pub(super) faults: Family<[(&'static str, &'static str); 1], Counter>,
 }
 
 struct Revocations {
@@ -97,6 +101,7 @@ impl Store {
         Ok(Store {
             db: Box::new(Sqlite::in_memory()?),
             revocations: None,
+            faults: Family::default(),
         })
     }
 
@@ -113,6 +118,7 @@ impl Store {
                 path,
                 file: Mutex::new(file),
             }),
+            faults: Family::default(),
         };
         store.replay()?;
         Ok(store)
@@ -125,21 +131,30 @@ impl Store {
 
     fn read<T>(&self, work: impl Fn(&mut Tx<'_>) -> Result<T>) -> Result<T> {
         let mut out = None;
-        self.db.read(&mut |c| {
+        let done = self.db.read(&mut |c| {
             out = Some(work(&mut Tx(c))?);
             Ok(())
-        })?;
+        });
+        self.counted(done)?;
         out.ok_or(Error::NotFound)
     }
 
     /// Runs `work` in one transaction; durable when this returns.
     fn write<T>(&self, work: impl Fn(&mut Tx<'_>) -> Result<T>) -> Result<T> {
         let mut out = None;
-        self.db.write(&mut |c| {
+        let done = self.db.write(&mut |c| {
             out = Some(work(&mut Tx(c))?);
             Ok(())
-        })?;
+        });
+        self.counted(done)?;
         out.ok_or(Error::NotFound)
+    }
+
+    fn counted(&self, done: Result<()>) -> Result<()> {
+        if let Err(Error::Storage(fault)) = &done {
+            self.faults.get_or_create(&[("kind", fault.name())]).inc();
+        }
+        done
     }
 
     /// Answers whether the database can be written now.

@@ -195,6 +195,10 @@ impl Store {
             let Some(id) = found else {
                 return Ok(None);
             };
+            // Whichever way the order went: the receipt answers it.
+            let sql = "UPDATE orders SET outcome = 'receipt' WHERE activation = ?1 \
+                       AND kind = 'deactivate' AND outcome IS NULL";
+            tx.execute(sql, values![&id])?;
             let row = get(tx, &id)?;
             if let (true, Some(account)) = (fresh, row.account) {
                 events::insert(tx, account.0, &event(&row))?;

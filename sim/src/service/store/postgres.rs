@@ -7,7 +7,7 @@
 
 use super::fault::{Fault, FaultKind};
 use super::migrate;
-use super::sql::{Cell, Connection, Database, Row, Value, Work};
+use super::sql::{Cell, Connection, Database, Listener, Row, Value, Work};
 use crate::service::error::{Error, Result};
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod};
 use std::future::Future;
@@ -210,7 +210,7 @@ impl Database for Postgres {
         }
     }
 
-    fn listen(&self, heard: Box<dyn Fn(Option<&str>) + Send + Sync>) {
+    fn listen(&self, heard: Listener) {
         if let Some(runtime) = &self.runtime {
             runtime.spawn(listen(self.config.clone(), heard));
         }
@@ -230,7 +230,7 @@ impl Database for Postgres {
 
 /// Hears announcements for ever; connects again when the line breaks, and then
 /// says that something may have been missed.
-async fn listen(config: Config, heard: Box<dyn Fn(Option<&str>) + Send + Sync>) {
+async fn listen(config: Config, heard: Listener) {
     let mut pause = Duration::from_millis(100);
     loop {
         match hear(&config, &heard).await {

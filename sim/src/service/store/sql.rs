@@ -66,7 +66,7 @@ pub(super) trait Database: Send + Sync {
 
     /// Calls `heard` with what any process announces, and with `None` after
     /// something may have been missed. Does nothing where there is one process.
-    fn listen(&self, heard: Box<dyn Fn(Option<&str>) + Send + Sync>);
+    fn listen(&self, heard: Listener);
 
     /// Writes a copy of the whole database, consistent in itself, to `to`.
     fn back_up(&self, to: &std::path::Path) -> Result<()>;
@@ -74,6 +74,9 @@ pub(super) trait Database: Send + Sync {
     /// How the database is called.
     fn name(&self) -> &'static str;
 }
+
+/// Hears announcements; `None` when some may have been missed.
+pub(super) type Listener = Box<dyn Fn(Option<&str>) + Send + Sync>;
 
 /// What is done with a connection.
 pub(super) type Work<'w> = &'w mut dyn FnMut(&mut dyn Connection) -> Result<()>;

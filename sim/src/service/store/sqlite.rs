@@ -8,8 +8,9 @@
 
 use super::fault::{Fault, FaultKind};
 use super::migrate;
-use super::sql::{Cell, Connection, Database, Row, Value, Work};
+use super::sql::{Cell, Connection, Database, Listener, Row, Value, Work};
 use crate::service::error::{Error, Result};
+use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection as Handle, OpenFlags};
 use std::path::Path;
@@ -179,7 +180,7 @@ impl Database for Sqlite {
         self.wait_for(group)
     }
 
-    fn listen(&self, _: Box<dyn Fn(Option<&str>) + Send + Sync>) {}
+    fn listen(&self, _: Listener) {}
 
     fn back_up(&self, to: &Path) -> Result<()> {
         let Some(reader) = self.readers.first() else {
@@ -200,6 +201,10 @@ impl Database for Sqlite {
 
 fn prepare(db: &Handle) -> Result<()> {
     db.set_prepared_statement_cache_capacity(128);
+    // A plan does not hang on the values bound to it: statements are planned
+    // once, not at every call.
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
+        .map_err(Fault::from)?;
     db.pragma_update(None, "foreign_keys", true)
         .and_then(|()| db.pragma_update(None, "secure_delete", true))
         .and_then(|()| db.busy_timeout(PATIENCE))

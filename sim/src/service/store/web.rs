@@ -71,7 +71,7 @@ impl Store {
     ) -> Result<Option<SessionRow>> {
         self.write(|tx| {
             // The seen time stays where a page asked by itself.
-            let sql = "UPDATE sessions SET seen = CASE WHEN ?4 THEN ?2 ELSE seen END \
+            let sql = "UPDATE sessions SET seen = CASE WHEN ?4 = 1 THEN ?2 ELSE seen END \
                        WHERE id = ?1 AND seen + ?3 >= ?2 RETURNING account, csrf, computer";
             tx.first(sql, values![id, now, idle, by_hand], |r| {
                 Ok(SessionRow {

@@ -1,0 +1,347 @@
+//! What one core carries: check-ins a second against bare Ed25519 verifies a
+//! second, in one run, on durable SQLite.
+//!
+//! *In the core*: the requests are signed beforehand, over challenges that are
+//! known because the service draws them from this file's own [`Host`]; so the
+//! processor time is the service's alone. *Over TLS*: a service process; its
+//! processor time is read from the system, the clients' is not counted.
+
+use super::Spread;
+use super::device::Town;
+use super::process::{ServiceProcess, used};
+use crate::service::host::{Host, System};
+use crate::service::store::{DeviceRow, NewActivation};
+use crate::service::{Keys, Place, Result as Served, Service, Settings};
+use crate::sign::{keypair, public, signed};
+use nrd_agent::wire::{
+    self, ActivationId, Answer, Ask, DeviceId, Generation, PROOF_CONTEXT, PolicyVersion, Reply,
+    Request, TokenProof,
+};
+use nrd_hal::Crypto as _;
+use nrd_hal::crypto::RingCrypto;
+use ring::signature::{ED25519, Ed25519KeyPair, UnparsedPublicKey};
+use serde::Serialize;
+use std::cell::Cell;
+use std::path::Path;
+use std::sync::{Arc, Barrier};
+use std::time::{Duration, Instant};
+
+/// What was seen.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// `core` or `tls`, and whether each check-in renewed its token.
+    pub what: String,
+    /// Check-ins answered.
+    pub check_ins: u64,
+    /// A second of the service's processor time.
+    pub a_cpu_second: f64,
+    /// A second by the clock.
+    pub a_second: f64,
+    /// Ed25519 verifies a second of processor time, in the same run.
+    pub verifies_a_cpu_second: f64,
+    /// Check-ins to verifies.
+    pub ratio: f64,
+    /// Time to answer.
+    pub latency: Spread,
+    /// At once.
+    pub at_once: usize,
+}
+
+/// Draws what the thread expects: so its challenges are known beforehand.
+struct Foreseen;
+
+thread_local! {
+    static DRAWS: Cell<Option<(u32, u32)>> = const { Cell::new(None) };
+}
+
+/// The nth challenge of a device; 0 is the one it starts with.
+fn challenge(device: u32, n: u32) -> [u8; 32] {
+    RingCrypto::sha256(&[device.to_le_bytes(), n.to_le_bytes()].concat())
+}
+
+impl Host for Foreseen {
+    fn now_s(&self) -> u64 {
+        System.now_s()
+    }
+
+    fn fill(&self, out: &mut [u8]) -> Served<()> {
+        match DRAWS.get() {
+            Some((device, n)) => {
+                DRAWS.set(Some((device, n + 1)));
+                let drawn = challenge(device, n);
+                let len = out.len().min(32);
+                out[..len].copy_from_slice(&drawn[..len]);
+                Ok(())
+            }
+            None => System.fill(out),
+        }
+    }
+}
+
+struct Prover {
+    number: u32,
+    key: Ed25519KeyPair,
+    id: DeviceId,
+    activation: [u8; 16],
+    series: [u8; 16],
+}
+
+impl Prover {
+    /// A device that is active, made at the store: no flash, no agent.
+    fn new(service: &Service, number: u32) -> Result<Prover, String> {
+        let text = |e: crate::service::Error| e.to_string();
+        let mut seed = [9; 32];
+        seed[..4].copy_from_slice(&number.to_le_bytes());
+        let key = keypair(&seed);
+        let id = DeviceId::new(&format!("NRD-PROVER-{number}")).ok_or("an id")?;
+        let mut activation = [3; 16];
+        activation[..4].copy_from_slice(&number.to_le_bytes());
+        let (store, now) = (&service.store, service.now_s());
+        let delegation = store.delegation().map_err(text)?.map_or(0, |(v, _)| v);
+        let row = DeviceRow {
+            id: id.as_str().to_owned(),
+            public_key: public(&key),
+            model: "Prover".into(),
+            kind: "set-top-box".into(),
+            agent_version: "1.0.0".into(),
+            delegation,
+        };
+        store
+            .enroll(&row, &challenge(number, 0), now)
+            .map_err(text)?;
+        let new = NewActivation {
+            id: activation,
+            device: id.as_str(),
+            epoch: 0,
+            code: format!("P{number}"),
+            pictogram: 0,
+            series: activation,
+            previous_receipt: None,
+            now,
+            code_life_s: 600,
+        };
+        store.start_activation(&new).map_err(text)?;
+        let account = crate::service::store::AccountId(1);
+        store
+            .approve(&activation, account, true, 1, now, 600)
+            .map_err(text)?;
+        Ok(Prover {
+            number,
+            key,
+            id,
+            activation,
+            series: activation,
+        })
+    }
+
+    fn request(&self, keys: &Keys, challenge: [u8; 32], generation: u32, renew: bool) -> Vec<u8> {
+        let nonce = [7; 16];
+        let token = keys.token(&self.series, generation);
+        let mac = RingCrypto::hmac(token.as_ref(), &[PROOF_CONTEXT, &challenge, &nonce]);
+        let request = Request {
+            device_id: self.id.clone(),
+            challenge,
+            nonce,
+            agent_version: [1, 0, 0],
+            ask: Ask::CheckIn {
+                activation_id: ActivationId(self.activation),
+                epoch: 0,
+                proof: Some(TokenProof {
+                    generation: Generation(generation),
+                    mac,
+                }),
+                renew,
+                wait_s: 0,
+                powered_s: 0,
+                policy: PolicyVersion(1),
+            },
+        };
+        signed(&self.key, &request)
+    }
+}
+
+/// Verifies a second of processor time.
+fn verifies() -> Result<f64, String> {
+    let key = keypair(&[5; 32]);
+    let message = [1; 300];
+    let signature = key.sign(&message);
+    let public = UnparsedPublicKey::new(&ED25519, public(&key));
+    let me = std::process::id();
+    let mut n = 0u32;
+    let before = used(me).ok_or("no processor time")?.0;
+    // The system counts in hundredths of a second.
+    loop {
+        for _ in 0..2000 {
+            public
+                .verify(&message, signature.as_ref())
+                .map_err(|_| "a good signature is refused")?;
+        }
+        n += 2000;
+        let spent = used(me).ok_or("no processor time")?.0 - before;
+        if spent >= 1.0 {
+            return Ok(f64::from(n) / spent);
+        }
+    }
+}
+
+fn service(dir: &Path, host: impl Host + 'static) -> Result<Arc<Service>, String> {
+    let service = Service::open_with(&Place::folder(dir), Settings::default(), host)
+        .map_err(|e| e.to_string())?;
+    let samples = crate::service::sample::Samples::read(None).map_err(|e| e.to_string())?;
+    service.add_samples(&samples).map_err(|e| e.to_string())?;
+    Ok(service)
+}
+
+/// The core alone: `at_once` threads, `each` check-ins a thread.
+pub fn core(at_once: usize, each: u32, renew: bool) -> Result<Report, String> {
+    let dir = tempfile::tempdir().map_err(|e| e.to_string())?;
+    let service = service(dir.path(), Foreseen)?;
+    let mut work = Vec::new();
+    for number in 0..at_once as u32 {
+        let prover = Prover::new(&service, number)?;
+        let requests: Vec<Vec<u8>> = (0..each)
+            .map(|n| {
+                let generation = if renew { n + 1 } else { 1 };
+                prover.request(&service.keys, challenge(number, n), generation, renew)
+            })
+            .collect();
+        work.push((prover.number, requests));
+    }
+    let verifies_a_cpu_second = verifies()?;
+    let me = std::process::id();
+    let (ready, go) = (Barrier::new(at_once + 1), Barrier::new(at_once + 1));
+    let mut times = Vec::new();
+    let mut figures = (0.0, 0.0);
+    std::thread::scope(|scope| -> Result<(), String> {
+        let threads: Vec<_> = work
+            .into_iter()
+            .map(|(number, requests)| {
+                let (service, ready, go) = (&service, &ready, &go);
+                scope.spawn(move || {
+                    ready.wait();
+                    go.wait();
+                    DRAWS.set(Some((number, 1)));
+                    answer_all(service, &requests, renew)
+                })
+            })
+            .collect();
+        ready.wait();
+        let before = used(me).ok_or("no processor time")?.0;
+        let began = Instant::now();
+        go.wait();
+        for t in threads {
+            times.extend(t.join().map_err(|_| "a thread panicked")??);
+        }
+        figures = (
+            used(me).ok_or("no processor time")?.0 - before,
+            began.elapsed().as_secs_f64(),
+        );
+        Ok(())
+    })?;
+    let what = format!("core{}", if renew { ", renewing" } else { "" });
+    Ok(report(what, times, figures, verifies_a_cpu_second, at_once))
+}
+
+fn answer_all(service: &Service, requests: &[Vec<u8>], renew: bool) -> Result<Vec<f64>, String> {
+    let mut times = Vec::with_capacity(requests.len());
+    for request in requests {
+        let began = Instant::now();
+        let answer = service.answer(request, "192.0.2.9");
+        times.push(began.elapsed().as_secs_f64() * 1000.0);
+        let answer = answer.map_err(|e| e.to_string())?;
+        good(&answer, renew)?;
+    }
+    Ok(times)
+}
+
+/// A check-in that was taken, and renewed if it should be.
+fn good(answer: &[u8], renew: bool) -> Result<[u8; 32], String> {
+    let reply: Reply<'_> = wire::decode(answer).map_err(|e| format!("{e:?}"))?;
+    match reply.answer {
+        Answer::CheckedIn { lease, .. } if lease.is_some() == renew => Ok(reply.challenge),
+        _ => Err("not the answer of a good check-in".to_owned()),
+    }
+}
+
+fn report(
+    what: String,
+    times: Vec<f64>,
+    (cpu, wall): (f64, f64),
+    verifies_a_cpu_second: f64,
+    at_once: usize,
+) -> Report {
+    let n = times.len() as f64;
+    let a_cpu_second = n / cpu.max(0.01);
+    Report {
+        what,
+        check_ins: times.len() as u64,
+        a_cpu_second,
+        a_second: n / wall,
+        verifies_a_cpu_second,
+        ratio: a_cpu_second / verifies_a_cpu_second,
+        latency: Spread::of(times),
+        at_once,
+    }
+}
+
+/// A service process on the core that `under` names (`taskset -c 0`), and
+/// `at_once` connections that are kept, for `seconds`.
+pub fn over_tls(
+    exe: &Path,
+    under: &[&str],
+    at_once: usize,
+    seconds: u64,
+) -> Result<Report, String> {
+    let dir = tempfile::tempdir().map_err(|e| e.to_string())?;
+    let mut provers = Vec::new();
+    let keys = Keys::open(dir.path()).map_err(|e| e.to_string())?;
+    {
+        // Made before the process starts: SQLite serves one.
+        let service = service(dir.path(), System)?;
+        for number in 0..at_once as u32 {
+            provers.push(Prover::new(&service, number)?);
+        }
+    }
+    let keys = Arc::new(keys);
+    let process = ServiceProcess::start_under(under, exe, dir.path(), &[])?;
+    let town = Town::new(&dir.path().join("ca.pem"), &[process.device_port])?;
+    let verifies_a_cpu_second = verifies()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .map_err(|e| e.to_string())?;
+    let tasks: Vec<_> = provers
+        .into_iter()
+        .map(|prover| {
+            let (town, keys) = (town.clone(), keys.clone());
+            runtime.spawn(async move {
+                let mut line = town.connect(0).await?;
+                let mut challenge = challenge(prover.number, 0);
+                let mut times = Vec::new();
+                let until = Instant::now() + Duration::from_secs(seconds);
+                while Instant::now() < until {
+                    let request = prover.request(&keys, challenge, 1, false);
+                    let began = Instant::now();
+                    let answer = line.post(&request).await?;
+                    times.push(began.elapsed().as_secs_f64() * 1000.0);
+                    challenge = good(&answer, false)?;
+                }
+                Ok::<_, String>(times)
+            })
+        })
+        .collect();
+    let began = Instant::now();
+    let before = process.used().ok_or("no processor time")?.0;
+    let mut times = Vec::new();
+    for task in tasks {
+        times.extend(runtime.block_on(task).map_err(|e| e.to_string())??);
+    }
+    let figures = (
+        process.used().ok_or("no processor time")?.0 - before,
+        began.elapsed().as_secs_f64(),
+    );
+    runtime.shutdown_background();
+    let what = "TLS, connections kept".to_owned();
+    Ok(report(what, times, figures, verifies_a_cpu_second, at_once))
+}

@@ -1,0 +1,211 @@
+//! What an operator watches, in Prometheus' text format. No label names a
+//! person, a device or an address.
+
+use super::store::Outbox;
+use super::{Result, Service};
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+use std::sync::atomic::AtomicI64;
+
+type Label = [(&'static str, &'static str); 1];
+type Pair = [(&'static str, String); 2];
+
+/// A database's clock may differ from ours by this much, in seconds.
+pub const CLOCK_TOLERANCE_S: i64 = 5;
+
+/// Every metric.
+pub struct Meter {
+    registry: Registry,
+    /// Requests of devices, by what became of them.
+    pub(super) requests: Family<Label, Counter>,
+    /// Time to answer, waiting left out.
+    pub(super) answer_s: Histogram,
+    /// Time that check-ins waited for an order.
+    pub(super) wait_s: Histogram,
+    /// Orders entered, by kind.
+    pub(super) entered: Family<Label, Counter>,
+    /// Receipts kept, by what they say.
+    pub(super) receipts: Family<Label, Counter>,
+    /// Tokens that were copied.
+    pub(super) thefts: Counter,
+    /// Hand-overs, by outbox and result.
+    handed: Family<[(&'static str, &'static str); 2], Counter>,
+    waiting: Gauge,
+    orders: Family<Pair, Gauge>,
+    backlog: Family<Label, Gauge>,
+    oldest_s: Family<Label, Gauge>,
+    clock: Gauge<i64, AtomicI64>,
+}
+
+impl Meter {
+    pub(super) fn new(faults: &Family<Label, Counter>) -> Meter {
+        let mut r = Registry::with_prefix("nrd");
+        let times = || Histogram::new(exponential_buckets(0.000_25, 2.0, 16));
+        let m = Meter {
+            requests: Family::default(),
+            answer_s: times(),
+            wait_s: Histogram::new([0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 25.0, 60.0]),
+            entered: Family::default(),
+            receipts: Family::default(),
+            thefts: Counter::default(),
+            handed: Family::default(),
+            waiting: Gauge::default(),
+            orders: Family::default(),
+            backlog: Family::default(),
+            oldest_s: Family::default(),
+            clock: Gauge::default(),
+            registry: Registry::default(),
+        };
+        let text = |what: &str| what.to_owned();
+        r.register(
+            "device_requests",
+            text("Requests of devices"),
+            m.requests.clone(),
+        );
+        r.register(
+            "answer_seconds",
+            text("Time to answer a device, waiting left out"),
+            m.answer_s.clone(),
+        );
+        r.register(
+            "wait_seconds",
+            text("Time that check-ins waited for an order"),
+            m.wait_s.clone(),
+        );
+        r.register(
+            "orders_entered",
+            text("Orders entered here"),
+            m.entered.clone(),
+        );
+        r.register(
+            "receipts_kept",
+            text("Receipts kept here"),
+            m.receipts.clone(),
+        );
+        r.register(
+            "thefts_suspected",
+            text("Copied tokens seen here"),
+            m.thefts.clone(),
+        );
+        r.register(
+            "store_errors",
+            text("What the database refused"),
+            faults.clone(),
+        );
+        r.register(
+            "handed_over",
+            text("Outbox hand-overs tried"),
+            m.handed.clone(),
+        );
+        r.register(
+            "waiting_devices",
+            text("Check-ins waiting here now"),
+            m.waiting.clone(),
+        );
+        r.register("orders", text("Orders in the database"), m.orders.clone());
+        r.register(
+            "outbox_backlog",
+            text("Rows in the outbox"),
+            m.backlog.clone(),
+        );
+        r.register(
+            "outbox_oldest_seconds",
+            text("Age of the oldest row in the outbox"),
+            m.oldest_s.clone(),
+        );
+        r.register(
+            "clock_difference_seconds",
+            text("The database's clock less this process's"),
+            m.clock.clone(),
+        );
+        Meter { registry: r, ..m }
+    }
+
+    /// A hand-over was tried.
+    pub(crate) fn handed(&self, which: Outbox, result: &'static str) {
+        let labels = [("outbox", name(which)), ("result", result)];
+        self.handed.get_or_create(&labels).inc();
+    }
+}
+
+fn name(which: Outbox) -> &'static str {
+    match which {
+        Outbox::Orders => "orders",
+        Outbox::Events => "events",
+    }
+}
+
+impl Service {
+    /// The metrics now. What the database does not tell stays as it was.
+    pub fn metrics(&self) -> String {
+        let m = &self.meter;
+        m.waiting.set(self.wake.waiting() as i64);
+        if let Err(e) = self.look_at_the_database() {
+            tracing::warn!(error = %e, "metrics without the database");
+        }
+        let mut out = String::new();
+        // Writing to a string does not fail.
+        let _ = encode(&mut out, &m.registry);
+        out
+    }
+
+    fn look_at_the_database(&self) -> Result<()> {
+        let m = &self.meter;
+        let now = self.now_s();
+        for which in [Outbox::Orders, Outbox::Events] {
+            let (n, oldest) = self.store.backlog(which)?;
+            let label = [("outbox", name(which))];
+            m.backlog.get_or_create(&label).set(n as i64);
+            let age = oldest.map_or(0, |t| now.saturating_sub(t));
+            m.oldest_s.get_or_create(&label).set(age as i64);
+        }
+        m.orders.clear();
+        for (kind, state, n) in self.store.orders_by_state()? {
+            let labels = [("kind", kind), ("state", state)];
+            m.orders.get_or_create(&labels).set(n as i64);
+        }
+        self.check_clock().map(drop)
+    }
+
+    /// The database's clock less this process's, in seconds; says so when they
+    /// differ too much. Leases and codes are dated by whoever answers.
+    pub fn check_clock(&self) -> Result<i64> {
+        let Some(theirs) = self.store.clock_s()? else {
+            return Ok(0);
+        };
+        let difference = theirs as i64 - self.now_s() as i64;
+        let before = self.meter.clock.set(difference);
+        if difference.abs() > CLOCK_TOLERANCE_S && before != difference {
+            tracing::error!(
+                seconds = difference,
+                "the database's clock differs from this machine's: set both by NTP"
+            );
+        }
+        Ok(difference)
+    }
+
+    /// What the waiting devices hang on is given up: every one is answered now,
+    /// and nobody waits any more.
+    pub fn stop_waiting(&self) {
+        self.wake.stop();
+    }
+
+    /// True after [`Service::stop_waiting`].
+    pub fn stopping(&self) -> bool {
+        self.wake.stopping()
+    }
+}
+
+/// Adds one to a counter by label.
+pub(super) fn count(family: &Family<Label, Counter>, key: &'static str, value: &'static str) {
+    family.get_or_create(&[(key, value)]).inc();
+}
+
+/// Milliseconds and below, for histograms.
+pub(super) fn seconds_since(start: std::time::Instant) -> f64 {
+    start.elapsed().as_secs_f64()
+}
