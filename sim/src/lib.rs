@@ -13,6 +13,7 @@
 //! | [`serve`] | runs service and pages over TLS |
 //! | [`demo`] | the whole story on real parts |
 //! | [`desk`] | a returns desk: asks a device to prove that it is clean, and judges the answer |
+//! | [`room`] | the living room: devices side by side, with remote, plug and a picture of their flash |
 //! | [`process`] | one device as a process over parts in a folder |
 //! | [`inspect`] | reads a flash image as an adversary would |
 //! | [`verify`] | verifies a receipt offline |
@@ -31,6 +32,7 @@ pub mod pictogram;
 pub mod powercut;
 pub mod process;
 pub mod rig;
+pub mod room;
 pub mod serve;
 pub mod service;
 pub mod sign;
