@@ -3,7 +3,8 @@
 
 use super::Verified;
 use crate::when::moment;
-use nrd_agent::wire::{Body, FrameError, decode_signed, encode_signed};
+use nrd_agent::wire::{FrameError, SIGNATURE_LEN};
+use nrd_hal::Crypto as _;
 use nrd_hal::crypto::RingCrypto;
 use ring::signature::Ed25519KeyPair;
 use serde::{Deserialize, Serialize};
@@ -25,10 +26,10 @@ pub struct StatusList {
     pub agents: Vec<[u8; 3]>,
 }
 
-impl Body<'_> for StatusList {
-    const CONTEXT: &'static [u8] = b"nrd/1/status-list\0";
-    const MAX: usize = 4 << 20;
-}
+/// What opens the frame, as with every signed object.
+const CONTEXT: &[u8] = b"nrd/1/status-list\0";
+/// Largest list in bytes, signature included.
+const MAX: usize = 4 << 20;
 
 /// What is known about a device's revocation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,20 +103,33 @@ impl Serialize for Revocation {
 const AHEAD_S: u64 = 24 * 3600;
 
 impl StatusList {
-    /// Reads a list that `maker_root` must have signed.
+    /// Reads a list that `maker_root` must have signed: the signature first,
+    /// then the rest.
     pub fn read(frame: &[u8], maker_root: &[u8; 32]) -> Result<StatusList, FrameError> {
-        decode_signed::<_, RingCrypto>(frame, maker_root)
+        if frame.len() > MAX {
+            return Err(FrameError::TooLong);
+        }
+        let (text, signature) = frame
+            .split_last_chunk::<SIGNATURE_LEN>()
+            .ok_or(FrameError::WrongType)?;
+        let body = text.strip_prefix(CONTEXT).ok_or(FrameError::WrongType)?;
+        RingCrypto::verify(maker_root, text, signature).map_err(|_| FrameError::BadSignature)?;
+        match postcard::take_from_bytes(body) {
+            Ok((list, [])) => Ok(list),
+            _ => Err(FrameError::Malformed),
+        }
     }
 
     /// Signs it. `NoSpace` beyond 4 MiB.
     pub fn sign(&self, maker: &Ed25519KeyPair) -> Result<Vec<u8>, FrameError> {
-        let mut out = vec![0; Self::MAX];
-        let n = encode_signed::<_, FrameError>(self, &mut out, |text| {
-            let mut signature = [0; 64];
-            signature.copy_from_slice(maker.sign(text).as_ref());
-            Ok(signature)
-        })?;
+        let mut out = vec![0; MAX - SIGNATURE_LEN];
+        let (context, room) = out.split_at_mut(CONTEXT.len());
+        context.copy_from_slice(CONTEXT);
+        let body = postcard::to_slice(self, room).map_err(|_| FrameError::NoSpace)?;
+        let n = CONTEXT.len() + body.len();
         out.truncate(n);
+        let signature = maker.sign(&out);
+        out.extend_from_slice(signature.as_ref());
         Ok(out)
     }
 

@@ -44,7 +44,7 @@ impl Service {
                 let subject = row.name.as_deref().unwrap_or(&row.model);
                 self.note(account, kind, subject, None)?;
             }
-            self.wake.page(account);
+            self.tell_page(account);
         }
         Ok(Said::Plain(Answer::Noted))
     }
@@ -77,7 +77,7 @@ impl Service {
             self.event(kind, row.name.as_deref().unwrap_or(&row.model), None)
         })?;
         if let Some(account) = row.and_then(|r| r.account) {
-            self.wake.page(account);
+            self.tell_page(account);
         }
         Ok(Said::Plain(Answer::ReceiptStored { digest }))
     }

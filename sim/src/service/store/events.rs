@@ -1,8 +1,8 @@
 //! Security activity of an account.
 
-use super::{AccountId, Store};
+use super::sql::{Tx, values};
+use super::{AccountId, Outbox, Store, outbox};
 use crate::service::error::Result;
-use rusqlite::Transaction;
 
 /// One entry.
 pub struct EventRow {
@@ -14,6 +14,9 @@ pub struct EventRow {
     pub subject: String,
     /// From where, sealed.
     pub address: Option<Vec<u8>>,
+    /// What is told to a receiver outside, if one is configured: the claims of
+    /// a security event token.
+    pub outward: Option<Vec<u8>>,
 }
 
 impl Store {
@@ -30,28 +33,30 @@ impl Store {
         before: i64,
         limit: u32,
     ) -> Result<Vec<(i64, EventRow)>> {
-        let db = self.db();
-        let mut sql = db.prepare(
-            "SELECT id, at, kind, subject, address FROM events WHERE account = ? AND id < ? \
-             ORDER BY id DESC LIMIT ?",
-        )?;
-        let rows = sql.query_map((account.0, before, limit), |r| {
-            let row = EventRow {
-                at: r.get(1)?,
-                kind: r.get(2)?,
-                subject: r.get(3)?,
-                address: r.get(4)?,
-            };
-            Ok((r.get(0)?, row))
-        })?;
-        Ok(rows.collect::<rusqlite::Result<_>>()?)
+        let sql = "SELECT id, at, kind, subject, address FROM events WHERE account = ?1 \
+                   AND id < ?2 ORDER BY id DESC LIMIT ?3";
+        self.read(|tx| {
+            tx.all(sql, values![account.0, before, limit], |r| {
+                let row = EventRow {
+                    at: r.get(1)?,
+                    kind: r.get(2)?,
+                    subject: r.get(3)?,
+                    address: r.get(4)?,
+                    outward: None,
+                };
+                Ok((r.get(0)?, row))
+            })
+        })
     }
 }
 
-pub(super) fn insert(tx: &Transaction<'_>, account: i64, e: &EventRow) -> Result<()> {
+pub(super) fn insert(tx: &mut Tx<'_>, account: i64, e: &EventRow) -> Result<()> {
     tx.execute(
-        "INSERT INTO events (account, at, kind, subject, address) VALUES (?, ?, ?, ?, ?)",
-        (account, e.at, &e.kind, &e.subject, &e.address),
+        "INSERT INTO events (account, at, kind, subject, address) VALUES (?1, ?2, ?3, ?4, ?5)",
+        values![account, e.at, &e.kind, &e.subject, e.address.as_ref()],
     )?;
+    if let Some(claims) = &e.outward {
+        outbox::put(tx, Outbox::Events, &e.kind, claims, e.at)?;
+    }
     Ok(())
 }
