@@ -2,6 +2,7 @@
 //! and the pages alone over plain HTTP, for this machine only.
 
 use crate::desk::Desk;
+use crate::room::Room;
 use crate::service::{Service, ca};
 use crate::web::{Site, pages, whole};
 use axum_server::Handle;
@@ -9,7 +10,7 @@ use axum_server::tls_rustls::RustlsConfig;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
@@ -60,6 +61,8 @@ pub struct Running {
     pub service: Arc<Service>,
     /// The returns desk beside it.
     pub desk: Arc<Desk>,
+    /// Where a living room may be put.
+    pub room: Arc<OnceLock<Arc<Room>>>,
     /// Where devices call.
     pub device_port: u16,
     /// Where a browser on this machine looks.
@@ -83,9 +86,11 @@ pub fn start(service: Arc<Service>, dir: &Path, ports: Ports) -> Result<Running,
         .map_err(ServeError::System)?;
     let handles = [Handle::new(), Handle::new()];
     let desk = Arc::new(Desk::new(service.keys.maker_public()));
+    let room = Arc::new(OnceLock::new());
     let site = |tls| Site {
         service: service.clone(),
         desk: desk.clone(),
+        room: room.clone(),
         tls,
     };
     let over_tls = whole(site(true)).into_make_service_with_connect_info::<SocketAddr>();
@@ -103,6 +108,7 @@ pub fn start(service: Arc<Service>, dir: &Path, ports: Ports) -> Result<Running,
     Ok(Running {
         service,
         desk,
+        room,
         device_port,
         pages_port,
         handles,

@@ -127,8 +127,10 @@ pub struct Face {
     pub progress: Option<Progress>,
     /// The menu.
     pub menu: Option<Menu>,
-    /// The newest receipt or proof, signed.
-    pub signed: Option<Vec<u8>>,
+    /// The answer to a returns desk, signed.
+    pub answer: Option<Vec<u8>>,
+    /// The receipt of the last wipe, signed.
+    pub receipt: Option<Vec<u8>>,
 }
 
 /// Why a device is locked, and what to do.

@@ -1,7 +1,7 @@
 //! A picture of a flash part: a square an erase unit.
 
 use crate::hw::Chip;
-use crate::inspect::{Image, Search, class_name, inspect};
+use crate::inspect::{Image, Search, inspect};
 use crate::service::sample::Sample;
 use nrd_hal::layout::Layout;
 use std::collections::BTreeMap;
@@ -117,7 +117,6 @@ pub fn readable(chip: &Chip, root: [u8; 32], samples: &[Sample]) -> Readable {
     for o in &report.opened {
         *classes.entry(o.class).or_default() += 1;
     }
-    let _ = class_name;
     Readable {
         bytes: report.readable_bytes,
         classes: classes.into_iter().collect(),

@@ -77,7 +77,8 @@ fn boot(set: &Arc<Inner>, inbox: &Receiver<Act>, network: &mut bool) -> bool {
         sequence: MenuSequence::default(),
         menu: None,
         prove: None,
-        signed: None,
+        answer: None,
+        receipt: None,
     };
     b.live(inbox)
 }
@@ -92,7 +93,8 @@ struct Boot<'a, 'm> {
     menu: Option<Menu>,
     /// A desk's nonce that is being answered by the deep proof.
     prove: Option<[u8; 32]>,
-    signed: Option<Vec<u8>>,
+    answer: Option<Vec<u8>>,
+    receipt: Option<Vec<u8>>,
 }
 
 impl Boot<'_, '_> {
@@ -178,13 +180,13 @@ impl Boot<'_, '_> {
             }
             Act::Advance(s) => self.clock.advance_ms(s.saturating_mul(1000)),
             Act::Prove(c) => {
-                self.signed = None;
+                self.answer = None;
                 match c.deep {
                     true => self.prove = Some(c.nonce),
                     false => {
                         let mut out = [0; Receipt::MAX];
                         let done = self.agent.prove_clean(c.nonce, &mut out);
-                        self.signed = done.ok().map(|n| out[..n].to_vec());
+                        self.answer = done.ok().map(|n| out[..n].to_vec());
                     }
                 }
             }
@@ -200,7 +202,7 @@ impl Boot<'_, '_> {
             Err(Error::Busy) => {}
             done => {
                 self.prove = None;
-                self.signed = done.ok().map(|n| out[..n].to_vec());
+                self.answer = done.ok().map(|n| out[..n].to_vec());
             }
         }
     }
@@ -248,7 +250,8 @@ impl Boot<'_, '_> {
         // What a refused call would say is on the screen already.
         let _ = match (key, state) {
             (Key::Ok, State::Clean | State::SignedOut) => {
-                self.signed = None;
+                self.answer = None;
+                self.receipt = None;
                 self.agent.start_activation()
             }
             (Key::Back, State::Activating) => self.agent.cancel_activation(),
@@ -279,13 +282,13 @@ impl Boot<'_, '_> {
                 "Proving".to_owned(),
                 "Filling all of its storage as the desk asked, reading it back, erasing it.".to_owned(),
             ),
-            State::Clean if self.signed.is_some() => (
+            State::Clean if self.answer.is_some() => (
                 "clean",
                 "Answered the desk".to_owned(),
                 "Show this code to the desk. OK: activate".to_owned(),
             ),
             State::Clean => {
-                self.keep_receipt();
+                self.keep_receipt(status.receipts);
                 (
                     "clean",
                     "Clean".to_owned(),
@@ -344,11 +347,18 @@ impl Boot<'_, '_> {
             code,
             progress,
             menu: self.menu.clone(),
-            signed: self.signed.clone(),
+            answer: self.answer.clone(),
+            receipt: self.receipt.clone(),
         });
     }
 
-    /// The receipt of the last wipe, while it is undelivered, is shown with the
-    /// clean screen: a person without a network can carry it.
-    fn keep_receipt(&mut self) {}
+    /// The receipt of the last wipe stays on the screen, so that a person
+    /// without a network can carry it.
+    fn keep_receipt(&mut self, undelivered: u8) {
+        if undelivered > 0 && self.receipt.is_none() {
+            let mut out = [0; Receipt::MAX];
+            let n = self.agent.newest_receipt(&mut out);
+            self.receipt = n.ok().map(|n| out[..n].to_vec());
+        }
+    }
 }
