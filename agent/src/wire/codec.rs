@@ -60,6 +60,11 @@ impl<'b> Writer<'b> {
         self.byte(value as u8);
     }
 
+    /// Notes that what was to be written cannot be.
+    pub fn fail(&mut self) {
+        self.ok = false;
+    }
+
     /// How many bytes were written; `None` when they did not fit.
     pub fn end(self) -> Option<usize> {
         self.ok.then_some(self.at)
@@ -98,6 +103,11 @@ impl<'a> Reader<'a> {
                 &[]
             }
         }
+    }
+
+    /// All that is left.
+    pub fn rest(&mut self) -> &'a [u8] {
+        self.bytes(self.rest.len())
     }
 
     /// The next byte.

@@ -3,14 +3,14 @@
 
 use super::Verified;
 use crate::when::moment;
-use nrd_agent::wire::{FrameError, SIGNATURE_LEN};
-use nrd_hal::Crypto as _;
+use nrd_agent::wire::codec::{Code, Reader, Writer};
+use nrd_agent::wire::{Body, FrameError, decode_signed, encode_signed};
 use nrd_hal::crypto::RingCrypto;
 use ring::signature::Ed25519KeyPair;
 use serde::{Deserialize, Serialize};
 
 /// A status list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatusList {
     /// Its number; each new list has a higher one.
     pub number: u32,
@@ -26,10 +26,29 @@ pub struct StatusList {
     pub agents: Vec<[u8; 3]>,
 }
 
-/// What opens the frame, as with every signed object.
-const CONTEXT: &[u8] = b"nrd/1/status-list\0";
-/// Largest list in bytes, signature included.
-const MAX: usize = 4 << 20;
+/// No device reads this: it goes through serde and postcard.
+impl Code<'_> for StatusList {
+    fn put(&self, w: &mut Writer<'_>) {
+        match postcard::to_stdvec(self) {
+            Ok(bytes) => w.bytes(&bytes),
+            Err(_) => w.fail(),
+        }
+    }
+    fn take(r: &mut Reader<'_>) -> Self {
+        match postcard::take_from_bytes(r.rest()) {
+            Ok((list, [])) => list,
+            _ => {
+                r.fail();
+                StatusList::default()
+            }
+        }
+    }
+}
+
+impl Body<'_> for StatusList {
+    const CONTEXT: &'static [u8] = b"nrd/1/status-list\0";
+    const MAX: usize = 4 << 20;
+}
 
 /// What is known about a device's revocation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,33 +122,20 @@ impl Serialize for Revocation {
 const AHEAD_S: u64 = 24 * 3600;
 
 impl StatusList {
-    /// Reads a list that `maker_root` must have signed: the signature first,
-    /// then the rest.
+    /// Reads a list that `maker_root` must have signed.
     pub fn read(frame: &[u8], maker_root: &[u8; 32]) -> Result<StatusList, FrameError> {
-        if frame.len() > MAX {
-            return Err(FrameError::TooLong);
-        }
-        let (text, signature) = frame
-            .split_last_chunk::<SIGNATURE_LEN>()
-            .ok_or(FrameError::WrongType)?;
-        let body = text.strip_prefix(CONTEXT).ok_or(FrameError::WrongType)?;
-        RingCrypto::verify(maker_root, text, signature).map_err(|_| FrameError::BadSignature)?;
-        match postcard::take_from_bytes(body) {
-            Ok((list, [])) => Ok(list),
-            _ => Err(FrameError::Malformed),
-        }
+        decode_signed::<_, RingCrypto>(frame, maker_root)
     }
 
     /// Signs it. `NoSpace` beyond 4 MiB.
     pub fn sign(&self, maker: &Ed25519KeyPair) -> Result<Vec<u8>, FrameError> {
-        let mut out = vec![0; MAX - SIGNATURE_LEN];
-        let (context, room) = out.split_at_mut(CONTEXT.len());
-        context.copy_from_slice(CONTEXT);
-        let body = postcard::to_slice(self, room).map_err(|_| FrameError::NoSpace)?;
-        let n = CONTEXT.len() + body.len();
+        let mut out = vec![0; Self::MAX];
+        let n = encode_signed::<_, FrameError>(self, &mut out, |text| {
+            let mut signature = [0; 64];
+            signature.copy_from_slice(maker.sign(text).as_ref());
+            Ok(signature)
+        })?;
         out.truncate(n);
-        let signature = maker.sign(&out);
-        out.extend_from_slice(signature.as_ref());
         Ok(out)
     }
 

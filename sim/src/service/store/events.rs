@@ -33,8 +33,8 @@ impl Store {
         before: i64,
         limit: u32,
     ) -> Result<Vec<(i64, EventRow)>> {
-        let sql = "SELECT id, at, kind, subject, address FROM events WHERE account = ?1 \
-                   AND id < ?2 ORDER BY id DESC LIMIT ?3";
+        let sql = "SELECT id, at, kind, subject, address FROM events \
+                   WHERE account = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3";
         self.read(|tx| {
             tx.all(sql, values![account.0, before, limit], |r| {
                 let row = EventRow {

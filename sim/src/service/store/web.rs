@@ -70,10 +70,10 @@ impl Store {
         by_hand: bool,
     ) -> Result<Option<SessionRow>> {
         self.write(|tx| {
-            let sql = "UPDATE sessions SET seen = CASE WHEN ?4 > seen THEN ?4 ELSE seen END \
+            // The seen time stays where a page asked by itself.
+            let sql = "UPDATE sessions SET seen = CASE WHEN ?4 THEN ?2 ELSE seen END \
                        WHERE id = ?1 AND seen + ?3 >= ?2 RETURNING account, csrf, computer";
-            let used = if by_hand { now } else { 0 };
-            tx.first(sql, values![id, now, idle, used], |r| {
+            tx.first(sql, values![id, now, idle, by_hand], |r| {
                 Ok(SessionRow {
                     account: AccountId(r.get(0)?),
                     csrf: r.get(1)?,
