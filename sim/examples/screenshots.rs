@@ -10,6 +10,8 @@ use common::chromium::{Driver, Person, Window};
 use common::stage;
 use nrd_agent::wire::DeviceKind;
 use nrd_sim::desk::answer_text;
+use nrd_sim::room::Room;
+use nrd_sim::service::sample::Samples;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -31,6 +33,9 @@ fn main() {
         .check_password(EMAIL, PASSWORD, "127.0.0.1")
         .unwrap();
     stage::fill(service, account);
+    let samples = Samples::read(None).unwrap().accounts;
+    let placed = world.running.room.set(Room::new(service, &samples, 7));
+    assert!(placed.is_ok());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -78,6 +83,7 @@ async fn pages(world: &World, driver: &Driver, name: &str, window: Window, folde
         shoot(what).await;
     }
     desk(world, &p, &shoot).await;
+    room(&p, &shoot).await;
     p.client.clone().close().await.unwrap();
 }
 
@@ -118,6 +124,34 @@ async fn desk(world: &World, p: &Person, shoot: &impl AsyncFn(&str)) {
     p.click("main form .actions button").await;
     p.wait_for("tells of the past").await;
     shoot("desk-read").await;
+}
+
+/// The living room: a set-top box with a code, a clean console, and one off.
+async fn room(p: &Person, shoot: &impl AsyncFn(&str)) {
+    p.go("/room").await;
+    for n in [1, 2] {
+        // The plug is in already in the next window.
+        let off = format!(
+            "return !!document.querySelector('#set-{n} button[value=in].x, #set-{n} .dim')"
+        );
+        if p.run(&off).await == true {
+            p.click(&format!("#set-{n} .plugs button[value=in]")).await;
+            p.wait_until(
+                &format!("return document.querySelector('#set-{n} .screen').innerText"),
+                |t| t.as_str().is_some_and(|t| t.contains("OK: activate")),
+                "clean",
+            )
+            .await;
+        }
+    }
+    if p.run("return !document.querySelector('#set-1 .screen .code')")
+        .await
+        == true
+    {
+        p.click("#set-1 .remote .ok").await;
+    }
+    p.wait_for("Type this code").await;
+    shoot("room").await;
 }
 
 /// Fewer colours: a third of the bytes.

@@ -71,6 +71,8 @@ async fn story(world: &World, driver: &Driver, name: &str, window: Window) {
     screen(&p, 1, "No power").await;
     p.click("#set-1 .plugs button[value=in]").await;
     screen(&p, 1, "Welcome back, Alexandra.").await;
+    let whole = "return document.querySelectorAll('#set-1 rect.torn').length";
+    p.wait_until(whole, |n| n == 0, "no torn sector").await;
     // With the root key in hand, what is cached can be read now.
     p.click(".time button[name=root]").await;
     p.wait_for("account bytes can be read").await;
@@ -102,6 +104,7 @@ async fn story(world: &World, driver: &Driver, name: &str, window: Window) {
     p.click("#set-1 .plugs button[value=in]").await;
     screen(&p, 1, "Clean").await;
     p.wait_for("no account byte can be read").await;
+    p.wait_until(whole, |n| n == 0, "no torn sector").await;
     holder.wait_for("Proven wiped").await;
     holder.look("room-proven").await;
     p.look("room-clean").await;

@@ -204,7 +204,9 @@ fn a_removal_entered_at_two_places_is_one_order(pair: &Pair) {
     assert_eq!(pair.a.orders(&row.id).unwrap().len(), 1);
     let told = pair.a.events(account, i64::MAX, 50).unwrap();
     assert_eq!(
-        told.iter().filter(|(_, e)| e.kind == "removal-ordered").count(),
+        told.iter()
+            .filter(|(_, e)| e.kind == "removal-ordered")
+            .count(),
         1
     );
 }

@@ -17,7 +17,7 @@ pub enum Look {
     Journal,
     /// A key slot that holds something.
     Slot,
-    /// Bits that read differently each time, or a sector without its header.
+    /// A cut struck it, and it was not erased since.
     Torn,
     /// Programmed to zero because it would not erase.
     Zeroed,
@@ -30,7 +30,7 @@ impl Look {
         (Look::Vault, "vault", "sealed vault"),
         (Look::Journal, "journal", "journal"),
         (Look::Slot, "slot", "key slot"),
-        (Look::Torn, "torn", "torn or half done"),
+        (Look::Torn, "torn", "torn by a cut"),
         (Look::Zeroed, "zeroed", "failed: zeroed"),
     ];
 
@@ -54,8 +54,13 @@ pub struct Square {
     pub wear: u32,
 }
 
+/// An operation that a cut struck: where it began, how long it was, and the
+/// wear of its first erase unit then. Until that unit is erased again, nobody
+/// knows what its cells hold.
+pub type Struck = (u32, u32, u32);
+
 /// The squares of a part, in the order of their addresses.
-pub fn squares(chip: &Chip) -> Vec<Square> {
+pub fn squares(chip: &Chip, struck: &[Struck]) -> Vec<Square> {
     let g = chip.spec().geometry;
     let size = g.erase_size as usize;
     let Ok(layout) = Layout::plan(&g) else {
@@ -71,13 +76,13 @@ pub fn squares(chip: &Chip) -> Vec<Square> {
                 at if at >= layout.journal_start => ("journal", Look::Journal),
                 _ => ("vault", Look::Vault),
             };
-            // One erase unit is one sector of a log here: it begins with a header.
-            let headless = full != Look::Slot && !cells.starts_with(b"NRL1");
+            let torn = struck.iter().any(|&(from, len, then)| {
+                from < at + g.erase_size && at < from + len && then == *wear
+            });
             let look = match () {
-                () if unstable.iter().any(|&u| u != 0) => Look::Torn,
+                () if torn || unstable.iter().any(|&u| u != 0) => Look::Torn,
                 () if cells.iter().all(|&b| b == 0xFF) => Look::Blank,
                 () if cells.iter().all(|&b| b == 0) => Look::Zeroed,
-                () if headless => Look::Torn,
                 () => full,
             };
             Square {

@@ -39,7 +39,7 @@ pub(super) fn run(set: &Arc<Inner>, inbox: &Receiver<Act>) {
         if !boot(set, inbox, &mut network) {
             return;
         }
-        set.hw.chip().power_off();
+        set.power_off();
     }
 }
 

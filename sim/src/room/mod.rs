@@ -23,7 +23,7 @@ mod power;
 mod set;
 
 pub use face::{Face, Item, Key, Menu, Progress};
-pub use flash::{Look, Readable, Square, dump, readable, squares};
+pub use flash::{Look, Readable, Square, Struck, dump, readable, squares};
 pub use set::Set;
 
 use crate::desk::Challenge;

@@ -1,6 +1,7 @@
 //! One device of the room, as the rest of the room sees it.
 
 use super::face::{Face, Key};
+use super::flash::Struck;
 use super::life;
 use super::power::Plug;
 use crate::desk::Challenge;
@@ -41,6 +42,7 @@ pub(super) struct Inner {
     pub(super) service: Arc<Service>,
     pub(super) samples: Vec<Sample>,
     face: Mutex<Face>,
+    struck: Mutex<Vec<Struck>>,
     draws: AtomicU64,
     news: Arc<dyn Fn() + Send + Sync>,
 }
@@ -53,6 +55,20 @@ impl Inner {
             *shown = face;
             drop(shown);
             (self.news)();
+        }
+    }
+
+    /// The power is gone: notes what the cut struck, if it struck anything.
+    pub(super) fn power_off(&self) {
+        let mut chip = self.hw.chip();
+        chip.power_off();
+        if let Some(op) = chip.struck()
+            && op.len > 0
+        {
+            let unit = op.at / chip.spec().geometry.erase_size;
+            let wear = chip.wear().get(unit as usize).copied().unwrap_or(0);
+            let mut struck = self.struck.lock().unwrap_or_else(PoisonError::into_inner);
+            struck.push((op.at, op.len, wear));
         }
     }
 
@@ -119,6 +135,7 @@ impl Set {
             service: service.clone(),
             samples: samples.to_vec(),
             face: Mutex::default(),
+            struck: Mutex::default(),
             draws: AtomicU64::new(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ number as u64),
             news,
         });
@@ -152,6 +169,12 @@ impl Set {
     /// Its flash.
     pub fn hardware(&self) -> &Hardware {
         &self.inner.hw
+    }
+
+    /// Operations that cuts have struck.
+    pub fn struck(&self) -> Vec<Struck> {
+        let struck = self.inner.struck.lock();
+        struck.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What its screen shows.

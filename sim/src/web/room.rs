@@ -50,6 +50,7 @@ pub(super) fn routes(door: Door) -> Router {
         .route("/room/{n}/plug", post(plug))
         .route("/room/{n}/network", post(network))
         .route("/room/{n}/receipt.bin", get(receipt))
+        .route("/room/tape.txt", get(tape))
         .route("/room/ask/{check}", post(ask))
         .with_state(door)
 }
@@ -128,8 +129,9 @@ async fn show(State(door): State<Door>, Query(wish): Query<Wish>) -> Answer {
 
 fn set_view(door: &Door, room: &Room, set: &Set, wish: &Wish) -> SetView {
     let face = set.face();
+    let struck = set.struck();
     let chip = set.hardware().chip();
-    let all = squares(&chip);
+    let all = squares(&chip, &struck);
     let wear: Vec<u32> = all.iter().map(|s| s.wear).collect();
     let unit = chip.spec().geometry.erase_size as usize;
     let bytes = match (wish.set, wish.sector) {
@@ -332,6 +334,16 @@ async fn receipt(State(door): State<Door>, Path(n): Path<usize>) -> Answer {
         ),
     ];
     Ok((headers, frame).into_response())
+}
+
+/// What was done in the room, a line each: for a report of what was seen.
+async fn tape(State(door): State<Door>) -> Answer {
+    let room = door.room()?;
+    let mut text = format!("# seed {}\n# milliseconds, device, what\n", room.seed());
+    for d in room.tape() {
+        let _ = writeln!(text, "{:>9}  {}  {}", d.at_ms, d.device, d.what);
+    }
+    Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response())
 }
 
 /// A check of the desk is handed to the device of the room whose label it is,
