@@ -68,6 +68,10 @@ impl Plug {
             tell();
             if plug.wait(op) {
                 let mut chip = hw.chip();
+                // What the agent tries after the cut strikes nothing more.
+                if chip.is_off() {
+                    return;
+                }
                 let fault = Fault {
                     at: chip.ops(),
                     tear: Tear::Random,
