@@ -316,9 +316,8 @@ impl Person {
             .unwrap_or(0)
             .max(self.window.height.into())
             .min(9000);
-        let scale = if self.window.phone() { 2 } else { 1 };
         let metrics = json!({ "width": self.window.width, "height": height,
-            "deviceScaleFactor": scale, "mobile": self.window.phone() });
+            "deviceScaleFactor": 1, "mobile": self.window.phone() });
         let set = Cdp("Emulation.setDeviceMetricsOverride", metrics);
         self.client.issue_cmd(set).await.unwrap();
         let png = self.client.screenshot().await.unwrap();
