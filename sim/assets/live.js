@@ -78,7 +78,7 @@
   document.addEventListener("pointerdown", () => { held = true; });
   for (const end of ["pointerup", "pointercancel"]) document.addEventListener(end, () => { held = false; later(); });
 
-  const news = new EventSource("/account/live");
+  const news = new EventSource(main().dataset.live || "/account/live");
   news.addEventListener("message", refresh);
   // What changed before the line was up, or while it was down, nobody told us.
   news.addEventListener("open", refresh);

@@ -10,6 +10,8 @@ use common::chromium::{Driver, Person, Window};
 use common::stage;
 use nrd_agent::wire::DeviceKind;
 use nrd_sim::desk::answer_text;
+use nrd_sim::room::Room;
+use nrd_sim::service::sample::Samples;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -31,6 +33,9 @@ fn main() {
         .check_password(EMAIL, PASSWORD, "127.0.0.1")
         .unwrap();
     stage::fill(service, account);
+    let samples = Samples::read(None).unwrap().accounts;
+    let placed = world.running.room.set(Room::new(service, &samples, 7));
+    assert!(placed.is_ok());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -53,6 +58,14 @@ fn main() {
 async fn pages(world: &World, driver: &Driver, name: &str, window: Window, folder: &Path) {
     let p = Person::at(driver, &world.running.pages_url(), name, window).await;
     let shoot = async |what: &str| {
+        // Dark is the same page in other colours: a few will do.
+        if window.dark && !["devices", "room", "desk-good"].contains(&what) {
+            return;
+        }
+        let long = ["nothing-here", "policy", "certificate", "desk-certificate"];
+        if name == "phone" && long.contains(&what) {
+            return;
+        }
         let file = folder.join(format!("{what}-{name}.png"));
         std::fs::write(&file, p.picture().await).unwrap();
         shrink(&file);
@@ -78,6 +91,7 @@ async fn pages(world: &World, driver: &Driver, name: &str, window: Window, folde
         shoot(what).await;
     }
     desk(world, &p, &shoot).await;
+    room(world, &p, &shoot).await;
     p.client.clone().close().await.unwrap();
 }
 
@@ -118,6 +132,66 @@ async fn desk(world: &World, p: &Person, shoot: &impl AsyncFn(&str)) {
     p.click("main form .actions button").await;
     p.wait_for("tells of the past").await;
     shoot("desk-read").await;
+}
+
+/// The living room: a set-top box with a code, a clean console, and one off.
+async fn room(world: &World, p: &Person, shoot: &impl AsyncFn(&str)) {
+    p.go("/room").await;
+    for n in [1, 2] {
+        // The plug is in already in the next window.
+        let off = format!(
+            "return !!document.querySelector('#set-{n} button[value=in].x, #set-{n} .dim')"
+        );
+        if p.run(&off).await == true {
+            p.click(&format!("#set-{n} .plugs button[value=in]")).await;
+            p.wait_until(
+                &format!("return document.querySelector('#set-{n} .screen').innerText"),
+                |t| t.as_str().is_some_and(|t| t.contains("OK: activate")),
+                "clean",
+            )
+            .await;
+        }
+    }
+    if p.run("return !document.querySelector('#set-1 .screen .code')")
+        .await
+        == true
+    {
+        p.click("#set-1 .remote .ok").await;
+    }
+    p.wait_for("Type this code").await;
+    shoot("room").await;
+    if p.name != "desktop" {
+        return;
+    }
+    // Activated, then removed: the wipe in slow motion.
+    let code = p.find("#set-1 .screen .code").await.text().await.unwrap();
+    p.go("/activate").await;
+    p.type_into("#code", &code).await;
+    p.click("main button").await;
+    p.click("button[value=allow]").await;
+    p.arrive("/account/devices").await;
+    p.go("/room?root=on").await;
+    p.wait_for("account bytes can be read").await;
+    shoot("room-active").await;
+    p.click(".time button[name=slow][value='16']").await;
+    let service = &world.running.service;
+    let account = service
+        .check_password(EMAIL, PASSWORD, "127.0.0.1")
+        .unwrap();
+    let devices = service.devices(account).unwrap();
+    let tv = devices
+        .iter()
+        .find(|d| d.row.device == "NRD-STB-ROOM1")
+        .unwrap();
+    service.remove(account, &tv.row.id, "127.0.0.1").unwrap();
+    let progress = "return document.querySelector('#set-1 progress')?.value";
+    let some = |v: &serde_json::Value| v.as_f64().is_some_and(|n| n >= 1.0);
+    p.wait_until(progress, some, "progress").await;
+    shoot("room-wiping").await;
+    p.click(".time button[name=slow][value='1']").await;
+    p.wait_for("no account byte can be read").await;
+    p.click("#set-1 .plugs button[value=out]").await;
+    p.wait_for("No power").await;
 }
 
 /// Fewer colours: a third of the bytes.

@@ -15,12 +15,13 @@
 //! | [`ops`], [`logs`] | what an operator watches |
 //! | [`demo`] | the whole story on real parts |
 //! | [`desk`] | a returns desk: asks a device to prove that it is clean, and judges the answer |
+//! | [`room`] | the living room: devices side by side, with remote, plug and a picture of their flash |
 //! | [`process`] | one device as a process over parts in a folder |
 //! | [`inspect`] | reads a flash image as an adversary would |
 //! | [`verify`] | verifies a receipt offline |
 //! | [`pictogram`] | what screen and page both show |
-//! | [`load`] | real servers and real load, on loopback |
 //! | [`when`] | times in words |
+//! | [`load`] | real servers and real load, on loopback |
 //! | [`sign`] | Ed25519 keys and the frames they sign |
 //! | [`powercut`] | cuts power at every operation of a device's life and judges the cells |
 #![forbid(unsafe_code)]
@@ -38,6 +39,7 @@ pub mod pictogram;
 pub mod powercut;
 pub mod process;
 pub mod rig;
+pub mod room;
 pub mod serve;
 pub mod service;
 pub mod sign;

@@ -4,9 +4,10 @@
 use crate::authority::Authority;
 use crate::hw::{Board, Hardware};
 use crate::service::Service;
+use crate::service::sample::Sample;
 use nrd_agent::log::Entry;
 use nrd_agent::wire::{DeviceKind, MAX_FRAME};
-use nrd_agent::{Agent, Config, Error, Memory, Step};
+use nrd_agent::{Agent, Class, Config, Error, Memory, State, Step};
 use nrd_hal::Platform;
 use std::sync::Arc;
 
@@ -207,6 +208,45 @@ pub fn prove_fill<P: Platform>(
             }
         }
     }
+}
+
+/// What was put into a cache.
+pub struct Filled {
+    /// Records that it took.
+    pub records: usize,
+    /// Their bytes.
+    pub bytes: usize,
+    /// Why it took no more.
+    pub refused: Option<Error>,
+}
+
+/// What the product's own software does: once an account holder is there,
+/// caches the account's data. `None` when there is nothing to do.
+pub fn cache_samples<P: Platform>(agent: &mut Agent<'_, P>, samples: &[Sample]) -> Option<Filled> {
+    let mut probe = [0; 4096];
+    let missing = agent.state() == State::Active
+        && agent.get(Class::Email, 1, &mut probe) == Err(Error::NotFound);
+    if !missing {
+        return None;
+    }
+    let mut name = [0; 32];
+    let n = agent.display_name(&mut name).ok()?;
+    let sample = samples.iter().find(|s| s.name.as_bytes() == &name[..n])?;
+    let mut filled = Filled {
+        records: 0,
+        bytes: 0,
+        refused: None,
+    };
+    for (class, id, value) in sample.cached() {
+        match agent.put(class, id, &value) {
+            Ok(()) => {
+                filled.records += 1;
+                filled.bytes += value.len();
+            }
+            Err(e) => filled.refused = Some(e),
+        }
+    }
+    Some(filled)
 }
 
 /// Whatever answers a device's requests.

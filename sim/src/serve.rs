@@ -6,6 +6,7 @@ use crate::ops;
 use crate::outbox::Drain;
 use crate::outbox::mqtt::{self, Broker};
 use crate::outbox::push::{self, Receiver};
+use crate::room::Room;
 use crate::service::device::blocking;
 use crate::service::store::Outbox;
 use crate::service::{Service, ca};
@@ -16,7 +17,7 @@ use socket2::{Domain, Socket, Type};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -84,6 +85,8 @@ pub struct Running {
     pub service: Arc<Service>,
     /// The returns desk beside it.
     pub desk: Arc<Desk>,
+    /// Where a living room may be put.
+    pub room: Arc<OnceLock<Arc<Room>>>,
     /// Where devices call.
     pub device_port: u16,
     /// Where a browser on this machine looks.
@@ -127,9 +130,11 @@ pub fn start_with(
     let (door, device_port) = listen(ports.tls)?;
     let (plain, pages_port) = listen(ports.pages)?;
     let ops = beside.ops.map(listen).transpose()?;
+    let room = Arc::new(OnceLock::new());
     let site = |tls| Site {
         service: service.clone(),
         desk: desk.clone(),
+        room: room.clone(),
         tls,
     };
     let handles: Vec<_> = (0..3).map(|_| Handle::new()).collect();
@@ -169,6 +174,7 @@ pub fn start_with(
     Ok(Running {
         service,
         desk,
+        room,
         device_port,
         pages_port,
         ops_port,

@@ -2,7 +2,9 @@
 
 use super::{fail, random_seed};
 use nrd_sim::demo::{Options, Report, Stage, Step, run as tell};
+use nrd_sim::room::Room;
 use nrd_sim::serve::Ports;
+use nrd_sim::service::sample::Samples;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -118,6 +120,16 @@ fn stay(stage: &mut Stage, options: &Options, say: &dyn Fn(String)) {
         "\nLook around: {}   (alexandra@example.com, password \"correct horse battery\")",
         stage.running.pages_url()
     ));
+    if let Ok(samples) = Samples::read(None) {
+        let room = Room::new(&stage.running.service, &samples.accounts, options.seed);
+        if stage.running.room.set(room).is_ok() {
+            say(format!(
+                "Living room: {}room   Returns desk: {}desk",
+                stage.running.pages_url(),
+                stage.running.pages_url()
+            ));
+        }
+    }
     // The box that was wiped waits for a new owner.
     if let Some(stb) = stage.devices.first_mut()
         && stb.type_line("activate").is_ok()

@@ -19,6 +19,7 @@ mod inspect;
 mod keep;
 mod load;
 mod powercut;
+mod room;
 mod serve;
 mod status_list;
 mod verify;
@@ -37,6 +38,7 @@ struct Cli {
 
 const EXAMPLES: &str = "Examples:
   nrd-sim demo                             the whole story, on real parts
+  nrd-sim room                             devices side by side, with remote, plug and flash
   nrd-sim serve --dir service              the account pages, and where devices call
   nrd-sim device --dir tv --service https://localhost:8443 --ca service/ca.pem --kind stb
   nrd-sim verify receipt.bin --maker-root service/maker-root.pub
@@ -65,6 +67,8 @@ enum Command {
     Inspect(inspect::Args),
     /// Verify a receipt offline.
     Verify(verify::Args),
+    /// Open a living room of virtual devices, beside the account pages.
+    Room(room::Args),
     /// Run a returns desk: ask devices to prove that they are clean.
     Desk(desk::Args),
     /// Make or read a maker's list of what counts no longer.
@@ -86,6 +90,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Device(args) => device::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Room(args) => room::run(&args),
         Command::Desk(args) => desk::run(&args),
         Command::StatusList(args) => status_list::run(&args),
         Command::Powercut(args) => powercut::run(&args),

@@ -1,6 +1,6 @@
 //! A device: one chip laid out by the agent's own rules, and its parts.
 
-use super::chip::{Chip, Hardware};
+use super::chip::{Chip, Hardware, OpKind};
 use super::rng::VirtualRng;
 use crate::rig::Powered;
 use crate::sign;
@@ -52,11 +52,13 @@ impl Region for FlashRegion {
     }
     fn program(&mut self, offset: u32, bytes: &[u8]) -> Result<(), ErrorKind> {
         let at = self.at(offset, bytes.len())?;
+        self.hw.before(OpKind::Program, at, bytes.len());
         self.hw.chip().program(at, bytes)
     }
     fn erase(&mut self, from: u32, to: u32) -> Result<(), ErrorKind> {
         let len = to.checked_sub(from).ok_or(ErrorKind::OutOfBounds)?;
         let at = self.at(from, len as usize)?;
+        self.hw.before(OpKind::Erase, at, len as usize);
         self.hw.chip().erase(at, at + len)
     }
     fn can_overwrite(&self) -> bool {
@@ -81,6 +83,7 @@ impl MonotonicCounter for Counter {
         }
     }
     fn increment(&mut self) -> Result<(), ErrorKind> {
+        self.0.before(OpKind::Count, 0, 0);
         self.0.chip().count()
     }
     fn endurance(&self) -> u64 {

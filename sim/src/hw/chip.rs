@@ -540,18 +540,49 @@ pub fn modelled_ns(op: &Op) -> u64 {
     }
 }
 
+/// Called before each operation, with the chip unlocked: may let its modelled
+/// time pass, and may plan the fault that strikes it.
+pub type Pace = Arc<dyn Fn(&Hardware, &Op) + Send + Sync>;
+
 /// A shared handle on a chip.
-#[derive(Debug, Clone)]
-pub struct Hardware(Arc<Mutex<Chip>>);
+#[derive(Clone)]
+pub struct Hardware {
+    chip: Arc<Mutex<Chip>>,
+    pace: Option<Pace>,
+}
+
+impl std::fmt::Debug for Hardware {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.chip.fmt(f)
+    }
+}
 
 impl Hardware {
     /// Takes the chip.
     pub fn new(chip: Chip) -> Self {
-        Hardware(Arc::new(Mutex::new(chip)))
+        Hardware {
+            chip: Arc::new(Mutex::new(chip)),
+            pace: None,
+        }
+    }
+
+    /// Takes the chip; `pace` is called before each operation.
+    pub fn paced(chip: Chip, pace: Pace) -> Self {
+        Hardware {
+            pace: Some(pace),
+            ..Hardware::new(chip)
+        }
     }
 
     /// The chip, locked. A panic elsewhere does not spoil the cells.
     pub fn chip(&self) -> MutexGuard<'_, Chip> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.chip.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn before(&self, kind: OpKind, at: u32, len: usize) {
+        if let Some(pace) = &self.pace {
+            let len = len as u32;
+            pace(self, &Op { kind, at, len });
+        }
     }
 }

@@ -24,7 +24,7 @@ mod rng;
 pub use board::{
     Board, Counter, FlashRegion, Identity, RootKey, VirtualClock, device_key, maker_certificate,
 };
-pub use chip::{Chip, ChipSpec, Fault, Hardware, Op, OpKind, Tear, modelled_ns};
+pub use chip::{Chip, ChipSpec, Fault, Hardware, Op, OpKind, Pace, Tear, modelled_ns};
 pub use emmc::{Emmc, EmmcBoard, RpmbWrite, SharedEmmc};
 pub use file::{Fault as FolderFault, Folder, Made};
 pub use rng::{SplitMix, VirtualRng};

@@ -1,7 +1,9 @@
 //! Counts what a wipe costs, from the chip's own record of operations.
 
 use crate::hw::{Chip, Hardware, Op, OpKind, modelled_ns};
+use nrd_hal::layout::Layout;
 use serde::Serialize;
+use std::ops::Range;
 use std::time::Duration;
 
 /// What a wipe cost.
@@ -44,9 +46,14 @@ pub(super) fn mark(hw: &Hardware) -> Mark {
     }
 }
 
-fn slot(chip: &Chip, n: usize) -> &[u8] {
-    let size = chip.spec().geometry.erase_size as usize;
-    &chip.cells()[n * size..(n + 1) * size]
+fn slot(chip: &Chip, n: u32) -> &[u8] {
+    let range = place(chip, n);
+    &chip.cells()[range.start as usize..range.end as usize]
+}
+
+/// Where key slot `n` lies; nowhere on a part that no agent takes.
+fn place(chip: &Chip, n: u32) -> Range<u32> {
+    Layout::plan(&chip.spec().geometry).map_or(0..0, |layout| layout.slot(n))
 }
 
 /// What was done since `mark`.
@@ -54,9 +61,10 @@ pub(super) fn cost(hw: &Hardware, mark: &Mark) -> WipeCost {
     let chip = hw.chip();
     let unit = chip.spec().geometry.erase_size;
     let ops: &[Op] = &chip.trace()[mark.ops..];
+    let slots = [0, 1].map(|n| place(&chip, n));
     let kills = |op: &Op| {
-        let n = (op.at / unit) as usize;
-        op.kind != OpKind::Count && mark.live.get(n) == Some(&true)
+        let live = |(slot, live): (&Range<u32>, bool)| live && slot.contains(&op.at);
+        op.kind != OpKind::Count && slots.iter().zip(mark.live).any(live)
     };
     let dead = ops.iter().position(kills).map_or(ops.len(), |i| i + 1);
     let ns: u64 = ops[..dead].iter().map(modelled_ns).sum();

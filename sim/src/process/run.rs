@@ -8,13 +8,13 @@ use super::screen::{Screen, Show};
 use crate::hw::{Board, Folder, VirtualClock, VirtualRng};
 use crate::outbox::mqtt::{self, Broker};
 use crate::pictogram;
-use crate::rig::{Ram, prove_fill};
+use crate::rig::{Ram, cache_samples, prove_fill};
 use crate::service::sample::Sample;
 use crate::service::unhex;
 use nrd_agent::keypad::MenuSequence;
 use nrd_agent::tls::{HttpsClient, TlsError};
 use nrd_agent::wire::{LockReason, MAX_FRAME, OrderResult, Receipt};
-use nrd_agent::{Agent, Class, Config, Error, State, Step};
+use nrd_agent::{Agent, Config, Error, State, Step};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::time_provider::DefaultTimeProvider;
@@ -333,37 +333,18 @@ impl Boot<'_, '_> {
         String::from_utf8(buf[..n].to_vec()).ok()
     }
 
-    /// What the product's own software does: caches the account's data.
     fn fill_cache(&mut self, screen: &mut Screen) {
-        if self.agent.state() != State::Active {
-            return;
-        }
-        let mut probe = [0; 4096];
-        if self.agent.get(Class::Email, 1, &mut probe) != Err(Error::NotFound) {
-            return;
-        }
-        let name = self.display_name();
-        let Some(sample) = self
-            .options
-            .samples
-            .iter()
-            .find(|s| Some(&s.name) == name.as_ref())
-        else {
-            return;
-        };
-        let (mut records, mut bytes) = (0, 0);
-        for (class, id, value) in sample.cached() {
-            match self.agent.put(class, id, &value) {
-                Ok(()) => {
-                    records += 1;
-                    bytes += value.len();
-                }
-                Err(e) => screen.show(&Show::Refused {
+        if let Some(filled) = cache_samples(&mut self.agent, &self.options.samples) {
+            if let Some(e) = filled.refused {
+                screen.show(&Show::Refused {
                     text: format!("the cache took no more: {e}"),
-                }),
+                });
             }
+            screen.show(&Show::Cached {
+                records: filled.records,
+                bytes: filled.bytes,
+            });
         }
-        screen.show(&Show::Cached { records, bytes });
     }
 
     /// Posts the next request if one is due; returns how long to sleep.

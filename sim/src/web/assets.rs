@@ -9,7 +9,7 @@ const CSS: &str = "text/css; charset=utf-8";
 const JS: &str = "text/javascript; charset=utf-8";
 
 /// Every file: its address, its type, its text.
-const FILES: [(&str, &str, &str); 5] = [
+const FILES: [(&str, &str, &str); 7] = [
     ("/style.css", CSS, include_str!("../../assets/style.css")),
     (
         "/certificate.css",
@@ -17,6 +17,8 @@ const FILES: [(&str, &str, &str); 5] = [
         include_str!("../../assets/certificate.css"),
     ),
     ("/desk.css", CSS, include_str!("../../assets/desk.css")),
+    ("/room.css", CSS, include_str!("../../assets/room.css")),
+    ("/room.js", JS, include_str!("../../assets/room.js")),
     ("/live.js", JS, include_str!("../../assets/live.js")),
     (
         "/icon.svg",

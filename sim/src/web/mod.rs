@@ -13,6 +13,7 @@
 //! | `certificate.rs` | a certificate of sanitization to print |
 //! | `activate.rs` | typing a code, consent |
 //! | `desk/` | the returns desk |
+//! | `room.rs` | the living room |
 //! | `live.rs` | tells open pages that something changed |
 //! | `door.rs` | `POST /device/v1` |
 //! | `view.rs` | states in words |
@@ -31,18 +32,20 @@ mod errors;
 mod guard;
 mod live;
 mod receipt;
+mod room;
 mod view;
 
 pub use desk::{Counter, alone as desk_alone};
 
 use crate::desk::Desk;
+use crate::room::Room;
 use crate::service::Service;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::header;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Router, middleware};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Largest form, in bytes.
 const MAX_FORM: usize = 16 * 1024;
@@ -54,6 +57,8 @@ pub struct Site {
     pub service: Arc<Service>,
     /// The returns desk beside it.
     pub desk: Arc<Desk>,
+    /// The living room, once there is one.
+    pub room: Arc<OnceLock<Arc<Room>>>,
     /// The pages come over TLS: cookies are marked so.
     pub tls: bool,
 }
@@ -65,13 +70,18 @@ impl Site {
         Counter {
             desk: self.desk.clone(),
             now: Arc::new(move || service.now_s()),
+            room: self.room.clone(),
         }
     }
 }
 
 /// The pages.
 pub fn pages(site: Site) -> Router {
-    let desk = desk::routes(site.counter());
+    let desk = desk::routes(site.counter()).merge(room::routes(room::Door {
+        room: site.room.clone(),
+        counter: site.counter(),
+        read: Arc::default(),
+    }));
     Router::new()
         .route("/", get(account::home))
         .route("/login", get(auth::form).post(auth::submit))

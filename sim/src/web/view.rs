@@ -20,8 +20,7 @@ pub(super) struct Look {
     pub(super) colour: &'static str,
     /// What it means, in a sentence or two.
     pub(super) meaning: String,
-    /// Steps of a removal, each `done`, `failed` or empty; none unless one was
-    /// ordered.
+    /// Steps of a removal that is under way, each `done` or empty.
     pub(super) way: Option<[(&'static str, &'static str); 3]>,
 }
 
@@ -35,13 +34,10 @@ fn look(state: &'static str, colour: &'static str, meaning: impl Into<String>) -
 }
 
 /// The way of a removal, `done` steps of three.
-fn way(done: usize, failed: bool) -> Option<[(&'static str, &'static str); 3]> {
+fn way(done: usize) -> Option<[(&'static str, &'static str); 3]> {
     let mut steps = [("Ordered", ""), ("Accepted by it", ""), ("Proven", "")];
     for s in &mut steps[..done] {
         s.1 = "done";
-    }
-    if failed {
-        steps[2] = ("Failed", "failed");
     }
     Some(steps)
 }
@@ -99,7 +95,7 @@ pub(super) fn state(d: &Device, now: u64) -> Look {
             "A copied token was used, so access is closed everywhere. Remove the device, then activate it again.",
         ),
         Standing::Removing => Look {
-            way: way(1, false),
+            way: way(1),
             ..look(
                 "Removal ordered",
                 "wait",
@@ -109,32 +105,27 @@ pub(super) fn state(d: &Device, now: u64) -> Look {
             )
         },
         Standing::Delivered => Look {
-            way: way(2, false),
+            way: way(2),
             ..look(
                 "Delivered",
                 "wait",
                 "The device has accepted the order and is wiping itself. The proof is still to come.",
             )
         },
-        Standing::Wiped => Look {
-            way: way(3, false),
-            ..look(
-                "Proven wiped",
-                "good",
-                format!(
-                    "The device has signed a receipt: everything of your account is gone from it. Proven {}.",
-                    moment(d.row.wiped.unwrap_or(now))
-                ),
-            )
-        },
-        Standing::WipeFailed => Look {
-            way: way(2, true),
-            ..look(
-                "Wipe failed",
-                "bad",
-                "The device reports that a part of its memory would not erase. Do not hand it on; see its receipt.",
-            )
-        },
+        // Not every wipe was ordered here: these show no way.
+        Standing::Wiped => look(
+            "Proven wiped",
+            "good",
+            format!(
+                "The device has signed a receipt: everything of your account is gone from it. Proven {}.",
+                moment(d.row.wiped.unwrap_or(now))
+            ),
+        ),
+        Standing::WipeFailed => look(
+            "Wipe failed",
+            "bad",
+            "The device reports that a part of its memory would not erase. Do not hand it on; see its receipt.",
+        ),
         Standing::Ended if d.row.revoked.as_deref() == Some("expired") => look(
             "Never used",
             "calm",

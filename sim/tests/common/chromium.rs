@@ -250,6 +250,23 @@ impl Person {
         self.client.execute(script, vec![]).await.unwrap()
     }
 
+    /// Waits until what `script` returns satisfies `good`.
+    pub(crate) async fn wait_until(&self, script: &str, good: impl Fn(&Value) -> bool, what: &str) {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let now = self.run(script).await;
+            if good(&now) {
+                return;
+            }
+            assert!(
+                Instant::now() < until,
+                "{}: never {what:?}, but {now}",
+                self.name
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     /// Waits until the browser is at `path`: a form's answer has arrived.
     pub(crate) async fn arrive(&self, path: &str) {
         let until = Instant::now() + PATIENCE;
@@ -299,9 +316,8 @@ impl Person {
             .unwrap_or(0)
             .max(self.window.height.into())
             .min(9000);
-        let scale = if self.window.phone() { 2 } else { 1 };
         let metrics = json!({ "width": self.window.width, "height": height,
-            "deviceScaleFactor": scale, "mobile": self.window.phone() });
+            "deviceScaleFactor": 1, "mobile": self.window.phone() });
         let set = Cdp("Emulation.setDeviceMetricsOverride", metrics);
         self.client.issue_cmd(set).await.unwrap();
         let png = self.client.screenshot().await.unwrap();

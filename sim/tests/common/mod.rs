@@ -32,6 +32,7 @@ impl World {
         let home = dir.path().join("service");
         let settings = Settings {
             poll_s: 1,
+            check_in_s: 2,
             ..Settings::default()
         };
         let service = Service::open(&home, settings).unwrap();

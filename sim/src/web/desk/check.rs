@@ -6,6 +6,7 @@ use crate::desk::{Challenge, Check, Verdict, qr_svg};
 use crate::service::hex;
 use crate::verify::Fact;
 use crate::web::certificate::Certificate;
+use crate::web::room::at_desk;
 use crate::when::moment;
 use askama::Template;
 use axum::extract::{Multipart, Path, State};
@@ -60,9 +61,15 @@ struct Page {
     ignored: Option<&'static str>,
     good: bool,
     seen: Option<Seen>,
+    /// The device stands in the living room: how far its proof is, in percent.
+    here: bool,
+    percent: Option<u32>,
 }
 
-fn page(c: Check) -> Page {
+fn page(c: Check, counter: &Counter) -> Page {
+    let room = counter.room.get();
+    let number = room.and_then(|r| at_desk(r, &c.device_id));
+    let face = number.and_then(|n| room?.set(n).map(|s| s.face()));
     let challenge = Challenge {
         nonce: c.nonce,
         deep: c.deep,
@@ -83,6 +90,10 @@ fn page(c: Check) -> Page {
         device_id: c.device_id,
         deep: c.deep,
         ignored: c.ignored,
+        here: face.is_some(),
+        percent: face
+            .filter(|f| f.state == "proving")
+            .and_then(|f| f.progress.map(|p| p.percent())),
         good: c.verdict.as_ref().is_some_and(|v| v.good),
         seen: c.verdict.map(Seen::of),
     }
@@ -90,7 +101,7 @@ fn page(c: Check) -> Page {
 
 pub(super) async fn show(State(counter): State<Counter>, Path(id): Path<String>) -> Answer {
     let check = counter.desk.check(&id).ok_or(Trouble::NotFound)?;
-    Ok(render(&page(check)))
+    Ok(render(&page(check, &counter)))
 }
 
 pub(super) async fn submit(

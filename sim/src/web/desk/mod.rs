@@ -13,6 +13,7 @@ mod upload;
 use super::errors::{Answer, Trouble, render};
 use super::{assets, guard};
 use crate::desk::Desk;
+use crate::room::Room;
 use crate::service::hex;
 use crate::when;
 use askama::Template;
@@ -21,7 +22,7 @@ use axum::response::{IntoResponse, Redirect};
 use axum::routing::{get, post};
 use axum::{Router, middleware};
 use serde::Deserialize;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 use upload::Upload;
 
@@ -36,6 +37,8 @@ pub struct Counter {
     /// Where its time comes from: the service's clock, which stories move, or
     /// the system's.
     pub now: Arc<dyn Fn() -> u64 + Send + Sync>,
+    /// The living room beside it, once there is one.
+    pub room: Arc<OnceLock<Arc<Room>>>,
 }
 
 impl Counter {
@@ -49,6 +52,7 @@ impl Counter {
         Counter {
             desk,
             now: Arc::new(now),
+            room: Arc::default(),
         }
     }
 }
@@ -100,6 +104,8 @@ struct FirstPage {
     maker: String,
     problem: Option<String>,
     device_id: String,
+    /// Device ids of the living room, to choose from.
+    here: Vec<String>,
 }
 
 fn list(counter: &Counter) -> List {
@@ -144,6 +150,9 @@ fn page(counter: &Counter, problem: Option<String>, device_id: String) -> FirstP
         maker: hex(counter.desk.maker_root()),
         problem,
         device_id,
+        here: counter.room.get().map_or_else(Vec::new, |room| {
+            room.sets().iter().map(|s| s.id().to_owned()).collect()
+        }),
     }
 }
 

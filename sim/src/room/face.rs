@@ -1,0 +1,147 @@
+//! What a device's screen shows, and what its remote does.
+
+use nrd_agent::keypad::RemoteKey;
+use nrd_agent::wire::LockReason;
+
+/// A key of the remote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Key {
+    /// ↑
+    Up,
+    /// ↓
+    Down,
+    /// ←
+    Left,
+    /// →
+    Right,
+    /// OK, pressed shortly.
+    Ok,
+    /// OK, held down until it counts.
+    Hold,
+    /// Back.
+    Back,
+}
+
+impl Key {
+    /// Every key and its name in forms.
+    pub const NAMES: [(Key, &'static str); 7] = [
+        (Key::Up, "up"),
+        (Key::Down, "down"),
+        (Key::Left, "left"),
+        (Key::Right, "right"),
+        (Key::Ok, "ok"),
+        (Key::Hold, "hold"),
+        (Key::Back, "back"),
+    ];
+
+    /// From its name.
+    pub fn parse(name: &str) -> Option<Key> {
+        Key::NAMES.iter().find(|(_, n)| *n == name).map(|(k, _)| *k)
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        Key::NAMES
+            .iter()
+            .find(|(k, _)| *k == self)
+            .map_or("", |n| n.1)
+    }
+
+    /// As the agent's key sequence sees it.
+    pub(super) fn remote(self) -> RemoteKey {
+        match self {
+            Key::Up => RemoteKey::Up,
+            Key::Down => RemoteKey::Down,
+            Key::Left => RemoteKey::Left,
+            Key::Right => RemoteKey::Right,
+            Key::Ok | Key::Hold | Key::Back => RemoteKey::Other,
+        }
+    }
+}
+
+/// Entries of the menu behind the key sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Item {
+    /// Sign out; it stays on the account's list.
+    SignOut,
+    /// Wipe everything.
+    Deactivate,
+    /// Leave.
+    Close,
+}
+
+impl Item {
+    /// As the screen says it.
+    pub fn words(self) -> &'static str {
+        match self {
+            Item::SignOut => "Sign out",
+            Item::Deactivate => "Deactivate and wipe",
+            Item::Close => "Close",
+        }
+    }
+}
+
+/// The menu, when it is open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Menu {
+    /// What can be chosen now.
+    pub items: Vec<Item>,
+    /// Which is chosen.
+    pub at: usize,
+    /// Deactivation was chosen and waits for the key to be held.
+    pub confirm: bool,
+}
+
+/// A bar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Done so far.
+    pub done: u32,
+    /// Of so much.
+    pub total: u32,
+}
+
+impl Progress {
+    /// In percent.
+    pub fn percent(self) -> u32 {
+        (u64::from(self.done) * 100 / u64::from(self.total.max(1))) as u32
+    }
+}
+
+/// What the screen shows.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Face {
+    /// The plug is in.
+    pub on: bool,
+    /// The network plug is in.
+    pub network: bool,
+    /// A word for its state: a class on the page.
+    pub state: &'static str,
+    /// The large line.
+    pub title: String,
+    /// The small line.
+    pub text: String,
+    /// Code and pictogram.
+    pub code: Option<(String, u8)>,
+    /// A wipe's or a proof's bar.
+    pub progress: Option<Progress>,
+    /// The menu.
+    pub menu: Option<Menu>,
+    /// The answer to a returns desk, signed.
+    pub answer: Option<Vec<u8>>,
+    /// The receipt of the last wipe, signed.
+    pub receipt: Option<Vec<u8>>,
+}
+
+/// Why a device is locked, and what to do.
+pub(super) fn locked(reason: LockReason) -> &'static str {
+    match reason {
+        LockReason::LeaseExpired => {
+            "No word from the service for too long. Connect it to the network."
+        }
+        LockReason::Revoked => "This device was taken off the account.",
+        LockReason::ConsentDue => "The privacy policy has changed. See your account page.",
+        LockReason::TheftSuspected => "A copied token was used. See your account page.",
+        LockReason::JournalLost => "Its records cannot be read. Deactivate it here.",
+    }
+}
