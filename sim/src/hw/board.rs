@@ -74,11 +74,7 @@ impl ErrorType for Counter {
 
 impl MonotonicCounter for Counter {
     fn read(&mut self) -> Result<Epoch, ErrorKind> {
-        let chip = self.0.chip();
-        match chip.is_off() {
-            true => Err(ErrorKind::Unavailable),
-            false => Ok(Epoch(chip.counter())),
-        }
+        self.0.chip().read_counter().map(Epoch)
     }
     fn increment(&mut self) -> Result<(), ErrorKind> {
         self.0.chip().count()
