@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod footprint;
 pub mod fuzz;
+pub mod hard;
 pub mod header;
 pub mod m33;
 pub mod tools;
