@@ -16,7 +16,8 @@ use crate::log::{Key, LogError, Progress};
 use crate::slot;
 use crate::state::{Snapshot, Stored, Tombstone};
 use crate::trace::event;
-use crate::wire::{Body, Delegation, Generation, Series, TokenSecret, WipeReason, decode_signed};
+use crate::wire::codec::{self, Code};
+use crate::wire::{Body, Delegation, WipeReason, decode_signed};
 use nrd_hal::{Error as _, MonotonicCounter, Platform};
 use zeroize::Zeroizing;
 
@@ -203,29 +204,22 @@ impl<P: Platform> Agent<'_, P> {
     }
 
     fn boot_vault(&mut self) -> Result<(), Error> {
-        match with_log!(self, vault, |log, io| log.step(io)) {
-            Ok(Progress::Working) => return Ok(()),
-            Ok(Progress::Idle) => {}
-            Err(LogError::Flash(kind)) => return Err(Error::Hardware(kind)),
-            // A vault that takes no more writes can still be read.
-            Err(_) => {}
+        // The session is there as soon as what the last cut left is decided;
+        // the rest of the vault is read afterwards, step by step.
+        let mut buf = Zeroizing::new([0u8; 64]);
+        let found = with_log!(self, vault, |log, io| log.get(io, SESSION, buf.as_mut()));
+        if found == Err(LogError::Busy) {
+            match with_log!(self, vault, |log, io| log.step(io)) {
+                Ok(Progress::Working) => return Ok(()),
+                Ok(Progress::Idle) => {}
+                Err(LogError::Flash(kind)) => return Err(Error::Hardware(kind)),
+                // A vault that takes no more writes can still be read.
+                Err(_) => {}
+            }
         }
-        self.keys.session = self.load_session();
+        self.keys.session = found.ok().and_then(|n| session(buf.get(..n)?));
         self.phase = Phase::Ready;
         Ok(())
-    }
-
-    fn load_session(&mut self) -> Option<Session> {
-        let mut buf = Zeroizing::new([0u8; 64]);
-        let n = with_log!(self, vault, |log, io| log.get(io, SESSION, buf.as_mut())).ok()?;
-        let bytes = buf.get(..n)?;
-        let (series, generation, token) =
-            postcard::from_bytes::<(Series, Generation, TokenSecret)>(bytes).ok()?;
-        Some(Session {
-            series,
-            generation,
-            token,
-        })
     }
 
     /// True when no sector of the journal was readable at this boot.
@@ -265,11 +259,15 @@ impl<P: Platform> Agent<'_, P> {
             .and_then(|f| decode_signed::<Delegation, P::Crypto>(f, &root).ok());
     }
 
-    fn read_record<T: serde::de::DeserializeOwned>(&mut self, id: u16) -> Result<T, LogError> {
+    fn read_record<T: for<'a> Code<'a>>(&mut self, id: u16) -> Result<T, LogError> {
         let mut buf = [0u8; 384];
         let n = self.get_journal(id, &mut buf)?;
         let corrupt = LogError::Corrupt(super::journal_key(id));
         let bytes = buf.get(..n).ok_or(corrupt)?;
-        postcard::from_bytes(bytes).map_err(|_| corrupt)
+        codec::read(bytes).ok_or(corrupt)
     }
+}
+
+fn session(bytes: &[u8]) -> Option<Session> {
+    codec::read(bytes)
 }
