@@ -131,8 +131,8 @@ impl Life {
             ops.find(|o| o.kind == OpKind::Program && (from..to).contains(&o.at))
                 .map(|o| o.at..o.at + o.len)
         };
-        let journal = last(layout.journal_start, layout.vault_start);
-        let vault = last(layout.vault_start, u32::MAX);
+        let journal = last(layout.journal_start, layout.slot_start);
+        let vault = last(layout.vault_start, layout.journal_start);
         journal.into_iter().chain(vault).collect()
     }
 
@@ -202,11 +202,12 @@ impl Life {
     /// Spies on the slots, and judges a device that says it is clean.
     fn look(&mut self, agent: &mut Agent<'_, Board>) {
         let state = agent.state();
+        let layout = self.layout();
         {
             let chip = self.rig.hw.chip();
-            let size = chip.spec().geometry.erase_size as usize;
-            for slot in chip.cells().chunks(size).take(2) {
-                let slot = &slot[..256];
+            for n in 0..2 {
+                let from = (layout.slot_start + n * layout.slot_size) as usize;
+                let slot = &chip.cells()[from..from + 256];
                 if slot.starts_with(b"NRS1") && !self.slots.iter().any(|s| s == slot) {
                     self.slots.push(slot.to_vec());
                 }
@@ -229,8 +230,12 @@ impl Life {
         let layout = self.layout();
         let chip = self.rig.hw.chip();
         for (name, start, size) in [
-            ("slot A", 0, layout.slot_size),
-            ("slot B", layout.slot_size, layout.slot_size),
+            ("slot A", layout.slot_start, layout.slot_size),
+            (
+                "slot B",
+                layout.slot_start + layout.slot_size,
+                layout.slot_size,
+            ),
             ("vault", layout.vault_start, layout.vault_size),
         ] {
             let range = start as usize..(start + size) as usize;

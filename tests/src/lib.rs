@@ -6,6 +6,7 @@ pub mod fuzz;
 pub mod hard;
 pub mod header;
 pub mod m33;
+pub mod model;
 pub mod tools;
 
 use nrd_hal::Geometry;

@@ -265,6 +265,38 @@ fn a_returns_desk_gets_a_fresh_proof_and_a_full_fill() {
     });
 }
 
+/// However much room the records leave: parts of every write size, device ids
+/// of many lengths.
+#[test]
+fn a_tombstone_always_finds_room_however_full_the_journal() {
+    const ID: &str = "NRD-0123456789-ABCDEFGHIJKLMNOPQ";
+    for unit in [1, 4, 16, 32, 64, 128, 256] {
+        for len in (1..=ID.len()).step_by(3) {
+            let chip = nrd_sim::hw::Chip::new(nrd_tests::part(unit, 2048, 9), 51);
+            let mut rig = Rig::new(nrd_sim::hw::Hardware::new(chip), 51);
+            rig.device_id = &ID[..len];
+            activate(&mut rig);
+            for _ in 0..6 {
+                rig.boot(|_, agent| {
+                    agent.deactivate().unwrap();
+                    settle(agent).unwrap();
+                    assert_eq!(agent.state(), State::Clean);
+                });
+            }
+            rig.boot(|authority, agent| {
+                talk(authority, agent).unwrap();
+                for frame in &authority.receipts {
+                    let r: nrd_agent::wire::Receipt<'_> = nrd_agent::wire::peek(frame).unwrap();
+                    assert!(
+                        !r.flags.tombstone_failed,
+                        "write size {unit}, id of {len}: no room for a tombstone"
+                    );
+                }
+            });
+        }
+    }
+}
+
 #[test]
 fn wipe_after_wipe_without_a_network_ends_clean_on_the_smallest_journal() {
     for sectors in [9, 10, 12] {

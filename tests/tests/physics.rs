@@ -83,6 +83,12 @@ fn nothing_silent(life: &Life) {
     assert_eq!(life.tally.silent, Vec::<String>::new());
 }
 
+/// The logical sector of a region of `size` bytes.
+fn sector_of(life: &Life, size: u32) -> u32 {
+    let g = life.rig.hw.chip().spec().geometry;
+    nrd_hal::layout::logical_sector(&nrd_hal::Geometry { size, ..g })
+}
+
 #[test]
 fn cells_stuck_in_the_vault_are_reported_in_the_receipt() {
     lives("stuck in the vault", 6, |life, draws| {
@@ -98,12 +104,15 @@ fn cells_stuck_in_the_vault_are_reported_in_the_receipt() {
 }
 
 #[test]
-fn a_cell_stuck_at_0_in_the_vault_or_a_slot_is_never_clean() {
+fn attack_19_a_cell_stuck_at_0_in_the_vault_or_a_slot_is_never_clean() {
     lives("stuck at 0", 6, |life, draws| {
         let layout = life.layout();
         let at = match draws.below(2) {
             0 => layout.vault_start + draws.below(u64::from(layout.vault_size)) as u32,
-            _ => draws.below(512) as u32 % 256 + layout.slot_size * draws.below(2) as u32,
+            _ => {
+                let slot = layout.slot_start + layout.slot_size * draws.below(2) as u32;
+                slot + draws.below(256) as u32
+            }
         };
         life.rig.hw.chip().stick(at, 1, false);
         life.go_on(2);
@@ -129,10 +138,7 @@ fn cells_stuck_in_the_journal_stop_no_wipe() {
 fn sectors_that_die_in_service_are_reported_and_never_clean() {
     lives("dying sectors", 9, |life, draws| {
         let layout = life.layout();
-        let sector = nrd_hal::layout::logical_sector(
-            life.rig.hw.chip().spec().geometry.write_size,
-            life.rig.hw.chip().spec().geometry.erase_size,
-        );
+        let sector = sector_of(life, layout.vault_size);
         let n = draws.below(u64::from(layout.vault_size / sector)) as u32;
         let from = layout.vault_start + n * sector;
         let how = [Worn::Silent, Worn::Half, Worn::Fails][draws.below(3) as usize];
@@ -152,10 +158,7 @@ fn sectors_that_die_in_service_are_reported_and_never_clean() {
 fn a_journal_sector_that_dies_stops_no_wipe() {
     lives("a dying journal sector", 9, |life, draws| {
         let layout = life.layout();
-        let sector = nrd_hal::layout::logical_sector(
-            life.rig.hw.chip().spec().geometry.write_size,
-            life.rig.hw.chip().spec().geometry.erase_size,
-        );
+        let sector = sector_of(life, layout.journal_size);
         let n = draws.below(u64::from(layout.journal_size / sector)) as u32;
         let from = layout.journal_start + n * sector;
         let how = [Worn::Silent, Worn::Half, Worn::Fails][draws.below(3) as usize];
@@ -175,7 +178,8 @@ fn a_slot_that_will_not_erase_is_never_clean() {
     lives("a dying slot", 6, |life, draws| {
         let layout = life.layout();
         let n = draws.below(2) as u32;
-        let range = n * layout.slot_size..(n + 1) * layout.slot_size;
+        let from = layout.slot_start + n * layout.slot_size;
+        let range = from..from + layout.slot_size;
         let how = [Worn::Silent, Worn::Half, Worn::Fails][draws.below(3) as usize];
         let since = life.rig.hw.chip().ops() + draws.below(20);
         life.rig
@@ -194,7 +198,7 @@ fn single_rotten_bits_in_old_records_lose_nothing_in_silence() {
         for _ in 0..3 {
             life.go_on(2);
             let layout = life.layout();
-            let at = life.written(layout.journal_start..layout.vault_start + layout.vault_size);
+            let at = life.written(layout.vault_start..layout.slot_start);
             life.rig.hw.chip().rot(at, 1 << draws.below(8));
         }
         life.go_on(2);
@@ -322,7 +326,7 @@ fn a_generator_that_is_dead_repeats_or_is_mute_loses_nothing() {
 
 /// Every operation of a wipe, and of a boot, stops half way and answers `Ok`.
 #[test]
-fn an_operation_that_stops_half_way_in_silence_is_noticed() {
+fn attack_19_an_operation_that_stops_half_way_in_silence_is_noticed() {
     let mut struck = 0;
     for (name, chip) in chips() {
         let ops = {
