@@ -392,6 +392,12 @@ impl Life {
         end
     }
 
+    /// Whatever the device says: the keys and the data of the account are gone
+    /// from the cells.
+    pub fn dead(&self) {
+        self.clean_cells();
+    }
+
     /// Delivers the receipts; what they claim of the newest wipe.
     pub fn receipt(&mut self) -> Option<Method> {
         self.boot(|life, agent, _| {

@@ -55,8 +55,8 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// Enough for the dropping of any one rule to show.
-    pub const MUTANT: Bounds = Bounds {
+    /// Seconds, and enough for the dropping of any one rule to show.
+    pub const SMALL: Bounds = Bounds {
         owners: 2,
         cuts: 1,
         renewals: 1,
@@ -64,16 +64,20 @@ impl Bounds {
         rotations: 1,
         ticks: 1,
     };
-    /// Seconds.
-    pub const SMALL: Bounds = Bounds {
+    /// One owner, and time until the dead-man comes.
+    pub const LONG: Bounds = Bounds {
+        owners: 1,
         cuts: 1,
-        ticks: 4,
-        ..Bounds::MUTANT
+        renewals: 1,
+        restores: 0,
+        rotations: 0,
+        ticks: 5,
     };
     /// Minutes.
     pub const LARGE: Bounds = Bounds {
         cuts: 2,
         renewals: 2,
+        ticks: 4,
         ..Bounds::SMALL
     };
 }
@@ -569,7 +573,7 @@ impl Model for Protocol {
                 }
             }
             Step::Copy => {
-                if w.on || w.image.is_some() || w.left.restores == 0 {
+                if w.image.is_some() || w.left.restores == 0 {
                     return None;
                 }
                 w.image = Some(w.flash.clone());
