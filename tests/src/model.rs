@@ -107,6 +107,8 @@ struct Flash {
     vault: Option<Act>,
     /// Receipts not delivered yet.
     receipts: BTreeSet<Act>,
+    /// The activation attempt under way.
+    attempt: Option<Act>,
     /// The newest order key it was told of.
     key: u8,
 }
@@ -168,8 +170,8 @@ pub struct World {
     sent: BTreeSet<Message>,
     left: Bounds,
     /// Ghosts: activations whose tombstone was durable, whose keys and data
-    /// are gone, whose session an older image has forked; and a wipe that
-    /// nobody was entitled to.
+    /// are gone, that an older image was put over or brought back; and a wipe
+    /// that nobody was entitled to.
     committed: BTreeSet<Act>,
     wiped: BTreeSet<Act>,
     forked: BTreeSet<Act>,
@@ -297,6 +299,7 @@ impl Protocol {
             Phase::Receipt => {
                 w.flash.receipts.insert(act);
                 w.flash.active = None;
+                w.flash.attempt = None;
                 w.flash.tombstone = None;
             }
         }
@@ -309,12 +312,11 @@ impl Protocol {
         }
         match message {
             Message::Grant { act, epoch } => {
-                let fits = w.flash.active.is_none() && w.flash.tombstone.is_none();
-                // The attempt is the newest one, and of this epoch.
-                let newest = usize::from(act) + 1 == w.rows.len();
-                if !fits || !newest || epoch != w.counter || w.committed.contains(&act) {
+                let attempt = w.flash.attempt == Some(act) && w.flash.tombstone.is_none();
+                if !attempt || epoch != w.counter {
                     return None;
                 }
+                w.flash.attempt = None;
                 w.flash.slot = Some((act, epoch));
                 w.flash.vault = Some(act);
                 w.flash.active = Some(Active {
@@ -511,7 +513,10 @@ impl Model for Protocol {
         let mut w = last.clone();
         match step {
             Step::Activate => {
-                let free = w.on && w.flash.active.is_none() && w.flash.tombstone.is_none();
+                let free = w.on
+                    && w.flash.active.is_none()
+                    && w.flash.tombstone.is_none()
+                    && w.flash.attempt.is_none();
                 // The next owner has the device in hand, clean.
                 if !free || w.left.owners == 0 || w.flash.slot.is_some() {
                     return None;
@@ -520,6 +525,7 @@ impl Model for Protocol {
                 for row in w.rows.iter_mut().filter(|r| r.epoch < w.counter) {
                     row.revoked = true;
                 }
+                w.flash.attempt = Some(w.rows.len() as u8);
                 w.sent.insert(Message::Grant {
                     act: w.rows.len() as u8,
                     epoch: w.counter,
@@ -584,8 +590,13 @@ impl Model for Protocol {
                 }
                 let image = w.image.clone()?;
                 w.left.restores -= 1;
-                if let Some(a) = image.active {
-                    w.forked.insert(a.act);
+                // Whatever the old or the new content speaks of is no longer
+                // one history: its receipt may be lost with the rest.
+                for flash in [&image, &w.flash] {
+                    w.forked.extend(flash.active.map(|a| a.act));
+                    w.forked.extend(flash.tombstone.map(|(act, ..)| act));
+                    w.forked.extend(flash.attempt);
+                    w.forked.extend(&flash.receipts);
                 }
                 w.flash = image;
             }
