@@ -3,8 +3,10 @@
 pub mod bench;
 pub mod footprint;
 pub mod fuzz;
+pub mod hard;
 pub mod header;
 pub mod m33;
+pub mod model;
 pub mod tools;
 
 use nrd_hal::Geometry;

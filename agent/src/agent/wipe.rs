@@ -233,7 +233,8 @@ impl<P: Platform> Agent<'_, P> {
             return Ok(Step::Working);
         }
         let failed = t.slot_stuck || t.sectors.failed > 0;
-        let digest = self.store_receipt(&t, slots_blank)?;
+        // A slot whose erase fails is not proven dead, however blank it reads.
+        let digest = self.store_receipt(&t, slots_blank && !t.slot_stuck)?;
         let mut next = self.snapshot;
         next.stored = match failed {
             true => Stored::Failed,

@@ -50,7 +50,7 @@ pub(crate) struct Args {
     #[arg(long, value_parser = ["blank", "dirty", "aged", "nearly-full"])]
     start: Option<String>,
     /// How the cut operation is torn.
-    #[arg(long, default_value = "all", value_parser = ["none", "prefix", "suffix", "random", "all-but-one", "weak", "no-op", "all"])]
+    #[arg(long, default_value = "all", value_parser = ["none", "prefix", "suffix", "random", "all-but-one", "weak", "no-op", "preprogram", "all"])]
     torn: String,
     /// At depth 2, give second cuts to every Nth first cut only.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]

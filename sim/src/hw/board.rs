@@ -1,7 +1,8 @@
 //! A device: one chip laid out by the agent's own rules, and its parts.
 
-use super::chip::{Chip, Hardware, OpKind};
+use super::chip::{Chip, Hardware};
 use super::rng::VirtualRng;
+use super::tear::OpKind;
 use crate::rig::Powered;
 use crate::sign;
 use nrd_agent::wire::{DeviceId, DeviceKind, MakerCertificate};
@@ -76,11 +77,7 @@ impl ErrorType for Counter {
 
 impl MonotonicCounter for Counter {
     fn read(&mut self) -> Result<Epoch, ErrorKind> {
-        let chip = self.0.chip();
-        match chip.is_off() {
-            true => Err(ErrorKind::Unavailable),
-            false => Ok(Epoch(chip.counter())),
-        }
+        self.0.chip().read_counter().map(Epoch)
     }
     fn increment(&mut self) -> Result<(), ErrorKind> {
         self.0.before(OpKind::Count, 0, 0);

@@ -1,7 +1,9 @@
 //! Flash cells, the counter beside them, and what a power cut does to both.
 
+use super::defects::{Defects, Worn};
 use super::file::Mirror;
 use super::rng::SplitMix;
+use super::tear::{Cells, Fault, Op, OpKind, Tear, modelled_ns, tear};
 use nrd_hal::{ErrorKind, Geometry};
 use std::hash::{DefaultHasher, Hash as _, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,88 +17,6 @@ pub struct ChipSpec {
     pub can_overwrite: bool,
 }
 
-/// How much of a cut operation happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Tear {
-    /// Nothing: the cut came just before.
-    Nothing,
-    /// The first part of the bytes.
-    Prefix,
-    /// The last part of the bytes.
-    Suffix,
-    /// Any subset of the bits.
-    Random,
-    /// All bits but one.
-    AllButOne,
-    /// Everything; the cut came before the operation could answer.
-    Complete,
-    /// Nothing, and every bit is left unstable: the pulse was too short.
-    Weak,
-    /// No cut: the operation does nothing and answers `Ok`.
-    NoOp,
-}
-
-impl Tear {
-    /// Every tear.
-    pub const ALL: [Tear; 8] = [
-        Tear::Nothing,
-        Tear::Prefix,
-        Tear::Suffix,
-        Tear::Random,
-        Tear::AllButOne,
-        Tear::Complete,
-        Tear::Weak,
-        Tear::NoOp,
-    ];
-
-    /// A short name, as the command line spells it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Tear::Nothing => "nothing",
-            Tear::Prefix => "prefix",
-            Tear::Suffix => "suffix",
-            Tear::Random => "random",
-            Tear::AllButOne => "all-but-one",
-            Tear::Complete => "complete",
-            Tear::Weak => "weak",
-            Tear::NoOp => "no-op",
-        }
-    }
-}
-
-/// One planned fault.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Fault {
-    /// Index of the operation it strikes, counted from the chip's first.
-    pub at: u64,
-    /// What happens to it.
-    pub tear: Tear,
-    /// Some of the bits that were not completed are left unstable.
-    pub unstable: bool,
-}
-
-/// What kind of operation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum OpKind {
-    /// A program of `len` bytes.
-    Program,
-    /// An erase of `len` bytes.
-    Erase,
-    /// A counter step.
-    Count,
-}
-
-/// One operation that changed, or was to change, the hardware.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Op {
-    /// What.
-    pub kind: OpKind,
-    /// Where on the chip.
-    pub at: u32,
-    /// How many bytes.
-    pub len: u32,
-}
-
 /// The chip and the counter: everything that outlives a power cut.
 #[derive(Debug, Clone)]
 pub struct Chip {
@@ -107,9 +27,7 @@ pub struct Chip {
     programmed: Vec<bool>,
     wear: Vec<u32>,
     counter: u64,
-    counter_end: u64,
-    /// Erases of these ranges silently do nothing.
-    dead: Vec<(u32, u32)>,
+    defects: Defects,
     draws: SplitMix,
     ops: u64,
     trace: Vec<Op>,
@@ -125,15 +43,6 @@ pub struct Chip {
     mirror: Option<Arc<Mirror>>,
 }
 
-/// Typical page program time in nanoseconds, for 256 bytes.
-const PAGE_NS: u64 = 400_000;
-/// Typical erase time of 4 KiB in nanoseconds.
-const SECTOR_NS: u64 = 45_000_000;
-/// Typical erase time of 64 KiB in nanoseconds.
-const BLOCK_NS: u64 = 150_000_000;
-/// A counter step, in nanoseconds: modelled as one page program, since parts
-/// keep such counters in flash of their own.
-const COUNT_NS: u64 = PAGE_NS;
 /// Read time of one byte in nanoseconds.
 const READ_NS: u64 = 20;
 
@@ -149,8 +58,7 @@ impl Chip {
             programmed: vec![true; n / spec.geometry.write_size as usize],
             wear: vec![0; n / spec.geometry.erase_size as usize],
             counter: 0,
-            counter_end: u64::MAX,
-            dead: Vec::new(),
+            defects: Defects::default(),
             draws,
             ops: 0,
             trace: Vec::new(),
@@ -221,14 +129,44 @@ impl Chip {
         self.counter
     }
 
-    /// Lets the counter take `steps` more steps and no further.
-    pub fn wear_out_counter(&mut self, steps: u64) {
-        self.counter_end = self.counter + steps;
+    /// What the counter answers when it is read.
+    pub(super) fn read_counter(&mut self) -> Result<u64, ErrorKind> {
+        self.check(0, 0)?;
+        match self.defects.counter_mute() {
+            true => Err(ErrorKind::Unavailable),
+            false => Ok(self.counter),
+        }
     }
 
-    /// Makes every erase that touches `from..to` silently do nothing.
-    pub fn kill_range(&mut self, from: u32, to: u32) {
-        self.dead.push((from, to));
+    /// Lets the counter take `steps` more steps and no further.
+    pub fn wear_out_counter(&mut self, steps: u64) {
+        self.defects.counter_end = Some(self.counter + steps);
+    }
+
+    /// What is wrong with the part, to add to it.
+    pub fn defects(&mut self) -> &mut Defects {
+        &mut self.defects
+    }
+
+    /// Makes the bits of `mask` in the byte at `at` hold 1 (`high`) or 0
+    /// whatever is done to them.
+    pub fn stick(&mut self, at: u32, mask: u8, high: bool) {
+        self.defects.stick(at, mask, high);
+        let at = at as usize;
+        self.defects
+            .force(&mut self.cells, &mut self.unstable, at..at + 1);
+    }
+
+    /// Flips the bits of `mask` in the byte at `at`: charge that was lost or
+    /// gained over the years.
+    pub fn rot(&mut self, at: u32, mask: u8) {
+        self.cells[at as usize] ^= mask;
+    }
+
+    /// Makes the bits of `mask` in the byte at `at` read differently at every
+    /// read, until the next completed erase.
+    pub fn unsettle(&mut self, at: u32, mask: u8) {
+        self.unstable[at as usize] |= mask;
     }
 
     /// Everything that later reads and operations may depend on: cells,
@@ -236,8 +174,8 @@ impl Chip {
     /// tallies.
     pub fn hash_into(&self, h: &mut impl Hasher) {
         (&self.cells, &self.unstable, &self.programmed).hash(h);
-        (&self.wear, self.counter, self.counter_end).hash(h);
-        (&self.dead, self.fault, self.off, self.draws).hash(h);
+        (&self.wear, self.counter, &self.defects).hash(h);
+        (self.fault, self.off, self.draws).hash(h);
         self.abuses.hash(h);
     }
 
@@ -333,6 +271,7 @@ impl Chip {
 
     pub(super) fn read(&mut self, at: u32, out: &mut [u8]) -> Result<(), ErrorKind> {
         self.check(at, out.len())?;
+        self.defects.readable(at, out.len())?;
         let at = at as usize;
         for (o, (c, u)) in out
             .iter_mut()
@@ -373,14 +312,18 @@ impl Chip {
         };
         self.programmed_bytes += bytes.len() as u64;
         self.busy_ns += modelled_ns(&op);
+        let takes = self.defects.takes_programs(at, bytes.len(), self.ops);
         let target: Vec<u8> = self.cells[from..to]
             .iter()
             .zip(bytes)
-            .map(|(c, b)| c & b)
+            .map(|(c, b)| match takes {
+                true => c & b,
+                false => *c,
+            })
             .collect();
         let done = self.apply(op, from, &target);
         self.keep(from, bytes.len());
-        done
+        self.answer(done)
     }
 
     pub(super) fn erase(&mut self, from: u32, to: u32) -> Result<(), ErrorKind> {
@@ -400,26 +343,48 @@ impl Chip {
             len,
         };
         self.busy_ns += modelled_ns(&op);
-        let dead = self.dead.iter().any(|&(a, b)| from < b && a < to);
-        let target = match dead {
-            true => self.cells[from as usize..to as usize].to_vec(),
-            false => vec![0xFF; len as usize],
-        };
-        let before = self.ops;
-        let done = self.apply(op, from as usize, &target);
-        let noop = self
-            .fault
-            .is_some_and(|f| f.at == before && f.tear == Tear::NoOp);
-        let complete = self
-            .fault
-            .is_some_and(|f| f.at == before && f.tear == Tear::Complete);
-        if (done.is_ok() || complete) && !dead && !noop {
-            let w = self.spec.geometry.write_size;
-            self.unstable[from as usize..to as usize].fill(0);
-            self.programmed[(from / w) as usize..(to / w) as usize].fill(false);
+        let (a, b) = (from as usize, to as usize);
+        let worn = self.defects.erases(from, to, self.ops);
+        let mut target = vec![0xFF; len as usize];
+        match worn {
+            None => {}
+            Some(Worn::Half) => {
+                for (t, c) in target.iter_mut().zip(&self.cells[a..b]) {
+                    *t = c | self.draws.draw() as u8;
+                }
+            }
+            Some(Worn::Silent | Worn::Fails) => target.copy_from_slice(&self.cells[a..b]),
         }
-        self.keep(from as usize, len as usize);
-        done
+        let done = self.apply(op, a, &target);
+        let w = self.spec.geometry.write_size;
+        let units = (from / w) as usize..(to / w) as usize;
+        if done == Ok(true) && worn.is_none() {
+            self.unstable[a..b].fill(0);
+            self.programmed[units].fill(false);
+            self.defects.erased(from, to);
+        } else if self.struck_by(Tear::Preprogram) {
+            self.programmed[units].fill(true);
+        }
+        self.keep(a, len as usize);
+        match worn {
+            Some(Worn::Fails) if done.is_ok() => Err(ErrorKind::OperationFailed),
+            _ => self.answer(done),
+        }
+    }
+
+    /// True when the planned fault struck the last operation with this tear.
+    fn struck_by(&self, tear: Tear) -> bool {
+        self.fault
+            .is_some_and(|f| f.at + 1 == self.ops && f.tear == tear)
+    }
+
+    /// What the software hears of an operation: nothing any more when the
+    /// power has gone.
+    fn answer(&self, done: Result<bool, ErrorKind>) -> Result<(), ErrorKind> {
+        match self.off {
+            true => Err(ErrorKind::Unavailable),
+            false => done.map(|_| ()),
+        }
     }
 
     pub(super) fn count(&mut self) -> Result<(), ErrorKind> {
@@ -431,23 +396,21 @@ impl Chip {
         };
         self.busy_ns += modelled_ns(&op);
         let fault = self.strike(op);
-        if self.counter >= self.counter_end {
-            return Err(ErrorKind::WornOut);
-        }
+        self.defects.counter_steps(self.counter)?;
         match fault {
             None => {
                 self.counter += 1;
                 self.keep_counter();
             }
             Some(f) => {
-                let half = !matches!(f.tear, Tear::Nothing | Tear::NoOp | Tear::Weak);
                 let stepped = match f.tear {
-                    Tear::Random => self.draws.draw() & 1 == 1,
-                    _ => half,
+                    Tear::Nothing | Tear::NoOp | Tear::Weak => false,
+                    Tear::Random | Tear::Half | Tear::Preprogram => self.draws.draw() & 1 == 1,
+                    _ => true,
                 };
                 self.counter += u64::from(stepped);
                 self.keep_counter();
-                if f.tear != Tear::NoOp {
+                if !f.tear.is_silent() {
                     self.off = true;
                     return Err(ErrorKind::Unavailable);
                 }
@@ -477,48 +440,31 @@ impl Chip {
         self.abuses.push(what);
     }
 
-    /// Takes the cells from `at` on to `target`, unless a fault strikes.
-    fn apply(&mut self, op: Op, at: usize, target: &[u8]) -> Result<(), ErrorKind> {
+    /// Takes the cells from `at` on to `target`, unless a fault strikes. True
+    /// when the operation ran to its end.
+    fn apply(&mut self, op: Op, at: usize, target: &[u8]) -> Result<bool, ErrorKind> {
+        let range = at..at + target.len();
         let Some(fault) = self.strike(op) else {
-            self.cells[at..at + target.len()].copy_from_slice(target);
-            return Ok(());
+            self.cells[range.clone()].copy_from_slice(target);
+            self.defects
+                .force(&mut self.cells, &mut self.unstable, range);
+            return Ok(true);
         };
-        if fault.tear == Tear::NoOp {
-            return Ok(());
-        }
-        let changing: Vec<usize> = (0..target.len() * 8)
-            .filter(|b| (self.cells[at + b / 8] ^ target[b / 8]) >> (b % 8) & 1 == 1)
-            .collect();
-        let split = self.draws.below(target.len() as u64 + 1) as usize;
-        let spared = changing
-            .get(self.draws.below(changing.len() as u64) as usize)
-            .copied();
-        for &b in &changing {
-            let done = match fault.tear {
-                Tear::Nothing | Tear::NoOp | Tear::Weak => false,
-                Tear::Prefix => b / 8 < split,
-                Tear::Suffix => b / 8 >= split,
-                Tear::Random => self.draws.draw() & 1 == 1,
-                Tear::AllButOne => Some(b) != spared,
-                Tear::Complete => true,
-            };
-            if done {
-                self.cells[at + b / 8] ^= 1 << (b % 8);
-            }
-            // The one spared bit alone is the nastiest: what was written reads
-            // well at every other read.
-            let shaky = match fault.tear {
-                Tear::Nothing | Tear::Complete | Tear::NoOp => false,
-                Tear::Weak => true,
-                Tear::AllButOne => fault.unstable && !done,
-                _ => fault.unstable && self.draws.draw() & 1 == 1,
-            };
-            if shaky {
-                self.unstable[at + b / 8] |= 1 << (b % 8);
-            }
+        let cells = Cells {
+            cells: &mut self.cells[range.clone()],
+            unstable: &mut self.unstable[range.clone()],
+        };
+        tear(cells, target, op.kind, fault, &mut self.draws);
+        self.defects
+            .force(&mut self.cells, &mut self.unstable, range);
+        if fault.tear.is_silent() {
+            return Ok(false);
         }
         self.off = true;
-        Err(ErrorKind::Unavailable)
+        match fault.tear {
+            Tear::Complete => Ok(true),
+            _ => Err(ErrorKind::Unavailable),
+        }
     }
 }
 
@@ -528,16 +474,6 @@ pub(super) struct Kept {
     pub(super) unstable: Vec<u8>,
     pub(super) wear: Vec<u32>,
     pub(super) counter: u64,
-}
-
-/// Modelled time of an operation in nanoseconds, typical figures.
-pub fn modelled_ns(op: &Op) -> u64 {
-    match (op.kind, op.len) {
-        (OpKind::Program, len) => u64::from(len.div_ceil(256)) * PAGE_NS,
-        (OpKind::Erase, len @ 0x1_0000..) => u64::from(len / 0x1_0000) * BLOCK_NS,
-        (OpKind::Erase, len) => u64::from(len.div_ceil(4096)) * SECTOR_NS,
-        (OpKind::Count, _) => COUNT_NS,
-    }
 }
 
 /// Called before each operation, with the chip unlocked: may let its modelled

@@ -17,14 +17,18 @@
 
 mod board;
 mod chip;
+mod defects;
 mod emmc;
 mod file;
 mod rng;
+mod tear;
 
 pub use board::{
     Board, Counter, FlashRegion, Identity, RootKey, VirtualClock, device_key, maker_certificate,
 };
-pub use chip::{Chip, ChipSpec, Fault, Hardware, Op, OpKind, Pace, Tear, modelled_ns};
+pub use chip::{Chip, ChipSpec, Hardware, Pace};
+pub use defects::{Defects, Worn};
 pub use emmc::{Emmc, EmmcBoard, RpmbWrite, SharedEmmc};
 pub use file::{Fault as FolderFault, Folder, Made};
 pub use rng::{SplitMix, VirtualRng};
+pub use tear::{Fault, Op, OpKind, Tear, modelled_ns};

@@ -35,6 +35,10 @@ enum Source {
     Seeded(SplitMix),
     /// Simulated, and dead.
     Stuck,
+    /// Simulated: the same few words over and over.
+    Repeating { seed: u64, period: u64, at: u64 },
+    /// Simulated: it answers nothing.
+    Mute,
     /// The host's.
     System,
 }
@@ -54,6 +58,24 @@ impl VirtualRng {
         }
     }
 
+    /// A broken generator that gives the same `period` words over and over.
+    pub fn repeating(seed: u64, period: u64) -> Self {
+        VirtualRng {
+            source: Source::Repeating {
+                seed,
+                period,
+                at: 0,
+            },
+        }
+    }
+
+    /// A broken generator that answers nothing.
+    pub fn mute() -> Self {
+        VirtualRng {
+            source: Source::Mute,
+        }
+    }
+
     /// The host's generator, for a device that is a process of its own.
     pub fn system() -> Self {
         VirtualRng {
@@ -64,6 +86,12 @@ impl VirtualRng {
     fn word(&mut self) -> Result<u64, ErrorKind> {
         match &mut self.source {
             Source::Seeded(draws) => Ok(draws.draw()),
+            Source::Repeating { seed, period, at } => {
+                let word = SplitMix(seed.wrapping_add(*at % (*period).max(1))).draw();
+                *at += 1;
+                Ok(word)
+            }
+            Source::Mute => Err(ErrorKind::Unavailable),
             Source::Stuck => Ok(0x6B6B_6B6B_6B6B_6B6B),
             Source::System => getrandom::u64().map_err(|_| ErrorKind::Unavailable),
         }

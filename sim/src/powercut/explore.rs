@@ -39,9 +39,9 @@ struct Segment<'a> {
     acts: &'a [Act],
     start: World,
     first_boot: bool,
-    /// Its operations.
+    /// Its operations: the first, and what each does.
     from: u64,
-    to: u64,
+    kinds: Vec<OpKind>,
 }
 
 /// Explores; `tick` is told how many of how many operations are done.
@@ -61,11 +61,11 @@ pub fn explore(options: &Options, tick: impl Fn(u64, u64) + Sync) -> Result<Repo
             return Ok(report);
         }
     };
-    report.operations = segments.iter().map(|s| s.to - s.from).sum();
+    report.operations = segments.iter().map(|s| s.kinds.len() as u64).sum();
     let todo: Vec<(usize, u64)> = segments
         .iter()
         .enumerate()
-        .flat_map(|(n, s)| (s.from..s.to).map(move |at| (n, at)))
+        .flat_map(|(n, s)| (s.from..).take(s.kinds.len()).map(move |at| (n, at)))
         .collect();
     let next = AtomicUsize::new(0);
     let reached = Mutex::new(HashSet::new());
@@ -131,13 +131,13 @@ fn uncut<'a>(
         if world.model.active {
             report.control_records += judge::control(&mut world)?;
         }
-        let to = world.chip().ops();
+        let kinds = kinds_since(&world, from);
         segments.push(Segment {
             acts,
             start,
             first_boot: segments.is_empty() && options.start.is_first(),
             from,
-            to,
+            kinds,
         });
     }
     Ok(segments)
@@ -155,7 +155,8 @@ impl Worker<'_> {
     /// Every tear of one operation.
     fn cut_at(&mut self, n: usize, segment: &Segment<'_>, at: u64) {
         let mut images = Vec::new();
-        for &tear in &self.options.tears {
+        let kind = segment.kinds[(at - segment.from) as usize];
+        for tear in tears(self.options, kind) {
             images.push((tear, self.cut(n, segment, at, tear)));
         }
         let mut count = BTreeMap::<u64, u32>::new();
@@ -241,8 +242,8 @@ impl Worker<'_> {
 
     /// Cuts again at every operation of the recovery.
     fn second(&mut self, cut: &World, n: usize, acts: &[Act], done: usize, name: &str) {
-        for at in recovery(cut, 1) {
-            for &tear in &self.options.tears {
+        for (at, kind) in recovery(cut, 1) {
+            for tear in tears(self.options, kind) {
                 let mut world = cut.fork();
                 let ended = boot_with_fault(&mut world, 1, at, tear);
                 self.report.second_cuts += 1;
@@ -272,8 +273,12 @@ impl Worker<'_> {
         if ops.is_empty() {
             return;
         }
-        let at = ops.start + draw.below(ops.end - ops.start);
-        let tear = self.options.tears[draw.below(self.options.tears.len() as u64) as usize];
+        let (at, kind) = ops[draw.below(ops.len() as u64) as usize];
+        let tears: Vec<Tear> = tears(self.options, kind).collect();
+        if tears.is_empty() {
+            return;
+        }
+        let tear = tears[draw.below(tears.len() as u64) as usize];
         let mut world = twice.fork();
         let ended = boot_with_fault(&mut world, 4, at, tear);
         self.report.third_cuts += 1;
@@ -300,13 +305,26 @@ impl Worker<'_> {
 }
 
 /// The operations of an uncut recovery.
-fn recovery(cut: &World, salt: u64) -> std::ops::Range<u64> {
+fn recovery(cut: &World, salt: u64) -> Vec<(u64, OpKind)> {
     let mut probe = cut.fork();
     let from = probe.chip().ops();
     probe.rig.power_on(salt);
     let _ = probe.boot(|_, agent| settle(agent));
-    let to = probe.chip().ops();
-    from..to
+    (from..).zip(kinds_since(&probe, from)).collect()
+}
+
+fn kinds_since(world: &World, from: u64) -> Vec<OpKind> {
+    let chip = world.chip();
+    chip.trace()[from as usize..]
+        .iter()
+        .map(|o| o.kind)
+        .collect()
+}
+
+/// The tears that make sense for an operation: only an erase programs first.
+fn tears(options: &Options, kind: OpKind) -> impl Iterator<Item = Tear> {
+    let all = options.tears.iter().copied();
+    all.filter(move |&t| t != Tear::Preprogram || kind == OpKind::Erase)
 }
 
 fn boot_with_fault(world: &mut World, salt: u64, at: u64, tear: Tear) -> Result<(), Stop> {

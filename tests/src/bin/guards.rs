@@ -25,6 +25,8 @@ struct Guard {
     test: String,
     /// What its failure says; alternatives by `|`.
     says: String,
+    /// Why nothing notices that it is gone, where nothing can.
+    explained: Option<String>,
 }
 
 /// The explorer's run that stands behind `powercut`.
@@ -44,6 +46,10 @@ fn main() -> ExitCode {
     for guard in &guards {
         match removed(guard, &copy, &work) {
             Ok(seen) => println!("killed    {}: {seen}", guard.name),
+            Err(e) if guard.explained.is_some() => {
+                let why = guard.explained.as_deref().unwrap_or_default();
+                println!("explained {}: {e}; {why}", guard.name);
+            }
             Err(e) => {
                 survivors += 1;
                 println!("SURVIVED  {} ({}): {e}", guard.name, guard.promise);

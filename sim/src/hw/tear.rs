@@ -1,0 +1,201 @@
+//! What a cut operation leaves behind.
+
+use super::rng::SplitMix;
+
+/// How much of a cut operation happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Tear {
+    /// Nothing: the cut came just before.
+    Nothing,
+    /// The first part of the bytes.
+    Prefix,
+    /// The last part of the bytes.
+    Suffix,
+    /// Any subset of the bits.
+    Random,
+    /// All bits but one.
+    AllButOne,
+    /// Everything; the cut came before the operation could answer.
+    Complete,
+    /// Nothing, and every bit is left unstable: the pulse was too short.
+    Weak,
+    /// No cut: the operation does nothing and answers `Ok`.
+    NoOp,
+    /// An erase that a real NOR part breaks off: it first programs every cell
+    /// to 0 so that all erase evenly, then erases. The cut may strike in either
+    /// half, so any cell of the range may hold anything, whatever it held
+    /// before. Programs and counter steps are torn as by `Random`.
+    Preprogram,
+    /// No cut: the operation stops half way and answers `Ok`.
+    Half,
+}
+
+impl Tear {
+    /// Every tear that the contract of a part in order allows
+    /// (`nrd_hal::Region`), and [`Tear::Preprogram`], which goes beyond it.
+    pub const ALL: [Tear; 9] = [
+        Tear::Nothing,
+        Tear::Prefix,
+        Tear::Suffix,
+        Tear::Random,
+        Tear::AllButOne,
+        Tear::Complete,
+        Tear::Weak,
+        Tear::NoOp,
+        Tear::Preprogram,
+    ];
+
+    /// A short name, as the command line spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Tear::Nothing => "nothing",
+            Tear::Prefix => "prefix",
+            Tear::Suffix => "suffix",
+            Tear::Random => "random",
+            Tear::AllButOne => "all-but-one",
+            Tear::Complete => "complete",
+            Tear::Weak => "weak",
+            Tear::NoOp => "no-op",
+            Tear::Preprogram => "preprogram",
+            Tear::Half => "half",
+        }
+    }
+
+    /// True when the power stays on and the operation answers `Ok`.
+    pub fn is_silent(self) -> bool {
+        matches!(self, Tear::NoOp | Tear::Half)
+    }
+}
+
+/// One planned fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fault {
+    /// Index of the operation it strikes, counted from the chip's first.
+    pub at: u64,
+    /// What happens to it.
+    pub tear: Tear,
+    /// Some of the bits that were not completed are left unstable.
+    pub unstable: bool,
+}
+
+/// What kind of operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OpKind {
+    /// A program of `len` bytes.
+    Program,
+    /// An erase of `len` bytes.
+    Erase,
+    /// A counter step.
+    Count,
+}
+
+/// One operation that changed, or was to change, the hardware.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Op {
+    /// What.
+    pub kind: OpKind,
+    /// Where on the chip.
+    pub at: u32,
+    /// How many bytes.
+    pub len: u32,
+}
+
+/// The cells of one operation, and which of their bits read differently at
+/// every read.
+pub(super) struct Cells<'a> {
+    pub(super) cells: &'a mut [u8],
+    pub(super) unstable: &'a mut [u8],
+}
+
+/// Leaves `now` on its way to `target`, as `fault` says.
+pub(super) fn tear(
+    now: Cells<'_>,
+    target: &[u8],
+    kind: OpKind,
+    fault: Fault,
+    draws: &mut SplitMix,
+) {
+    let kind_of_tear = match (fault.tear, kind) {
+        (Tear::NoOp, _) => return,
+        (Tear::Preprogram, OpKind::Erase) => return preprogram(now, fault.unstable, draws),
+        (Tear::Preprogram | Tear::Half, _) => Tear::Random,
+        (tear, _) => tear,
+    };
+    let Cells { cells, unstable } = now;
+    let changing: Vec<usize> = (0..target.len() * 8)
+        .filter(|b| (cells[b / 8] ^ target[b / 8]) >> (b % 8) & 1 == 1)
+        .collect();
+    let split = draws.below(target.len() as u64 + 1) as usize;
+    let spared = changing
+        .get(draws.below(changing.len() as u64) as usize)
+        .copied();
+    for &b in &changing {
+        let done = match kind_of_tear {
+            Tear::Prefix => b / 8 < split,
+            Tear::Suffix => b / 8 >= split,
+            Tear::Random => draws.draw() & 1 == 1,
+            Tear::AllButOne => Some(b) != spared,
+            Tear::Complete => true,
+            _ => false,
+        };
+        if done {
+            cells[b / 8] ^= 1 << (b % 8);
+        }
+        // The one spared bit alone is the nastiest: what was written reads
+        // well at every other read.
+        let shaky = match kind_of_tear {
+            Tear::Nothing | Tear::Complete => false,
+            Tear::Weak => true,
+            Tear::AllButOne => fault.unstable && !done,
+            _ => fault.unstable && draws.draw() & 1 == 1,
+        };
+        if shaky {
+            unstable[b / 8] |= 1 << (b % 8);
+        }
+    }
+}
+
+/// An erase that is broken off while all cells are being programmed to 0, byte
+/// after byte, or while all of them are being erased.
+fn preprogram(now: Cells<'_>, shaky: bool, draws: &mut SplitMix) {
+    let Cells { cells, unstable } = now;
+    let erasing = draws.draw() & 1 == 1;
+    let reached = draws.below(cells.len() as u64 + 1) as usize;
+    for (n, (c, u)) in cells.iter_mut().zip(unstable.iter_mut()).enumerate() {
+        let random = draws.draw();
+        let (a, b) = (random as u8, (random >> 8) as u8);
+        // The bits that were on their way, and how far they got.
+        let (moving, new) = match erasing {
+            true => (0xFF, a),
+            false if n < reached => (0, 0),
+            false if n == reached => (*c, *c & a),
+            false => continue,
+        };
+        *c = new;
+        // What was completed is stable, and a completed program or erase of a
+        // cell that an earlier cut left unstable settles it.
+        *u = match shaky {
+            true => moving & b,
+            false => 0,
+        };
+    }
+}
+
+/// Typical page program time in nanoseconds, for 256 bytes.
+const PAGE_NS: u64 = 400_000;
+/// Typical erase time of 4 KiB in nanoseconds.
+const SECTOR_NS: u64 = 45_000_000;
+/// Typical erase time of 64 KiB in nanoseconds.
+const BLOCK_NS: u64 = 150_000_000;
+/// A counter step, in nanoseconds: modelled as one page program, since parts
+/// keep such counters in flash of their own.
+const COUNT_NS: u64 = PAGE_NS;
+/// Modelled time of an operation in nanoseconds, typical figures.
+pub fn modelled_ns(op: &Op) -> u64 {
+    match (op.kind, op.len) {
+        (OpKind::Program, len) => u64::from(len.div_ceil(256)) * PAGE_NS,
+        (OpKind::Erase, len @ 0x1_0000..) => u64::from(len / 0x1_0000) * BLOCK_NS,
+        (OpKind::Erase, len) => u64::from(len.div_ceil(4096)) * SECTOR_NS,
+        (OpKind::Count, _) => COUNT_NS,
+    }
+}

@@ -1,0 +1,52 @@
+//! Explores the protocol's model: `cargo run --release -p nrd-tests --bin model
+//! -- [owners cuts renewals restores rotations ticks]`. Exit status 1 when a
+//! property fails.
+
+use nrd_tests::model::{Bounds, Protocol};
+use stateright::{Checker, Model};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let numbers: Result<Vec<u8>, _> = words.iter().map(|w| w.parse::<u8>()).collect();
+    let bounds = match numbers.as_deref() {
+        Ok([]) => Bounds::LARGE,
+        Ok(&[owners, cuts, renewals, restores, rotations, ticks]) => Bounds {
+            owners,
+            cuts,
+            renewals,
+            restores,
+            rotations,
+            ticks,
+        },
+        _ => {
+            eprintln!(
+                "give six numbers from 0 to 255, or none: owners cuts renewals restores rotations ticks"
+            );
+            return ExitCode::from(2);
+        }
+    };
+    println!("{bounds:?}");
+    let protocol = Protocol {
+        bounds,
+        without: None,
+    };
+    let checker = protocol.checker().threads(2).spawn_bfs().join();
+    println!(
+        "{} states, {} different, depth {}",
+        checker.state_count(),
+        checker.unique_state_count(),
+        checker.max_depth()
+    );
+    let mut good = true;
+    for p in checker.model().properties() {
+        let found = checker.discovery(p.name);
+        let holds = matches!(p.expectation, stateright::Expectation::Sometimes) == found.is_some();
+        good &= holds;
+        println!("{} {}", if holds { "holds " } else { "FAILS " }, p.name);
+        if let Some(path) = found.filter(|_| !holds) {
+            println!("    {:?}", path.into_actions());
+        }
+    }
+    ExitCode::from(u8::from(!good))
+}
