@@ -5,6 +5,7 @@ pub mod footprint;
 pub mod fuzz;
 pub mod header;
 pub mod m33;
+pub mod measure;
 pub mod tools;
 
 use nrd_hal::Geometry;

@@ -1,0 +1,83 @@
+//! Ours beside what a firmware team would pick instead: the same work, in one
+//! run. `cargo run --release -p nrd-tests --bin bench -- --help`.
+//!
+//! `peers/` adapts the peers, `rows/` measures, `report.rs` shows.
+
+mod peers;
+mod report;
+mod rows;
+
+use clap::Parser;
+use rows::{Context, GROUPS, Runs};
+use std::process::ExitCode;
+
+/// Measures the agent against floors and peers. Every figure but those of host
+/// time is a count or a model, and the same on every machine.
+#[derive(Parser)]
+#[command(name = "bench")]
+struct Arguments {
+    /// Groups to run; all of them if none is named.
+    names: Vec<String>,
+    /// One object a line: name, unit, ours, floor or peers, ratio, target, met.
+    #[arg(long, conflicts_with = "markdown")]
+    json: bool,
+    /// The tables of docs/PERFORMANCE.md.
+    #[arg(long)]
+    markdown: bool,
+    /// Fewer turns and smaller parts: within a minute.
+    #[arg(long)]
+    quick: bool,
+    /// Seed of every workload.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Exit with status 1 when a target is missed.
+    #[arg(long)]
+    strict: bool,
+}
+
+fn main() -> ExitCode {
+    let args = Arguments::parse();
+    let known = |name: &String| GROUPS.iter().any(|(key, _)| key == name);
+    if let Some(unknown) = args.names.iter().find(|n| !known(n)) {
+        let all: Vec<&str> = GROUPS.iter().map(|g| g.0).collect();
+        eprintln!(
+            "no group is called {unknown:?}; there are: {}",
+            all.join(", ")
+        );
+        return ExitCode::from(2);
+    }
+    let mut context = Context {
+        quick: args.quick,
+        seed: args.seed,
+        runs: Runs::default(),
+    };
+    eprintln!("seed {}", args.seed);
+    let (mut met, mut missed) = (0, Vec::new());
+    for (key, measure) in GROUPS {
+        if !args.names.is_empty() && !args.names.iter().any(|n| n == key) {
+            continue;
+        }
+        let section = measure(&mut context);
+        if args.json {
+            for row in &section.rows {
+                println!("{}", row.json());
+            }
+        } else if args.markdown {
+            print!("{}", section.markdown());
+        } else {
+            print!("{}", section.text());
+        }
+        if let (Some(why), true) = (&section.skipped, args.json) {
+            eprintln!("NOT MEASURED: {}: {why}", section.key);
+        }
+        for row in &section.rows {
+            match row.met() {
+                Some(true) => met += 1,
+                Some(false) => missed.push(row.name.clone()),
+                None => {}
+            }
+        }
+    }
+    eprintln!("{met} targets met, {} missed", missed.len());
+    ExitCode::from(u8::from(args.strict && !missed.is_empty()))
+}

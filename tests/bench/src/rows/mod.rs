@@ -1,0 +1,38 @@
+//! What is measured: a function a group.
+
+mod boot;
+mod death;
+mod erases;
+mod reads;
+mod remains;
+mod runs;
+mod updates;
+mod wipe;
+
+pub(crate) use runs::Runs;
+
+use crate::report::Section;
+
+/// What every group is given.
+pub(crate) struct Context {
+    /// Fewer turns, smaller parts.
+    pub(crate) quick: bool,
+    /// Seed of every workload.
+    pub(crate) seed: u64,
+    /// Runs that more than one group reads.
+    pub(crate) runs: Runs,
+}
+
+/// A group: the word that selects it, and what measures it.
+pub(crate) type Group = (&'static str, fn(&mut Context) -> Section);
+
+/// Every group, machine-independent counts first, modelled time second.
+pub(crate) const GROUPS: &[Group] = &[
+    ("updates", updates::section),
+    ("erases", erases::section),
+    ("reads", reads::section),
+    ("boot", boot::section),
+    ("death", death::section),
+    ("remains", remains::section),
+    ("wipe", wipe::section),
+];
