@@ -1,8 +1,9 @@
 //! Ours beside what a firmware team would pick instead: the same work, in one
 //! run. `cargo run --release -p nrd-tests --bin bench -- --help`.
 //!
-//! `peers/` adapts the peers, `rows/` measures, `report.rs` shows.
+//! `callgrind.rs` counts instructions, `peers/` adapts the peers, `rows/` measures, `report.rs` shows.
 
+mod callgrind;
 mod peers;
 mod report;
 mod rows;
@@ -30,6 +31,13 @@ struct Arguments {
     /// Seed of every workload.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Runs one case for callgrind.
+    #[arg(long, hide = true)]
+    case: Option<String>,
+    /// Where the instructions of one case go: boot, boot-aged, order, put:ours,
+    /// get:ours, put:wasefire …
+    #[arg(long, value_name = "CASE")]
+    profile: Option<String>,
     /// Exit with status 1 when a target is missed.
     #[arg(long)]
     strict: bool,
@@ -37,6 +45,21 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let args = Arguments::parse();
+    if let Some(case) = &args.case {
+        return ExitCode::from(if rows::run_case(case) { 0 } else { 2 });
+    }
+    if let Some(case) = &args.profile {
+        return match callgrind::missing().map_or_else(|| callgrind::run(case), Err) {
+            Ok(profile) => {
+                print!("{}", profile.text());
+                ExitCode::SUCCESS
+            }
+            Err(why) => {
+                eprintln!("{case}: {why}");
+                ExitCode::from(2)
+            }
+        };
+    }
     let known = |name: &String| GROUPS.iter().any(|(key, _)| key == name);
     if let Some(unknown) = args.names.iter().find(|n| !known(n)) {
         let all: Vec<&str> = GROUPS.iter().map(|g| g.0).collect();

@@ -1,14 +1,18 @@
 //! What is measured: a function a group.
 
 mod boot;
+mod cases;
 mod death;
 mod erases;
+mod host;
+mod instructions;
 mod reads;
 mod remains;
 mod runs;
 mod updates;
 mod wipe;
 
+pub(crate) use cases::run as run_case;
 pub(crate) use runs::Runs;
 
 use crate::report::Section;
@@ -32,7 +36,9 @@ pub(crate) const GROUPS: &[Group] = &[
     ("erases", erases::section),
     ("reads", reads::section),
     ("boot", boot::section),
+    ("instructions", instructions::section),
     ("death", death::section),
     ("remains", remains::section),
     ("wipe", wipe::section),
+    ("host", host::section),
 ];
