@@ -63,17 +63,21 @@ pub(crate) fn missing() -> Option<String> {
 /// Runs `case` of this program under callgrind.
 pub(crate) fn run(case: &str) -> Result<Instructions, String> {
     let me = std::env::current_exe().map_err(|e| e.to_string())?;
-    program(&me, &["--case", case], "*callgrind*counted*")
+    program(&me, &["--case", case], Some("*callgrind*counted*"))
 }
 
 /// Runs a program under callgrind and collects inside functions called
-/// `within`.
-pub(crate) fn program(program: &Path, args: &[&str], within: &str) -> Result<Instructions, String> {
+/// `within`, or everything.
+pub(crate) fn program(
+    program: &Path,
+    args: &[&str],
+    within: Option<&str>,
+) -> Result<Instructions, String> {
     let out = std::env::temp_dir().join(format!("nrd-bench-{}.callgrind", std::process::id()));
     let ran = Command::new("valgrind")
         .arg("--tool=callgrind")
         .arg(format!("--callgrind-out-file={}", out.display()))
-        .arg(format!("--toggle-collect={within}"))
+        .args(within.map(|w| format!("--toggle-collect={w}")))
         .args(["--compress-strings=no", "--compress-pos=no"])
         .arg(program)
         .args(args)

@@ -5,11 +5,13 @@
 
 mod callgrind;
 mod peers;
+mod plot;
 mod report;
 mod rows;
 
 use clap::Parser;
 use rows::{Context, GROUPS, Runs};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Measures the agent against floors and peers. Every figure but those of host
@@ -25,6 +27,9 @@ struct Arguments {
     /// The tables of docs/PERFORMANCE.md.
     #[arg(long)]
     markdown: bool,
+    /// Where the growth curves are drawn, as SVG files.
+    #[arg(long, value_name = "FOLDER")]
+    plots: Option<PathBuf>,
     /// Fewer turns and smaller parts: within a minute.
     #[arg(long)]
     quick: bool,
@@ -72,6 +77,7 @@ fn main() -> ExitCode {
     let mut context = Context {
         quick: args.quick,
         seed: args.seed,
+        plots: args.plots,
         runs: Runs::default(),
     };
     eprintln!("seed {}", args.seed);

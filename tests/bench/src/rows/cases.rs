@@ -27,6 +27,7 @@ pub(crate) fn run(name: &str) -> bool {
         return storage(what, whose);
     }
     match name {
+        "explore" => super::explorer::case(),
         "boot" => boot(false),
         "boot-aged" => boot(true),
         "boot-floor" => boot_floor(),

@@ -4,6 +4,8 @@ mod boot;
 mod cases;
 mod death;
 mod erases;
+mod explorer;
+mod growth;
 mod host;
 mod instructions;
 mod reads;
@@ -16,6 +18,7 @@ pub(crate) use cases::run as run_case;
 pub(crate) use runs::Runs;
 
 use crate::report::Section;
+use std::path::PathBuf;
 
 /// What every group is given.
 pub(crate) struct Context {
@@ -23,6 +26,8 @@ pub(crate) struct Context {
     pub(crate) quick: bool,
     /// Seed of every workload.
     pub(crate) seed: u64,
+    /// Where plots go, if anywhere.
+    pub(crate) plots: Option<PathBuf>,
     /// Runs that more than one group reads.
     pub(crate) runs: Runs,
 }
@@ -40,5 +45,7 @@ pub(crate) const GROUPS: &[Group] = &[
     ("death", death::section),
     ("remains", remains::section),
     ("wipe", wipe::section),
+    ("growth", growth::section),
+    ("explorer", explorer::section),
     ("host", host::section),
 ];
