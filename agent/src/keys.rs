@@ -73,7 +73,7 @@ fn derive_classes<C: Crypto>(out: &mut [ClassKey; CLASSES], key: &[u8; 32], slot
     for (n, (c, s)) in out.iter_mut().zip(&slot.salts).enumerate() {
         c.zeroize();
         *c = ClassKey {
-            salt_generation: s.generation,
+            salt_generation: s.generation as u16,
             key: C::hkdf(
                 &s.salt,
                 key,

@@ -1,28 +1,34 @@
-//! Splits one flash part into key slots, journal and vault.
+//! Splits one flash part into vault, journal and key slots.
 //!
 //! ```text
-//! | slot A | slot B | journal: 3 or 4 logical sectors | vault: the rest, at least 3 |
+//! | vault: all but the rest, at least 3 logical sectors | journal: 3 or 4 | slot A | slot B |
 //! ```
 //!
+//! The vault comes first: it then begins where the part's largest erase blocks
+//! begin, and a wipe can use them.
+//!
 //! A *logical sector* is the smallest multiple of the erase size that is at
-//! least 2 KiB and at least 8 write units. A slot is the smallest multiple of
-//! the erase size that holds 256 bytes.
+//! least 2 KiB, at least 8 write units, and at least a 64th of its region. A
+//! slot is the smallest multiple of the erase size that holds 256 bytes.
 
 use crate::region::Geometry;
+use core::ops::Range;
 
 /// Where things lie on one flash part, in bytes from its start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
-    /// Size of each of the two key slots; slot A starts at 0.
-    pub slot_size: u32,
-    /// Start of the journal.
-    pub journal_start: u32,
-    /// Size of the journal.
-    pub journal_size: u32,
     /// Start of the vault.
     pub vault_start: u32,
     /// Size of the vault.
     pub vault_size: u32,
+    /// Start of the journal.
+    pub journal_start: u32,
+    /// Size of the journal.
+    pub journal_size: u32,
+    /// Start of slot A; slot B follows it.
+    pub slot_start: u32,
+    /// Size of each of the two key slots.
+    pub slot_size: u32,
 }
 
 /// Why a geometry was refused.
@@ -49,10 +55,22 @@ pub const MIN_SECTORS: u32 = 3;
 /// Fewest logical sectors that survive one bad sector.
 pub const MIN_SECTORS_WITH_BAD: u32 = 4;
 
-/// Size of a logical sector in bytes.
-pub fn logical_sector(write_size: u32, erase_size: u32) -> u32 {
-    let least = write_size.saturating_mul(8).max(2048);
-    least.div_ceil(erase_size.max(1)).saturating_mul(erase_size)
+/// Most logical sectors of a region: membership is a bit each in 64.
+pub const MAX_SECTORS: u32 = 64;
+
+/// Size in bytes of a logical sector of a region of geometry `g`.
+pub fn logical_sector(g: &Geometry) -> u32 {
+    let unit = least_sector(g);
+    let part = g.size.div_ceil(MAX_SECTORS).max(1);
+    part.div_ceil(unit.max(1)).saturating_mul(unit)
+}
+
+/// The smallest that a logical sector may be on a part of this kind, in bytes.
+fn least_sector(g: &Geometry) -> u32 {
+    let least = g.write_size.saturating_mul(8).max(2048);
+    least
+        .div_ceil(g.erase_size.max(1))
+        .saturating_mul(g.erase_size)
 }
 
 /// Checks the sizes of a geometry on their own.
@@ -77,7 +95,7 @@ impl Layout {
     /// when the vault can still have four, else three.
     pub fn plan(g: &Geometry) -> Result<Layout, LayoutError> {
         check(g)?;
-        let sector = logical_sector(g.write_size, g.erase_size);
+        let sector = least_sector(g);
         // 256 B is a multiple of no larger erase size, so a slot is one block.
         let slot_size = g.erase_size;
         let slots = slot_size.saturating_mul(2);
@@ -98,13 +116,32 @@ impl Layout {
             MIN_SECTORS
         };
         let journal_size = journal.saturating_mul(sector);
-        let vault_start = slots.saturating_add(journal_size);
+        let vault_size = sectors.saturating_sub(journal).saturating_mul(sector);
         Ok(Layout {
-            slot_size,
-            journal_start: slots,
+            vault_start: 0,
+            vault_size,
+            journal_start: vault_size,
             journal_size,
-            vault_start,
-            vault_size: sectors.saturating_sub(journal).saturating_mul(sector),
+            slot_start: vault_size.saturating_add(journal_size),
+            slot_size,
         })
+    }
+
+    /// Where the vault lies.
+    pub fn vault(&self) -> Range<u32> {
+        self.vault_start..self.vault_start.saturating_add(self.vault_size)
+    }
+
+    /// Where the journal lies.
+    pub fn journal(&self) -> Range<u32> {
+        self.journal_start..self.journal_start.saturating_add(self.journal_size)
+    }
+
+    /// Where slot `n` (0 for A, 1 for B) lies.
+    pub fn slot(&self, n: u32) -> Range<u32> {
+        let start = self
+            .slot_start
+            .saturating_add(self.slot_size.saturating_mul(n));
+        start..start.saturating_add(self.slot_size)
     }
 }

@@ -6,7 +6,7 @@ use crate::hw::{Board, Hardware};
 use crate::service::Service;
 use nrd_agent::log::Entry;
 use nrd_agent::wire::{DeviceKind, MAX_FRAME};
-use nrd_agent::{Agent, Config, Memory, Step};
+use nrd_agent::{Agent, Config, Error, Memory, Step};
 use nrd_hal::Platform;
 use std::sync::Arc;
 
@@ -184,6 +184,29 @@ pub fn settle<P: Powered>(agent: &mut Agent<'_, P>) -> Result<(), Stop> {
         }
     }
     Err(Stop::Wrong("the agent does not come to rest".into()))
+}
+
+/// Asks for the deep proof and steps until it is there; returns its length.
+///
+/// # Errors
+/// What the agent refuses with.
+pub fn prove_fill<P: Platform>(
+    agent: &mut Agent<'_, P>,
+    nonce: [u8; 32],
+    out: &mut [u8],
+    mut progress: impl FnMut(u32, u32),
+) -> Result<usize, Error> {
+    loop {
+        match agent.prove_fill(nonce, out) {
+            Err(Error::Busy) => {}
+            done => return done,
+        }
+        while agent.step()? != Step::Idle {
+            if let Some((done, all)) = agent.status().fill {
+                progress(done, all);
+            }
+        }
+    }
 }
 
 /// Whatever answers a device's requests.

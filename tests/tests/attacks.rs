@@ -4,7 +4,7 @@ use nrd_agent::wire::{ActivationId, OrderKind, OrderResult};
 use nrd_agent::{Agent, Class, Error, State};
 use nrd_sim::authority::Authority;
 use nrd_sim::hw::Board;
-use nrd_sim::rig::{Rig, settle, talk};
+use nrd_sim::rig::{Rig, prove_fill, settle, talk};
 use nrd_tests::rig;
 
 const SECRET: &[u8] = b"holder@example.org";
@@ -26,6 +26,10 @@ fn order_now(authority: &Authority, agent: &mut Agent<'_, Board>, kind: OrderKin
 fn apply(agent: &mut Agent<'_, Board>, order: &[u8]) -> Result<OrderResult, Error> {
     let mut out = [0; 192];
     agent.apply_order(order, &mut out).map(|(r, _)| r)
+}
+
+fn erases(agent: &mut Agent<'_, Board>) -> u32 {
+    agent.platform().with_chip(|c| c.wear().iter().sum())
 }
 
 #[test]
@@ -196,8 +200,8 @@ fn attack_34_an_erased_journal_is_locked_and_never_fresh() {
     activate(&mut rig);
     let mut image = rig.hw.chip().cells().to_vec();
     let layout = nrd_hal::layout::Layout::plan(&rig.hw.chip().spec().geometry).unwrap();
-    let (a, b) = (layout.journal_start as usize, layout.vault_start as usize);
-    image[a..b].fill(0xFF);
+    let journal = layout.journal();
+    image[journal.start as usize..journal.end as usize].fill(0xFF);
     rig.hw.chip().restore_image(&image);
     rig.boot(|_, agent| {
         assert!(matches!(agent.state(), State::Locked(_)));
@@ -251,7 +255,12 @@ fn a_returns_desk_gets_a_fresh_proof_and_a_full_fill() {
         agent.deactivate().unwrap();
         settle(agent).unwrap();
         assert!(agent.prove_clean([7; 32], &mut out).is_ok());
-        assert!(agent.prove_fill([8; 32], &mut out).is_ok());
+        let before = erases(agent);
+        assert_eq!(agent.prove_fill([8; 32], &mut out), Err(Error::Busy));
+        // Another nonce starts over.
+        assert_eq!(agent.prove_fill([9; 32], &mut out), Err(Error::Busy));
+        assert!(prove_fill(agent, [8; 32], &mut out, |_, _| {}).is_ok());
+        assert!(erases(agent) > before, "nothing was filled");
         assert!(agent.is_clean());
     });
 }

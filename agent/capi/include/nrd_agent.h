@@ -430,6 +430,10 @@ typedef struct NrdStatus {
   uint32_t policy;
   // The token's generation; goes up with each renewal. 0 without a session.
   uint32_t generation;
+  // Bytes of a deep proof done so far, see `nrd_agent_prove`.
+  uint32_t proof_done;
+  // Bytes of it in all; 0 when none is under way.
+  uint32_t proof_total;
 } NrdStatus;
 
 // A byte stream to the service, such as a TCP socket. Copied by the call that
@@ -657,7 +661,9 @@ int32_t nrd_agent_is_clean(struct NrdAgent *agent, uint8_t *clean);
 
 // A signed answer to a returns desk's nonce (32 bytes), after reading the
 // flash again; with `fill` not 0 after filling it, reading it back and
-// erasing it as well. `NRD_E_WRONG_STATE` unless the device is clean or a wipe
+// erasing it as well, which takes a while: `NRD_E_BUSY` until
+// `nrd_agent_step` has done it, then call again with the same nonce.
+// `NRD_E_WRONG_STATE` unless the device is clean or, without `fill`, a wipe
 // failed.
 //
 // # Safety

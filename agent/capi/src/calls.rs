@@ -224,6 +224,7 @@ pub unsafe extern "C" fn nrd_agent_status(agent: *mut NrdAgent, status: *mut Nrd
                 }
             }
             (out.wipe_done, out.wipe_total) = s.wipe.unwrap_or_default();
+            (out.proof_done, out.proof_total) = s.fill.unwrap_or_default();
             out.policy = s.policy.unwrap_or_default();
             out.generation = s.generation.unwrap_or_default();
             put(status, out)

@@ -193,7 +193,9 @@ pub unsafe extern "C" fn nrd_agent_is_clean(agent: *mut NrdAgent, clean: *mut u8
 
 /// A signed answer to a returns desk's nonce (32 bytes), after reading the
 /// flash again; with `fill` not 0 after filling it, reading it back and
-/// erasing it as well. `NRD_E_WRONG_STATE` unless the device is clean or a wipe
+/// erasing it as well, which takes a while: `NRD_E_BUSY` until
+/// `nrd_agent_step` has done it, then call again with the same nonce.
+/// `NRD_E_WRONG_STATE` unless the device is clean or, without `fill`, a wipe
 /// failed.
 ///
 /// # Safety

@@ -350,8 +350,11 @@ pub(crate) struct Port {
 pub(crate) fn sectors(g: &NrdGeometry) -> Result<(usize, usize), i32> {
     let geometry = geometry(g);
     let layout = Layout::plan(&geometry).map_err(|_: LayoutError| NRD_E_FLASH)?;
-    let sector = nrd_hal::layout::logical_sector(g.write_size, g.erase_size).max(1);
-    let n = |size: u32| (size / sector) as usize;
+    let sector = nrd_hal::layout::logical_sector;
+    let n = |size| {
+        let region = Geometry { size, ..geometry };
+        (size / sector(&region).max(1)) as usize
+    };
     Ok((n(layout.journal_size), n(layout.vault_size)))
 }
 
@@ -390,8 +393,8 @@ impl Port {
         let slots = match (p.slot_read, p.slot_write, p.slot_erase) {
             (None, None, None) => Slots::Flash(
                 NorSlots::new(
-                    flash.part(0, layout.slot_size),
-                    flash.part(layout.slot_size, layout.slot_size),
+                    flash.part(layout.slot_start, layout.slot_size),
+                    flash.part(layout.slot_start + layout.slot_size, layout.slot_size),
                 ),
                 logical_only,
             ),

@@ -353,4 +353,8 @@ pub struct NrdStatus {
     pub policy: u32,
     /// The token's generation; goes up with each renewal. 0 without a session.
     pub generation: u32,
+    /// Bytes of a deep proof done so far, see `nrd_agent_prove`.
+    pub proof_done: u32,
+    /// Bytes of it in all; 0 when none is under way.
+    pub proof_total: u32,
 }

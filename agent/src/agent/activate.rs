@@ -43,6 +43,7 @@ impl<P: Platform> Agent<'_, P> {
         if self.snapshot.worn_out {
             return Err(Error::WornOut);
         }
+        self.fill = None;
         let parts = self.platform.parts();
         let id = ActivationId(healthy_random(parts.rng)?);
         let mut next = self.snapshot.clone();

@@ -203,29 +203,22 @@ impl<P: Platform> Agent<'_, P> {
     }
 
     fn boot_vault(&mut self) -> Result<(), Error> {
-        match with_log!(self, vault, |log, io| log.step(io)) {
-            Ok(Progress::Working) => return Ok(()),
-            Ok(Progress::Idle) => {}
-            Err(LogError::Flash(kind)) => return Err(Error::Hardware(kind)),
-            // A vault that takes no more writes can still be read.
-            Err(_) => {}
+        // The session is there as soon as what the last cut left is decided;
+        // the rest of the vault is read afterwards, step by step.
+        let mut buf = Zeroizing::new([0u8; 64]);
+        let found = with_log!(self, vault, |log, io| log.get(io, SESSION, buf.as_mut()));
+        if found == Err(LogError::Busy) {
+            match with_log!(self, vault, |log, io| log.step(io)) {
+                Ok(Progress::Working) => return Ok(()),
+                Ok(Progress::Idle) => {}
+                Err(LogError::Flash(kind)) => return Err(Error::Hardware(kind)),
+                // A vault that takes no more writes can still be read.
+                Err(_) => {}
+            }
         }
-        self.keys.session = self.load_session();
+        self.keys.session = found.ok().and_then(|n| session(buf.get(..n)?));
         self.phase = Phase::Ready;
         Ok(())
-    }
-
-    fn load_session(&mut self) -> Option<Session> {
-        let mut buf = Zeroizing::new([0u8; 64]);
-        let n = with_log!(self, vault, |log, io| log.get(io, SESSION, buf.as_mut())).ok()?;
-        let bytes = buf.get(..n)?;
-        let (series, generation, token) =
-            postcard::from_bytes::<(Series, Generation, TokenSecret)>(bytes).ok()?;
-        Some(Session {
-            series,
-            generation,
-            token,
-        })
     }
 
     /// True when no sector of the journal was readable at this boot.
@@ -272,4 +265,14 @@ impl<P: Platform> Agent<'_, P> {
         let bytes = buf.get(..n).ok_or(corrupt)?;
         postcard::from_bytes(bytes).map_err(|_| corrupt)
     }
+}
+
+fn session(bytes: &[u8]) -> Option<Session> {
+    let (series, generation, token) =
+        postcard::from_bytes::<(Series, Generation, TokenSecret)>(bytes).ok()?;
+    Some(Session {
+        series,
+        generation,
+        token,
+    })
 }

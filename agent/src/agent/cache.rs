@@ -69,7 +69,7 @@ impl<P: Platform> Agent<'_, P> {
             .salts
             .get_mut(class as usize)
             .ok_or(Error::NotFound)?;
-        if salt.generation >= (1 << 24) - 1 {
+        if salt.generation >= u32::from(u16::MAX) {
             return Err(Error::WornOut);
         }
         salt.generation += 1;

@@ -10,6 +10,7 @@
 //! | `cache.rs` | account data: put, get, remove, forget |
 //! | `wipe.rs` | the five phases |
 //! | `receipt.rs` | receipts and proofs |
+//! | `fill.rs` | the deep proof |
 //!
 //! Firmware calls [`Agent::step`] until it answers [`Step::Idle`], feeds
 //! requests and replies through [`Agent::poll_request`] and
@@ -19,6 +20,7 @@ mod activate;
 mod boot;
 mod cache;
 mod exchange;
+mod fill;
 mod orders;
 mod receipt;
 mod wipe;
@@ -53,8 +55,8 @@ pub struct Config {
 }
 
 /// Memory lent to the agent. Sizes: a table entry (4 B) for each logical
-/// sector, an index entry (24 B) for each record that may live at once (the
-/// journal has at most [`JOURNAL_RECORDS`]), and a scratch buffer of at least
+/// sector (at most 64 of a region), an index entry (16 B) for each record that
+/// may live at once (the journal has at most [`JOURNAL_RECORDS`]), and a scratch buffer of at least
 /// [`MIN_SCRATCH`] bytes plus the longest value.
 pub struct Memory<'m> {
     /// One entry per logical sector of the journal.
@@ -113,6 +115,8 @@ pub struct Status {
     pub code: Option<(String<12>, u8)>,
     /// Progress of a wipe: sectors done and in all.
     pub wipe: Option<(u32, u32)>,
+    /// Progress of a deep proof: bytes done and in all.
+    pub fill: Option<(u32, u32)>,
     /// The policy version consented to.
     pub policy: Option<u32>,
     /// Receipts not yet delivered.
@@ -184,6 +188,8 @@ pub struct Agent<'m, P: Platform> {
     /// Undelivered receipts in the journal.
     receipts: u8,
     reset_advised: bool,
+    /// A deep proof under way.
+    fill: Option<fill::Fill<<P::Crypto as nrd_hal::Crypto>::Sha256>>,
 }
 
 /// Runs `$body` with `$log` and its `$io`.
@@ -285,6 +291,7 @@ impl<'m, P: Platform> Agent<'m, P> {
             wipe_doubt: 0,
             receipts: 0,
             reset_advised: false,
+            fill: None,
         })
     }
 
@@ -325,6 +332,9 @@ impl<'m, P: Platform> Agent<'m, P> {
                 self.begin_wipe(crate::wire::WipeReason::DeadMan, None)?;
                 return Ok(Step::Working);
             }
+        }
+        if self.fill_goes_on() {
+            return self.fill_step();
         }
         if self.keys.vault.is_some()
             && self.vault.needs_step()
@@ -371,6 +381,7 @@ impl<'m, P: Platform> Agent<'m, P> {
                 .tombstone
                 .as_ref()
                 .map(|t| (t.sectors.erased + t.sectors.failed, t.sectors.total)),
+            fill: self.fill_progress(),
             policy,
             receipts: self.receipts,
             generation: self.keys.session.as_ref().map(|s| s.generation.0),

@@ -182,12 +182,13 @@ impl<P: Platform> Agent<'_, P> {
     }
 
     fn look(&mut self) -> (SectorCounts, bool) {
-        let sector = self.vault.sector_bytes();
-        let total = self.vault.sectors();
         let parts = self.platform.parts();
         let slots_blank = slot::is_blank(parts.slot, 0) && slot::is_blank(parts.slot, 1);
+        let g = parts.vault.geometry();
+        let total = g.size.checked_div(g.erase_size).unwrap_or(0);
         let erased = (0..total)
-            .filter(|s| crate::log::reads_blank(parts.vault, s * sector, (s + 1) * sector))
+            .map(|n| n * g.erase_size)
+            .filter(|&at| crate::log::reads_blank(parts.vault, at, at + g.erase_size))
             .count() as u32;
         let counts = SectorCounts {
             total,
@@ -204,82 +205,15 @@ impl<P: Platform> Agent<'_, P> {
         if !matches!(self.state(), State::Clean | State::WipeFailed) {
             return Err(Error::WrongState);
         }
-        let (counts, slots_blank) = self.look();
-        let epoch = self.snapshot.epoch;
-        let worn_out = self.snapshot.worn_out;
-        let n = self.write_facts(
-            Subject::Clean { nonce },
-            epoch,
-            counts,
-            slots_blank,
-            (worn_out, false),
-            out,
-        )?;
-        self.sign_frame(out, n)
+        self.write_proof(Subject::Clean { nonce }, out)
     }
 
-    /// Fills the whole vault with a stream seeded by `nonce`, reads it back,
-    /// erases it, and writes a signed answer into `out`; returns its length.
-    /// Under a bound on the device's storage, nothing old can then still be
-    /// there. Takes one program and one erase of the whole vault, in one call.
-    pub fn prove_fill(&mut self, nonce: [u8; 32], out: &mut [u8]) -> Result<usize, Error> {
-        if self.state() != State::Clean {
-            return Err(Error::WrongState);
-        }
-        let sector = self.vault.sector_bytes();
-        let total = self.vault.sectors();
-        let bytes = sector * total;
-        let digest = {
-            let parts = self.platform.parts();
-            let flash = parts.vault;
-            let mut digest = <P::Crypto as Crypto>::Sha256::default();
-            for s in 0..total {
-                let _ = flash.erase(s * sector, (s + 1) * sector);
-                fill_sector::<_, P::Crypto>(flash, &nonce, s * sector, sector);
-            }
-            let mut buf = [0u8; 256];
-            let mut at = 0;
-            while at < bytes {
-                // An unreadable byte counts as what the buffer held: the digest
-                // then does not match.
-                buf.fill(0);
-                let _ = flash.read(at, &mut buf);
-                nrd_hal::crypto::Digest256::update(&mut digest, &buf);
-                at += buf.len() as u32;
-            }
-            for s in 0..total {
-                let _ = flash.erase(s * sector, (s + 1) * sector);
-            }
-            nrd_hal::crypto::Digest256::finish(digest)
-        };
+    /// Looks at slots and vault now, and signs what is seen.
+    pub(super) fn write_proof(&mut self, subject: Subject, out: &mut [u8]) -> Result<usize, Error> {
         let (counts, slots_blank) = self.look();
         let epoch = self.snapshot.epoch;
         let worn_out = self.snapshot.worn_out;
-        let subject = Subject::Fill {
-            nonce,
-            digest,
-            bytes,
-        };
         let n = self.write_facts(subject, epoch, counts, slots_blank, (worn_out, false), out)?;
         self.sign_frame(out, n)
-    }
-}
-
-/// Block `at / 256` of the fill stream: eight times HMAC-SHA-256(nonce,
-/// "nrd/1/fill\0" ‖ offset as u32 LE), offsets in steps of 32 bytes.
-pub(crate) fn fill_block<C: Crypto>(nonce: &[u8; 32], at: u32) -> [u8; 256] {
-    let mut out = [0u8; 256];
-    for (i, chunk) in out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
-        let offset = at.wrapping_add(i as u32 * 32).to_le_bytes();
-        *chunk = C::hmac(nonce, &[b"nrd/1/fill\0", &offset]);
-    }
-    out
-}
-
-fn fill_sector<R: Region, C: Crypto>(flash: &mut R, nonce: &[u8; 32], from: u32, len: u32) {
-    let mut at = from;
-    while at < from + len {
-        let _ = flash.program(at, &fill_block::<C>(nonce, at));
-        at += 256;
     }
 }

@@ -55,6 +55,8 @@ impl<P: Platform> Agent<'_, P> {
             Stored::SignedOut { id, .. } => *id,
             Stored::Clean | Stored::Failed => ActivationId::default(),
         };
+        let g = self.platform.parts().vault.geometry();
+        let sectors = g.size.checked_div(g.erase_size).unwrap_or(0);
         Tombstone {
             reason,
             order,
@@ -64,7 +66,7 @@ impl<P: Platform> Agent<'_, P> {
             target_epoch: counter.saturating_add(1),
             phase: WipePhase::Keys,
             sectors: SectorCounts {
-                total: self.vault.sectors(),
+                total: sectors,
                 ..SectorCounts::default()
             },
             slot_stuck: false,
@@ -92,6 +94,7 @@ impl<P: Platform> Agent<'_, P> {
         self.keys.kill();
         self.vault.unmount();
         self.install = None;
+        self.fill = None;
         self.exchange.forget();
         self.lost = false;
         self.wipe_tries = 0;
@@ -181,46 +184,36 @@ impl<P: Platform> Agent<'_, P> {
     }
 
     fn wipe_vault(&mut self, offset: u32) -> Result<Step, Error> {
-        let sector = self.vault.sector_bytes();
-        let g = self.platform.parts().vault.geometry();
-        let end = sector * self.vault.sectors();
-        if offset >= end {
-            if let Some(t) = &mut self.tombstone {
-                t.phase = WipePhase::Receipt;
-            }
+        let flash = self.platform.parts().vault;
+        let g = flash.geometry();
+        let Some(t) = &mut self.tombstone else {
+            return Ok(Step::Idle);
+        };
+        if offset >= g.size {
+            t.phase = WipePhase::Receipt;
             return Ok(Step::Working);
         }
-        let block = g.best_erase.checked_div(sector).unwrap_or(1).max(1) * sector;
-        let to = offset.saturating_add(block).min(end);
-        let flash = self.platform.parts().vault;
+        let to = block_end(flash, offset);
         if self.wipe_doubt > 0 {
             self.wipe_doubt -= 1;
             let _ = flash.erase(offset, to);
         }
         let blank = (0..3)
             .any(|_| flash.erase(offset, to).is_ok() && crate::log::reads_blank(flash, offset, to));
-        let mut counts = SectorCounts::default();
         let mut at = offset;
         while at < to {
-            if blank || crate::log::reads_blank(flash, at, at + sector) {
-                counts.erased += 1;
+            let end = at.saturating_add(g.erase_size);
+            if blank || crate::log::reads_blank(flash, at, end) {
+                t.sectors.erased += 1;
             } else {
-                counts.failed += 1;
-                if flash.can_overwrite() {
-                    program_to_zero(flash, at, at + sector, g.write_size);
-                }
+                t.sectors.failed += 1;
+                program_to_zero(flash, at, end);
             }
-            at += sector;
+            at = end;
         }
-        if let Some(t) = &mut self.tombstone {
-            t.sectors.erased += counts.erased;
-            t.sectors.failed += counts.failed;
-            t.phase = WipePhase::Vault(to);
-        }
-        if to
-            .checked_div(block)
-            .is_some_and(|n| n.is_multiple_of(SAVE_EVERY))
-        {
+        t.phase = WipePhase::Vault(to);
+        let blocks = offset.checked_div(g.best_erase).unwrap_or(0) + 1;
+        if blocks.is_multiple_of(SAVE_EVERY) {
             self.save_progress();
         }
         Ok(Step::Working)
@@ -274,16 +267,19 @@ impl<P: Platform> Agent<'_, P> {
     }
 }
 
-fn program_to_zero<R: Region>(flash: &mut R, from: u32, to: u32, write_size: u32) {
-    let zeros = [0u8; 256];
-    let zeroed = zeros.len() as u32;
-    let unit = zeroed - zeroed.checked_rem(write_size).unwrap_or(0);
-    let mut at = from;
-    while at < to {
-        let n = unit.min(to - at);
-        if let Some(z) = zeros.get(..n as usize) {
-            let _ = flash.program(at, z);
+/// Where the best erase block at `at` ends.
+pub(super) fn block_end<R: Region>(flash: &R, at: u32) -> u32 {
+    let g = flash.geometry();
+    at.saturating_add(g.best_erase.max(g.erase_size))
+        .min(g.size)
+}
+
+/// What would not erase is at least programmed, where the part can.
+fn program_to_zero<R: Region>(flash: &mut R, from: u32, to: u32) {
+    const ZEROS: [u8; 256] = [0; 256];
+    if flash.can_overwrite() {
+        for at in (from..to).step_by(ZEROS.len()) {
+            let _ = flash.program(at, &ZEROS);
         }
-        at += n;
     }
 }

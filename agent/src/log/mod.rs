@@ -16,18 +16,21 @@
 //!
 //! ```text
 //! sector:  | header, sealed | copied records … | fresh records … | blank … |
-//! record:  | header 16 | nonce 12 | ciphertext | tag 16 | pad to the write unit |
+//! record:  | header 12 | nonce 8 | ciphertext | tag 16 | pad to the write unit |
 //! ```
 //!
 //! One rule carries the rest: **a power cycle programs only sectors that it
 //! has erased and verified itself.** So no program ever meets cells that an
-//! earlier cut left half-way, and there is nothing to skip, mark or
-//! resynchronise at the tail. Each boot's first write *opens* a new sector:
-//! erase, read back, copy what must move, and last its header. The header is
-//! the commit: it fixes which records of the earlier sectors count. Since
-//! every write is read back before the next begins, at most one operation, the
-//! last, is in doubt after a cut; sectors are chosen so that both readings of
-//! the doubtful operation find their data intact (`open.rs`).
+//! earlier cut left half-way. Each boot's first write *opens* a new sector:
+//! erase, read back, copy what the last head held and still counts, then its
+//! header, which names the sectors whose records count from now on (the
+//! *members*), then a record.
+//!
+//! Every write is read back before the next begins. So what stands before
+//! something else was completed, and only what is written last can be in doubt
+//! after a cut. Two consequences decide everything at a boot (`mount.rs`):
+//! a header counts once something follows it, and a record that is the last one
+//! is copied before it is served.
 //!
 //! `format.rs` has the byte formats, `mount.rs` what a boot reads, `open.rs` how
 //! sectors are opened and space is reclaimed, `record.rs` sealing and reading.
@@ -42,7 +45,7 @@ pub(crate) use record::reads_blank;
 pub use format::{MAX_VALUE, RECORD_OVERHEAD, SECTOR_HEADER};
 pub use index::Entry;
 
-use format::padded;
+use format::{Place, padded};
 use index::Index;
 use nrd_hal::{Crypto, Region};
 use open::Opening;
@@ -112,8 +115,8 @@ pub struct LogKeys {
 /// The key of one class, and how often the class was forgotten.
 #[derive(Zeroize, Clone, Default)]
 pub struct ClassKey {
-    /// Generation of the class's salt, below 2²⁴.
-    pub salt_generation: u32,
+    /// Generation of the class's salt.
+    pub salt_generation: u16,
     /// AES-256-GCM key.
     pub key: [u8; 32],
 }
@@ -172,10 +175,15 @@ impl Shape {
         padded(RECORD_OVERHEAD as u32, self.unit)
     }
 
-    /// Where the records of a sector must end: room for one marker stays, see
-    /// [`open`].
+    /// Where the records of a sector must end: room for one marker stays, so
+    /// that a copy of them all can be followed by something.
     pub(crate) fn limit(&self) -> u32 {
         self.sector.saturating_sub(self.marker())
+    }
+
+    /// Where a place begins in the region.
+    pub(crate) fn at(&self, place: Place) -> u32 {
+        place.sector() * self.sector + place.offset()
     }
 
     /// Bytes for records in one sector.
@@ -184,63 +192,58 @@ impl Shape {
     }
 }
 
-/// The sector being written.
+/// The newest sector that counts.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Head {
     /// Sector number.
     pub(crate) sector: u32,
-    /// Its generation.
-    pub(crate) generation: u32,
     /// End of the last accepted record.
     pub(crate) end: u32,
-    /// False until this boot opened it, and again after a program failed in
-    /// it: then nothing more is written there.
+    /// This boot opened it, and no program in it has failed.
     pub(crate) writable: bool,
-    /// Nothing but copies in it.
-    pub(crate) copies_only: bool,
-    /// Dropped at boot if it holds nothing but copies.
-    pub(crate) droppable: bool,
-    /// The data sector before it, and where that one's records end; kept from
-    /// the one read of the header that counted, which may read otherwise later.
-    pub(crate) prev: u32,
-    pub(crate) prev_end: u32,
+    /// A record of its own was read back, or read at boot: nothing can unmake
+    /// it. Else its content is authenticated when it is copied.
+    pub(crate) firm: bool,
+    /// The next sequence number when it was opened.
+    pub(crate) base_seq: u32,
 }
 
-/// The last record before this boot: it reads well now, but nothing shows that
-/// it always will.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Doubt {
-    pub(crate) entry: Entry,
-    /// It is a delete marker.
-    pub(crate) deleted: bool,
-}
+/// The record that a boot needs before all others: [`Log::mount`] finds it
+/// without reading the whole log.
+pub const PIN: Key = Key { class: 0, id: 0 };
 
 /// A log over a region. Holds no flash and no keys: both are lent per call.
 pub struct Log<'m> {
     shape: Shape,
     /// Room kept for [`Log::put_reserved`], in bytes.
     reserve: u32,
-    /// Per sector its generation and flags, see [`open`].
+    /// Per sector its generation and flags, see `open.rs`.
     table: &'m mut [u32],
     index: Index<'m>,
     mounted: bool,
     head: Option<Head>,
+    /// Members whose records are not in the index yet, a bit each.
+    unread: u64,
+    /// Where the pinned record lay when the head was opened.
+    pin: Place,
     next_generation: u32,
-    next_seq: u64,
+    next_seq: u32,
     /// The record that the last operation before this boot may have torn.
-    doubtful: Option<Doubt>,
+    doubt: Option<Entry>,
     /// Something follows the last accepted record of the head. It is not
-    /// accepted, and a new sector must say so before anything is served.
+    /// accepted, and a new sector must settle that before anything is served.
     torn: bool,
+    /// The head settles what a cut left, and nothing follows its header yet.
+    unsettled: bool,
     opening: Option<Opening>,
     /// Room that a refused put asked for.
     wanted: u32,
+    /// Openings still to come until no deleted key needs its entry.
+    sweep: u32,
     /// A sector that did not take its first filling.
     suspect: Option<u32>,
-    /// Openings in a row that did not bring the chain back to its limit.
-    rotations: u32,
     /// A lost record may have replaced any older than this.
-    damaged_before: u64,
+    damaged_before: u32,
     /// Sectors that would not erase since boot.
     bad: u32,
 }
@@ -268,9 +271,9 @@ impl<'m> Log<'m> {
         reserve: u32,
     ) -> Result<Self, ShapeError> {
         nrd_hal::layout::check(&geometry).map_err(|_| ShapeError::Geometry)?;
-        let sector = nrd_hal::layout::logical_sector(geometry.write_size, geometry.erase_size);
+        let sector = nrd_hal::layout::logical_sector(&geometry);
         let sectors = geometry.size.checked_div(sector).unwrap_or(0);
-        if sectors > u32::from(u16::MAX) {
+        if sector > Place::MAX_SECTOR {
             return Err(ShapeError::Geometry);
         }
         if sectors < nrd_hal::layout::MIN_SECTORS {
@@ -289,17 +292,20 @@ impl<'m> Log<'m> {
             },
             reserve: padded(reserve, unit),
             table,
-            index: Index::new(index),
+            index: Index::new(index, unit),
             mounted: false,
             head: None,
+            unread: 0,
+            pin: Place::NONE,
             next_generation: 1,
             next_seq: 1,
-            doubtful: None,
+            doubt: None,
             torn: false,
+            unsettled: false,
             opening: None,
             wanted: 0,
+            sweep: 0,
             suspect: None,
-            rotations: 0,
             damaged_before: 0,
             bad: 0,
         })
@@ -310,12 +316,15 @@ impl<'m> Log<'m> {
     pub fn unmount(&mut self) {
         self.mounted = false;
         self.head = None;
+        self.unread = 0;
+        self.pin = Place::NONE;
         self.index.clear();
         for t in self.table.iter_mut().filter(|t| **t != open::BAD) {
             *t = 0;
         }
-        self.doubtful = None;
+        self.doubt = None;
         self.torn = false;
+        self.unsettled = false;
         self.opening = None;
         self.wanted = 0;
         self.damaged_before = 0;
@@ -339,9 +348,9 @@ impl<'m> Log<'m> {
         self.head.is_none()
     }
 
-    /// Live bytes, padding included.
+    /// Live bytes, padding and markers of deleted keys included.
     pub fn live_bytes(&self) -> u32 {
-        self.index.live_bytes(self.shape.unit)
+        self.index.bytes()
     }
 
     /// Longest value that a record of this log can hold, in bytes.
@@ -353,24 +362,24 @@ impl<'m> Log<'m> {
 
     /// The records alive now, in order of class and id.
     pub fn keys(&self) -> impl Iterator<Item = Key> + '_ {
-        self.index.iter().map(|e| e.key)
+        self.index.live().map(|e| e.key)
     }
 
     /// Drops every record of `class` from the index: its key is gone.
     pub fn drop_class(&mut self, class: u8) {
         self.index.retain(|e| e.key.class != class);
-        if self.doubtful.is_some_and(|d| d.entry.key.class == class) {
-            self.doubtful = None;
-        }
+        self.doubt = self.doubt.filter(|d| d.key.class != class);
     }
 
-    /// True when a doubtful record must be rewritten before it is served.
+    /// True when what the last cut left is decided: [`PIN`] can be read, if it
+    /// is there.
+    pub fn is_settled(&self) -> bool {
+        self.mounted && !self.torn && !self.unsettled && self.doubt.is_none()
+    }
+
+    /// True when [`Log::step`] has something to do.
     pub fn needs_step(&self) -> bool {
-        self.opening.is_some()
-            || self.doubtful.is_some()
-            || self.torn
-            || self.wanted > 0
-            || self.too_long()
+        !self.is_settled() || self.opening.is_some() || self.unread != 0 || self.wanted > 0
     }
 
     /// Asks [`Log::step`] to open a sector even if nothing is written yet.
@@ -388,20 +397,21 @@ impl<'m> Log<'m> {
         }
     }
 
-    /// Most sectors that may hold data between two openings.
-    pub(crate) fn data_limit(&self) -> u32 {
+    /// Most sectors that may be members between two openings. Two more are
+    /// needed: one to open, and one whose cut opening may yet be the head.
+    pub(crate) fn member_limit(&self) -> u32 {
         let good = self.shape.sectors.saturating_sub(self.bad);
-        good.saturating_sub(3).max(1)
+        good.saturating_sub(2).max(1)
     }
 
     /// True when a record of `size` padded bytes still fits beside the live
     /// ones. By the pigeonhole principle some sector then has room for it once
-    /// it is compacted.
+    /// it is emptied.
     fn fits(&self, size: u32, reserve: u32) -> bool {
         let payload = u64::from(self.shape.payload().saturating_sub(reserve));
         let Some(free) = payload.checked_sub(u64::from(size)) else {
             return false;
         };
-        u64::from(self.live_bytes()) < u64::from(self.data_limit()) * (free + 1)
+        u64::from(self.live_bytes()) < u64::from(self.member_limit()) * (free + 1)
     }
 }

@@ -2,57 +2,46 @@
 //!
 //! # Which sector
 //!
-//! The sector table holds each sector's generation and two flags: `IN`, its
-//! records count (it is in the chain of the head), and `OLD`, they counted for
-//! the head before. Only a sector with neither flag is erased. So when the cut
-//! leaves the new header in doubt, the data of both answers is intact: if the
-//! header counts, the chain `IN` is whole; if not, the chain of the former
-//! head is. A sector released by one opening is erased at the next but one,
-//! when the header that released it has a successor.
+//! The sector table holds each sector's generation and two flags: `IN`, it is a
+//! member (its records count), and `KEPT`, it is a member of the head below a
+//! head that may yet turn out not to count. Only a sector with neither is
+//! erased; at most all but two are members, so there always is one.
 //!
 //! # In what order
 //!
 //! 1. Erase and read back.
-//! 2. Copy, verbatim, the live records of the oldest sector where the limit
-//!    asks for it; at boot also the record in doubt, or the whole former head
-//!    when little in it is alive (then the new sector takes its place).
-//! 3. Program the header and read it back.
+//! 2. Copy what must move. The first opening of a boot *replaces* the last head:
+//!    everything in it that counts moves, the record in doubt as it was
+//!    authenticated. Where the members are at their limit, the one with the
+//!    least to move is emptied as well. Copies are verbatim.
+//! 3. Program the header, which names the members, and read it back.
+//! 4. Something must follow the header before anything is served that depends
+//!    on it, and before the next sector is opened: a record, or else a *mark*, a
+//!    delete marker of no key.
 //!
-//! When the oldest sector and the record in doubt do not fit into one sector
-//! together, the latter goes alone and the chain is one sector longer than its
-//! limit; then the openings go on, oldest sector by oldest sector, until two
-//! fit into one. That is when the former head's turn comes at the latest, since
-//! it held the record itself. Nothing else is written before.
-//!
-//! A head without any record of its own after its copies is *dropped* at boot:
-//! the former head counts again, and nothing is lost, since copies have
-//! originals. A head that decides, because it carries a record which was in
-//! doubt or refuses one that was torn, is not dropped; found at boot as the last
-//! thing written, its decision is made again in another sector before anything
-//! is served.
-//! One that is to get a successor without having got a record is given a
-//! *mark* first, a delete marker of no key: so two are never dropped in a row.
+//! So every member was written in one power cycle and read back there; only the
+//! head's end can be in doubt at a boot.
 
-use super::format::{CARRIES, RECORD_OVERHEAD, REFUSES, RecordHeader, SectorHeader, padded};
+use super::format::{Place, RECORD_OVERHEAD, RecordHeader, SectorHeader, padded};
 use super::index::Entry;
-use super::record::{reads_back, reads_blank};
-use super::{Doubt, Head, Io, Log, LogError, Progress};
+use super::record::{reads_back, reads_blank, reseal};
+use super::{Head, Io, Log, LogError, PIN, Progress};
 use nrd_hal::{Crypto, Error as _, ErrorKind, Region};
 use rand_core::TryCryptoRng;
 
-/// In the chain of the head.
+/// A member: its records count.
 pub(crate) const IN: u32 = 1 << 31;
-/// In the chain of the former head.
-pub(crate) const OLD: u32 = 1 << 30;
-/// Dropped at this boot: erased only when nothing else is free, since a torn
-/// header of an earlier boot may still link to it.
-pub(crate) const SPARE: u32 = 1 << 29;
+/// A member of the head below one that is not firm yet.
+pub(crate) const KEPT: u32 = 1 << 30;
 /// The generation.
-pub(crate) const GENERATION: u32 = SPARE - 1;
-/// How often a record in doubt is read for a reading that authenticates.
-const DOUBT_READS: u32 = 32;
+pub(crate) const GENERATION: u32 = KEPT - 1;
 /// Would not erase since boot.
 pub(crate) const BAD: u32 = GENERATION;
+/// How often a record in doubt is read for a reading that authenticates.
+const DOUBT_READS: u32 = 32;
+/// Every so many generations the oldest member is emptied whatever it holds, so
+/// that sectors with cold data wear as the others do.
+const LEVEL: u32 = 16;
 
 /// A sector being opened.
 #[derive(Debug, Clone, Copy)]
@@ -64,8 +53,8 @@ pub(crate) struct Opening {
 }
 
 impl Log<'_> {
-    /// Does one bounded piece of pending work: the erase of one sector, or one
-    /// sector's copy with its header.
+    /// Does one bounded piece of pending work: the erase of one sector, one
+    /// sector's copy with its header, one member's reading, or one program.
     pub fn step<R: Region, G: TryCryptoRng, C: Crypto>(
         &mut self,
         io: &mut Io<'_, R, G, C>,
@@ -74,72 +63,44 @@ impl Log<'_> {
             self.mount(io)?;
             return Ok(Progress::Working);
         }
-        match self.opening {
-            None if self.must_open() => {
-                if let Some(h) = self.head.filter(|h| h.droppable && h.copies_only) {
-                    // It must stay the head whatever becomes of its successor.
-                    if h.writable {
-                        self.mark_head(io, h)?;
-                        return Ok(Progress::Working);
-                    }
-                }
-                let sector = self.choose().ok_or(LogError::WornOut)?;
-                self.opening = Some(Opening {
-                    sector,
-                    erased: false,
-                    tries: 0,
-                });
-                Ok(Progress::Working)
+        if let Some(o) = self.opening {
+            match o.erased {
+                false => self.erase(io, o),
+                true => self.fill(io, o.sector)?,
             }
-            None => {
-                self.wanted = 0;
-                Ok(Progress::Idle)
-            }
-            Some(o) if !o.erased => {
-                self.erase(io, o);
-                Ok(Progress::Working)
-            }
-            Some(o) => {
-                self.opening = None;
-                if let Err(e) = self.fill_and_commit(io, o.sector) {
-                    // The index may point into the sector that failed.
-                    let wanted = self.wanted;
-                    self.unmount();
-                    self.wanted = wanted.max(1);
-                    match e {
-                        // Once may be chance, and a full log can spare none.
-                        LogError::Flash(ErrorKind::OperationFailed)
-                            if self.suspect != Some(o.sector) =>
-                        {
-                            self.suspect = Some(o.sector);
-                        }
-                        LogError::Flash(ErrorKind::OperationFailed) => self.shun(o.sector),
-                        LogError::Flash(ErrorKind::Ecc) => {}
-                        e => return Err(e),
-                    }
-                }
-                Ok(Progress::Working)
-            }
+            return Ok(Progress::Working);
         }
+        let unmarked = self.head.filter(|h| h.writable && !h.firm);
+        if let Some(h) = unmarked.filter(|_| self.unsettled || self.must_open()) {
+            self.mark_head(io, h)?;
+            return Ok(Progress::Working);
+        }
+        let writable = self.head.is_some_and(|h| h.writable);
+        if self.must_open() && (!writable || self.unread == 0) {
+            let sector = self.choose().ok_or(LogError::WornOut)?;
+            self.opening = Some(Opening {
+                sector,
+                erased: false,
+                tries: 0,
+            });
+            return Ok(Progress::Working);
+        }
+        if self.unread != 0 {
+            self.read_member(io, self.unread.trailing_zeros())?;
+            return Ok(Progress::Working);
+        }
+        self.wanted = 0;
+        Ok(Progress::Idle)
     }
 
     fn must_open(&self) -> bool {
-        let writable = self.head.is_some_and(|h| h.writable);
-        (!writable && (self.wanted > 0 || self.torn || self.doubtful.is_some()))
-            || (writable && (self.wanted > self.room() || self.too_long()))
+        match self.head.is_some_and(|h| h.writable) {
+            false => self.wanted > 0 || self.torn || self.doubt.is_some(),
+            true => self.wanted > self.room() || (self.sweep > 0 && self.index.deleted() > 0),
+        }
     }
 
-    /// True while this boot's openings must go on until the chain is back
-    /// within its limit; with too many bad sectors that may be never, so it is
-    /// tried twice round.
-    pub(crate) fn too_long(&self) -> bool {
-        self.head.is_some_and(|h| h.writable)
-            && self.rotations < 2 * self.shape.sectors
-            && self.count(IN) > self.data_limit()
-    }
-
-    /// The next sector, going round from the head, whose content no reading of
-    /// the past needs.
+    /// The next sector, going round from the head, that nothing needs.
     fn choose(&self) -> Option<u32> {
         let n = self.shape.sectors;
         let after = self.head.map_or(n - 1, |h| h.sector);
@@ -148,17 +109,13 @@ impl Log<'_> {
                 .filter_map(move |d| (after + d).checked_rem(n))
                 .find(|&s| {
                     let t = self.table.get(s as usize).copied().unwrap_or(IN);
-                    t & mask == 0 && t & GENERATION != BAD
+                    t & mask == 0 && t != BAD
                 })
         };
-        free(IN | OLD | SPARE)
-            .or_else(|| free(IN | OLD))
-            .or_else(|| {
-                // With so many bad sectors that none is spare, a sector of the
-                // former chain is the last resort; still right unless the cut that
-                // follows also leaves the head's header unreadable.
-                free(IN)
-            })
+        // With so many bad sectors that none is free, one of the head below is
+        // the last resort: still right unless the cut that follows also leaves
+        // this head unreadable.
+        free(IN | KEPT).or_else(|| free(IN))
     }
 
     fn erase<R: Region, G, C>(&mut self, io: &mut Io<'_, R, G, C>, mut o: Opening) {
@@ -167,9 +124,7 @@ impl Log<'_> {
         // Without a header this may be a sector whose erase was torn: erased
         // twice, so that one erase that silently does nothing cannot pass for
         // done because the torn cells happen to read blank.
-        let mut buf = [0u8; super::SECTOR_HEADER];
-        let torn = io.region.read(from, &mut buf).is_err() || SectorHeader::parse(&buf).is_none();
-        if torn && o.tries == 0 {
+        if o.tries == 0 && self.generation(o.sector) == 0 {
             let _ = io.region.erase(from, to);
         }
         let ok = io.region.erase(from, to).is_ok() && reads_blank(io.region, from, to);
@@ -193,6 +148,31 @@ impl Log<'_> {
         }
     }
 
+    fn fill<R: Region, G: TryCryptoRng, C: Crypto>(
+        &mut self,
+        io: &mut Io<'_, R, G, C>,
+        sector: u32,
+    ) -> Result<(), LogError> {
+        self.opening = None;
+        let Err(e) = self.fill_and_commit(io, sector) else {
+            return Ok(());
+        };
+        // The index may point into the sector that failed.
+        let wanted = self.wanted;
+        self.unmount();
+        self.wanted = wanted.max(1);
+        match e {
+            // Once may be chance, and a full log can spare none.
+            LogError::Flash(ErrorKind::OperationFailed) if self.suspect != Some(sector) => {
+                self.suspect = Some(sector);
+            }
+            LogError::Flash(ErrorKind::OperationFailed) => self.shun(sector),
+            LogError::Flash(ErrorKind::Ecc) => {}
+            e => return Err(e),
+        }
+        Ok(())
+    }
+
     /// Copies what must move into the erased `sector`, then programs its
     /// header: from then on it is the head.
     fn fill_and_commit<R: Region, G: TryCryptoRng, C: Crypto>(
@@ -205,93 +185,38 @@ impl Log<'_> {
             return Err(LogError::WornOut);
         }
         self.next_generation += 1;
+        let mut members = self.members();
         let mut end = self.shape.first();
-        let former = self.head;
-        let unit = self.shape.unit;
-        let doubt = self.doubtful;
-        let doubt_size = doubt.map_or(0, |d| d.entry.size(unit));
-        let payload = self.shape.payload();
-
-        // Fold the former head when this boot has not written to it and little
-        // of it is alive, or when it holds only copies: its place in the chain
-        // is taken, not added to. So a chain over its limit never grows, and a
-        // header that is the last thing written, and may not read well
-        // tomorrow, never becomes a link: what it committed fits once more.
-        let limit = self.data_limit();
-        let mut fold = former.filter(|h| limit == 1 || !h.writable);
-        if let Some(h) = fold {
-            // A value in doubt is live in the head itself; a marker is not.
-            let marker = doubt.filter(|d| d.deleted).map_or(0, |_| doubt_size);
-            let live = self.index.live_in(h.sector, unit) + marker;
-            let markers = self.markers(io, h, None)?.saturating_sub(end);
-            let whole = limit == 1 || h.copies_only;
-            if live + markers > if whole { payload } else { payload / 2 } {
-                fold = None;
-            }
+        let replaced = self.head.filter(|h| !h.writable);
+        if let Some(h) = replaced {
+            members &= !(1 << h.sector);
+            end = self.empty(io, h.sector, members, sector, end)?;
         }
-        let mut chain = self.count(IN) + 1;
-        let mut released = [None; 4];
-        if let Some(h) = fold {
-            end = self.markers(io, h, Some(sector))?;
-            end = self.copy_sector(io, h.sector, sector, end)?;
-            chain -= 1;
-            released = [Some(h.sector), None, None, None];
-        }
-        // Then the oldest sectors, as far as the limit asks and room allows.
-        for slot in released.iter_mut().skip(1) {
-            let done = [fold.map(|h| h.sector), *slot];
-            let Some(tail) = self.oldest_but(&done).filter(|_| chain > limit) else {
+        let mut swept = self.sweep == 0;
+        while members.count_ones() >= self.member_limit() || (!swept && members != 0) {
+            swept = true;
+            let oldest = self.index.deleted() > 0 || generation.is_multiple_of(LEVEL);
+            let Some((from, bytes)) = self.least(members, oldest) else {
                 break;
             };
-            let live = self.index.live_in(tail, unit);
-            if end + live + doubt_size > self.shape.limit() {
+            if end + bytes > self.shape.limit() {
                 break;
             }
-            end = self.copy_sector(io, tail, sector, end)?;
-            if let Some(t) = self.table.get_mut(tail as usize) {
-                *t &= !IN;
-            }
-            chain -= 1;
-            *slot = Some(tail);
+            members &= !(1 << from);
+            end = self.empty(io, from, members, sector, end)?;
         }
-        // The record in doubt goes last: what it says holds from here on.
-        if let Some(d) = doubt {
-            end = self.copy_doubt(io, d, sector, end)?;
-        }
-        let carries = doubt.is_some();
-
-        let prev = match former {
-            Some(h) if fold.is_some() => {
-                let before = self.before(h.generation);
-                before.map(|(s, g)| match h.prev == g {
-                    true => (s, g, h.prev_end),
-                    false => (s, g, self.shape.sector),
-                })
-            }
-            Some(h) => Some((h.sector, h.generation, h.end)),
-            None => None,
+        members |= 1 << sector;
+        let pin = match self.index.get(PIN) {
+            Some(e) if e.deleted => Place::NONE,
+            Some(e) => e.place,
+            None => self.pin,
         };
-        let (prev_sector, prev, prev_end) = prev.unwrap_or_default();
-        let tail = self
-            .table
-            .iter()
-            .enumerate()
-            .filter(|&(s, &t)| t & IN != 0 && !released.contains(&Some(s as u32)))
-            .map(|(_, &t)| t & GENERATION)
-            .min()
-            .unwrap_or(generation);
         let header = SectorHeader {
             generation,
-            tail,
-            prev,
-            prev_end,
-            former: former.map_or(0, |h| h.generation),
-            prev_sector: prev_sector as u16,
-            former_sector: former.map_or(0, |h| h.sector as u16),
-            fresh_start: end
-                | if carries { CARRIES } else { 0 }
-                | if self.torn { REFUSES } else { 0 },
+            members,
             base_seq: self.next_seq,
+            copies_end: end,
+            pin,
         };
         let first = self.shape.first() as usize;
         let buf = io.scratch.get_mut(..first).ok_or(LogError::TooLong)?;
@@ -299,148 +224,95 @@ impl Log<'_> {
         for (o, b) in buf.iter_mut().zip(header.encode::<C>(io.keys)) {
             *o = b;
         }
-        let at = sector * self.shape.sector;
-        io.region
-            .program(at, buf)
-            .map_err(|e| LogError::Flash(e.kind()))?;
-        if !reads_back(io.region, at, buf) {
-            return Err(LogError::Flash(ErrorKind::OperationFailed));
-        }
+        program(io.region, sector * self.shape.sector, buf)?;
 
-        // Committed.
+        // Committed, once something follows.
         for (s, t) in self.table.iter_mut().enumerate() {
-            if *t & GENERATION == BAD {
-                continue;
+            if *t != BAD {
+                *t = match members >> s & 1 == 1 {
+                    true => *t & GENERATION | IN,
+                    false => *t & GENERATION,
+                };
             }
-            let gone = released.contains(&Some(s as u32));
-            *t = match *t & IN != 0 {
-                true if !gone => *t & GENERATION | IN | OLD,
-                false if !gone => *t & GENERATION,
-                _ => *t & GENERATION | OLD,
-            };
         }
         if let Some(t) = self.table.get_mut(sector as usize) {
-            *t = generation | IN | OLD;
+            *t = generation | IN;
         }
+        self.unsettled = replaced.is_some();
         self.head = Some(Head {
             sector,
-            generation,
             end,
             writable: true,
-            copies_only: true,
-            droppable: !header.decides(),
-            prev,
-            prev_end,
+            firm: false,
+            base_seq: header.base_seq,
         });
-        self.doubtful = None;
-        self.suspect = None;
+        self.pin = pin;
+        self.doubt = None;
         self.torn = false;
-        self.rotations = match chain > limit {
-            true => self.rotations + 1,
-            false => 0,
-        };
+        self.suspect = None;
+        self.sweep = self.sweep.saturating_sub(1);
         Ok(())
     }
 
-    /// Sectors with `flag`.
-    fn count(&self, flag: u32) -> u32 {
-        self.table.iter().filter(|&&t| t & flag != 0).count() as u32
-    }
-
-    /// The data sector of the lowest generation that is not in `but`.
-    fn oldest_but(&self, but: &[Option<u32>]) -> Option<u32> {
-        (0u32..)
-            .zip(self.table.iter())
-            .filter(|(s, t)| **t & IN != 0 && !but.contains(&Some(*s)))
-            .min_by_key(|(_, t)| **t & GENERATION)
-            .map(|(s, _)| s)
-    }
-
-    /// The data sector before `generation` in the chain, and its generation.
-    fn before(&self, generation: u32) -> Option<(u32, u32)> {
+    fn members(&self) -> u64 {
         (0u32..)
             .zip(self.table.iter())
             .filter(|(_, t)| **t & IN != 0)
-            .map(|(s, t)| (s, t & GENERATION))
-            .filter(|&(_, g)| g < generation)
-            .max_by_key(|&(_, g)| g)
+            .fold(0, |bits, (s, _)| bits | 1 << s)
     }
 
-    /// Reads and authenticates the header of `sector`.
-    pub(crate) fn read_header<R: Region, G, C: Crypto>(
-        &self,
-        io: &mut Io<'_, R, G, C>,
-        sector: u32,
-    ) -> Option<SectorHeader> {
-        let mut buf = [0u8; super::SECTOR_HEADER];
-        io.region.read(sector * self.shape.sector, &mut buf).ok()?;
-        let h = SectorHeader::open::<C>(&buf, io.keys)?;
-        let sane = h.generation != 0
-            && h.generation < BAD
-            && h.tail <= h.generation
-            && h.prev < h.generation
-            && h.former < h.generation
-            && h.prev_end <= self.shape.sector
-            && (self.shape.first()..=self.shape.sector).contains(&h.fresh());
-        sane.then_some(h)
+    /// The member to empty, and how many bytes must move: the one with the
+    /// fewest, or the oldest.
+    fn least(&self, members: u64, oldest: bool) -> Option<(u32, u32)> {
+        (0..self.shape.sectors)
+            .filter(|s| members >> s & 1 == 1)
+            .map(|s| (s, self.index.bytes_in(s)))
+            .min_by_key(|&(s, bytes)| (if oldest { 0 } else { bytes }, self.generation(s)))
     }
 
-    /// Copies every live record of `from` but the one in doubt; returns the
-    /// new end.
-    fn copy_sector<R: Region, G, C>(
+    /// Moves all that counts from the sector `from`, which is no member any
+    /// more, to `to` at `end`; returns the new end.
+    fn empty<R: Region, G, C: Crypto>(
         &mut self,
         io: &mut Io<'_, R, G, C>,
         from: u32,
+        members: u64,
         to: u32,
         mut end: u32,
     ) -> Result<u32, LogError> {
+        let age = self.generation(from);
+        let older = |s: u32| members >> s & 1 == 1 && self.generation(s) <= age;
+        if age != 0 && !(0..self.shape.sectors).any(older) {
+            // No older version of what is deleted here stands anywhere else.
+            self.index
+                .retain(|e| !e.deleted || e.place.sector() != from);
+        }
+        let careful = self.head.is_some_and(|h| h.sector == from && !h.firm);
         let mut i = 0;
         while let Some(e) = self.index.nth(i) {
-            let doubtful = self.doubtful.is_some_and(|d| d.entry.key == e.key);
-            if e.sector == from && !doubtful {
-                end = self.copy_record(io, e, false, to, end)?;
+            if e.place.sector() == from {
+                let careful = careful || self.doubt.is_some_and(|d| d.key == e.key);
+                self.copy(io, e, careful, to, end)?;
+                self.index.place(i, Place::new(to, end));
+                end += e.size(self.shape.unit);
             }
             i += 1;
         }
         Ok(end)
     }
 
-    /// Copies the delete markers of the former head that still hide something
-    /// in an older sector to the start of `to`; with `None` only counts.
-    /// Returns where they end.
-    fn markers<R: Region, G, C: Crypto>(
-        &mut self,
-        io: &mut Io<'_, R, G, C>,
-        head: Head,
-        to: Option<u32>,
-    ) -> Result<u32, LogError> {
-        let mut end = self.shape.first();
-        if self.before(head.generation).is_none() {
-            return Ok(end);
-        }
-        let mut at = self.shape.first();
-        while let Some((e, deleted)) = self.next_record(io, head.sector, &mut at, head.end) {
-            let doubtful = self.doubtful.is_some_and(|d| d.entry.key == e.key);
-            if !deleted || doubtful || self.index.get(e.key).is_some() {
-                continue;
-            }
-            end = match to {
-                Some(to) => self.copy_record(io, e, true, to, end)?,
-                None => end + e.size(self.shape.unit),
-            };
-        }
-        Ok(end)
-    }
-
-    /// Copies one record verbatim to `to` at `end`; returns the new end.
-    fn copy_record<R: Region, G, C>(
+    /// Copies one record to `to` at `end`: verbatim, so that a rotten one stays
+    /// what it is. With `careful`, what is written is what was authenticated:
+    /// opened, and sealed again with the same nonce, which gives the same
+    /// bytes. Cells in doubt may read differently each time.
+    fn copy<R: Region, G, C: Crypto>(
         &mut self,
         io: &mut Io<'_, R, G, C>,
         e: Entry,
-        deleted: bool,
+        careful: bool,
         to: u32,
         end: u32,
-    ) -> Result<u32, LogError> {
+    ) -> Result<(), LogError> {
         let size = e.size(self.shape.unit);
         if end + size > self.shape.limit() {
             return Err(LogError::Full);
@@ -450,103 +322,43 @@ impl Log<'_> {
             .scratch
             .get_mut(..padded(len as u32, self.shape.unit) as usize)
             .ok_or(LogError::TooLong)?;
-        buf.fill(0xFF);
-        let (record, _) = buf.split_at_mut(len.min(buf.len()));
-        let header_ok = io
-            .region
-            .read(e.sector * self.shape.sector + e.offset, record)
-            .is_ok();
-        // A record with rotten check bits, or one that cannot be read at all,
-        // keeps its place under a mended header: its tag still tells.
+        let class = io.keys.classes.get(usize::from(e.key.class));
         let header = RecordHeader {
-            deleted,
+            deleted: e.deleted,
             key: e.key,
             len: e.len,
-            salt_generation: io
-                .keys
-                .classes
-                .get(usize::from(e.key.class))
-                .map_or(0, |c| c.salt_generation),
+            salt_generation: class.map_or(0, |c| c.salt_generation),
             seq: e.seq,
         };
-        if !header_ok {
-            record.fill(0);
-        }
-        for (o, b) in record.iter_mut().zip(header.encode()) {
-            *o = b;
-        }
-        self.place(io, e, deleted, to, end)
-    }
-
-    /// Copies the record in doubt. Its cells may read differently each time, so
-    /// what is written is what was authenticated: opened, and sealed again with
-    /// the same nonce, which gives the same bytes.
-    fn copy_doubt<R: Region, G, C: Crypto>(
-        &mut self,
-        io: &mut Io<'_, R, G, C>,
-        d: Doubt,
-        to: u32,
-        end: u32,
-    ) -> Result<u32, LogError> {
-        let e = d.entry;
-        if end + e.size(self.shape.unit) > self.shape.limit() {
-            return Err(LogError::Full);
-        }
-        let at = e.sector * self.shape.sector + e.offset;
-        let len = RECORD_OVERHEAD + usize::from(e.len);
         for _ in 0..DOUBT_READS {
-            let buf = io
-                .scratch
-                .get_mut(..e.size(self.shape.unit) as usize)
-                .ok_or(LogError::TooLong)?;
             buf.fill(0xFF);
             let (record, _) = buf.split_at_mut(len.min(buf.len()));
-            let read = io.region.read(at, record).is_ok();
-            let header = RecordHeader {
-                deleted: d.deleted,
-                key: e.key,
-                len: e.len,
-                salt_generation: io
-                    .keys
-                    .classes
-                    .get(usize::from(e.key.class))
-                    .map_or(0, |c| c.salt_generation),
-                seq: e.seq,
-            };
-            if read && super::record::reseal::<C>(record, io.keys, &header).is_ok() {
-                return self.place(io, e, d.deleted, to, end);
+            let read = io.region.read(self.shape.at(e.place), record).is_ok();
+            if careful && !(read && reseal::<C>(record, io.keys, &header).is_ok()) {
+                continue;
             }
+            if !read {
+                record.fill(0);
+            }
+            // A record with rotten check bits, or one that cannot be read at
+            // all, keeps its place under a mended header: its tag still tells.
+            for (o, b) in record.iter_mut().zip(header.encode()) {
+                *o = b;
+            }
+            return program(io.region, to * self.shape.sector + end, buf);
         }
         // It reads well no more: at the next mount it does not count.
         Err(LogError::Flash(ErrorKind::Ecc))
     }
+}
 
-    /// Programs the record that stands in the scratch buffer at `end` of `to`;
-    /// returns the new end.
-    fn place<R: Region, G, C>(
-        &mut self,
-        io: &mut Io<'_, R, G, C>,
-        e: Entry,
-        deleted: bool,
-        to: u32,
-        end: u32,
-    ) -> Result<u32, LogError> {
-        let size = e.size(self.shape.unit);
-        let buf = io.scratch.get(..size as usize).ok_or(LogError::TooLong)?;
-        let at = to * self.shape.sector + end;
-        io.region
-            .program(at, buf)
-            .map_err(|e| LogError::Flash(e.kind()))?;
-        if !reads_back(io.region, at, buf) {
-            return Err(LogError::Flash(ErrorKind::OperationFailed));
-        }
-        if !deleted {
-            self.index.set(Entry {
-                sector: to,
-                offset: end,
-                ..e
-            });
-        }
-        Ok(end + size)
+/// Programs and reads back.
+fn program<R: Region>(region: &mut R, at: u32, bytes: &[u8]) -> Result<(), LogError> {
+    region
+        .program(at, bytes)
+        .map_err(|e| LogError::Flash(e.kind()))?;
+    match reads_back(region, at, bytes) {
+        true => Ok(()),
+        false => Err(LogError::Flash(ErrorKind::OperationFailed)),
     }
 }

@@ -1,14 +1,14 @@
 //! Sealing, writing and reading one record.
 
-use super::format::{NONCE, RECORD_HEADER, RECORD_OVERHEAD, RecordHeader, TAG, padded};
+use super::format::{NONCE, Place, RECORD_HEADER, RECORD_OVERHEAD, RecordHeader, TAG, padded};
 use super::index::Entry;
-use super::{Head, Io, Key, Log, LogError};
+use super::{Head, Io, Key, Log, LogError, PIN};
 use nrd_hal::{Crypto, Error as _, ErrorKind, Region};
 use rand_core::TryCryptoRng;
 use zeroize::Zeroize;
 
-/// Names no record: markers of it only show that a head is in use.
-const NO_KEY: Key = Key {
+/// Names no record: a marker of it only follows a header.
+pub(crate) const NO_KEY: Key = Key {
     class: 0,
     id: u16::MAX,
 };
@@ -108,16 +108,18 @@ impl Log<'_> {
         io: &mut Io<'_, R, G, C>,
         key: Key,
     ) -> Result<(), LogError> {
-        if !self.mounted {
+        if !self.may_write() {
             return Err(LogError::Busy);
         }
-        if self.doubtful.is_some() {
-            return Err(LogError::Busy);
-        }
-        if self.index.get(key).is_none() {
+        if self.index.get(key).is_none_or(|e| e.deleted) {
             return Err(LogError::NotFound);
         }
         self.write(io, key, None, self.reserve)
+    }
+
+    /// True when everything is known and no opening is under way.
+    fn may_write(&self) -> bool {
+        self.mounted && self.unread == 0 && self.opening.is_none() && self.doubt.is_none()
     }
 
     fn write<R: Region, G: TryCryptoRng, C: Crypto>(
@@ -127,54 +129,56 @@ impl Log<'_> {
         value: Option<[&[u8]; 2]>,
         reserve: u32,
     ) -> Result<(), LogError> {
-        if !self.mounted || self.opening.is_some() || self.too_long() {
-            return Err(LogError::Busy);
-        }
-        let len = value.map_or(0, |[a, b]| a.len() + b.len());
+        let deleted = value.is_none();
+        let value = value.unwrap_or_default();
+        let len: usize = value.iter().map(|v| v.len()).sum();
         if len > self.max_value() || key == NO_KEY {
             return Err(LogError::TooLong);
         }
         let size = padded((RECORD_OVERHEAD + len) as u32, self.shape.unit);
+        self.wanted = size.saturating_add(reserve);
+        if !self.may_write() {
+            return Err(LogError::Busy);
+        }
         // Beside a value there is always room for the marker that removes one: a
         // log that is full can be emptied again.
         let taken = size.saturating_add(self.shape.marker());
-        if value.is_some() && (!self.fits(taken, reserve) || !self.index.has_room_for(key)) {
+        if !deleted && !(self.fits(taken, reserve) && self.index.has_room_for(key)) {
+            // What deleted keys still hold is given back first.
+            if self.index.deleted() > 0 {
+                self.sweep = self.shape.sectors;
+                return Err(LogError::Busy);
+            }
+            self.wanted = 0;
             return Err(LogError::Full);
         }
         let head = match self.head {
-            Some(h) if h.writable && self.room() >= size.saturating_add(reserve) => h,
-            _ => {
-                self.wanted = size.saturating_add(reserve);
-                return Err(LogError::Busy);
-            }
+            Some(h) if h.writable && self.room() >= self.wanted => h,
+            _ => return Err(LogError::Busy),
         };
         let header = RecordHeader {
-            deleted: value.is_none(),
+            deleted,
             key,
             len: len as u16,
             salt_generation: 0,
             seq: self.next_seq,
         };
-        if !self.append(io, head, header, value.unwrap_or_default(), size)? {
-            self.wanted = size.saturating_add(reserve);
+        if !self.append(io, head, header, value, size)? {
             return Err(LogError::Busy);
         }
-        if value.is_some() {
-            self.index.set(Entry {
-                key,
-                len: len as u16,
-                sector: head.sector,
-                offset: head.end,
-                seq: header.seq,
-            });
-        } else {
-            self.index.remove(key);
-        }
+        self.wanted = 0;
+        self.index.set(Entry {
+            key,
+            len: len as u16,
+            deleted,
+            place: Place::new(head.sector, head.end),
+            seq: header.seq,
+        });
         Ok(())
     }
 
-    /// Gives the head a record of its own, a delete marker of a key that never
-    /// exists, so that it is not dropped at boot.
+    /// Lets something follow the head's header: a delete marker of a key that
+    /// never exists.
     pub(crate) fn mark_head<R: Region, G: TryCryptoRng, C: Crypto>(
         &mut self,
         io: &mut Io<'_, R, G, C>,
@@ -188,8 +192,6 @@ impl Log<'_> {
             seq: self.next_seq,
         };
         let size = self.shape.marker();
-        // A head that did not take it is not writable any more, and gets its
-        // successor as any other that failed.
         self.append(io, head, header, Default::default(), size)?;
         Ok(())
     }
@@ -206,21 +208,29 @@ impl Log<'_> {
     ) -> Result<bool, LogError> {
         let class = io.keys.classes.get(usize::from(header.key.class));
         header.salt_generation = class.ok_or(LogError::NotFound)?.salt_generation;
+        let next_seq = self.next_seq.checked_add(1).ok_or(LogError::WornOut)?;
         let buf = seal::<G, C>(io.scratch, io.rng, io.keys, &header, value, size)?;
         let at = head.sector * self.shape.sector + head.end;
         let ok = io.region.program(at, buf).is_ok() && reads_back(io.region, at, buf);
-        self.next_seq += 1;
-        self.head = Some(match ok {
-            true => Head {
+        self.next_seq = next_seq;
+        if ok {
+            self.unsettled = false;
+            self.head = Some(Head {
                 end: head.end + size,
-                copies_only: false,
+                firm: true,
                 ..head
-            },
-            false => Head {
+            });
+        } else if head.firm {
+            self.head = Some(Head {
                 writable: false,
                 ..head
-            },
-        });
+            });
+        } else {
+            // Whether this head counts is a boot's question now.
+            let wanted = self.wanted;
+            self.unmount();
+            self.wanted = wanted;
+        }
         Ok(ok)
     }
 
@@ -243,11 +253,19 @@ impl Log<'_> {
         prefix: &mut [u8],
         out: &mut [u8],
     ) -> Result<usize, LogError> {
-        if !self.mounted || self.torn || self.doubtful.is_some_and(|d| d.entry.key == key) {
+        let undecided = !self.mounted || self.torn || self.unsettled;
+        if undecided || self.doubt.is_some_and(|d| d.key == key) {
             self.wanted = self.wanted.max(1);
             return Err(LogError::Busy);
         }
-        let entry = self.index.get(key).ok_or(LogError::NotFound)?;
+        let entry = match self.index.get(key) {
+            Some(e) if e.deleted => return Err(LogError::NotFound),
+            Some(e) => e,
+            None if self.unread == 0 => return Err(LogError::NotFound),
+            None if key != PIN => return Err(LogError::Busy),
+            None if self.pin == Place::NONE => return Err(LogError::NotFound),
+            None => self.pinned(io).ok_or(LogError::Busy)?,
+        };
         if entry.seq < self.damaged_before {
             return Err(LogError::Corrupt(key));
         }
@@ -256,7 +274,7 @@ impl Log<'_> {
             .checked_sub(prefix.len())
             .ok_or(LogError::Corrupt(key))?;
         let out = out.get_mut(..rest).ok_or(LogError::BufferTooSmall)?;
-        let at = entry.sector * self.shape.sector + entry.offset;
+        let at = self.shape.at(entry.place);
         let record = io
             .scratch
             .get_mut(..RECORD_OVERHEAD + len)
@@ -299,12 +317,13 @@ fn seal<'s, G: TryCryptoRng, C: Crypto>(
     let mut random = [0u8; 32];
     // A failed generator is tolerated here: the hedge keeps nonces distinct.
     let _ = rng.try_fill_bytes(&mut random);
-    let nonce = nonce::<C>(&keys.nonce, &random, &aad, value);
+    let stored = nonce::<C>(&keys.nonce, &random, &aad, value);
+    let nonce = header.nonce(&stored);
     random.zeroize();
     let (front, rest) = buf
         .split_at_mut_checked(RECORD_HEADER + NONCE)
         .ok_or(LogError::TooLong)?;
-    for (o, b) in front.iter_mut().zip(header.encode().iter().chain(&nonce)) {
+    for (o, b) in front.iter_mut().zip(header.encode().iter().chain(&stored)) {
         *o = *b;
     }
     let [a, b] = value;
@@ -355,7 +374,7 @@ pub(crate) fn open<'r, C: Crypto>(
         .split_at_mut_checked(usize::from(header.len))
         .ok_or(corrupt)?;
     let tag = rest.first_chunk::<TAG>().ok_or(corrupt)?;
-    C::open(key, nonce, &aad, text, tag).map_err(|_| corrupt)?;
+    C::open(key, &header.nonce(nonce), &aad, text, tag).map_err(|_| corrupt)?;
     Ok(text)
 }
 
@@ -377,7 +396,8 @@ pub(crate) fn reseal<C: Crypto>(
     let (text, rest) = rest
         .split_at_mut_checked(usize::from(header.len))
         .ok_or(LogError::Crypto)?;
-    let tag = C::seal(key, nonce, &header.aad(keys), text).map_err(|_| LogError::Crypto)?;
+    let tag = C::seal(key, &header.nonce(nonce), &header.aad(keys), text)
+        .map_err(|_| LogError::Crypto)?;
     *rest.first_chunk_mut::<TAG>().ok_or(LogError::Crypto)? = tag;
     Ok(())
 }

@@ -38,7 +38,7 @@ pub fn platform<P: Platform>(port: &mut P) -> Result<(), Failure> {
 /// Journal and vault are large enough, and are not the same flash.
 fn apart<J: Region, V: Region>(journal: &mut J, vault: &mut V) -> Result<(), Failure> {
     for (n, g) in [(0, journal.geometry()), (1, vault.geometry())] {
-        let sectors = g.size / layout::logical_sector(g.write_size, g.erase_size).max(1);
+        let sectors = g.size / layout::logical_sector(&g).max(1);
         let enough = sectors >= layout::MIN_SECTORS;
         keep(
             "Platform",

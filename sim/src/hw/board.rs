@@ -298,8 +298,8 @@ impl Board {
             journal: region(layout.journal_start, layout.journal_size),
             vault: region(layout.vault_start, layout.vault_size),
             slots: NorSlots::new(
-                region(0, layout.slot_size),
-                region(layout.slot_size, layout.slot_size),
+                region(layout.slot_start, layout.slot_size),
+                region(layout.slot_start + layout.slot_size, layout.slot_size),
             ),
             counter: Counter(hw.clone()),
             root_key: {

@@ -99,7 +99,7 @@ pub fn inspect(image: &Image<'_>, search: &Search) -> Result<Report, InspectErro
         });
     }
     let slot = |n: u32| {
-        let at = (n * layout.slot_size) as usize;
+        let at = (layout.slot_start + n * layout.slot_size) as usize;
         &image.cells[at..at + layout.slot_size as usize]
     };
     let slots = [0, 1].map(|n| keys::slot_state(slot(n), search.root.as_ref()));
@@ -111,13 +111,13 @@ pub fn inspect(image: &Image<'_>, search: &Search) -> Result<Report, InspectErro
     let all = search::open_everywhere(image.cells, &ring, search.deep, &mut trial_opens);
     let (opened, journal): (Vec<Opened>, Vec<Opened>) =
         all.into_iter().partition(|o| o.class != JOURNAL);
-    let sector = logical_sector(g.write_size, g.erase_size);
     let regions = [
         ("journal", layout.journal_start, layout.journal_size),
         ("vault", layout.vault_start, layout.vault_size),
     ];
     let mut list = Vec::new();
     for (region, start, size) in regions {
+        let sector = logical_sector(&Geometry { size, ..g });
         for n in 0..size / sector {
             let at = start + n * sector;
             let cells = &image.cells[at as usize..(at + sector) as usize];

@@ -17,7 +17,7 @@ pub struct Opened {
     /// Its id.
     pub id: u16,
     /// Its sequence number.
-    pub seq: u64,
+    pub seq: u32,
     /// Bytes of the value that could be read.
     pub length: usize,
     /// It is a delete marker.
@@ -35,8 +35,8 @@ pub struct Hit {
     pub encoding: &'static str,
 }
 
-const HEADER: usize = 16;
-const NONCE: usize = 12;
+const HEADER: usize = 12;
+const NONCE: usize = 8;
 const TAG: usize = 16;
 const MAX_VALUE: usize = 4096;
 /// CRC-16/IBM-3740 (SPEC §5).
@@ -59,9 +59,15 @@ pub(super) fn open_everywhere(
         if header == &[0xFF; HEADER] {
             continue;
         }
-        let length = usize::from(u16::from_le_bytes([header[3], header[4]]));
-        let check = u16::from_le_bytes([header[14], header[15]]);
-        let plausible = CHECK.checksum(&header[..14]) == check;
+        let word = u16::from_le_bytes([header[0], header[1]]);
+        let class = (word >> 13) as u8;
+        let deletes = word & 0x1FFF == 0x1FFF;
+        let length = match deletes {
+            true => 0,
+            false => usize::from(word & 0x1FFF),
+        };
+        let check = u16::from_le_bytes([header[10], header[11]]);
+        let plausible = CHECK.checksum(&header[..10]) == check;
         if !(plausible || deep) || length > MAX_VALUE {
             continue;
         }
@@ -82,7 +88,6 @@ pub(super) fn open_everywhere(
                 continue;
             }
             // Values of the vault but the session begin with four bytes of time.
-            let class = header[0] & 0x7F;
             let vault = k.region == VAULT;
             let own = match vault && class != 0 {
                 true => length.saturating_sub(4),
@@ -94,10 +99,10 @@ pub(super) fn open_everywhere(
                     true => class_name(class),
                     false => JOURNAL,
                 },
-                id: u16::from_le_bytes([header[1], header[2]]),
-                seq: (0..6).fold(0, |n, i| n | u64::from(header[8 + i]) << (8 * i)),
+                id: u16::from_le_bytes([header[2], header[3]]),
+                seq: u32::from_le_bytes([header[6], header[7], header[8], header[9]]),
                 length: own,
-                deletes: header[0] & 0x80 != 0,
+                deletes,
             });
             break;
         }
@@ -116,10 +121,14 @@ fn opens(
     let mut aad = vec![region];
     aad.extend_from_slice(&epoch.to_le_bytes());
     aad.extend_from_slice(header);
-    let (Some(nonce), Some(tag)) = (sealed.first_chunk(), sealed.last_chunk()) else {
+    let Some(tag) = sealed.last_chunk() else {
         return false;
     };
-    RingCrypto::open(key, nonce, &aad, text, tag).is_ok()
+    // The sequence number, then what is stored.
+    let mut nonce = [0; 12];
+    nonce[..4].copy_from_slice(&header[6..10]);
+    nonce[4..].copy_from_slice(&sealed[..NONCE]);
+    RingCrypto::open(key, &nonce, &aad, text, tag).is_ok()
 }
 
 /// Looks for every secret in plain and in simple encodings.

@@ -35,8 +35,8 @@ pub enum SectorState {
     Log {
         /// Its generation.
         generation: u32,
-        /// Oldest generation whose records count.
-        tail: u32,
+        /// The sectors whose records count, as its header says: a bit each.
+        members: u64,
     },
     /// A header, but no key at hand authenticates it.
     Sealed,
@@ -44,7 +44,7 @@ pub enum SectorState {
     Other,
 }
 
-const HEADER: usize = 56;
+const HEADER: usize = 44;
 
 pub(super) fn look(
     region: &'static str,
@@ -73,12 +73,12 @@ fn state(region: &str, cells: &[u8], ring: &Ring) -> SectorState {
     }
     let Some(header) = cells
         .first_chunk::<HEADER>()
-        .filter(|h| h.starts_with(b"NRL1"))
+        .filter(|h| h.starts_with(b"NRL2"))
     else {
         return SectorState::Other;
     };
     let region = if region == "journal" { 1 } else { 2 };
-    let (fields, tag) = header.split_at(40);
+    let (fields, tag) = header.split_at(28);
     let authentic = ring.headers.iter().any(|(r, key)| {
         let mac = RingCrypto::hmac(key, &[b"nrd/1/sector\0", &[region], fields]);
         *r == region && mac[..16] == *tag
@@ -92,7 +92,7 @@ fn state(region: &str, cells: &[u8], ring: &Ring) -> SectorState {
     match authentic {
         true => SectorState::Log {
             generation: word(4),
-            tail: word(8),
+            members: u64::from(word(8)) | u64::from(word(12)) << 32,
         },
         false => SectorState::Sealed,
     }

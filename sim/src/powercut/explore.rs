@@ -331,9 +331,9 @@ fn place(world: &World, op: Op) -> String {
         OpKind::Erase => "erase",
     };
     let part = match op.at {
-        at if at < layout.slot_size => "slot A",
-        at if at < layout.journal_start => "slot B",
-        at if at < layout.vault_start => "journal",
+        at if layout.slot(0).contains(&at) => "slot A",
+        at if layout.slot(1).contains(&at) => "slot B",
+        at if layout.journal().contains(&at) => "journal",
         _ => "vault",
     };
     format!("{part} {what}")

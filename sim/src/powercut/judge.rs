@@ -12,8 +12,12 @@ pub(super) fn clean(world: &mut World) -> Result<(), Violation> {
     let chip = world.chip();
     let layout = Layout::plan(&chip.spec().geometry).map_err(|e| format!("{e:?}"))?;
     let ranges = [
-        ("slot A", 0, layout.slot_size),
-        ("slot B", layout.slot_size, layout.slot_size),
+        ("slot A", layout.slot_start, layout.slot_size),
+        (
+            "slot B",
+            layout.slot_start + layout.slot_size,
+            layout.slot_size,
+        ),
         ("vault", layout.vault_start, layout.vault_size),
     ];
     for (name, start, size) in ranges {

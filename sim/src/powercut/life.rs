@@ -243,7 +243,7 @@ impl World {
         let Ok(layout) = Layout::plan(&chip.spec().geometry) else {
             return true;
         };
-        let journal = layout.journal_start..layout.vault_start;
+        let journal = layout.journal();
         let since = &chip.trace()[began as usize..];
         since
             .iter()

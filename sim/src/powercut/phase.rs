@@ -36,12 +36,13 @@ pub(super) fn phase(layout: &Layout, op: Op, now: &Moment<'_>) -> &'static str {
             false => "recovery at boot",
         };
     }
-    let journal = (layout.journal_start..layout.vault_start).contains(&op.at);
+    let journal = layout.journal().contains(&op.at);
+    let slot = op.at >= layout.slot_start;
     let wiping = matches!(now.act, Some(Act::DeactivateHere | Act::DeactivateByOrder));
     match op.kind {
         OpKind::Count => "wipe: keys",
-        _ if op.at < layout.journal_start && wiping => "wipe: keys",
-        _ if op.at < layout.journal_start => match now.act {
+        _ if slot && wiping => "wipe: keys",
+        _ if slot => match now.act {
             Some(Act::Forget(_)) => "slot rotation",
             _ => "",
         },

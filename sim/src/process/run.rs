@@ -7,7 +7,7 @@ use super::net::{Answer, Net};
 use super::screen::{Screen, Show};
 use crate::hw::{Board, Folder, VirtualClock, VirtualRng};
 use crate::pictogram;
-use crate::rig::Ram;
+use crate::rig::{Ram, prove_fill};
 use crate::service::sample::Sample;
 use crate::service::unhex;
 use nrd_agent::keypad::MenuSequence;
@@ -464,12 +464,16 @@ impl Boot<'_, '_> {
             Command::Network(on) => self.net.faults.unplugged.store(!on, Ordering::SeqCst),
             Command::Status => self.say_status(screen),
             Command::Order(frame) => self.order(&frame, screen),
-            Command::Receipt(file) => self.write(screen, &file, |a, out| a.newest_receipt(out)),
+            Command::Receipt(file) => self.write(screen, &file, |_, a, out| a.newest_receipt(out)),
             Command::ProveClean(nonce, file) => {
-                self.write(screen, &file, |a, out| a.prove_clean(nonce, out));
+                self.write(screen, &file, |_, a, out| a.prove_clean(nonce, out));
             }
             Command::ProveFill(nonce, file) => {
-                self.write(screen, &file, |a, out| a.prove_fill(nonce, out));
+                self.write(screen, &file, |screen, a, out| {
+                    prove_fill(a, nonce, out, |done, total| {
+                        screen.show(&Show::Fill { done, total });
+                    })
+                });
             }
             Command::Restart | Command::Quit => {}
         }
@@ -498,10 +502,10 @@ impl Boot<'_, '_> {
         &mut self,
         screen: &mut Screen,
         file: &str,
-        make: impl FnOnce(&mut Agent<'_, Board>, &mut [u8]) -> Result<usize, Error>,
+        make: impl FnOnce(&mut Screen, &mut Agent<'_, Board>, &mut [u8]) -> Result<usize, Error>,
     ) {
         let mut out = [0; <Receipt<'_> as nrd_agent::wire::Body<'_>>::MAX];
-        match make(&mut self.agent, &mut out) {
+        match make(screen, &mut self.agent, &mut out) {
             Ok(bytes) => match std::fs::write(file, &out[..bytes]) {
                 Ok(()) => screen.show(&Show::Written { file, bytes }),
                 Err(e) => screen.show(&Show::Refused {

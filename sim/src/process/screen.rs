@@ -28,6 +28,8 @@ pub(super) enum Show<'a> {
     Code { code: &'a str, pictogram: String },
     /// How far a wipe has come.
     Wipe { done: u32, total: u32 },
+    /// How far a deep proof has come, in bytes.
+    Fill { done: u32, total: u32 },
     /// A wipe ended.
     Wiped { cost: WipeCost },
     /// Account data was cached.
@@ -68,12 +70,19 @@ impl Screen {
             }
             return;
         }
-        if let Show::Wipe { done, total } = what {
+        let progress = match what {
+            Show::Wipe { done, total } => {
+                Some((done, total, "wiping {bar:40} {pos}/{len} sectors"))
+            }
+            Show::Fill { done, total } => {
+                Some((done, total, "proving {bar:40} {bytes}/{total_bytes}"))
+            }
+            _ => None,
+        };
+        if let Some((done, total, template)) = progress {
             let bar = self.bar.get_or_insert_with(|| {
                 let bar = ProgressBar::new(u64::from(*total));
-                if let Ok(style) =
-                    ProgressStyle::with_template("  wiping {bar:40} {pos}/{len} sectors")
-                {
+                if let Ok(style) = ProgressStyle::with_template(&format!("  {template}")) {
                     bar.set_style(style);
                 }
                 bar
@@ -106,7 +115,7 @@ impl Screen {
                 "[code]   {code}   with a {pictogram}\n         Type it at {}activate",
                 self.pages
             ),
-            Show::Wipe { .. } => String::new(),
+            Show::Wipe { .. } | Show::Fill { .. } => String::new(),
             Show::Wiped { cost } => format!(
                 "[wiped]  the keys were dead after {} operations ({:.1} ms modelled); all of it took {:.0} ms, {} sectors",
                 cost.flash_ops_to_key_death,

@@ -200,6 +200,8 @@ static void say(const char *what, int32_t result) {
   printf("%s %d %s\n", what, result, nrd_error_text(result));
 }
 
+static int settle(void);
+
 static void obey(char *line) {
   char text[256], what[16];
   unsigned class = 0, id = 0;
@@ -234,7 +236,8 @@ static void obey(char *line) {
   } else if (sscanf(line, "prove %255s", text) == 1) {
     uint8_t nonce[32];
     memset(nonce, 0x42, sizeof nonce);
-    int32_t proved = nrd_agent_prove(agent, nonce, 1, bytes, sizeof bytes, &n);
+    int32_t proved;
+    while ((proved = nrd_agent_prove(agent, nonce, 1, bytes, sizeof bytes, &n)) == NRD_E_BUSY) settle();
     if (proved == NRD_OK) {
       FILE *file = fopen(text, "wb");
       if (!file || fwrite(bytes, 1, n, file) != n || fclose(file)) die(text);

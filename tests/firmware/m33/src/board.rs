@@ -337,8 +337,8 @@ impl Board {
             journal: part(layout.journal_start, layout.journal_size),
             vault: part(layout.vault_start, layout.vault_size),
             slots: NorSlots::new(
-                part(0, layout.slot_size),
-                part(layout.slot_size, layout.slot_size),
+                part(layout.slot_start, layout.slot_size),
+                part(layout.slot_start + layout.slot_size, layout.slot_size),
             ),
             counter: Counter,
             root: Fuses,

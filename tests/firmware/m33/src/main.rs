@@ -215,8 +215,13 @@ fn talk(agent: &mut Agent<'_, Board>, service: &Service) {
 fn judge(agent: &mut Agent<'_, Board>, layout: &nrd_hal::layout::Layout) {
     // A fill that a cut ended is mended by asking again.
     let mut proof = [0; 640];
-    if call(|| agent.prove_fill([7; 32], &mut proof)).is_err() {
-        fail("no proof");
+    loop {
+        match call(|| agent.prove_fill([7; 32], &mut proof)) {
+            Ok(_) => break,
+            Err(nrd_agent::Error::Busy) => {}
+            Err(_) => fail("no proof"),
+        }
+        while !matches!(call(|| agent.step()), Ok(Step::Idle)) {}
     }
     if agent.state() != State::Clean || !call(|| agent.is_clean()) {
         fail("not clean");
@@ -226,7 +231,7 @@ fn judge(agent: &mut Agent<'_, Board>, layout: &nrd_hal::layout::Layout) {
         let range = from as usize..(from + size) as usize;
         cells.get(range).is_some_and(|c| c.iter().all(|&b| b == 0xFF))
     };
-    if !blank(0, 2 * layout.slot_size) || !blank(layout.vault_start, layout.vault_size) {
+    if !blank(layout.slot_start, 2 * layout.slot_size) || !blank(layout.vault_start, layout.vault_size) {
         fail("clean, but cells are not erased");
     }
     if *receipts == 0 {

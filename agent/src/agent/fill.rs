@@ -1,0 +1,143 @@
+//! `prove_fill`: the deep proof that nothing old is left in the vault.
+//!
+//! The asker's nonce seeds a stream that fills the whole vault; its digest is
+//! taken from what the flash then reads; then all is erased again. Under a
+//! bound on the device's storage nothing old can still be there, even if the
+//! agent lied. [`Agent::step`] does it block by block.
+//!
+//! A fill that loses power leaves blocks of the stream behind: the device then
+//! proves nothing until it is asked again, which starts over.
+
+use super::{Agent, Step};
+use crate::error::Error;
+use crate::state::State;
+use crate::wire::Subject;
+use nrd_hal::crypto::Digest256;
+use nrd_hal::{Crypto, Platform, Region};
+
+/// A fill under way, over the digest `D`.
+pub(super) struct Fill<D> {
+    nonce: [u8; 32],
+    stage: Stage,
+    /// How far this stage is, in bytes.
+    at: u32,
+    digest: D,
+    read: [u8; 32],
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Write,
+    Read,
+    Erase,
+    Done,
+}
+
+/// Bytes of the stream made at a time.
+const CHUNK: usize = 256;
+
+impl<P: Platform> Agent<'_, P> {
+    /// Fills the whole vault with a stream seeded by `nonce`, reads it back,
+    /// erases it, and writes a signed answer into `out`; returns its length.
+    ///
+    /// `Busy` while that takes: call [`Agent::step`] until `Idle`, then this
+    /// again with the same nonce; [`Agent::status`] tells how far it is. Another
+    /// nonce starts over.
+    pub fn prove_fill(&mut self, nonce: [u8; 32], out: &mut [u8]) -> Result<usize, Error> {
+        if self.state() != State::Clean {
+            return Err(Error::WrongState);
+        }
+        let done = match &self.fill {
+            Some(f) if f.nonce == nonce => (f.stage == Stage::Done).then_some(f.read),
+            _ => {
+                self.fill = Some(Fill {
+                    nonce,
+                    stage: Stage::Write,
+                    at: 0,
+                    digest: Default::default(),
+                    read: [0; 32],
+                });
+                None
+            }
+        };
+        let digest = done.ok_or(Error::Busy)?;
+        let bytes = self.platform.parts().vault.geometry().size;
+        let subject = Subject::Fill {
+            nonce,
+            digest,
+            bytes,
+        };
+        let n = self.write_proof(subject, out)?;
+        self.fill = None;
+        Ok(n)
+    }
+
+    /// How far a fill is, and of how much, in bytes.
+    pub(super) fn fill_progress(&mut self) -> Option<(u32, u32)> {
+        let f = self.fill.as_ref()?;
+        let (stage, at) = (f.stage as u32, f.at);
+        let size = self.platform.parts().vault.geometry().size;
+        Some((
+            stage.saturating_mul(size).saturating_add(at),
+            size.saturating_mul(3),
+        ))
+    }
+
+    /// True while a fill has something to do.
+    pub(super) fn fill_goes_on(&self) -> bool {
+        self.fill.as_ref().is_some_and(|f| f.stage != Stage::Done)
+    }
+
+    pub(super) fn fill_step(&mut self) -> Result<Step, Error> {
+        let Some(f) = &mut self.fill else {
+            return Ok(Step::Idle);
+        };
+        let flash = self.platform.parts().vault;
+        let size = flash.geometry().size;
+        let to = super::wipe::block_end(flash, f.at);
+        // What fails here shows in the digest, or in what is looked at last.
+        match f.stage {
+            Stage::Write => {
+                let _ = flash.erase(f.at, to);
+                for at in (f.at..to).step_by(CHUNK) {
+                    let _ = flash.program(at, &fill_block::<P::Crypto>(&f.nonce, at));
+                }
+            }
+            Stage::Read => {
+                for at in (f.at..to).step_by(CHUNK) {
+                    let mut buf = [0u8; CHUNK];
+                    let _ = flash.read(at, &mut buf);
+                    f.digest.update(&buf);
+                }
+            }
+            Stage::Erase => {
+                let _ = flash.erase(f.at, to);
+            }
+            Stage::Done => return Ok(Step::Idle),
+        }
+        f.at = to;
+        if to >= size {
+            f.at = 0;
+            f.stage = match f.stage {
+                Stage::Write => Stage::Read,
+                Stage::Read => {
+                    f.read = core::mem::take(&mut f.digest).finish();
+                    Stage::Erase
+                }
+                Stage::Erase | Stage::Done => Stage::Done,
+            };
+        }
+        Ok(Step::Working)
+    }
+}
+
+/// Block `at / 256` of the fill stream: eight times HMAC-SHA-256(nonce,
+/// "nrd/1/fill\0" ‖ offset as u32 LE), offsets in steps of 32 bytes.
+fn fill_block<C: Crypto>(nonce: &[u8; 32], at: u32) -> [u8; CHUNK] {
+    let mut out = [0u8; CHUNK];
+    for (i, chunk) in out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+        let offset = at.wrapping_add(i as u32 * 32).to_le_bytes();
+        *chunk = C::hmac(nonce, &[b"nrd/1/fill\0", &offset]);
+    }
+    out
+}
