@@ -99,7 +99,8 @@ impl Row {
 
     /// The figure over its floor, or over the best peer.
     pub(crate) fn ratio(&self) -> Option<f64> {
-        self.base().filter(|&b| b > 0.0).map(|b| self.ours / b)
+        let base = self.base().filter(|&b| b > 0.0)?;
+        Some(self.ours / base).filter(|r| r.is_finite())
     }
 
     /// Whether the target is met; `None` where there is none.

@@ -113,6 +113,19 @@ impl Device {
         self.boot_by(|agent| settle(agent).expect("the boot comes to rest"), then)
     }
 
+    /// A boot into the session: what it cost until the session was open, and
+    /// until the agent came to rest.
+    ///
+    /// # Panics
+    /// Where the session is not restored.
+    pub fn restore(&mut self) -> (Spent, Spent) {
+        let before = self.spent();
+        let (opened, ()) = self.boot_by(to_session, |_, agent, _| {
+            settle(agent).expect("the boot comes to rest");
+        });
+        (opened, self.spent() - before)
+    }
+
     /// The same, with `rest` bringing the agent to rest.
     ///
     /// # Panics
@@ -136,8 +149,8 @@ impl Device {
             journal: part(layout.journal_start, layout.journal_size),
             vault: part(layout.vault_start, layout.vault_size),
             slots: NorSlots::new(
-                part(0, layout.slot_size),
-                part(layout.slot_size, layout.slot_size),
+                part(layout.slot_start, layout.slot_size),
+                part(layout.slot_start + layout.slot_size, layout.slot_size),
             ),
             counter: Counter(self.counter.clone()),
             root_key: Root,
@@ -280,6 +293,17 @@ impl Device {
             (dead, spent() - before)
         });
         out
+    }
+}
+
+/// Steps until the session is open.
+///
+/// # Panics
+/// Where it does not open.
+pub fn to_session(agent: &mut Agent<'_, Board<'_>>) {
+    while agent.state() != State::Active {
+        let step = agent.step().expect("the boot goes on");
+        assert_ne!(step, nrd_agent::Step::Idle, "the session is restored");
     }
 }
 

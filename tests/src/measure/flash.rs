@@ -6,7 +6,7 @@
 //! for its *place* cost: 64 KiB only where the range covers an aligned block.
 
 use nrd_hal::{ErrorKind, ErrorType, Geometry, Region};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 /// Page program, in nanoseconds.
@@ -71,12 +71,19 @@ pub struct Tally {
     counts: Cell<Counts>,
     /// What the last program or erase touched.
     last: Cell<(u32, u32)>,
+    /// Erases of each erase unit.
+    wear: RefCell<Vec<u32>>,
 }
 
 impl Tally {
     /// The counts so far.
     pub fn now(&self) -> Counts {
         self.counts.get()
+    }
+
+    /// Erases of each erase unit so far.
+    pub fn wear(&self) -> Vec<u32> {
+        self.wear.borrow().clone()
     }
 
     /// What the last program or erase touched: from, to.
@@ -97,7 +104,6 @@ pub struct Nor {
     geometry: Geometry,
     overwritable: bool,
     cells: Vec<u8>,
-    wear: Vec<u32>,
     tally: Rc<Tally>,
 }
 
@@ -108,8 +114,10 @@ impl Nor {
             geometry,
             overwritable: false,
             cells: vec![0xFF; geometry.size as usize],
-            wear: vec![0; (geometry.size / geometry.erase_size) as usize],
-            tally: Rc::default(),
+            tally: Rc::new(Tally {
+                wear: vec![0; (geometry.size / geometry.erase_size) as usize].into(),
+                ..Tally::default()
+            }),
         }
     }
 
@@ -129,11 +137,6 @@ impl Nor {
     /// The cells.
     pub fn cells(&self) -> &[u8] {
         &self.cells
-    }
-
-    /// Erases of each erase unit.
-    pub fn wear(&self) -> &[u32] {
-        &self.wear
     }
 
     /// Reads without copying; counted like any read.
@@ -226,7 +229,7 @@ impl Nor {
         }
         self.cells[a..b].fill(0xFF);
         let units = (from / e) as usize..(to / e) as usize;
-        for w in &mut self.wear[units.clone()] {
+        for w in &mut self.tally.wear.borrow_mut()[units.clone()] {
             *w += 1;
         }
         self.tally.add(|c| {

@@ -84,20 +84,35 @@ pub fn prepare(engine: &mut dyn Engine, plan: &Plan) -> Result<Stream, Refusal> 
     Ok(stream)
 }
 
+/// What a run found.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Steady {
+    /// What the updates cost.
+    pub counts: Counts,
+    /// Erases of the most erased sector over the mean.
+    pub wear: f64,
+}
+
 /// Counts what `plan.updates` updates cost in steady state.
-pub fn run(engine: &mut dyn Engine, plan: &Plan) -> Result<Counts, Refusal> {
+pub fn run(engine: &mut dyn Engine, plan: &Plan) -> Result<Steady, Refusal> {
     let mut stream = prepare(engine, plan)?;
     let mut buf = vec![0; plan.value];
     let tally = engine.tally();
-    let before = tally.now();
+    let (before, worn) = (tally.now(), tally.wear());
     for version in 1..=plan.updates {
         let key = stream.key();
         value(key, plan.warm + version, &mut buf);
         engine.put(key, &buf)?;
     }
     let counts = tally.now() - before;
+    let wear: Vec<u32> = tally.wear().iter().zip(worn).map(|(w, b)| w - b).collect();
+    let most = wear.iter().copied().max().unwrap_or_default();
+    let mean = counts.erases.max(1) as f64 / wear.len() as f64;
     check(engine, plan)?;
-    Ok(counts)
+    Ok(Steady {
+        counts,
+        wear: f64::from(most) / mean,
+    })
 }
 
 /// Every key answers, with a value of the right length.

@@ -8,8 +8,7 @@ use nrd_agent::State;
 use nrd_agent::wire::{Order, OrderResult, decode_signed, peek};
 use nrd_hal::Crypto;
 use nrd_hal::crypto::RingCrypto;
-use nrd_sim::rig::settle;
-use nrd_tests::measure::device::{Device, Root};
+use nrd_tests::measure::device::{Device, Root, to_session};
 use nrd_tests::measure::engine::{Aead, Engine};
 use nrd_tests::measure::ours::Ours;
 use nrd_tests::measure::steady::{Plan, geometry, prepare};
@@ -48,7 +47,7 @@ fn boot(aged: bool) {
         }
     }
     let (_, state) = device.boot_by(
-        |agent| counted(|| settle(agent).expect("the boot comes to rest")),
+        |agent| counted(|| to_session(agent)),
         |_, agent, _| agent.state(),
     );
     assert_eq!(state, State::Active, "the session is restored");

@@ -13,7 +13,8 @@ const ABOUT: &str = "\
 Erases of 4 KiB for 1000 updates, each engine carrying the same values sealed with \
 AES-256-GCM, on the same part (write unit 4), the same keys in the same order. \
 *sixteen keys* is the workload of 16 keys and 10,000 updates. *ring* is the \
-simulated order-preserving ring of whole records of ours.";
+simulated order-preserving ring of whole records of ours; *our wear* the erases of \
+the most erased sector over the mean (1 is even).";
 
 pub(super) fn section(c: &mut Context) -> Section {
     let mut s = Section::new("erases", "Erases", ABOUT);
@@ -35,7 +36,8 @@ pub(super) fn section(c: &mut Context) -> Section {
                     ours.per(ours.counts.erases) * 1000.0,
                 )
                 .peers(peers, target(value))
-                .more("ring", ideal.ring.erases * 1000.0),
+                .more("ring", ideal.ring.erases * 1000.0)
+                .more("our wear", ours.wear),
             );
         }
     }
@@ -54,7 +56,8 @@ pub(super) fn section(c: &mut Context) -> Section {
                 "per 1000 updates",
                 ours.per(ours.counts.erases) * 1000.0,
             )
-            .peers(peers, target(value)),
+            .peers(peers, target(value))
+            .more("our wear", ours.wear),
         );
     }
     s

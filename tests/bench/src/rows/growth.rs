@@ -4,10 +4,11 @@ use super::Context;
 use super::death::part;
 use crate::plot::{self, Curve};
 use crate::report::{Row, Section};
-use nrd_agent::State;
 use nrd_sim::rig::{settle, talk};
+use nrd_sim::service::Keys;
+use nrd_sim::service::Service;
+use nrd_sim::service::host::System;
 use nrd_sim::service::sample::Samples;
-use nrd_sim::service::{Service, System};
 use nrd_tests::bench::{Bench, activate, settings, talk_later};
 use nrd_tests::measure::device::{Device, Spent};
 use std::time::Instant;
@@ -62,12 +63,6 @@ fn read(spent: &Spent) -> f64 {
     (spent.flash.read + spent.flash.back) as f64
 }
 
-fn boot(device: &mut Device) -> Spent {
-    let (cost, state) = device.boot(|_, agent, _| agent.state());
-    assert_eq!(state, State::Active);
-    cost
-}
-
 fn curve(name: &str, points: Vec<(f64, f64)>) -> Curve {
     Curve {
         name: name.to_owned(),
@@ -81,25 +76,22 @@ fn records(c: &Context) -> Family {
     } else {
         &[8, 16, 32, 64, 128, 256, 480]
     };
-    let mut bytes = Vec::new();
-    let mut reads = Vec::new();
+    let mut opened = Vec::new();
+    let mut rested = Vec::new();
     for &n in sizes {
         let mut device = Device::new(part(256), 5);
         device.activate(n, 64);
-        let cost = boot(&mut device);
-        bytes.push((f64::from(n), read(&cost)));
-        reads.push((
-            f64::from(n),
-            (cost.flash.reads + cost.flash.back_reads) as f64,
-        ));
+        let (open, rest) = device.restore();
+        opened.push((f64::from(n), read(&open)));
+        rested.push((f64::from(n), read(&rest)));
     }
     Family {
         key: "records",
         axis: "records cached",
-        unit: "B or reads",
+        unit: "B",
         curves: vec![
-            curve("boot, bytes read", bytes),
-            curve("boot, read calls", reads),
+            curve("to the session, bytes read", opened),
+            curve("to rest, bytes read", rested),
         ],
     }
 }
@@ -110,14 +102,16 @@ fn sectors(c: &Context) -> Family {
     } else {
         &[16, 64, 256, 1024, 4096]
     };
-    let mut bytes = Vec::new();
+    let (mut opened, mut rested) = (Vec::new(), Vec::new());
     let mut wipe = Vec::new();
     for &n in sizes {
         let mut device = Device::new(part(n), 5);
         device.activate(64, 256);
         // Thirteen records of 300 bytes fill a sector.
         device.update(64, 256, n * 14);
-        bytes.push((f64::from(n), read(&boot(&mut device)) / 1024.0));
+        let (open, rest) = device.restore();
+        opened.push((f64::from(n), read(&open) / 1024.0));
+        rested.push((f64::from(n), read(&rest) / 1024.0));
         let (_, all) = device.deactivate(0);
         wipe.push((f64::from(n), all.ns() as f64 / 1e6));
     }
@@ -126,7 +120,8 @@ fn sectors(c: &Context) -> Family {
         axis: "sectors of 4 KiB",
         unit: "KiB or ms",
         curves: vec![
-            curve("boot, KiB read", bytes),
+            curve("to the session, KiB read", opened),
+            curve("to rest, KiB read", rested),
             curve("wipe, modelled ms", wipe),
         ],
     }
@@ -166,13 +161,21 @@ fn receipts() -> Family {
 }
 
 fn devices(c: &Context) -> Family {
-    let sizes: &[usize] = if c.quick { &[10, 20, 40] } else { &[10, 20, 40, 80, 160, 320] };
+    let sizes: &[usize] = if c.quick {
+        &[10, 20, 40]
+    } else {
+        &[10, 20, 40, 80, 160, 320]
+    };
     let mut bench = Bench::new();
     // In memory: what is asked is whether the service's work grows, not how fast
     // this disk is.
-    bench.service = Service::in_memory(settings(), System).expect("a service in memory").into();
+    let keys = Keys::new(&[1; 32], &[2; 32], &[3; 32]);
+    bench.service = Service::virtual_one(keys, settings(), System).expect("a service in memory");
     let samples = Samples::read(None).expect("the sample accounts");
-    bench.service.add_samples(&samples).expect("a new service takes them");
+    bench
+        .service
+        .add_samples(&samples)
+        .expect("a new service takes them");
     let account = bench.account(0);
     let mut all = Vec::new();
     let mut points = Vec::new();

@@ -25,6 +25,8 @@ pub(crate) const VALUES: [usize; 3] = [32, 256, 1024];
 pub(crate) struct Found {
     /// Totals of the updates.
     pub(crate) counts: Counts,
+    /// Erases of the most erased sector over the mean.
+    pub(crate) wear: f64,
     /// How many updates.
     pub(crate) updates: u64,
     /// Read calls for each get.
@@ -75,8 +77,8 @@ pub(crate) fn measure(whose: Whose, plan: &Plan, write: u32) -> Option<Found> {
         Whose::Ours => Box::new(Ours::new(g)),
         Whose::Sealed(peer) => peer.build_sealed(g, plan.keys)?,
     };
-    let counts = match run(&mut *engine, plan) {
-        Ok(counts) => counts,
+    let steady = match run(&mut *engine, plan) {
+        Ok(steady) => steady,
         Err(Refusal::Full) => return None,
         Err(Refusal::Failed(why)) => {
             eprintln!("{} does not take {plan:?}: {why}", engine.name());
@@ -93,7 +95,8 @@ pub(crate) fn measure(whose: Whose, plan: &Plan, write: u32) -> Option<Found> {
     // A get that finds the last program under its eyes is a read all the same.
     let n = f64::from(plan.keys);
     Some(Found {
-        counts,
+        counts: steady.counts,
+        wear: steady.wear,
         updates: plan.updates,
         get_reads: (gets.reads + gets.back_reads) as f64 / n,
         get_bytes: (gets.read + gets.back) as f64 / n,
