@@ -6,8 +6,10 @@
 mod callgrind;
 mod peers;
 mod plot;
+mod reasons;
 mod report;
 mod rows;
+mod trace;
 
 use clap::Parser;
 use rows::{Context, GROUPS, Runs};
@@ -43,6 +45,9 @@ struct Arguments {
     /// get:ours, put:wasefire …
     #[arg(long, value_name = "CASE")]
     profile: Option<String>,
+    /// Every flash operation of one case: boot, boot-aged, wipe.
+    #[arg(long, value_name = "CASE")]
+    trace: Option<String>,
     /// Exit with status 1 when a target is missed.
     #[arg(long)]
     strict: bool,
@@ -52,6 +57,16 @@ fn main() -> ExitCode {
     let args = Arguments::parse();
     if let Some(case) = &args.case {
         return ExitCode::from(if rows::run_case(case) { 0 } else { 2 });
+    }
+    if let Some(case) = &args.trace {
+        if trace::print(case) {
+            return ExitCode::SUCCESS;
+        }
+        eprintln!(
+            "{case:?} cannot be traced; there are: {}",
+            trace::CASES.join(", ")
+        );
+        return ExitCode::from(2);
     }
     if let Some(case) = &args.profile {
         return match callgrind::missing().map_or_else(|| callgrind::run(case), Err) {
@@ -81,6 +96,9 @@ fn main() -> ExitCode {
         runs: Runs::default(),
     };
     eprintln!("seed {}", args.seed);
+    if args.markdown && args.names.is_empty() {
+        print!("{}", include_str!("intro.md"));
+    }
     let (mut met, mut missed) = (0, Vec::new());
     for (key, measure) in GROUPS {
         if !args.names.is_empty() && !args.names.iter().any(|n| n == key) {

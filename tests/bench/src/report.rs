@@ -237,7 +237,44 @@ impl Section {
             let _ = writeln!(out, "**Not measured:** {why}\n");
         }
         out.push_str(&self.table(true));
+        out.push_str(&self.missed());
         out.push_str(&self.after);
+        out
+    }
+
+    /// Missed targets by reason, each with the rows' nearest and farthest figure.
+    fn missed(&self) -> String {
+        let mut by: Vec<(&str, Vec<&Row>)> = Vec::new();
+        for row in self.rows.iter().filter(|r| r.met() == Some(false)) {
+            let why = crate::reasons::why(self.key, &row.name);
+            match by.iter_mut().find(|(w, _)| *w == why) {
+                Some((_, rows)) => rows.push(row),
+                None => by.push((why, vec![row])),
+            }
+        }
+        if by.is_empty() {
+            return String::new();
+        }
+        let mut out = "Missed, and why:\n\n".to_owned();
+        for (why, rows) in by {
+            let ratios: Vec<f64> = rows.iter().filter_map(|r| r.ratio()).collect();
+            let low = ratios.iter().copied().fold(f64::MAX, f64::min);
+            let high = ratios.iter().copied().fold(0.0, f64::max);
+            let names = match rows.as_slice() {
+                [one] => format!("*{}*", one.name),
+                [first, .., last] => {
+                    format!("{} rows, *{}* to *{}*", rows.len(), first.name, last.name)
+                }
+                [] => continue,
+            };
+            let ratios = match ratios.len() {
+                0 => String::new(),
+                1 => format!(" ({low:.2} ×)"),
+                _ => format!(" ({low:.2} to {high:.2} ×)"),
+            };
+            let _ = writeln!(out, "- {names}{ratios}: {why}.");
+        }
+        out.push('\n');
         out
     }
 

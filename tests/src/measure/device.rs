@@ -1,6 +1,6 @@
 //! The whole agent on the counting flash: boot, orders, key death, wipe.
 
-use super::flash::{Counts, Nor, PAGE_NS};
+use super::flash::{Counts, Nor, PAGE_NS, Tally};
 use nrd_agent::wire::{ActivationId, DeviceId, DeviceKind, OrderKind, OrderResult};
 use nrd_agent::{Agent, Class, Config, State};
 use nrd_hal::crypto::RingCrypto;
@@ -76,6 +76,11 @@ impl Device {
             authority: Authority::new(seed),
             draws: seed,
         }
+    }
+
+    /// The tally of its flash.
+    pub fn tally(&self) -> Rc<Tally> {
+        self.nor.borrow().tally()
     }
 
     /// What was spent so far.
@@ -275,6 +280,14 @@ impl Device {
     /// # Panics
     /// Where the order is not applied or the wipe does not end.
     pub fn deactivate(&mut self, commits: u32) -> (Spent, Spent) {
+        self.deactivate_from(commits, || ())
+    }
+
+    /// The same; `arrives` is called when the order does.
+    ///
+    /// # Panics
+    /// Where the order is not applied or the wipe does not end.
+    pub fn deactivate_from(&mut self, commits: u32, arrives: impl FnOnce()) -> (Spent, Spent) {
         let order = self.order(self.authority.activation_id());
         let (_, out) = self.boot(|_, agent, spent| {
             for _ in 0..commits {
@@ -283,6 +296,7 @@ impl Device {
                     .advance_ms(1000 * (nrd_agent::agent::CHARGE_S + 1));
                 settle(agent).expect("time is charged");
             }
+            arrives();
             let before = spent();
             let mut buf = [0u8; 192];
             let (result, _) = agent.apply_order(&order, &mut buf).expect("a good order");

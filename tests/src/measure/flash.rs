@@ -65,6 +65,32 @@ impl std::ops::Sub for Counts {
     }
 }
 
+/// What was done to the flash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A read, read-back apart.
+    Read,
+    /// A read wholly inside what the last program or erase touched.
+    ReadBack,
+    /// A program.
+    Program,
+    /// An erase.
+    Erase,
+}
+
+/// One operation, or several of a kind that follow one another without a gap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Op {
+    /// What.
+    pub kind: Kind,
+    /// Where it begins.
+    pub at: u32,
+    /// How many bytes.
+    pub len: u32,
+    /// How many operations.
+    pub times: u32,
+}
+
 /// The running tally of one part, shared with whoever reads it.
 #[derive(Debug, Default)]
 pub struct Tally {
@@ -73,12 +99,44 @@ pub struct Tally {
     last: Cell<(u32, u32)>,
     /// Erases of each erase unit.
     wear: RefCell<Vec<u32>>,
+    /// Operations, while they are recorded.
+    trace: RefCell<Option<Vec<Op>>>,
 }
 
 impl Tally {
     /// The counts so far.
     pub fn now(&self) -> Counts {
         self.counts.get()
+    }
+
+    /// Records operations from here on.
+    pub fn record(&self) {
+        *self.trace.borrow_mut() = Some(Vec::new());
+    }
+
+    /// What was recorded; recording ends.
+    pub fn recorded(&self) -> Vec<Op> {
+        self.trace.borrow_mut().take().unwrap_or_default()
+    }
+
+    fn note(&self, kind: Kind, at: u32, len: u32) {
+        let mut trace = self.trace.borrow_mut();
+        let Some(trace) = trace.as_mut() else { return };
+        if let Some(last) = trace.last_mut()
+            && last.kind == kind
+            && last.at + last.len == at
+        {
+            last.len += len;
+            last.times += 1;
+            return;
+        }
+        let times = 1;
+        trace.push(Op {
+            kind,
+            at,
+            len,
+            times,
+        });
     }
 
     /// Erases of each erase unit so far.
@@ -151,6 +209,8 @@ impl Nor {
     fn note_read(&self, at: u32, len: usize) {
         let (from, to) = self.tally.last.get();
         let back = at >= from && at + len as u32 <= to;
+        let kind = if back { Kind::ReadBack } else { Kind::Read };
+        self.tally.note(kind, at, len as u32);
         self.tally.add(|c| {
             c.ns += len as u64 * READ_NS;
             if back {
@@ -211,6 +271,7 @@ impl Nor {
             c.overwrites += u64::from(again);
             c.ns += u64::from(pages) * PAGE_NS;
         });
+        self.tally.note(Kind::Program, at, bytes.len() as u32);
         self.tally.last.set((at, at + bytes.len() as u32));
         Ok(())
     }
@@ -236,6 +297,7 @@ impl Nor {
             c.erases += units.len() as u64;
             c.ns += erase_ns(from, to);
         });
+        self.tally.note(Kind::Erase, from, len);
         self.tally.last.set((from, to));
         Ok(())
     }

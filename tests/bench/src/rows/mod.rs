@@ -14,6 +14,7 @@ mod runs;
 mod updates;
 mod wipe;
 
+pub(crate) use boot::small;
 pub(crate) use cases::run as run_case;
 pub(crate) use runs::Runs;
 

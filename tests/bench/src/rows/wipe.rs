@@ -9,7 +9,8 @@ use nrd_tests::measure::flash::{READ_NS, erase_ns};
 const ABOUT: &str = "\
 Modelled time from the order to `Clean`, every sector read back. The floor is the \
 part's best erase commands for the vault's place on it (64 KiB where an aligned \
-block lies in it, 4 KiB at its edges) and one read of the vault at 50 MB/s. An \
+block lies in it, 4 KiB at its edges), one small erase for each key slot, and one \
+read of all that at 50 MB/s. An \
 erase is charged for its place: 64 KiB that does not start on a 64 KiB boundary is \
 sixteen erases of 4 KiB, since no part has a command for it. *aligned* is the \
 floor if the vault began on such a boundary.";
@@ -30,9 +31,10 @@ pub(super) fn section(c: &mut Context) -> Section {
             device.vault().iter().all(|&b| b == 0xFF),
             "the vault reads blank after the wipe"
         );
+        let slots = 2 * (erase_ns(0, l.slot_size) + 256 * READ_NS);
         let read = u64::from(l.vault_size) * READ_NS;
-        let floor = erase_ns(l.vault_start, l.vault_start + l.vault_size) + read;
-        let aligned = erase_ns(0, l.vault_size) + read;
+        let floor = erase_ns(l.vault_start, l.vault_start + l.vault_size) + slots + read;
+        let aligned = erase_ns(0, l.vault_size) + slots + read;
         s.rows.push(
             Row::new(
                 format!("wipe, {sectors} sectors"),
