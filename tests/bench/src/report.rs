@@ -368,7 +368,11 @@ impl Section {
             true => pipes(&lines),
             false => columns(&lines),
         };
-        for row in self.rows.iter().filter(|r| !r.note.is_empty()) {
+        let mut notes = self.rows.iter().filter(|r| !r.note.is_empty()).peekable();
+        if markdown && notes.peek().is_some() {
+            out.push('\n');
+        }
+        for row in notes {
             let _ = match markdown {
                 true => writeln!(out, "- *{}*: {}", row.name, row.note),
                 false => writeln!(out, "  {}: {}", row.name, row.note),
@@ -394,7 +398,6 @@ fn pipes(lines: &[Vec<String>]) -> String {
             let _ = writeln!(out, "|{}|", rule.join("|"));
         }
     }
-    out.push('\n');
     out
 }
 
