@@ -1,10 +1,13 @@
 //! Lease arithmetic. Pure: time comes in as arguments.
 
 use crate::wire::LeaseTerms;
+use crate::wire::codec::fields;
+#[cfg(feature = "serde")]
 use serde::{Deserialize, Serialize};
 
 /// A lease as the journal keeps it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct StoredLease {
     /// The terms.
     pub terms: LeaseTerms,
@@ -89,6 +92,8 @@ impl StoredLease {
         }
     }
 }
+
+fields! { StoredLease { terms, stored_at_s, stored_in_boot, issued_at } }
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,8 @@
 //! Judging an order whose signature has been verified. Pure.
 
+use crate::wire::codec::{Code, Reader, Writer};
 use crate::wire::{ActivationId, DeviceId, KeyVersion, Order, OrderKind, OrderResult, OrderSeq};
+#[cfg(feature = "serde")]
 use serde::{Deserialize, Serialize};
 
 /// What the device knows when an order arrives.
@@ -50,7 +52,8 @@ pub fn judge(order: &Order, facts: Facts<'_>) -> Verdict {
 
 /// The highest applied sequence number for the two newest order key versions
 /// of one activation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct SeenOrders([Option<(KeyVersion, OrderSeq)>; 2]);
 
 impl SeenOrders {
@@ -74,6 +77,17 @@ impl SeenOrders {
                 *newest = Some((version, seq));
             }
         }
+    }
+}
+
+impl Code<'_> for SeenOrders {
+    fn put(&self, w: &mut Writer<'_>) {
+        let [newest, older] = &self.0;
+        newest.put(w);
+        older.put(w);
+    }
+    fn take(r: &mut Reader<'_>) -> Self {
+        SeenOrders([Code::take(r), Code::take(r)])
     }
 }
 

@@ -14,7 +14,7 @@ use crate::log::{Key, Progress};
 use crate::slot::{self, Salt, SlotContent};
 use crate::state::{Activation, State, Stored};
 use crate::trace::event;
-use crate::wire::{ActivationId, Generation, Grant, WipeReason, decode_signed};
+use crate::wire::{ActivationId, Generation, Grant, WipeReason, codec, decode_signed};
 use nrd_hal::{Error as _, Platform};
 use rand_core::TryCryptoRng;
 use zeroize::Zeroizing;
@@ -205,9 +205,8 @@ impl<P: Platform> Agent<'_, P> {
     /// with "remember me" unticked keeps its token in RAM alone.
     pub(super) fn put_session(&mut self, s: &Session) -> Result<(), Error> {
         let mut buf = Zeroizing::new([0u8; 64]);
-        let bytes = postcard::to_slice(&(s.series, s.generation, &s.token), buf.as_mut())
-            .map_err(|_| Error::TooLong)?;
-        self.put_vault(SESSION, &[], bytes)
+        let n = codec::write(s, buf.as_mut()).ok_or(Error::TooLong)?;
+        self.put_vault(SESSION, &[], buf.get(..n).unwrap_or_default())
     }
 }
 

@@ -16,7 +16,8 @@ use crate::log::{Key, LogError, Progress};
 use crate::slot;
 use crate::state::{Snapshot, Stored, Tombstone};
 use crate::trace::event;
-use crate::wire::{Body, Delegation, Generation, Series, TokenSecret, WipeReason, decode_signed};
+use crate::wire::codec::{self, Code};
+use crate::wire::{Body, Delegation, WipeReason, decode_signed};
 use nrd_hal::{Error as _, MonotonicCounter, Platform};
 use zeroize::Zeroizing;
 
@@ -258,21 +259,15 @@ impl<P: Platform> Agent<'_, P> {
             .and_then(|f| decode_signed::<Delegation, P::Crypto>(f, &root).ok());
     }
 
-    fn read_record<T: serde::de::DeserializeOwned>(&mut self, id: u16) -> Result<T, LogError> {
+    fn read_record<T: for<'a> Code<'a>>(&mut self, id: u16) -> Result<T, LogError> {
         let mut buf = [0u8; 384];
         let n = self.get_journal(id, &mut buf)?;
         let corrupt = LogError::Corrupt(super::journal_key(id));
         let bytes = buf.get(..n).ok_or(corrupt)?;
-        postcard::from_bytes(bytes).map_err(|_| corrupt)
+        codec::read(bytes).ok_or(corrupt)
     }
 }
 
 fn session(bytes: &[u8]) -> Option<Session> {
-    let (series, generation, token) =
-        postcard::from_bytes::<(Series, Generation, TokenSecret)>(bytes).ok()?;
-    Some(Session {
-        series,
-        generation,
-        token,
-    })
+    codec::read(bytes)
 }

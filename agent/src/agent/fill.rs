@@ -93,8 +93,9 @@ impl<P: Platform> Agent<'_, P> {
             return Ok(Step::Idle);
         };
         let flash = self.platform.parts().vault;
-        let size = flash.geometry().size;
-        let to = super::wipe::block_end(flash, f.at);
+        let g = flash.geometry();
+        let size = g.size;
+        let to = super::wipe::block_end(&g, f.at);
         // What fails here shows in the digest, or in what is looked at last.
         match f.stage {
             Stage::Write => {

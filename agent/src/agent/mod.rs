@@ -30,6 +30,7 @@ use crate::lease::{Now, Standing};
 use crate::log::{Entry, Key, Log, LogError, LogKeys, Progress, ShapeError};
 use crate::slot::SlotContent;
 use crate::state::{Activation, Snapshot, State, Stored, Tombstone};
+use crate::wire::codec::{self, fields};
 use crate::wire::{Delegation, DeviceId, Generation, LockReason, Series, TokenSecret};
 use exchange::Exchange;
 use heapless::String;
@@ -143,6 +144,8 @@ struct Session {
     generation: Generation,
     token: TokenSecret,
 }
+
+fields! { Session { series, generation, token } }
 
 /// Every key in one block, zeroized together.
 #[derive(Default)]
@@ -439,7 +442,8 @@ impl<'m, P: Platform> Agent<'m, P> {
     /// Persists `next` and only then makes it the snapshot in force.
     fn commit(&mut self, next: Snapshot) -> Result<(), Error> {
         let mut buf = [0u8; 384];
-        let bytes = postcard::to_slice(&next, &mut buf).map_err(|_| Error::TooLong)?;
+        let n = codec::write(&next, &mut buf).ok_or(Error::TooLong)?;
+        let bytes = buf.get(..n).unwrap_or_default();
         self.put_journal(id::SNAPSHOT, bytes)?;
         // What had to give way for this very record is told by the next one.
         let dropped = self.snapshot.receipts_dropped;

@@ -19,8 +19,8 @@ use crate::log::{LogError, Progress};
 use crate::slot;
 use crate::state::{Stored, Tombstone, WipePhase};
 use crate::trace::event;
-use crate::wire::{ActivationId, Digest, SectorCounts, WipeReason};
-use nrd_hal::{Effaceable, Error as _, ErrorKind, MonotonicCounter, Platform, Region};
+use crate::wire::{ActivationId, Digest, SectorCounts, WipeReason, codec};
+use nrd_hal::{Effaceable, Error as _, ErrorKind, Geometry, MonotonicCounter, Platform, Region};
 
 /// Progress is stored after at most this many erased blocks.
 const SAVE_EVERY: u32 = 16;
@@ -120,7 +120,8 @@ impl<P: Platform> Agent<'_, P> {
 
     fn save_tombstone(&mut self, t: &Tombstone) -> Result<(), Error> {
         let mut buf = [0u8; super::TOMBSTONE_ROOM as usize];
-        let bytes = postcard::to_slice(t, &mut buf).map_err(|_| Error::TooLong)?;
+        let n = codec::write(t, &mut buf).ok_or(Error::TooLong)?;
+        let bytes = buf.get(..n).unwrap_or_default();
         for _ in 0..super::MAX_ROUNDS {
             let key = super::journal_key(id::TOMBSTONE);
             match with_log!(self, journal, |log, io| log.put_reserved(io, key, bytes)) {
@@ -193,7 +194,7 @@ impl<P: Platform> Agent<'_, P> {
             t.phase = WipePhase::Receipt;
             return Ok(Step::Working);
         }
-        let to = block_end(flash, offset);
+        let to = block_end(&g, offset);
         if self.wipe_doubt > 0 {
             self.wipe_doubt -= 1;
             let _ = flash.erase(offset, to);
@@ -212,7 +213,7 @@ impl<P: Platform> Agent<'_, P> {
             at = end;
         }
         t.phase = WipePhase::Vault(to);
-        let blocks = offset.checked_div(g.best_erase).unwrap_or(0) + 1;
+        let blocks = to.div_ceil(block(&g));
         if blocks.is_multiple_of(SAVE_EVERY) {
             self.save_progress();
         }
@@ -267,11 +268,14 @@ impl<P: Platform> Agent<'_, P> {
     }
 }
 
-/// Where the best erase block at `at` ends.
-pub(super) fn block_end<R: Region>(flash: &R, at: u32) -> u32 {
-    let g = flash.geometry();
-    at.saturating_add(g.best_erase.max(g.erase_size))
-        .min(g.size)
+/// Where the block of one step that begins at `at` ends.
+pub(super) fn block_end(g: &Geometry, at: u32) -> u32 {
+    at.saturating_add(block(g)).min(g.size)
+}
+
+/// How much one step erases: the part's best erase block, at least 2 KiB.
+fn block(g: &Geometry) -> u32 {
+    g.best_erase.max(g.erase_size).max(2048)
 }
 
 /// What would not erase is at least programmed, where the part can.

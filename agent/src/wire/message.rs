@@ -1,14 +1,17 @@
 //! The request a device posts and the reply it gets.
 
+use super::codec::{fields, variants};
 use super::types::*;
 use super::{Body, MAX_FRAME};
 use heapless::String;
+#[cfg(feature = "serde")]
 use serde::{Deserialize, Serialize};
 
 /// One request, signed by the **device key** over the service's last
 /// challenge. Posted as the body of `POST /device/v1`, media type
 /// `application/octet-stream`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct Request<'a> {
     /// The device.
     pub device_id: DeviceId,
@@ -19,7 +22,7 @@ pub struct Request<'a> {
     /// Agent version, major.minor.patch.
     pub agent_version: [u8; 3],
     /// What is asked.
-    #[serde(borrow)]
+    #[cfg_attr(feature = "serde", serde(borrow))]
     pub ask: Ask<'a>,
 }
 
@@ -29,7 +32,8 @@ impl<'a> Body<'a> for Request<'a> {
 }
 
 /// What a request asks.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub enum Ask<'a> {
     /// Introduces the device and asks for a challenge.
     Hello {
@@ -95,7 +99,8 @@ pub enum Ask<'a> {
 }
 
 /// Proves possession of a token without sending it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct TokenProof {
     /// The token's generation.
     pub generation: Generation,
@@ -108,7 +113,8 @@ pub const PROOF_CONTEXT: &[u8] = b"nrd/1/proof\0";
 
 /// The reply to a request. Not signed itself: whatever has consequences in it
 /// is.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct Reply<'a> {
     /// The challenge for the next request.
     pub challenge: [u8; 32],
@@ -116,7 +122,7 @@ pub struct Reply<'a> {
     /// have it.
     pub delegation: Option<&'a [u8]>,
     /// The answer.
-    #[serde(borrow)]
+    #[cfg_attr(feature = "serde", serde(borrow))]
     pub answer: Answer<'a>,
 }
 
@@ -126,7 +132,8 @@ impl<'a> Body<'a> for Reply<'a> {
 }
 
 /// What a reply says.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub enum Answer<'a> {
     /// To `Hello`.
     Welcome,
@@ -185,7 +192,8 @@ pub enum Answer<'a> {
 }
 
 /// Why an activation attempt is over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub enum EndReason {
     /// The account holder said no.
     Denied,
@@ -196,7 +204,8 @@ pub enum EndReason {
 }
 
 /// Why a request was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 #[non_exhaustive]
 pub enum RefusalCode {
     /// The challenge was not the last one: sign again over the new one.
@@ -213,4 +222,44 @@ pub enum RefusalCode {
     Unavailable,
     /// The certificate does not verify under a maker root the service knows.
     UnknownMaker,
+}
+
+fields! {
+    Request<'a> { device_id, challenge, nonce, agent_version, ask }
+    TokenProof { generation, mac }
+    Reply<'a> { challenge, delegation, answer }
+}
+
+variants! {
+    Ask<'a>[8] {
+        Hello { certificate },
+        1 ActivateStart { activation_id, epoch, previous_receipt },
+        2 ActivatePoll { activation_id, epoch },
+        3 ActivateCancel { activation_id },
+        4 CheckIn { activation_id, epoch, proof, renew, wait_s, powered_s, policy },
+        5 Outcome { outcome },
+        6 Receipt { receipt },
+        7 SignedOut { activation_id, epoch },
+    }
+    Answer<'a>[9] {
+        Welcome,
+        1 Code { user_code, pictogram, expires_in_s, interval_s },
+        2 Pending { interval_s },
+        3 Granted { grant },
+        4 ActivationEnded { reason },
+        5 CheckedIn { lease, statement, order, interval_s },
+        6 Noted,
+        7 ReceiptStored { digest },
+        8 Refused { code, retry_after_s },
+    }
+    EndReason[3] { Denied, 1 Expired, 2 Cancelled }
+    RefusalCode[7] {
+        StaleChallenge,
+        1 UnknownDevice,
+        2 BadRequest,
+        3 UnknownActivation,
+        4 SlowDown,
+        5 Unavailable,
+        6 UnknownMaker,
+    }
 }

@@ -14,9 +14,10 @@
 //! signature, postcard, no trailing bytes. Bytes are verified before they are
 //! parsed.
 //!
-//! [`types`] holds the small types, [`object`] the signed objects, [`message`]
+//! [`codec`] reads and writes bodies, [`types`] holds the small types, [`object`] the signed objects, [`message`]
 //! the request and the reply.
 
+pub mod codec;
 pub mod message;
 pub mod object;
 pub mod types;
@@ -25,8 +26,8 @@ pub use message::*;
 pub use object::*;
 pub use types::*;
 
+use codec::Code;
 use nrd_hal::Crypto;
-use serde::{Deserialize, Serialize};
 
 /// Length of an Ed25519 signature in bytes (RFC 8032).
 pub const SIGNATURE_LEN: usize = 64;
@@ -64,7 +65,7 @@ impl core::fmt::Display for FrameError {
 impl core::error::Error for FrameError {}
 
 /// A body that travels in a frame of its own type.
-pub trait Body<'a>: Serialize + Deserialize<'a> {
+pub trait Body<'a>: Code<'a> {
     /// The opening bytes, `b"nrd/1/<type>\0"`.
     const CONTEXT: &'static [u8];
     /// Largest frame of this type in bytes, signature included.
@@ -79,8 +80,8 @@ pub fn encode<'a, B: Body<'a>>(body: &B, out: &mut [u8]) -> Result<usize, FrameE
     for (to, from) in context.iter_mut().zip(B::CONTEXT) {
         *to = *from;
     }
-    let body = postcard::to_slice(body, rest).map_err(|_| FrameError::NoSpace)?;
-    Ok(n + body.len())
+    let body = codec::write(body, rest).ok_or(FrameError::NoSpace)?;
+    Ok(n + body)
 }
 
 /// Writes a signed frame into `out`; returns its length. `sign` is given the
@@ -107,10 +108,7 @@ pub fn decode<'a, B: Body<'a>>(frame: &'a [u8]) -> Result<B, FrameError> {
     let body = frame
         .strip_prefix(B::CONTEXT)
         .ok_or(FrameError::WrongType)?;
-    match postcard::take_from_bytes(body) {
-        Ok((body, [])) => Ok(body),
-        _ => Err(FrameError::Malformed),
-    }
+    codec::read(body).ok_or(FrameError::Malformed)
 }
 
 /// Reads a signed frame: checks the signature first, then parses.

@@ -1,12 +1,15 @@
 //! The signed objects. Each carries its authority by itself.
 
 use super::Body;
+use super::codec::{fields, variants};
 use super::types::*;
 use heapless::String;
+#[cfg(feature = "serde")]
 use serde::{Deserialize, Serialize};
 
 /// Signed by the **maker root**: this device id has this key, model and kind.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct MakerCertificate {
     /// The device id.
     pub device_id: DeviceId,
@@ -26,7 +29,8 @@ impl Body<'_> for MakerCertificate {
 /// Signed by the **service root**, which the firmware pins: which keys speak
 /// for the service from now on. Versions only go up; a device persists the
 /// newest it has seen and refuses older ones.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct Delegation {
     /// Version of this delegation.
     pub version: u32,
@@ -49,7 +53,8 @@ impl Body<'_> for Delegation {
 }
 
 /// What an order asks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub enum OrderKind {
     /// Wipe: credentials, account data, activation. Terminal.
     Deactivate,
@@ -60,7 +65,8 @@ pub enum OrderKind {
 
 /// Signed by the **order key**: a remote order for one activation, valid over
 /// any channel.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct Order {
     /// The device it is for.
     pub device_id: DeviceId,
@@ -82,7 +88,8 @@ impl Body<'_> for Order {
 }
 
 /// What a device did with an order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub enum OrderResult {
     /// Accepted and durable; a deactivation is proven by its receipt later.
     Applied,
@@ -97,7 +104,8 @@ pub enum OrderResult {
 }
 
 /// Signed by the **device key**: the answer to an order.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct OrderOutcome {
     /// The device.
     pub device_id: DeviceId,
@@ -117,7 +125,8 @@ impl Body<'_> for OrderOutcome {
 /// Signed by the **session key**: an activation succeeded. The service answers
 /// every poll of one (device, activation) with identical bytes until the first
 /// renewal. Holds a token: it travels only inside TLS and is zeroized.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct Grant {
     /// The device.
     pub device_id: DeviceId,
@@ -146,7 +155,8 @@ impl Body<'_> for Grant {
 }
 
 /// The token that follows the one in use.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct NextToken {
     /// Its generation.
     pub generation: Generation,
@@ -155,7 +165,8 @@ pub struct NextToken {
 }
 
 /// Signed by the **session key**: access goes on.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct Lease {
     /// The device.
     pub device_id: DeviceId,
@@ -180,7 +191,8 @@ impl Body<'_> for Lease {
 
 /// Signed by the **session key** for one request's nonce: the only thing but
 /// time that makes a device lock.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct Statement {
     /// The device.
     pub device_id: DeviceId,
@@ -199,7 +211,8 @@ impl Body<'_> for Statement {
 
 /// How the key slots and the data were sanitized, in the terms of NIST SP
 /// 800-88 Rev. 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub enum Method {
     /// Cryptographic erase with physically erased keys, and every sector of
     /// the data erased and read back: *purge*.
@@ -212,7 +225,8 @@ pub enum Method {
 
 /// Facts about one wipe, or about the device now. Signed by the **device key**;
 /// anyone with the maker root verifies it offline. No account identifier.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct Receipt<'a> {
     /// The maker certificate's frame, which names device id, model and key.
     pub certificate: &'a [u8],
@@ -249,7 +263,8 @@ pub fn receipt_digest<C: nrd_hal::Crypto>(frame: &[u8]) -> Option<Digest> {
 }
 
 /// What a receipt is about.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub enum Subject {
     /// A wipe that was carried out.
     Wipe {
@@ -279,7 +294,8 @@ pub enum Subject {
 }
 
 /// Vault sectors by outcome.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct SectorCounts {
     /// Logical sectors of the vault.
     pub total: u32,
@@ -290,7 +306,8 @@ pub struct SectorCounts {
 }
 
 /// Facts a verifier needs, as named booleans.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct ReceiptFlags {
     /// Both key slots read back blank.
     pub slots_blank: bool,
@@ -304,4 +321,39 @@ pub struct ReceiptFlags {
     pub tombstone_failed: bool,
     /// How many older undelivered receipts were dropped to make room.
     pub dropped: u16,
+}
+
+fields! {
+    MakerCertificate { device_id, public_key, model, kind }
+    Delegation {
+        version, order_key_version, order_key, session_key, time_version, time_floor,
+    }
+    Order { device_id, epoch, activation_id, key_version, seq, kind }
+    OrderOutcome { device_id, order, result, epoch }
+    Grant {
+        device_id, activation_id, epoch, series, token, remember, policy, display_name, terms,
+    }
+    NextToken { generation, token }
+    Lease { device_id, activation_id, nonce, issued_at, terms, policy, next }
+    Statement { device_id, activation_id, nonce, reason }
+    Receipt<'a> {
+        certificate, subject, epoch, counter, method, sectors, flags, agent_version, powered_s,
+        wall_s,
+    }
+    SectorCounts { total, erased, failed }
+    ReceiptFlags {
+        slots_blank, slots_outside_image, root_refuses_past, counter_worn_out, tombstone_failed,
+        dropped,
+    }
+}
+
+variants! {
+    OrderKind[2] { Deactivate, 1 SignOut }
+    OrderResult[5] { Applied, 1 AlreadyApplied, 2 NotApplicable, 3 Stale, 4 KeyRetired }
+    Method[3] { Purge, 1 Clear, 2 Failed }
+    Subject[3] {
+        Wipe { reason, order, activation_id, previous },
+        1 Clean { nonce },
+        2 Fill { nonce, digest, bytes },
+    }
 }

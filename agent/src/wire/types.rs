@@ -1,21 +1,25 @@
 //! Small types of the protocol. What must not be mixed up has its own type.
 
+use super::codec::{Code, Reader, Writer, fields, variants};
 use heapless::String;
+#[cfg(feature = "serde")]
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// A device id (ESN-like): 1 to 32 bytes of printable ASCII without spaces.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct DeviceId(String<32>);
 
 impl DeviceId {
     /// Checks length and alphabet.
     pub fn new(id: &str) -> Option<DeviceId> {
-        let ok = !id.is_empty() && id.bytes().all(|b| b.is_ascii_graphic());
-        if !ok {
-            return None;
-        }
-        String::try_from(id).ok().map(DeviceId)
+        let id = String::try_from(id).ok().map(DeviceId);
+        id.filter(DeviceId::is_valid)
+    }
+
+    fn is_valid(&self) -> bool {
+        !self.0.is_empty() && self.0.bytes().all(|b| b.is_ascii_graphic())
     }
 
     /// The id as text.
@@ -32,47 +36,47 @@ impl core::fmt::Display for DeviceId {
 
 /// Names one activation attempt: 16 random bytes, drawn on the device before
 /// its first request. Not a secret.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct ActivationId(pub [u8; 16]);
 
 /// Names a token series: 16 random bytes, drawn by the service. Not a secret.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct Series(pub [u8; 16]);
 
 /// Position of a token in its series; the first is 1.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct Generation(pub u32);
 
 /// Position of an order among those of one (activation, order key version);
 /// the first is 1.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct OrderSeq(pub u64);
 
 /// Version of an order key; only goes up.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct KeyVersion(pub u32);
 
 /// Version of the privacy policy and terms that an account holder consented to.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Default,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct PolicyVersion(pub u32);
 
 /// A SHA-256 digest.
 pub type Digest = [u8; 32];
 
 /// The secret of one token generation, 32 bytes. No `Debug`; zeroized on drop.
-#[derive(Clone, Zeroize, ZeroizeOnDrop, Serialize, Deserialize)]
+#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct TokenSecret(pub [u8; 32]);
 
 /// What kind of device this is, by the maker's word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub enum DeviceKind {
     /// A set-top box or television: always remembers its account holder.
     SetTopBox,
@@ -91,7 +95,8 @@ impl DeviceKind {
 }
 
 /// Why a device was deactivated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub enum WipeReason {
     /// A signed order from the account page.
     Order,
@@ -109,7 +114,8 @@ pub enum WipeReason {
 }
 
 /// Why access is closed though nothing was destroyed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub enum LockReason {
     /// The lease ran out; a check-in opens it again.
     LeaseExpired,
@@ -125,7 +131,8 @@ pub enum LockReason {
 
 /// How long a session lasts without word from the service. All times count
 /// *powered* seconds from the moment the lease was stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct LeaseTerms {
     /// Ask for a renewal after this many powered seconds.
     pub renew_after_s: u32,
@@ -137,4 +144,34 @@ pub struct LeaseTerms {
     /// The device wipes itself this many powered seconds *after* the lease has
     /// run out; 0 means never.
     pub dead_man_s: u32,
+}
+
+impl Code<'_> for DeviceId {
+    fn put(&self, w: &mut Writer<'_>) {
+        self.0.put(w);
+    }
+    fn take(r: &mut Reader<'_>) -> Self {
+        let id = DeviceId(Code::take(r));
+        if !id.is_valid() {
+            r.fail();
+        }
+        id
+    }
+}
+
+fields! {
+    ActivationId { 0 }
+    Series { 0 }
+    Generation { 0 }
+    OrderSeq { 0 }
+    KeyVersion { 0 }
+    PolicyVersion { 0 }
+    TokenSecret { 0 }
+    LeaseTerms { renew_after_s, expires_after_s, max_boots, dead_man_s }
+}
+
+variants! {
+    DeviceKind[3] { SetTopBox, 1 Console, 2 Computer }
+    WipeReason[6] { Order, 1 Local, 2 DeadMan, 3 VisitEnded, 4 Abandoned, 5 Recovered }
+    LockReason[5] { LeaseExpired, 1 Revoked, 2 ConsentDue, 3 TheftSuspected, 4 JournalLost }
 }
