@@ -76,3 +76,69 @@ fn now<F: Future>(f: F) -> F::Output {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nrd_tests::measure::ours::Ours;
+    use nrd_tests::measure::steady::geometry;
+    use nrd_tests::measure::workload::value;
+
+    /// What is measured works: the last value of each key answers, a removed one
+    /// does not.
+    fn keeps(mut engine: Box<dyn Engine>, len: usize) {
+        let name = engine.name();
+        let (mut want, mut got) = (vec![0; len], vec![0; len]);
+        for version in 0..40 {
+            for key in 0..8 {
+                value(key, version, &mut want);
+                engine
+                    .put(key, &want)
+                    .unwrap_or_else(|e| panic!("{name}: {e:?}"));
+            }
+        }
+        engine.remove(3).unwrap_or_else(|e| panic!("{name}: {e:?}"));
+        for key in 0..8 {
+            let n = engine.get(key, &mut got);
+            value(key, 39, &mut want);
+            match key {
+                3 => assert_eq!(n, None, "{name}: key 3 was removed"),
+                _ => assert_eq!((n, &got), (Some(len), &want), "{name}: key {key}"),
+            }
+        }
+        assert!(
+            engine.tally().now().programs > 0,
+            "{name}: programs are counted"
+        );
+    }
+
+    #[test]
+    fn every_engine_keeps_what_it_is_given() {
+        let g = geometry(4);
+        for len in [32, 256, 1024] {
+            keeps(Box::new(Ours::new(g)), len);
+            for peer in Peer::ALL {
+                keeps(peer.build(g, 8).expect("this part is taken"), len);
+                keeps(peer.build_sealed(g, 8).expect("this part is taken"), len);
+            }
+        }
+    }
+
+    #[test]
+    fn a_sealed_value_stands_on_the_flash_in_no_plain_form() {
+        let g = geometry(4);
+        let text = [0xA7u8; 64];
+        for peer in Peer::ALL {
+            let mut plain = peer.build(g, 8).expect("this part is taken");
+            let mut sealed = peer.build_sealed(g, 8).expect("this part is taken");
+            plain.put(1, &text).expect("room");
+            sealed.put(1, &text).expect("room");
+            let mark = sealed.stored(&text);
+            let stands = |cells: &[u8], what: &[u8]| cells.windows(16).any(|w| w == what);
+            assert!(stands(&plain.cells(), &text[..16]), "{peer:?}: the control");
+            let cells = sealed.cells();
+            assert!(!stands(&cells, &text[..16]), "{peer:?}");
+            assert!(stands(&cells, &mark), "{peer:?}: its mark is found");
+        }
+    }
+}
