@@ -8,7 +8,7 @@
 //! | [`hw`] | virtual hardware: NOR flash with its physics, counter, clock, identity |
 //! | [`authority`] | the service's keys and the objects they sign, without any network |
 //! | [`rig`] | a device on the bench: the real agent over a virtual board |
-//! | [`service`] | the reference service: accounts, devices, orders, receipts, on SQLite |
+//! | [`service`] | the reference service: accounts, devices, orders, receipts, on SQLite or PostgreSQL |
 //! | [`web`] | the pages that a person uses, and the device's door |
 //! | [`serve`] | runs service and pages over TLS |
 //! | [`demo`] | the whole story on real parts |
@@ -16,6 +16,7 @@
 //! | [`inspect`] | reads a flash image as an adversary would |
 //! | [`verify`] | verifies a receipt offline |
 //! | [`pictogram`] | what screen and page both show |
+//! | [`load`] | real servers and real load, on loopback |
 //! | [`sign`] | Ed25519 keys and the frames they sign |
 //! | [`powercut`] | cuts power at every operation of a device's life and judges the cells |
 #![forbid(unsafe_code)]
@@ -24,6 +25,7 @@ pub mod authority;
 pub mod demo;
 pub mod hw;
 pub mod inspect;
+pub mod load;
 pub mod pictogram;
 pub mod powercut;
 pub mod process;

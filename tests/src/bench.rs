@@ -8,7 +8,7 @@ use nrd_sim::hw::{Board, Chip, Hardware, VirtualRng};
 use nrd_sim::rig::{Powered, Ram, settle, talk};
 use nrd_sim::service::sample::{Sample, Samples};
 use nrd_sim::service::store::{AccountId, ActivationRow};
-use nrd_sim::service::{Service, Settings};
+use nrd_sim::service::{Place, Service, Settings};
 use std::sync::Arc;
 use tempfile::TempDir;
 
@@ -26,11 +26,21 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// A new service with the sample accounts.
+    /// A new service with the sample accounts, on SQLite.
     pub fn new() -> Bench {
+        Bench::on(None)
+    }
+
+    /// A new service with the sample accounts on a PostgreSQL database, or on
+    /// SQLite.
+    pub fn on(database: Option<String>) -> Bench {
         let dir = tempfile::tempdir().unwrap();
         let samples = Samples::read(None).unwrap();
-        let service = Service::open(dir.path(), settings()).unwrap();
+        let place = Place {
+            database,
+            ..Place::folder(dir.path())
+        };
+        let service = Service::open_on(&place, settings()).unwrap();
         service.add_samples(&samples).unwrap();
         Bench {
             dir,

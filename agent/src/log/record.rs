@@ -143,7 +143,8 @@ impl Log<'_> {
         // Beside a value there is always room for the marker that removes one: a
         // log that is full can be emptied again.
         let taken = size.saturating_add(self.shape.marker());
-        if !deleted && !(self.fits(taken, reserve) && self.index.has_room_for(key)) {
+        let room = deleted || (self.fits(taken, reserve) && self.index.has_room_for(key));
+        if !room {
             // What deleted keys still hold is given back first.
             if self.index.deleted() > 0 {
                 self.sweep = self.shape.sectors;

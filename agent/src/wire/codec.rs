@@ -37,7 +37,9 @@ impl<'b> Writer<'b> {
             .and_then(|o| o.get_mut(..bytes.len()))
         {
             Some(to) if self.ok => {
-                to.copy_from_slice(bytes);
+                for (to, from) in to.iter_mut().zip(bytes) {
+                    *to = *from;
+                }
                 self.at += bytes.len();
             }
             _ => self.ok = false,

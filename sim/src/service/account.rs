@@ -239,12 +239,12 @@ impl Service {
         let row = self.store.activation(id)?.ok_or(Error::NotFound)?;
         let subject = row.name.as_deref().unwrap_or(&row.model);
         let event = self.event(kind, subject, Some(address));
-        let version = self.store.delegation()?.map_or(0, |(v, _)| v);
-        let sign = signer(&self.keys, version);
+        let sign = signer(&self.keys);
         self.store
-            .enter_order(account, id, asked, event, self.now_s(), &sign)?;
+            .enter_order(account, id, asked, &event, self.now_s(), &sign)?;
+        // The other processes are told by the transaction itself.
         self.wake.device(id);
-        self.wake.page(account);
+        self.tell_page(account);
         Ok(())
     }
 
@@ -275,7 +275,7 @@ impl Service {
             Some(address),
         )?;
         for row in self.store.activations(account)? {
-            self.wake.device(&row.id);
+            self.tell_device(&row.id);
         }
         Ok(())
     }
@@ -332,15 +332,13 @@ fn masked(payment: &str) -> String {
     format!("{}, ending in {last}", head.trim())
 }
 
-/// Signs orders with the key of `version`.
+/// Signs orders.
 pub(super) fn signer(
     keys: &Keys,
-    version: u32,
-) -> impl Fn(&ActivationRow, Asked, u64) -> ([u8; 32], Vec<u8>) {
-    let key = keys.order(KeyVersion(version));
-    move |row, asked, seq| {
+) -> impl Fn(&ActivationRow, Asked, u32, u64) -> ([u8; 32], Vec<u8>) {
+    |row, asked, version, seq| {
         let frame = signed(
-            &key,
+            &keys.order(KeyVersion(version)),
             &Order {
                 // Only ids that a certificate carried are ever stored.
                 device_id: DeviceId::new(&row.device).expect("a stored device id is valid"),

@@ -1,16 +1,20 @@
 //! What can go wrong in the service. Texts hold no personal data.
 
+use super::store::Fault;
 use std::fmt;
 
 /// Why the service could not do what it was asked.
 #[derive(Debug)]
 pub enum Error {
     /// The database did not answer or could not store; nothing was changed.
-    Storage(rusqlite::Error),
+    Storage(Fault),
     /// A file of the service's folder.
     File(std::path::PathBuf, std::io::Error),
     /// A file's content makes no sense.
     Content(std::path::PathBuf, String),
+    /// The database belongs to a service with other keys; the name of the first
+    /// that differs.
+    OtherKeys(String),
     /// What was named does not exist, or is not the asker's.
     NotFound,
     /// It is too late or too early for this.
@@ -24,9 +28,13 @@ pub enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Storage(e) => write!(f, "the database cannot be used ({e}); nothing was changed"),
+            Error::Storage(e) => e.fmt(f),
             Error::File(path, e) => write!(f, "{}: {e}", path.display()),
             Error::Content(path, what) => write!(f, "{}: {what}", path.display()),
+            Error::OtherKeys(name) => write!(
+                f,
+                "this database belongs to a service with another {name}: every process on it needs the same key files"
+            ),
             Error::NotFound => f.write_str("there is no such thing on this account"),
             Error::WrongState => f.write_str("the state does not allow this any more"),
             Error::Sealed => f.write_str(
@@ -39,12 +47,15 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-impl From<rusqlite::Error> for Error {
-    fn from(e: rusqlite::Error) -> Self {
-        match e {
-            rusqlite::Error::QueryReturnedNoRows => Error::NotFound,
-            e => Error::Storage(e),
-        }
+impl From<Fault> for Error {
+    fn from(e: Fault) -> Self {
+        Error::Storage(e)
+    }
+}
+
+impl From<tokio_postgres::Error> for Error {
+    fn from(e: tokio_postgres::Error) -> Self {
+        Error::Storage(e.into())
     }
 }
 

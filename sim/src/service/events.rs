@@ -146,6 +146,7 @@ impl Service {
             kind: kind.name().to_owned(),
             subject: subject.to_owned(),
             address: address.and_then(|a| self.keys.seal(PLACE, a.as_bytes()).ok()),
+            outward: None,
         }
     }
 
@@ -159,7 +160,7 @@ impl Service {
     ) -> Result<()> {
         self.store
             .add_event(account, &self.event(kind, subject, address))?;
-        self.wake.page(account);
+        self.tell_page(account);
         Ok(())
     }
 

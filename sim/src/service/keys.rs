@@ -71,6 +71,16 @@ impl Keys {
         sign::public(&self.maker)
     }
 
+    /// What a database must belong to: a name and a public value for each key
+    /// file.
+    pub fn owners(&self) -> [(&'static str, [u8; 32]); 3] {
+        [
+            ("root.key", self.root_public()),
+            ("service.key", sign::public(&self.session)),
+            ("maker.key", self.maker_public()),
+        ]
+    }
+
     /// The maker's key: the simulator plays the factory as well.
     pub fn maker(&self) -> &Ed25519KeyPair {
         &self.maker
@@ -176,8 +186,14 @@ fn secret_file(path: &Path) -> Result<Zeroizing<[u8; 32]>> {
     let file = |e| Error::File(path.to_owned(), e);
     if !path.exists() {
         let secret = Zeroizing::new(random::<32>()?);
-        write_secret(path, &(hex(secret.as_ref()) + "\n")).map_err(file)?;
-        return Ok(secret);
+        match write_secret(path, &(hex(secret.as_ref()) + "\n")) {
+            Ok(()) => return Ok(secret),
+            // Another process that shares the folder was faster.
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
+                std::thread::sleep(std::time::Duration::from_millis(200));
+            }
+            Err(e) => return Err(file(e)),
+        }
     }
     check_private(path)?;
     let text = Zeroizing::new(fs::read_to_string(path).map_err(file)?);

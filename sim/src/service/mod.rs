@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   device ── POST /device/v1 ──▶ device/ ──┐
-//!                                           ├──▶ store/ ──▶ SQLite, revocations.log
+//!                                           ├──▶ store/ ──▶ SQLite or PostgreSQL, revocations.log
 //!   browser ── pages (crate::web) ──▶ account.rs ──┘
 //! ```
 //!
@@ -40,10 +40,10 @@ pub use keys::{Keys, hex, random, unhex};
 
 use host::Host;
 use nrd_agent::wire::LeaseTerms;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use store::Store;
+use store::{AccountId, Store};
 use wake::Wake;
 
 /// What an operator decides.
@@ -81,6 +81,28 @@ impl Default for Settings {
     }
 }
 
+/// Where a service keeps what.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Its own folder: certificates, the revocation log, SQLite's database.
+    pub dir: PathBuf,
+    /// Key files; the same folder, or one that several processes share.
+    pub keys: PathBuf,
+    /// A PostgreSQL database that several processes share, `postgres://…`.
+    pub database: Option<String>,
+}
+
+impl Place {
+    /// Everything in one folder.
+    pub fn folder(dir: &Path) -> Place {
+        Place {
+            dir: dir.to_owned(),
+            keys: dir.to_owned(),
+            database: None,
+        }
+    }
+}
+
 /// The service. Every method is synchronous and short; callers in an async
 /// runtime use a blocking thread.
 pub struct Service {
@@ -99,8 +121,19 @@ pub struct Service {
 impl Service {
     /// Opens the service of a folder, or makes it at the first start.
     pub fn open(dir: &Path, settings: Settings) -> Result<Arc<Service>> {
-        std::fs::create_dir_all(dir).map_err(|e| Error::File(dir.to_owned(), e))?;
-        let (keys, store) = (Keys::open(dir)?, Store::open(dir)?);
+        Service::open_on(&Place::folder(dir), settings)
+    }
+
+    /// Opens a service whose keys or database may be elsewhere.
+    pub fn open_on(place: &Place, settings: Settings) -> Result<Arc<Service>> {
+        for dir in [&place.dir, &place.keys] {
+            std::fs::create_dir_all(dir).map_err(|e| Error::File(dir.clone(), e))?;
+        }
+        let keys = Keys::open(&place.keys)?;
+        let store = match &place.database {
+            Some(url) => Store::postgres(url, &place.dir)?,
+            None => Store::open(&place.dir)?,
+        };
         Service::assemble(keys, store, settings, Box::new(host::System))
     }
 
@@ -120,18 +153,72 @@ impl Service {
         settings: Settings,
         host: Box<dyn Host>,
     ) -> Result<Arc<Service>> {
-        let service = Service {
+        store.belongs_to(&keys.owners())?;
+        let service = Arc::new(Service {
             keys,
             store,
             settings,
             wake: Wake::default(),
             host,
             shift_s: AtomicU64::new(0),
-        };
+        });
         if service.store.delegation()?.is_none() {
-            service.rotate_order_key()?;
+            service.delegate_after(0)?;
         }
-        Ok(Arc::new(service))
+        let this = Arc::downgrade(&service);
+        service.store.listen(move |what| {
+            if let Some(service) = this.upgrade() {
+                service.heard(what);
+            }
+        });
+        Ok(service)
+    }
+
+    /// Another process on this database, or this one, announced something;
+    /// `None` when announcements may have been missed.
+    fn heard(self: Arc<Self>, what: Option<&str>) {
+        match what.map(|w| w.split_at_checked(2)) {
+            Some(Some(("d:", id))) => {
+                if let Some(id) = unhex(id) {
+                    self.wake.device(&id);
+                }
+            }
+            Some(Some(("p:", account))) => {
+                if let Ok(account) = account.parse() {
+                    self.wake.page(AccountId(account));
+                }
+            }
+            Some(_) => {}
+            None => {
+                self.wake.everybody();
+                // The line also breaks when a backup is restored: what was
+                // revoked since stays revoked. This is no thread that may wait.
+                std::thread::spawn(move || {
+                    if let Err(e) = self.store.replay() {
+                        tracing::error!(error = %e, "the revocation log was not replayed");
+                    }
+                });
+            }
+        }
+    }
+
+    /// Something on this account's pages changed.
+    pub(crate) fn tell_page(&self, account: AccountId) {
+        self.wake.page(account);
+        self.announce(&format!("p:{}", account.0));
+    }
+
+    /// There is something for this activation's device.
+    pub(crate) fn tell_device(&self, activation: &[u8; 16]) {
+        self.wake.device(activation);
+        self.announce(&format!("d:{}", hex(activation)));
+    }
+
+    fn announce(&self, what: &str) {
+        // The others find out at their next look.
+        if let Err(e) = self.store.announce(what) {
+            tracing::warn!(error = %e, "other processes were not told");
+        }
     }
 
     /// Now, Unix seconds.
@@ -154,13 +241,15 @@ impl Service {
     /// Puts a new order key in force and signs waiting orders again. Returns
     /// its version.
     pub fn rotate_order_key(&self) -> Result<u32> {
+        self.delegate_after(self.store.delegation()?.map_or(0, |(v, _)| v))
+    }
+
+    fn delegate_after(&self, known: u32) -> Result<u32> {
         let now = self.now_s();
-        let version = self.store.delegation()?.map_or(1, |(v, _)| v + 1);
         // The floor is what trusted time was a day ago: a device's own clock
         // may run late.
-        let frame = self.keys.delegation(version, version, now - 86_400);
+        let make = |version| self.keys.delegation(version, version, now - 86_400);
         self.store
-            .delegate(version, &frame, now, &account::signer(&self.keys, version))?;
-        Ok(version)
+            .delegate(known, &make, now, &account::signer(&self.keys))
     }
 }

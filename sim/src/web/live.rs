@@ -20,7 +20,7 @@ pub(super) async fn stream(
         |(mut changes, account)| async move {
             loop {
                 match changes.recv().await {
-                    Ok(whose) if whose == account => break,
+                    Ok(whose) if whose.is_none_or(|w| w == account) => break,
                     Ok(_) => {}
                     // Some were missed: one of them may have been ours.
                     Err(RecvError::Lagged(_)) => break,

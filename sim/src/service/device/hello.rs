@@ -14,13 +14,7 @@ impl Service {
         certificate: &[u8],
         challenge: [u8; 32],
     ) -> Result<Heard> {
-        let heard = |said, has_delegation| Heard {
-            challenge,
-            has_delegation,
-            said,
-            wait: None,
-        };
-        let refuse = |code| Ok(heard(Said::refused(code, 3600), u32::MAX));
+        let refuse = |code| Ok(Heard::refused(challenge, code, 3600));
         let maker = self.keys.maker_public();
         let Ok(cert) = decode_signed::<MakerCertificate, RingCrypto>(certificate, &maker) else {
             return refuse(RefusalCode::UnknownMaker);
@@ -30,16 +24,22 @@ impl Service {
             return refuse(RefusalCode::BadRequest);
         }
         let [major, minor, patch] = claimed.agent_version;
+        let newest = self.store.delegation()?;
         let device = DeviceRow {
             id: cert.device_id.as_str().to_owned(),
             public_key: cert.public_key,
             model: cert.model.as_str().to_owned(),
             kind: kind_name(cert.kind).to_owned(),
             agent_version: format!("{major}.{minor}.{patch}"),
-            delegation: self.store.delegation()?.map_or(0, |(v, _)| v),
+            delegation: newest.as_ref().map_or(0, |(v, _)| *v),
         };
         match self.store.enroll(&device, &challenge, self.now_s()) {
-            Ok(()) => Ok(heard(Said::Plain(Answer::Welcome), 0)),
+            Ok(()) => Ok(Heard {
+                challenge,
+                delegation: newest.map(|(_, frame)| frame),
+                said: Said::Plain(Answer::Welcome),
+                wait: None,
+            }),
             Err(Error::WrongState) => refuse(RefusalCode::UnknownMaker),
             Err(e) => Err(e),
         }

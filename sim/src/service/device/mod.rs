@@ -19,6 +19,7 @@ mod report;
 pub(crate) use hello::kind_name;
 
 use super::store::DeviceRow;
+use super::wake::Called;
 use super::{Error, Result, Service};
 use nrd_agent::wire::{self, Answer, Ask, EndReason, RefusalCode, Reply, Request};
 use nrd_hal::crypto::RingCrypto;
@@ -75,8 +76,8 @@ type Wait = ([u8; 16], u16);
 /// What became of a request.
 struct Heard {
     challenge: [u8; 32],
-    /// The newest delegation that the device is known to have.
-    has_delegation: u32,
+    /// A delegation that the device does not have yet.
+    delegation: Option<Vec<u8>>,
     said: Said,
     /// The device would wait this long for an order of this activation.
     wait: Option<Wait>,
@@ -99,38 +100,36 @@ impl Service {
         let this = self.clone();
         let mut heard = blocking(move || this.hear(&frame, &address)).await?;
         if let Some((id, wait_s)) = heard.wait {
-            let notify = self.wake.wait_for(id);
+            let limit = wait_s.min(self.settings.wait_max_s);
+            let until = tokio::time::Instant::now() + Duration::from_secs(u64::from(limit));
+            let waiter = self.wake.wait_for(id);
             // An order may have come between the look and the wait.
-            let this = self.clone();
-            let early = blocking(move || this.store.next_order(&id)).await?;
-            if early.is_none() {
-                let limit = wait_s.min(self.settings.wait_max_s);
-                let wait = Duration::from_secs(u64::from(limit));
-                let _ = tokio::time::timeout(wait, notify.notified()).await;
-            }
-            self.wake.leave(id, &notify);
-            let this = self.clone();
-            if let Some(order) = blocking(move || this.store.next_order(&id)).await? {
-                heard.said = Said::CheckedIn {
-                    lease: None,
-                    statement: None,
-                    order: Some(order.frame),
-                    interval_s: 0,
-                };
+            let mut called = Called::Look;
+            while called != Called::No {
+                let this = self.clone();
+                if let Some(order) = blocking(move || this.store.next_order(&id)).await? {
+                    heard.said = Said::CheckedIn {
+                        lease: None,
+                        statement: None,
+                        order: Some(order.frame),
+                        interval_s: 0,
+                    };
+                    break;
+                }
+                // What the call was for is no order, but it is for this device.
+                if called == Called::ForYou {
+                    break;
+                }
+                called = waiter.called(until).await;
             }
         }
-        blocking(move || self.reply(&heard)).await
+        self.reply(&heard)
     }
 
     fn reply(&self, heard: &Heard) -> Result<Vec<u8>> {
-        let current = self.store.delegation()?;
-        let delegation = current
-            .as_ref()
-            .filter(|(version, _)| *version > heard.has_delegation)
-            .map(|(_, frame)| frame.as_slice());
         let reply = Reply {
             challenge: heard.challenge,
-            delegation,
+            delegation: heard.delegation.as_deref(),
             answer: heard.said.answer(),
         };
         let mut out = [0u8; wire::MAX_FRAME];
@@ -138,73 +137,100 @@ impl Service {
         Ok(out[..n].to_vec())
     }
 
+    /// The newest delegation, if the device has an older one.
+    fn newer_delegation(&self, has: u32) -> Result<Option<Vec<u8>>> {
+        let current = self.store.delegation()?;
+        Ok(current.filter(|(v, _)| *v > has).map(|(_, frame)| frame))
+    }
+
     fn hear(&self, frame: &[u8], address: &str) -> Result<Heard> {
         let challenge = self.random()?;
-        let refuse = |code| Heard {
-            challenge,
-            has_delegation: u32::MAX,
-            said: Said::refused(code, 60),
-            wait: None,
-        };
+        let refuse = |code| Ok(Heard::refused(challenge, code, 60));
         let Ok(claimed) = wire::peek::<Request<'_>>(frame) else {
-            return Ok(refuse(RefusalCode::BadRequest));
+            return refuse(RefusalCode::BadRequest);
         };
-        if let Ask::Hello { certificate } = claimed.ask {
-            return self.hello(frame, &claimed, certificate, challenge);
+        let device_id = claimed.device_id.as_str();
+        match &claimed.ask {
+            Ask::Hello { certificate } => {
+                return self.hello(frame, &claimed, certificate, challenge);
+            }
+            Ask::CheckIn { activation_id, .. } => {
+                let known = self.store.known(device_id, &activation_id.0)?;
+                return match known {
+                    Some(known) => self.check_in(frame, &known, challenge, address),
+                    None => refuse(RefusalCode::UnknownDevice),
+                };
+            }
+            _ => {}
         }
-        let Some(device) = self.store.device(claimed.device_id.as_str())? else {
-            return Ok(refuse(RefusalCode::UnknownDevice));
+        let Some(device) = self.store.device(device_id)? else {
+            return refuse(RefusalCode::UnknownDevice);
         };
         let Ok(request) = wire::decode_signed::<Request<'_>, RingCrypto>(frame, &device.public_key)
         else {
-            return Ok(refuse(RefusalCode::BadRequest));
+            return refuse(RefusalCode::BadRequest);
         };
         let now = self.now_s();
         let address = self.keys.seal(ADDRESS, address.as_bytes())?;
         let taken =
             self.store
                 .take_challenge(&device.id, &request.challenge, &challenge, now, &address)?;
+        let delegation = self.newer_delegation(device.delegation)?;
         if let Err(current) = taken {
-            return Ok(Heard {
-                challenge: current,
-                has_delegation: device.delegation,
-                said: Said::refused(RefusalCode::StaleChallenge, 0),
-                wait: None,
-            });
+            return Ok(Heard::stale(current, delegation));
         }
-        let (said, wait) = self.act(&device, &request)?;
         Ok(Heard {
             challenge,
-            has_delegation: device.delegation,
-            said,
-            wait,
+            delegation,
+            said: self.act(&device, &request)?,
+            wait: None,
         })
     }
 
-    fn act(&self, device: &DeviceRow, request: &Request<'_>) -> Result<(Said, Option<Wait>)> {
-        let said = match &request.ask {
-            Ask::Hello { .. } => Said::Plain(Answer::Welcome),
+    fn act(&self, device: &DeviceRow, request: &Request<'_>) -> Result<Said> {
+        match &request.ask {
             Ask::ActivateStart {
                 activation_id,
                 epoch,
                 previous_receipt,
-            } => self.activate_start(device, &activation_id.0, *epoch, *previous_receipt)?,
+            } => self.activate_start(device, &activation_id.0, *epoch, *previous_receipt),
             Ask::ActivatePoll {
                 activation_id,
                 epoch,
-            } => self.activate_poll(device, &activation_id.0, *epoch)?,
-            Ask::ActivateCancel { activation_id } => {
-                self.activate_cancel(device, &activation_id.0)?
-            }
-            Ask::CheckIn { .. } => return self.check_in(device, request),
-            Ask::Outcome { outcome } => self.take_outcome(device, outcome)?,
-            Ask::Receipt { receipt } => self.take_receipt(device, receipt)?,
+            } => self.activate_poll(device, &activation_id.0, *epoch),
+            Ask::ActivateCancel { activation_id } => self.activate_cancel(device, &activation_id.0),
+            Ask::Outcome { outcome } => self.take_outcome(device, outcome),
+            Ask::Receipt { receipt } => self.take_receipt(device, receipt),
             Ask::SignedOut {
                 activation_id,
                 epoch,
-            } => self.signed_out_there(device, &activation_id.0, *epoch)?,
-        };
-        Ok((said, None))
+            } => self.signed_out_there(device, &activation_id.0, *epoch),
+            // Answered before.
+            Ask::Hello { .. } | Ask::CheckIn { .. } => {
+                Ok(Said::refused(RefusalCode::BadRequest, 60))
+            }
+        }
+    }
+}
+
+impl Heard {
+    fn refused(challenge: [u8; 32], code: RefusalCode, retry_after_s: u32) -> Heard {
+        Heard {
+            challenge,
+            delegation: None,
+            said: Said::refused(code, retry_after_s),
+            wait: None,
+        }
+    }
+
+    /// Another challenge is in force.
+    fn stale(current: [u8; 32], delegation: Option<Vec<u8>>) -> Heard {
+        Heard {
+            challenge: current,
+            delegation,
+            said: Said::refused(RefusalCode::StaleChallenge, 0),
+            wait: None,
+        }
     }
 }
 

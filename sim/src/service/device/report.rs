@@ -35,7 +35,7 @@ impl Service {
             if applied {
                 self.note(account, Kind::Delivered, &device.model, None)?;
             }
-            self.wake.page(account);
+            self.tell_page(account);
         }
         Ok(Said::Plain(Answer::Noted))
     }
@@ -68,7 +68,7 @@ impl Service {
             self.event(kind, row.name.as_deref().unwrap_or(&row.model), None)
         })?;
         if let Some(account) = row.and_then(|r| r.account) {
-            self.wake.page(account);
+            self.tell_page(account);
         }
         Ok(Said::Plain(Answer::ReceiptStored { digest }))
     }

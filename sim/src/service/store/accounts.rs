@@ -1,8 +1,8 @@
 //! Account holders.
 
+use super::sql::{Lock, Row, values};
 use super::{AccountId, Store};
 use crate::service::error::Result;
-use rusqlite::OptionalExtension as _;
 
 /// The sealed personal columns of an account.
 #[derive(Clone, Default)]
@@ -41,28 +41,29 @@ impl Store {
         email_index: &[u8; 32],
         password: &str,
         policy: u32,
-        seal: impl FnOnce(AccountId) -> Result<Sealed>,
+        seal: impl Fn(AccountId) -> Result<Sealed>,
     ) -> Result<AccountId> {
         self.write(|tx| {
-            let next: i64 =
-                tx.query_row("SELECT coalesce(max(id), 0) + 1 FROM accounts", [], |r| {
-                    r.get(0)
-                })?;
+            // Numbers are given one after the other.
+            let sql = "SELECT value FROM meta WHERE key = 'schema'";
+            tx.hold(Lock::Update, sql, &[])?;
+            let sql = "SELECT coalesce(max(id), 0) + 1 FROM accounts";
+            let next: i64 = tx.one(sql, &[], |r| r.get(0))?;
             let s = seal(AccountId(next))?;
             tx.execute(
-                "INSERT INTO accounts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
+                "INSERT INTO accounts VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                values![
                     next,
                     email_index,
                     password,
                     policy,
-                    s.name,
-                    s.email,
-                    s.payment,
-                    s.address,
-                    s.telephone,
-                    s.profiles,
-                ),
+                    &s.name,
+                    &s.email,
+                    &s.payment,
+                    &s.address,
+                    &s.telephone,
+                    &s.profiles,
+                ],
             )?;
             Ok(AccountId(next))
         })
@@ -70,28 +71,27 @@ impl Store {
 
     /// The account with this e-mail index.
     pub fn account_by_email(&self, index: &[u8; 32]) -> Result<Option<AccountRow>> {
-        let db = self.db();
-        let sql = format!("{SELECT} WHERE email_index = ?");
-        Ok(db.query_row(&sql, [index], row).optional()?)
+        let sql = format!("{SELECT} WHERE email_index = ?1");
+        self.read(|tx| tx.first(&sql, values![index], row))
     }
 
     /// The account with this number.
     pub fn account(&self, id: AccountId) -> Result<AccountRow> {
-        let db = self.db();
-        Ok(db.query_row(&format!("{SELECT} WHERE id = ?"), [id.0], row)?)
+        let sql = format!("{SELECT} WHERE id = ?1");
+        self.read(|tx| tx.one(&sql, values![id.0], row))
     }
 
     /// The policy version in force.
     pub fn policy_version(&self) -> Result<u32> {
         let sql = "SELECT value FROM meta WHERE key = 'policy_version'";
-        Ok(self.db().query_row(sql, [], |r| r.get(0))?)
+        self.read(|tx| tx.one(sql, &[], |r| r.get(0)))
     }
 
     /// Puts a new policy version in force; never an older one.
     pub fn raise_policy(&self, version: u32) -> Result<()> {
         self.write(|tx| {
             let sql = "UPDATE meta SET value = ?1 WHERE key = 'policy_version' AND value < ?1";
-            tx.execute(sql, [version])?;
+            tx.execute(sql, values![version])?;
             Ok(())
         })
     }
@@ -100,9 +100,9 @@ impl Store {
     pub fn consent(&self, account: AccountId, version: u32) -> Result<()> {
         self.write(|tx| {
             let sql = "UPDATE accounts SET policy = ?2 WHERE id = ?1 AND policy < ?2";
-            tx.execute(sql, (account.0, version))?;
+            tx.execute(sql, values![account.0, version])?;
             let sql = "UPDATE activations SET policy = ?2 WHERE account = ?1 AND policy < ?2";
-            tx.execute(sql, (account.0, version))?;
+            tx.execute(sql, values![account.0, version])?;
             Ok(())
         })
     }
@@ -111,7 +111,7 @@ impl Store {
 const SELECT: &str = "SELECT id, password, policy, name, email, payment, address, telephone, \
                       profiles FROM accounts";
 
-fn row(r: &rusqlite::Row<'_>) -> rusqlite::Result<AccountRow> {
+fn row(r: &Row) -> Result<AccountRow> {
     Ok(AccountRow {
         id: AccountId(r.get(0)?),
         password: r.get(1)?,

@@ -1,8 +1,8 @@
 //! Devices, challenges, activations.
 
-use super::{AccountId, Store};
+use super::sql::{Lock, Row, Tx, values};
+use super::{AccountId, EventRow, Store, events};
 use crate::service::error::{Error, Result};
-use rusqlite::{OptionalExtension as _, Row, Transaction};
 
 /// A device that has introduced itself.
 #[derive(Debug, Clone)]
@@ -66,7 +66,7 @@ impl Phase {
             .map_or("ended", |(_, n)| n)
     }
 
-    fn parse(name: &str) -> Phase {
+    pub(super) fn parse(name: &str) -> Phase {
         Self::NAMES
             .iter()
             .find(|(_, n)| *n == name)
@@ -145,61 +145,39 @@ pub struct NewActivation<'a> {
     pub code_life_s: u64,
 }
 
-/// What a presented token generation turned out to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Used {
-    /// In force.
-    Good,
-    /// Older than one that was used: somebody has copied the token.
-    Theft,
-    /// The activation is over.
-    Over,
-}
-
 impl Store {
     /// Adds a device, or updates what changes about it. `WrongState` when the
     /// id is known with another key.
     pub fn enroll(&self, d: &DeviceRow, challenge: &[u8; 32], now: u64) -> Result<()> {
         self.write(|tx| {
-            let sql = "SELECT public_key FROM devices WHERE id = ?";
-            let known: Option<[u8; 32]> = tx.query_row(sql, [&d.id], |r| r.get(0)).optional()?;
-            if known.is_some_and(|k| k != d.public_key) {
-                return Err(Error::WrongState);
-            }
-            tx.execute(
-                "INSERT INTO devices VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, NULL) \
-                 ON CONFLICT (id) DO UPDATE SET model = ?3, kind = ?4, agent_version = ?5, \
-                 delegation = ?6, challenge = ?7, last_seen = ?8",
-                (
+            let sql = "INSERT INTO devices VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, NULL) \
+                       ON CONFLICT (id) DO UPDATE SET model = ?3, kind = ?4, agent_version = ?5, \
+                       delegation = ?6, challenge = ?7, last_seen = ?8 \
+                       WHERE devices.public_key = ?2";
+            let touched = tx.execute(
+                sql,
+                values![
                     &d.id,
-                    d.public_key,
+                    &d.public_key,
                     &d.model,
                     &d.kind,
                     &d.agent_version,
                     d.delegation,
                     challenge,
                     now,
-                ),
+                ],
             )?;
-            Ok(())
+            match touched {
+                1 => Ok(()),
+                _ => Err(Error::WrongState),
+            }
         })
     }
 
     /// The device of this id.
     pub fn device(&self, id: &str) -> Result<Option<DeviceRow>> {
-        let sql = "SELECT id, public_key, model, kind, agent_version, delegation \
-                   FROM devices WHERE id = ?";
-        let found = self.db().query_row(sql, [id], |r| {
-            Ok(DeviceRow {
-                id: r.get(0)?,
-                public_key: r.get(1)?,
-                model: r.get(2)?,
-                kind: r.get(3)?,
-                agent_version: r.get(4)?,
-                delegation: r.get(5)?,
-            })
-        });
-        Ok(found.optional()?)
+        let sql = format!("SELECT {DEVICE} FROM devices d WHERE d.id = ?1");
+        self.read(|tx| tx.first(&sql, values![id], device))
     }
 
     /// Consumes the device's challenge and puts `next` in its place. `Err`
@@ -212,22 +190,15 @@ impl Store {
         now: u64,
         address: &[u8],
     ) -> Result<std::result::Result<(), [u8; 32]>> {
-        self.write(|tx| {
-            let sql = "UPDATE devices SET challenge = ?3, last_seen = ?4, last_address = ?5 \
-                       WHERE id = ?1 AND challenge = ?2";
-            if tx.execute(sql, (device, presented, next, now, address))? == 1 {
-                return Ok(Ok(()));
-            }
-            let sql = "UPDATE devices SET challenge = coalesce(challenge, ?2) WHERE id = ?1 \
-                       RETURNING challenge";
-            Ok(Err(tx.query_row(sql, (device, next), |r| r.get(0))?))
-        })
+        self.write(|tx| take_challenge(tx, device, presented, next, now, address))
     }
 
     /// Begins or resumes an attempt. `WrongState` for an epoch below one that
     /// this device has already had, or an id of another device.
     pub fn start_activation(&self, n: &NewActivation<'_>) -> Result<ActivationRow> {
         self.write(|tx| {
+            let sql = "SELECT id FROM devices WHERE id = ?1";
+            tx.hold(Lock::Update, sql, values![n.device])?;
             if let Some(row) = find(tx, &n.id)? {
                 if row.device != n.device || row.epoch != n.epoch {
                     return Err(Error::WrongState);
@@ -235,38 +206,38 @@ impl Store {
                 if row.phase == Phase::Pending && row.created + n.code_life_s < n.now {
                     let sql = "UPDATE activations SET code = ?2, pictogram = ?3, created = ?4 \
                                WHERE id = ?1";
-                    tx.execute(sql, (n.id, &n.code, n.pictogram, n.now))?;
+                    tx.execute(sql, values![&n.id, &n.code, n.pictogram, n.now])?;
                 }
                 return get(tx, &n.id);
             }
-            let sql = "SELECT coalesce(max(epoch), 0) FROM activations WHERE device = ?";
-            let newest: u64 = tx.query_row(sql, [n.device], |r| r.get(0))?;
+            let sql = "SELECT coalesce(max(epoch), 0) FROM activations WHERE device = ?1";
+            let newest: u64 = tx.one(sql, values![n.device], |r| r.get(0))?;
             if n.epoch < newest {
                 return Err(Error::WrongState);
             }
             let sql =
-                "UPDATE activations SET phase = 'ended' WHERE device = ? AND phase = 'pending'";
-            tx.execute(sql, [n.device])?;
-            let gap = match n.previous_receipt {
+                "UPDATE activations SET phase = 'ended' WHERE device = ?1 AND phase = 'pending'";
+            tx.execute(sql, values![n.device])?;
+            let gap = match &n.previous_receipt {
                 None => false,
                 Some(d) => {
-                    let sql = "SELECT count(*) FROM receipts WHERE digest = ?";
-                    tx.query_row(sql, [d], |r| r.get::<_, u32>(0))? == 0
+                    let sql = "SELECT count(*) FROM receipts WHERE digest = ?1";
+                    tx.one(sql, values![d], |r| r.get::<u32>(0))? == 0
                 }
             };
             tx.execute(
                 "INSERT INTO activations (id, device, epoch, phase, code, pictogram, created, \
-                 series, chain_gap) VALUES (?, ?, ?, 'pending', ?, ?, ?, ?, ?)",
-                (
-                    n.id,
+                 series, chain_gap) VALUES (?1, ?2, ?3, 'pending', ?4, ?5, ?6, ?7, ?8)",
+                values![
+                    &n.id,
                     n.device,
                     n.epoch,
                     &n.code,
                     n.pictogram,
                     n.now,
-                    n.series,
+                    &n.series,
                     gap,
-                ),
+                ],
             )?;
             get(tx, &n.id)
         })
@@ -274,24 +245,20 @@ impl Store {
 
     /// True when a code was handed out within the last day.
     pub fn code_in_use(&self, code: &str, now: u64) -> Result<bool> {
-        let sql = "SELECT count(*) FROM activations WHERE code = ? AND created + 86400 >= ?";
-        let n: u32 = self.db().query_row(sql, (code, now), |r| r.get(0))?;
-        Ok(n > 0)
+        let sql = "SELECT count(*) FROM activations WHERE code = ?1 AND created + 86400 >= ?2";
+        self.read(|tx| tx.one(sql, values![code, now], |r| Ok(r.get::<u32>(0)? > 0)))
     }
 
     /// The attempt that shows this code now.
     pub fn by_code(&self, code: &str, now: u64, life_s: u64) -> Result<ActivationRow> {
         let sql =
-            format!("{SELECT} WHERE a.code = ? AND a.phase = 'pending' AND a.created + ? >= ?");
-        Ok(self.db().query_row(&sql, (code, life_s, now), row)?)
+            format!("{SELECT} WHERE a.code = ?1 AND a.phase = 'pending' AND a.created + ?2 >= ?3");
+        self.read(|tx| tx.one(&sql, values![code, life_s, now], row))
     }
 
     /// The activation of this id.
     pub fn activation(&self, id: &[u8; 16]) -> Result<Option<ActivationRow>> {
-        let db = self.db();
-        Ok(db
-            .query_row(&format!("{SELECT} WHERE a.id = ?"), [id], row)
-            .optional()?)
+        self.read(|tx| find(tx, id))
     }
 
     /// Consent was given: the attempt belongs to the account. Every activation
@@ -306,10 +273,13 @@ impl Store {
         life_s: u64,
     ) -> Result<ActivationRow> {
         self.write(|tx| {
+            let sql = "SELECT id FROM devices WHERE id = \
+                       (SELECT device FROM activations WHERE id = ?1)";
+            tx.hold(Lock::Update, sql, values![id])?;
             let sql = "UPDATE activations SET phase = 'approved', account = ?2, remember = ?3, \
                        policy = ?4, approved = ?5 \
                        WHERE id = ?1 AND phase = 'pending' AND created + ?6 >= ?5";
-            if tx.execute(sql, (id, account.0, remember, policy, now, life_s))? == 0 {
+            if tx.execute(sql, values![id, account.0, remember, policy, now, life_s])? == 0 {
                 return Err(Error::WrongState);
             }
             tx.execute(
@@ -317,7 +287,7 @@ impl Store {
                  WHERE device = (SELECT device FROM activations WHERE id = ?1) \
                  AND epoch < (SELECT epoch FROM activations WHERE id = ?1) \
                  AND phase IN ('pending', 'approved', 'active', 'signed-out', 'removing', 'delivered')",
-                [id],
+                values![id],
             )?;
             get(tx, id)
         })
@@ -326,8 +296,8 @@ impl Store {
     /// Ends an attempt that nobody has approved.
     pub fn end_attempt(&self, id: &[u8; 16]) -> Result<()> {
         self.write(|tx| {
-            let sql = "UPDATE activations SET phase = 'ended' WHERE id = ? AND phase = 'pending'";
-            tx.execute(sql, [id])?;
+            let sql = "UPDATE activations SET phase = 'ended' WHERE id = ?1 AND phase = 'pending'";
+            tx.execute(sql, values![id])?;
             Ok(())
         })
     }
@@ -336,50 +306,23 @@ impl Store {
     pub fn expire_unconfirmed(&self, id: &[u8; 16]) -> Result<()> {
         self.write(|tx| {
             let sql = "UPDATE activations SET phase = 'ended', revoked = 'expired' \
-                       WHERE id = ? AND phase = 'approved'";
-            tx.execute(sql, [id])?;
+                       WHERE id = ?1 AND phase = 'approved'";
+            tx.execute(sql, values![id])?;
             Ok(())
         })
     }
 
-    /// A token of `generation` was proven. One conditional update: a removal
-    /// that came first wins.
-    pub fn use_generation(
-        &self,
-        id: &[u8; 16],
-        generation: u32,
-        leased: Option<u64>,
-    ) -> Result<Used> {
-        self.write(|tx| {
-            let sql = "UPDATE activations SET generation = ?2, phase = 'active', \
-                       leased = coalesce(?3, leased) WHERE id = ?1 AND revoked IS NULL \
-                       AND phase IN ('approved', 'active') AND generation <= ?2";
-            if tx.execute(sql, (id, generation, leased))? == 1 {
-                // A device that signed out and in again is on the list once.
-                tx.execute(
-                    "UPDATE activations SET phase = 'ended', revoked = 'superseded' WHERE id <> ?1 \
-                     AND device = (SELECT device FROM activations WHERE id = ?1) \
-                     AND phase IN ('approved', 'active', 'signed-out')",
-                    [id],
-                )?;
-                return Ok(Used::Good);
-            }
-            let row = get(tx, id)?;
-            let over =
-                row.revoked.is_some() || !matches!(row.phase, Phase::Approved | Phase::Active);
-            Ok(match over {
-                true => Used::Over,
-                false => Used::Theft,
-            })
-        })
-    }
-
-    /// Revokes a series whose token was copied.
-    pub fn revoke_theft(&self, id: &[u8; 16]) -> Result<()> {
+    /// Revokes a series whose token was copied. `event` is written for the
+    /// account, once.
+    pub fn revoke_theft(&self, id: &[u8; 16], event: Option<(AccountId, &EventRow)>) -> Result<()> {
         self.log_revocation(id, "theft")?;
         self.write(|tx| {
-            let sql = "UPDATE activations SET revoked = 'theft' WHERE id = ? AND revoked IS NULL";
-            tx.execute(sql, [id])?;
+            let sql = "UPDATE activations SET revoked = 'theft' WHERE id = ?1 AND revoked IS NULL";
+            if tx.execute(sql, values![id])? == 1
+                && let Some((account, event)) = event
+            {
+                events::insert(tx, account.0, event)?;
+            }
             Ok(())
         })
     }
@@ -388,20 +331,18 @@ impl Store {
     pub fn signed_out(&self, id: &[u8; 16]) -> Result<()> {
         self.write(|tx| {
             let sql = "UPDATE activations SET phase = 'signed-out' \
-                       WHERE id = ? AND phase IN ('approved', 'active')";
-            tx.execute(sql, [id])?;
+                       WHERE id = ?1 AND phase IN ('approved', 'active')";
+            tx.execute(sql, values![id])?;
             Ok(())
         })
     }
 
     /// The account's activations that its list shows, newest first.
     pub fn activations(&self, account: AccountId) -> Result<Vec<ActivationRow>> {
-        let db = self.db();
-        let sql =
-            format!("{SELECT} WHERE a.account = ? AND a.hidden = 0 ORDER BY a.approved DESC, a.id");
-        let mut sql = db.prepare(&sql)?;
-        let rows = sql.query_map([account.0], row)?;
-        Ok(rows.collect::<rusqlite::Result<_>>()?)
+        let sql = format!(
+            "{SELECT} WHERE a.account = ?1 AND a.hidden = 0 ORDER BY a.approved DESC, a.id"
+        );
+        self.read(|tx| tx.all(&sql, values![account.0], row))
     }
 
     /// Gives a device the account holder's own name.
@@ -409,7 +350,7 @@ impl Store {
         self.write(|tx| {
             let name = Some(name).filter(|n| !n.is_empty());
             let sql = "UPDATE activations SET name = ?3 WHERE id = ?1 AND account = ?2";
-            match tx.execute(sql, (id, account.0, name))? {
+            match tx.execute(sql, values![id, account.0, name])? {
                 1 => Ok(()),
                 _ => Err(Error::NotFound),
             }
@@ -419,9 +360,9 @@ impl Store {
     /// Takes an activation that is over off the list.
     pub fn hide(&self, account: AccountId, id: &[u8; 16]) -> Result<()> {
         self.write(|tx| {
-            let sql = "UPDATE activations SET hidden = 1 WHERE id = ? AND account = ? \
+            let sql = "UPDATE activations SET hidden = 1 WHERE id = ?1 AND account = ?2 \
                        AND phase IN ('wiped', 'wipe-failed', 'ended')";
-            match tx.execute(sql, (id, account.0))? {
+            match tx.execute(sql, values![id, account.0])? {
                 1 => Ok(()),
                 _ => Err(Error::WrongState),
             }
@@ -429,43 +370,96 @@ impl Store {
     }
 }
 
-const SELECT: &str = "SELECT a.id, a.device, a.epoch, a.account, a.phase, a.revoked, a.code, \
-    a.pictogram, a.created, a.approved, a.name, a.remember, a.policy, a.series, a.generation, a.leased, \
-    a.chain_gap, a.wiped, d.model, d.kind, d.last_seen, d.last_address \
-    FROM activations a JOIN devices d ON d.id = a.device";
+pub(super) fn take_challenge(
+    tx: &mut Tx<'_>,
+    device: &str,
+    presented: &[u8; 32],
+    next: &[u8; 32],
+    now: u64,
+    address: &[u8],
+) -> Result<std::result::Result<(), [u8; 32]>> {
+    let sql = "UPDATE devices SET challenge = ?3, last_seen = ?4, last_address = ?5 \
+               WHERE id = ?1 AND challenge = ?2";
+    if tx.execute(sql, values![device, presented, next, now, address])? == 1 {
+        return Ok(Ok(()));
+    }
+    let sql = "UPDATE devices SET challenge = coalesce(challenge, ?2) WHERE id = ?1 \
+               RETURNING challenge";
+    Ok(Err(tx.one(sql, values![device, next], |r| r.get(0))?))
+}
 
-fn row(r: &Row<'_>) -> rusqlite::Result<ActivationRow> {
-    Ok(ActivationRow {
+/// The columns of a [`DeviceRow`].
+pub(super) const DEVICE: &str =
+    "d.id, d.public_key, d.model, d.kind, d.agent_version, d.delegation";
+
+pub(super) fn device(r: &Row) -> Result<DeviceRow> {
+    Ok(DeviceRow {
         id: r.get(0)?,
-        device: r.get(1)?,
-        epoch: r.get(2)?,
-        account: r.get::<_, Option<i64>>(3)?.map(AccountId),
-        phase: Phase::parse(&r.get::<_, String>(4)?),
-        revoked: r.get(5)?,
-        code: r.get(6)?,
-        pictogram: r.get(7)?,
-        created: r.get(8)?,
-        approved: r.get(9)?,
-        name: r.get(10)?,
-        remember: r.get(11)?,
-        policy: r.get(12)?,
-        series: r.get(13)?,
-        generation: r.get(14)?,
-        leased: r.get(15)?,
-        chain_gap: r.get(16)?,
-        wiped: r.get(17)?,
-        model: r.get(18)?,
-        kind: r.get(19)?,
-        last_seen: r.get(20)?,
-        last_address: r.get(21)?,
+        public_key: r.get(1)?,
+        model: r.get(2)?,
+        kind: r.get(3)?,
+        agent_version: r.get(4)?,
+        delegation: r.get(5)?,
     })
 }
 
-fn find(tx: &Transaction<'_>, id: &[u8; 16]) -> Result<Option<ActivationRow>> {
-    let sql = format!("{SELECT} WHERE a.id = ?");
-    Ok(tx.query_row(&sql, [id], row).optional()?)
+/// The columns of an [`ActivationRow`].
+macro_rules! activation_columns {
+    () => {
+        "a.id, a.device, a.epoch, a.account, a.phase, a.revoked, a.code, a.pictogram, a.created, \
+         a.approved, a.name, a.remember, a.policy, a.series, a.generation, a.leased, a.chain_gap, \
+         a.wiped, d.model, d.kind, d.last_seen, d.last_address"
+    };
+}
+pub(super) use activation_columns;
+
+const SELECT: &str = concat!(
+    "SELECT ",
+    activation_columns!(),
+    " FROM activations a JOIN devices d ON d.id = a.device"
+);
+
+fn row(r: &Row) -> Result<ActivationRow> {
+    row_from(r, 0)
 }
 
-pub(super) fn get(tx: &Transaction<'_>, id: &[u8; 16]) -> Result<ActivationRow> {
+/// Reads an activation whose columns begin at `at`.
+pub(super) fn row_from(r: &Row, at: usize) -> Result<ActivationRow> {
+    Ok(ActivationRow {
+        id: r.get(at)?,
+        device: r.get(at + 1)?,
+        epoch: r.get(at + 2)?,
+        account: r.get::<Option<i64>>(at + 3)?.map(AccountId),
+        phase: Phase::parse(&r.get::<String>(at + 4)?),
+        revoked: r.get(at + 5)?,
+        code: r.get(at + 6)?,
+        pictogram: r.get(at + 7)?,
+        created: r.get(at + 8)?,
+        approved: r.get(at + 9)?,
+        name: r.get(at + 10)?,
+        remember: r.get(at + 11)?,
+        policy: r.get(at + 12)?,
+        series: r.get(at + 13)?,
+        generation: r.get(at + 14)?,
+        leased: r.get(at + 15)?,
+        chain_gap: r.get(at + 16)?,
+        wiped: r.get(at + 17)?,
+        model: r.get(at + 18)?,
+        kind: r.get(at + 19)?,
+        last_seen: r.get(at + 20)?,
+        last_address: r.get(at + 21)?,
+    })
+}
+
+fn find(tx: &mut Tx<'_>, id: &[u8; 16]) -> Result<Option<ActivationRow>> {
+    let sql = concat!(
+        "SELECT ",
+        activation_columns!(),
+        " FROM activations a JOIN devices d ON d.id = a.device WHERE a.id = ?1"
+    );
+    tx.first(sql, values![id], row)
+}
+
+pub(super) fn get(tx: &mut Tx<'_>, id: &[u8; 16]) -> Result<ActivationRow> {
     find(tx, id)?.ok_or(Error::NotFound)
 }

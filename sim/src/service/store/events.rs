@@ -1,8 +1,8 @@
 //! Security activity of an account.
 
-use super::{AccountId, Store};
+use super::sql::{Tx, values};
+use super::{AccountId, Outbox, Store, outbox};
 use crate::service::error::Result;
-use rusqlite::Transaction;
 
 /// One entry.
 pub struct EventRow {
@@ -14,6 +14,9 @@ pub struct EventRow {
     pub subject: String,
     /// From where, sealed.
     pub address: Option<Vec<u8>>,
+    /// What is told to a receiver outside, if one is configured: the claims of
+    /// a security event token.
+    pub outward: Option<Vec<u8>>,
 }
 
 impl Store {
@@ -24,26 +27,29 @@ impl Store {
 
     /// The newest entries, newest first.
     pub fn events(&self, account: AccountId, limit: u32) -> Result<Vec<EventRow>> {
-        let db = self.db();
-        let mut sql = db.prepare(
-            "SELECT at, kind, subject, address FROM events WHERE account = ? ORDER BY id DESC LIMIT ?",
-        )?;
-        let rows = sql.query_map((account.0, limit), |r| {
-            Ok(EventRow {
-                at: r.get(0)?,
-                kind: r.get(1)?,
-                subject: r.get(2)?,
-                address: r.get(3)?,
+        let sql = "SELECT at, kind, subject, address FROM events WHERE account = ?1 \
+                   ORDER BY id DESC LIMIT ?2";
+        self.read(|tx| {
+            tx.all(sql, values![account.0, limit], |r| {
+                Ok(EventRow {
+                    at: r.get(0)?,
+                    kind: r.get(1)?,
+                    subject: r.get(2)?,
+                    address: r.get(3)?,
+                    outward: None,
+                })
             })
-        })?;
-        Ok(rows.collect::<rusqlite::Result<_>>()?)
+        })
     }
 }
 
-pub(super) fn insert(tx: &Transaction<'_>, account: i64, e: &EventRow) -> Result<()> {
+pub(super) fn insert(tx: &mut Tx<'_>, account: i64, e: &EventRow) -> Result<()> {
     tx.execute(
-        "INSERT INTO events (account, at, kind, subject, address) VALUES (?, ?, ?, ?, ?)",
-        (account, e.at, &e.kind, &e.subject, &e.address),
+        "INSERT INTO events (account, at, kind, subject, address) VALUES (?1, ?2, ?3, ?4, ?5)",
+        values![account, e.at, &e.kind, &e.subject, e.address.as_ref()],
     )?;
+    if let Some(claims) = &e.outward {
+        outbox::put(tx, Outbox::Events, &e.kind, claims, e.at)?;
+    }
     Ok(())
 }

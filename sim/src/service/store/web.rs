@@ -1,8 +1,8 @@
 //! Browser sessions, remembered computers, failed attempts.
 
+use super::sql::values;
 use super::{AccountId, Store};
 use crate::service::error::Result;
-use rusqlite::OptionalExtension as _;
 
 /// A signed-in browser.
 pub struct SessionRow {
@@ -54,8 +54,8 @@ impl Store {
         now: u64,
     ) -> Result<()> {
         self.write(|tx| {
-            let sql = "INSERT INTO sessions VALUES (?, ?, ?, ?, ?, ?)";
-            tx.execute(sql, (id, account.0, csrf, now, now, computer))?;
+            let sql = "INSERT INTO sessions VALUES (?1, ?2, ?3, ?4, ?4, ?5)";
+            tx.execute(sql, values![id, account.0, csrf, now, computer])?;
             Ok(())
         })
     }
@@ -65,25 +65,23 @@ impl Store {
         self.write(|tx| {
             let sql = "UPDATE sessions SET seen = ?2 WHERE id = ?1 AND seen + ?3 >= ?2 \
                        RETURNING account, csrf, computer";
-            let found = tx.query_row(sql, (id, now, idle), |r| {
+            tx.first(sql, values![id, now, idle], |r| {
                 Ok(SessionRow {
                     account: AccountId(r.get(0)?),
                     csrf: r.get(1)?,
                     computer: r.get(2)?,
                 })
-            });
-            Ok(found.optional()?)
+            })
         })
     }
 
     /// Ends a session and forgets the computer behind it.
     pub fn end_session(&self, id: &[u8; 32]) -> Result<()> {
         self.write(|tx| {
-            tx.execute(
-                "DELETE FROM computers WHERE series = (SELECT computer FROM sessions WHERE id = ?)",
-                [id],
-            )?;
-            tx.execute("DELETE FROM sessions WHERE id = ?", [id])?;
+            let sql = "DELETE FROM computers WHERE series = \
+                       (SELECT computer FROM sessions WHERE id = ?1)";
+            tx.execute(sql, values![id])?;
+            tx.execute("DELETE FROM sessions WHERE id = ?1", values![id])?;
             Ok(())
         })
     }
@@ -100,7 +98,7 @@ impl Store {
         self.write(|tx| {
             tx.execute(
                 "INSERT INTO computers VALUES (?1, ?2, ?3, NULL, ?5, ?4, ?5, ?5)",
-                (series, account.0, token, browser, now),
+                values![series, account.0, token, browser, now],
             )?;
             Ok(())
         })
@@ -118,62 +116,54 @@ impl Store {
         self.write(|tx| {
             let sql = "UPDATE computers SET token = ?3, previous = ?2, rotated = ?4, seen = ?4 \
                        WHERE series = ?1 AND token = ?2 RETURNING account";
-            let good: Option<i64> = tx
-                .query_row(sql, (series, token, next, now), |r| r.get(0))
-                .optional()?;
-            if let Some(a) = good {
-                return Ok(Recall::Good(AccountId(a)));
+            let account = |r: &super::sql::Row| Ok(AccountId(r.get(0)?));
+            if let Some(a) = tx.first(sql, values![series, token, next, now], account)? {
+                return Ok(Recall::Good(a));
             }
-            let sql = "SELECT account FROM computers WHERE series = ? AND previous = ? \
-                       AND rotated + ? >= ?";
-            let late: Option<i64> = tx
-                .query_row(sql, (series, token, GRACE_S, now), |r| r.get(0))
-                .optional()?;
-            if let Some(a) = late {
-                return Ok(Recall::Late(AccountId(a)));
+            let sql = "SELECT account FROM computers WHERE series = ?1 AND previous = ?2 \
+                       AND rotated + ?3 >= ?4";
+            if let Some(a) = tx.first(sql, values![series, token, GRACE_S, now], account)? {
+                return Ok(Recall::Late(a));
             }
-            let sql = "DELETE FROM computers WHERE series = ? RETURNING account";
-            let stolen: Option<i64> = tx.query_row(sql, [series], |r| r.get(0)).optional()?;
-            let Some(a) = stolen else {
+            let sql = "DELETE FROM computers WHERE series = ?1 RETURNING account";
+            let Some(a) = tx.first(sql, values![series], account)? else {
                 return Ok(Recall::Unknown);
             };
-            tx.execute("DELETE FROM sessions WHERE computer = ?", [series])?;
-            Ok(Recall::Stolen(AccountId(a)))
+            tx.execute("DELETE FROM sessions WHERE computer = ?1", values![series])?;
+            Ok(Recall::Stolen(a))
         })
     }
 
     /// The account's remembered computers, newest first.
     pub fn computers(&self, account: AccountId) -> Result<Vec<ComputerRow>> {
-        let db = self.db();
-        let mut sql = db.prepare(
-            "SELECT series, browser, created, seen FROM computers WHERE account = ? \
-             ORDER BY created DESC, series",
-        )?;
-        let rows = sql.query_map([account.0], |r| {
-            Ok(ComputerRow {
-                series: r.get(0)?,
-                browser: r.get(1)?,
-                created: r.get(2)?,
-                seen: r.get(3)?,
+        let sql = "SELECT series, browser, created, seen FROM computers WHERE account = ?1 \
+                   ORDER BY created DESC, series";
+        self.read(|tx| {
+            tx.all(sql, values![account.0], |r| {
+                Ok(ComputerRow {
+                    series: r.get(0)?,
+                    browser: r.get(1)?,
+                    created: r.get(2)?,
+                    seen: r.get(3)?,
+                })
             })
-        })?;
-        Ok(rows.collect::<rusqlite::Result<_>>()?)
+        })
     }
 
     /// Forgets a computer and signs its browser out; returns what it was.
     pub fn remove_computer(&self, account: AccountId, series: &[u8]) -> Result<String> {
         self.write(|tx| {
-            let sql = "DELETE FROM computers WHERE series = ? AND account = ? RETURNING browser";
-            let browser = tx.query_row(sql, (series, account.0), |r| r.get(0))?;
-            tx.execute("DELETE FROM sessions WHERE computer = ?", [series])?;
+            let sql = "DELETE FROM computers WHERE series = ?1 AND account = ?2 RETURNING browser";
+            let browser = tx.one(sql, values![series, account.0], |r| r.get(0))?;
+            tx.execute("DELETE FROM sessions WHERE computer = ?1", values![series])?;
             Ok(browser)
         })
     }
 
     /// Seconds to wait before `scope` may try again; 0 for none.
     pub fn must_wait(&self, scope: &[u8; 32], now: u64) -> Result<u64> {
-        let sql = "SELECT until FROM attempts WHERE scope = ?";
-        let until: Option<u64> = self.db().query_row(sql, [scope], |r| r.get(0)).optional()?;
+        let sql = "SELECT until FROM attempts WHERE scope = ?1";
+        let until: Option<u64> = self.read(|tx| tx.first(sql, values![scope], |r| r.get(0)))?;
         Ok(until.unwrap_or(0).saturating_sub(now))
     }
 
@@ -182,13 +172,15 @@ impl Store {
     pub fn failed_attempt(&self, scope: &[u8; 32], free: u32, now: u64) -> Result<()> {
         self.write(|tx| {
             let sql = "INSERT INTO attempts VALUES (?1, 1, ?2) ON CONFLICT (scope) DO UPDATE SET \
-                       failures = iif(until + 3600 < ?2, 1, failures + 1), until = max(until, ?2) \
+                       failures = CASE WHEN attempts.until + 3600 < ?2 THEN 1 \
+                       ELSE attempts.failures + 1 END, \
+                       until = CASE WHEN attempts.until < ?2 THEN ?2 ELSE attempts.until END \
                        RETURNING failures";
-            let failures: u32 = tx.query_row(sql, (scope, now), |r| r.get(0))?;
+            let failures: u32 = tx.one(sql, values![scope, now], |r| r.get(0))?;
             if failures >= free {
                 let wait = (2u64 << (failures - free).min(16)).min(15 * 60);
-                let sql = "UPDATE attempts SET until = ? WHERE scope = ?";
-                tx.execute(sql, (now + wait, scope))?;
+                let sql = "UPDATE attempts SET until = ?1 WHERE scope = ?2";
+                tx.execute(sql, values![now + wait, scope])?;
             }
             Ok(())
         })
@@ -197,7 +189,7 @@ impl Store {
     /// Forgets failed attempts.
     pub fn clear_attempts(&self, scope: &[u8; 32]) -> Result<()> {
         self.write(|tx| {
-            tx.execute("DELETE FROM attempts WHERE scope = ?", [scope])?;
+            tx.execute("DELETE FROM attempts WHERE scope = ?1", values![scope])?;
             Ok(())
         })
     }

@@ -1,4 +1,3 @@
-BEGIN;
 CREATE TABLE meta (key TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID;
 INSERT INTO meta VALUES ('schema', 1), ('policy_version', 1);
 
@@ -108,7 +107,7 @@ CREATE TABLE attempts (
 ) STRICT;
 
 CREATE TABLE events (
-    id INTEGER PRIMARY KEY,
+    id NUMBERED INTEGER PRIMARY KEY,
     account INTEGER NOT NULL REFERENCES accounts (id),
     at INTEGER NOT NULL,
     kind TEXT NOT NULL,
@@ -116,5 +115,3 @@ CREATE TABLE events (
     address BLOB
 ) STRICT;
 CREATE INDEX events_account ON events (account, id);
-PRAGMA user_version = 1;
-COMMIT;

@@ -1,0 +1,230 @@
+//! Databases and services that die in the middle of removals, and what is
+//! found afterwards: nothing half done, nothing that was answered lost.
+
+use nrd_sim::load::postgres::{Server, signal};
+use nrd_sim::service::account::Standing;
+use nrd_sim::service::store::{ActivationRow, FaultKind, NewActivation, Phase};
+use nrd_sim::service::{Error, Place, Service, hex, unhex};
+use nrd_tests::bench::{Bench, HOME, settings};
+use nrd_tests::tools::skip;
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// Activations in use, without a device behind them.
+fn activations(bench: &Bench, round: u32, n: u32) -> Vec<[u8; 16]> {
+    let holder = bench.account(0);
+    let store = &bench.service.store;
+    let now = bench.service.now_s();
+    let made = (0..n).map(|i| {
+        let mut id = [round as u8; 16];
+        id[..4].copy_from_slice(&i.to_le_bytes());
+        let device = format!("CRASH-{round}-{i}");
+        let row = nrd_sim::service::store::DeviceRow {
+            id: device.clone(),
+            public_key: [7; 32],
+            model: "Box".into(),
+            kind: "set-top-box".into(),
+            agent_version: "1".into(),
+            delegation: 0,
+        };
+        store.enroll(&row, &[1; 32], now).unwrap();
+        store
+            .start_activation(&NewActivation {
+                id,
+                device: &device,
+                epoch: 0,
+                code: format!("{round}-{i}"),
+                pictogram: 0,
+                series: id,
+                previous_receipt: None,
+                now,
+                code_life_s: 600,
+            })
+            .unwrap();
+        store.approve(&id, holder, true, 1, now, 600).unwrap();
+        id
+    });
+    made.collect()
+}
+
+/// Wholly removed, or not touched at all.
+fn whole(service: &Service, id: &[u8; 16]) -> bool {
+    let row: ActivationRow = service.store.activation(id).unwrap().unwrap();
+    let orders = service.store.orders(id).unwrap().len();
+    match row.phase {
+        Phase::Removing => {
+            assert_eq!(row.revoked.as_deref(), Some("removed"), "{id:?}");
+            assert_eq!(orders, 1, "{id:?}: one order");
+            assert!(service.store.next_order(id).unwrap().is_some());
+            true
+        }
+        Phase::Approved => {
+            assert_eq!(orders, 0, "{id:?}: an order without a removal");
+            false
+        }
+        other => panic!("{id:?} is {other:?}"),
+    }
+}
+
+/// Removes from several threads of two processes' services; `strike` falls when
+/// `after` removals were answered. Returns those that were answered with `Ok`.
+fn removals(
+    services: &[Arc<Service>; 2],
+    holder: nrd_sim::service::store::AccountId,
+    ids: &[[u8; 16]],
+    after: usize,
+    strike: impl FnOnce() + Send,
+) -> Vec<[u8; 16]> {
+    let done = Mutex::new(Vec::new());
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for n in 0..6 {
+            let (done, next) = (&done, &next);
+            let service = &services[n % 2];
+            scope.spawn(move || {
+                while let Some(id) = ids.get(next.fetch_add(1, Ordering::SeqCst)) {
+                    match service.remove(holder, id, HOME) {
+                        Ok(()) => done.lock().unwrap().push(*id),
+                        Err(Error::Storage(f)) => {
+                            assert!(matches!(f.kind, FaultKind::Away | FaultKind::Unsure), "{f}")
+                        }
+                        Err(e) => panic!("{e}"),
+                    }
+                }
+            });
+        }
+        let until = Instant::now() + Duration::from_secs(60);
+        while done.lock().unwrap().len() < after && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        strike();
+    });
+    done.into_inner().unwrap()
+}
+
+#[test]
+fn postgresql_killed_in_the_middle_of_removals_leaves_nothing_half_done() {
+    let Some(server) = Server::start() else {
+        return skip("PostgreSQL", "the crash tests on PostgreSQL");
+    };
+    let mut server = server;
+    let bench = Bench::on(Some(server.url()));
+    let holder = bench.account(0);
+    // The second process shares keys and database, and has a folder of its own.
+    let second = tempfile::tempdir().unwrap();
+    let place = Place {
+        dir: second.path().to_owned(),
+        keys: bench.dir.path().to_owned(),
+        database: Some(server.url()),
+    };
+    let other = Service::open_on(&place, settings()).unwrap();
+    let services = [bench.service.clone(), other];
+    for round in 0..4 {
+        let ids = activations(&bench, round, 120);
+        let answered = removals(
+            &services,
+            holder,
+            &ids,
+            20 + 11 * round as usize,
+            || match round % 2 {
+                0 => server.kill(),
+                _ => server.stop_at_once(),
+            },
+        );
+        let healthy = bench.service.store.healthy();
+        assert!(healthy.is_err(), "no false health while it is away");
+        server.switch_on();
+        let stored = ids.iter().filter(|id| whole(&bench.service, id)).count();
+        for id in &answered {
+            assert!(whole(&bench.service, id), "{id:?} was answered, and lost");
+        }
+        println!(
+            "round {round}: {} answered, {stored} stored of {}",
+            answered.len(),
+            ids.len()
+        );
+        assert!(answered.len() < ids.len(), "it was struck in the middle");
+        // And it goes on, at both processes.
+        for (n, id) in ids.iter().enumerate() {
+            services[n % 2].remove(holder, id, HOME).unwrap();
+            assert!(whole(&bench.service, id));
+        }
+    }
+}
+
+/// Set for the child of the next test: the folder of its service.
+const CHILD: &str = "NRD_TEST_REMOVES_IN";
+
+#[test]
+fn a_service_killed_in_the_middle_of_removals_on_sqlite_leaves_nothing_half_done() {
+    if let Some(dir) = std::env::var_os(CHILD) {
+        return remove_until_killed(Path::new(&dir));
+    }
+    let mut bench = Bench::new();
+    for round in 0..5 {
+        let ids = activations(&bench, round, 400);
+        let home = bench.dir.path();
+        let list: Vec<String> = ids.iter().map(|id| hex(id)).collect();
+        std::fs::write(home.join("ids"), list.join("\n")).unwrap();
+        // The same program, as a process of its own.
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "--nocapture"])
+            .arg("a_service_killed_in_the_middle_of_removals_on_sqlite_leaves_nothing_half_done")
+            .env(CHILD, home)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut answered: Vec<[u8; 16]> = Vec::new();
+        for line in lines.map_while(Result::ok) {
+            if let Some(id) = line.split("removed ").nth(1) {
+                answered.extend(unhex::<16>(id));
+            }
+            if answered.len() == 15 + 20 * round as usize {
+                signal(child.id(), "KILL");
+            }
+        }
+        child.wait().unwrap();
+        assert!(answered.len() > 10 && answered.len() < ids.len());
+        bench.restart();
+        let stored = ids.iter().filter(|id| whole(&bench.service, id)).count();
+        for id in &answered {
+            assert!(whole(&bench.service, id), "{id:?} was answered, and lost");
+        }
+        println!(
+            "round {round}: {} answered, {stored} stored",
+            answered.len()
+        );
+        let holder = bench.account(0);
+        for id in &ids {
+            bench.service.remove(holder, id, HOME).unwrap();
+            assert!(whole(&bench.service, id));
+        }
+    }
+    let devices = bench.service.devices(bench.account(0)).unwrap();
+    assert!(devices.iter().all(|d| d.standing == Standing::Removing));
+}
+
+fn remove_until_killed(dir: &Path) {
+    let service = Service::open(dir, settings()).unwrap();
+    let list = std::fs::read_to_string(dir.join("ids")).unwrap();
+    let ids: Vec<[u8; 16]> = list.lines().filter_map(unhex).collect();
+    let row = service.store.activation(&ids[0]).unwrap().unwrap();
+    let holder = row.account.unwrap();
+    std::thread::scope(|scope| {
+        for part in ids.chunks(ids.len() / 4) {
+            let service = &service;
+            scope.spawn(move || {
+                for id in part {
+                    service.remove(holder, id, HOME).unwrap();
+                    println!("removed {}", hex(id));
+                }
+            });
+        }
+    });
+}
