@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode};
 fn main() -> ExitCode {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("bench");
     let mut cargo = nrd_tests::tools::cargo(&folder);
-    cargo.args(["run", "--quiet", "--release", "--locked"]);
+    cargo.args(["run", "--quiet", "--release"]);
     if !has_libclang() {
         eprintln!(
             "NOT MEASURED: littlefs2 (its build needs libclang; Debian: apt-get install libclang-dev)"
