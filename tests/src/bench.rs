@@ -71,6 +71,11 @@ impl Bench {
     /// A box fresh from the factory.
     pub fn device(&self, id: &'static str, seed: u64) -> Device {
         println!("{id}: seed {seed}");
+        self.quiet_device(id, seed)
+    }
+
+    /// The same, its seed not printed: one of many.
+    pub fn quiet_device(&self, id: &'static str, seed: u64) -> Device {
         Device {
             hw: Hardware::new(Chip::new(part(4, 4096, 16), seed)),
             root: [seed as u8; 32],

@@ -6,6 +6,7 @@ pub mod fuzz;
 pub mod hard;
 pub mod header;
 pub mod m33;
+pub mod measure;
 pub mod model;
 pub mod tools;
 
