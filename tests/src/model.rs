@@ -232,12 +232,12 @@ impl World {
     fn standing(&self, a: &Active) -> Standing {
         let lease = StoredLease {
             terms: terms(),
-            stored_at_s: u64::from(a.since),
+            stored_at_s: u32::from(a.since),
             stored_in_boot: 0,
             issued_at: 0,
         };
         lease.standing(Now {
-            powered_s: u64::from(self.powered),
+            powered_s: u32::from(self.powered),
             boot: 0,
             wall_s: None,
         })
@@ -342,7 +342,7 @@ impl Protocol {
                 };
                 let device = DeviceId::new("NRD-MODEL")?;
                 let order = Order {
-                    device_id: device.clone(),
+                    device_id: device,
                     epoch: u64::from(epoch),
                     activation_id: id(act),
                     key_version: KeyVersion(u32::from(key)),

@@ -139,7 +139,7 @@ impl Prover {
         let token = keys.token(&self.series, generation);
         let mac = RingCrypto::hmac(token.as_ref(), &[PROOF_CONTEXT, &challenge, &nonce]);
         let request = Request {
-            device_id: self.id.clone(),
+            device_id: self.id,
             challenge,
             nonce,
             agent_version: [1, 0, 0],

@@ -4,8 +4,11 @@
 use nrd_agent::wire::DeviceKind;
 use nrd_agent::{Agent, Config, State};
 use nrd_hal::crypto::RingCrypto;
+use nrd_hal::layout::Layout;
 use nrd_hal::{Crypto as _, Geometry};
-use nrd_sim::hw::{Board, Chip, ChipSpec, Hardware, VirtualRng, device_key, maker_certificate};
+use nrd_sim::hw::{
+    Board, Chip, ChipSpec, Hardware, VirtualRng, Worn, device_key, maker_certificate,
+};
 use nrd_sim::rig::{Ram, exchange, settle, talk};
 use nrd_sim::service::Service;
 use nrd_sim::service::store::AccountId;
@@ -141,7 +144,11 @@ pub(crate) fn fill(service: &Arc<Service>, account: AccountId) {
     broken.activate(account, true, false);
     remove("NRD-STB-3B9D01");
     // The sector of its first key slot erases no more.
-    broken.hw.chip().kill_range(0, 4096);
+    let geometry = broken.hw.chip().spec().geometry;
+    let slot = Layout::plan(&geometry).unwrap().slot(0);
+    let mut chip = broken.hw.chip();
+    chip.defects().wear_out(slot, Worn::Silent, true, 0);
+    drop(chip);
     broken.call();
     let mut again = actor("NRD-STB-5511EE", "Lumen Box 2", SetTopBox);
     again.activate(account, true, false);

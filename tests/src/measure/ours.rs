@@ -2,7 +2,8 @@
 
 use super::engine::{Engine, Mark, Refusal, mark};
 use super::flash::{Nor, Tally};
-use nrd_agent::log::{ClassKey, Entry, Io, Key, Log, LogError, LogKeys};
+use nrd_agent::Error;
+use nrd_agent::log::{ClassKey, Entry, Io, Key, Log, LogKeys};
 use nrd_hal::crypto::RingCrypto;
 use nrd_hal::{Geometry, Region};
 use nrd_sim::hw::VirtualRng;
@@ -80,7 +81,7 @@ impl Ours {
     }
 
     /// Steps until there is nothing to do.
-    fn settle(&mut self) -> Result<(), LogError> {
+    fn settle(&mut self) -> Result<(), Error> {
         loop {
             let mut io = Io::<_, _, RingCrypto>::new(
                 &mut self.nor,
@@ -100,9 +101,9 @@ impl Ours {
     }
 }
 
-fn refusal(e: LogError) -> Refusal {
+fn refusal(e: Error) -> Refusal {
     match e {
-        LogError::Full => Refusal::Full,
+        Error::Full => Refusal::Full,
         e => Refusal::Failed(format!("{e:?}")),
     }
 }
@@ -128,7 +129,7 @@ impl Engine for Ours {
                 &mut self.scratch,
             );
             match self.log.put(&mut io, key, value) {
-                Err(LogError::Busy) => {
+                Err(Error::Busy) => {
                     self.log.step(&mut io).map_err(refusal)?;
                 }
                 done => return done.map_err(refusal),
@@ -164,7 +165,7 @@ impl Engine for Ours {
                 &mut self.scratch,
             );
             match self.log.remove(&mut io, key) {
-                Err(LogError::Busy) => {
+                Err(Error::Busy) => {
                     self.log.step(&mut io).map_err(refusal)?;
                 }
                 done => return done.map_err(refusal),
