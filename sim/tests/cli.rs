@@ -88,7 +88,7 @@ fn powercut_reports_no_violation_over_three_geometries() {
         assert_eq!(r["seed"], 7);
         assert_eq!(r["violations"], 0, "{r}");
         assert!(r["operations"].as_u64().unwrap() > 100);
-        assert_eq!(r["cuts"].as_u64(), r["operations"].as_u64().map(|n| n * 8));
+        assert_eq!(r["cuts"].as_u64(), r["operations"].as_u64().map(|n| n * 9));
         assert!(r["control_records"].as_u64().unwrap() > 0);
         assert_eq!(out.status.code(), Some(0));
     }

@@ -7,8 +7,9 @@ mod common;
 use common::World;
 use nrd_hal::Crypto as _;
 use nrd_hal::crypto::RingCrypto;
+use nrd_hal::layout::Layout;
 use nrd_sim::demo::{Browser, Child};
-use nrd_sim::hw::RootKey;
+use nrd_sim::hw::{Made, RootKey};
 use nrd_sim::service::sample::Samples;
 use nrd_sim::service::unhex;
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -104,7 +105,10 @@ fn attack_30_nothing_of_the_account_is_left_in_the_memory_of_the_process() {
         .unwrap();
     let row = service.devices(account).unwrap().remove(0).row;
     let flash = tv.flash().unwrap();
-    let secret = flash[32..64].to_vec();
+    let part = Made::read(&tv.dir).unwrap().chip().geometry;
+    let slot = Layout::plan(&part).unwrap().slot(0);
+    let slot = &flash[slot.start as usize..slot.end as usize];
+    let secret = slot[32..64].to_vec();
     let root: [u8; 32] = unhex(&std::fs::read_to_string(tv.dir.join("root.key")).unwrap()).unwrap();
     let base = RootKey::derive_any(&root, b"nrd/1/vault", Some(0));
     let activation = RingCrypto::hkdf(
@@ -114,7 +118,7 @@ fn attack_30_nothing_of_the_account_is_left_in_the_memory_of_the_process() {
     );
     let class = |n: u8| {
         let at = 64 + 20 * usize::from(n);
-        let (generation, salt) = (&flash[at..at + 4], &flash[at + 4..at + 20]);
+        let (generation, salt) = (&slot[at..at + 4], &slot[at + 4..at + 20]);
         RingCrypto::hkdf(salt, &activation, &[b"nrd/1/class", &[n], generation])
     };
     let mut secrets = vec![

@@ -7,8 +7,9 @@
 //! - One that was cut is afterwards either done or not, and what a boot has
 //!   once answered never changes: not even when torn cells read differently
 //!   at every boot.
-//! - A record that does not authenticate is reported as [`Error::Corrupt`];
-//!   its older version is never served in its place.
+//! - A record that does not authenticate is reported as
+//!   [`Error::Corrupt`](crate::Error::Corrupt); its older version is never
+//!   served in its place.
 //! - Every call does bounded work: [`Log::step`] at most one erase or one
 //!   sector's copy, [`Log::put`] one program.
 //!

@@ -6,7 +6,7 @@
 //! strings and text carry their length. With the feature `serde` the same types
 //! can be read and written by `serde` and postcard itself.
 //!
-//! [`fields!`] and [`variants!`] derive both directions from a list of names.
+//! `fields!` and `variants!` derive both directions from a list of names.
 //! A reader that met an error reads zeros from then on, and says so at the end:
 //! nothing that it gave is used then.
 
