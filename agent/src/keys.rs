@@ -1,11 +1,11 @@
 //! The key hierarchy.
 //!
 //! ```text
-//! root ─ fixed "nrd/1/journal" ── HKDF ─ journal keys (header, nonce, class 0)
+//! root ─ fixed "nrd/1/journal" ── base of the journal ─ expand ─ header, nonce, class 0
 //!      ─ fixed "nrd/1/slot" ───── key of the slot's own check
 //!      ─ epoch "nrd/1/vault" ─┐
-//! activation secret (slot) ───┴── HKDF ─ activation key ─ HKDF ─ header, nonce,
-//!                                                          one key a class (salt)
+//! activation secret (slot) ───┴── HKDF ─ activation key ─ expand ─ header, nonce,
+//!                                                           one key a class (salt)
 //! ```
 //!
 //! The journal's keys take no epoch: the tombstone must stay readable when the
@@ -30,11 +30,7 @@ pub(crate) fn slot_key<K: RootKey>(root: &mut K) -> Result<Zeroizing<[u8; 32]>, 
 /// Keys of the journal.
 pub(crate) fn journal<K: RootKey, C: Crypto>(root: &mut K) -> Result<LogKeys, K::Error> {
     let base = root.derive_fixed(b"nrd/1/journal")?;
-    let mut keys = log_keys::<C>(JOURNAL, 0, &base);
-    if let Some(c) = keys.classes.first_mut() {
-        c.key = C::hkdf(&[], base.as_ref(), &[b"nrd/1/class"]);
-    }
-    Ok(keys)
+    Ok(LogKeys::new::<C>(JOURNAL, 0, &base))
 }
 
 /// Keys of the vault for one activation.
@@ -52,21 +48,9 @@ pub(crate) fn vault<K: RootKey, C: Crypto>(
         ikm.as_ref(),
         &[b"nrd/1/activation"],
     ));
-    let mut keys = log_keys::<C>(VAULT, slot.epoch, &key);
-    for (n, (c, s)) in keys.classes.iter_mut().zip(&slot.salts).enumerate() {
-        c.salt_generation = s.generation as u16;
-        let info: [&[u8]; 3] = [b"nrd/1/class", &[n as u8], &s.generation.to_le_bytes()];
-        c.key = C::hkdf(&s.salt, key.as_ref(), &info);
+    let mut keys = LogKeys::new::<C>(VAULT, slot.epoch, &key);
+    for (n, s) in slot.salts.iter().enumerate() {
+        keys.salt(n, s.generation, &s.salt);
     }
     Ok(keys)
-}
-
-fn log_keys<C: Crypto>(region: u8, epoch: u64, base: &[u8; 32]) -> LogKeys {
-    LogKeys {
-        region,
-        epoch,
-        header: C::hkdf(&[], base, &[b"nrd/1/sector"]),
-        nonce: C::hkdf(&[], base, &[b"nrd/1/nonce"]),
-        classes: Default::default(),
-    }
 }

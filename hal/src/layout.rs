@@ -8,7 +8,7 @@
 //! begin, and a wipe can use them.
 //!
 //! A *logical sector* is the smallest multiple of the erase size that is at
-//! least 2 KiB, at least 8 write units, and at least a 32nd of its region. A
+//! least 2 KiB, at least 16 write units, and at least a 32nd of its region. A
 //! slot is the smallest multiple of the erase size that holds 256 bytes.
 
 use crate::region::Geometry;
@@ -67,7 +67,7 @@ pub fn logical_sector(g: &Geometry) -> u32 {
 
 /// The smallest that a logical sector may be on a part of this kind, in bytes.
 fn least_sector(g: &Geometry) -> u32 {
-    let least = g.write_size.saturating_mul(8).max(2048);
+    let least = g.write_size.saturating_mul(16).max(2048);
     least
         .div_ceil(g.erase_size.max(1))
         .saturating_mul(g.erase_size)

@@ -10,6 +10,7 @@ use nrd_hal::crypto::RingCrypto;
 use nrd_hal::layout::Layout;
 use nrd_sim::demo::{Browser, Child};
 use nrd_sim::hw::{Made, RootKey};
+use nrd_sim::inspect::class_key;
 use nrd_sim::service::sample::Samples;
 use nrd_sim::service::unhex;
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -119,7 +120,7 @@ fn attack_30_nothing_of_the_account_is_left_in_the_memory_of_the_process() {
     let class = |n: u8| {
         let at = 64 + 20 * usize::from(n);
         let (generation, salt) = (&slot[at..at + 4], &slot[at + 4..at + 20]);
-        RingCrypto::hkdf(salt, &activation, &[b"nrd/1/class", &[n], generation])
+        class_key(&activation, n, generation, salt)
     };
     let mut secrets = vec![
         ("display name", b"Zephyrine-Quillfeather".to_vec()),

@@ -144,8 +144,8 @@ impl Life {
         journal.into_iter().chain(vault).collect()
     }
 
-    /// The headers of the newest sectors. Rot there is the open fault of
-    /// `docs/VERIFICATION.md`, and left out unless `NRD_OPEN` is set.
+    /// The headers of the newest sectors. Rot of more than a bit there is an open
+    /// fault of `docs/VERIFICATION.md`, and left out unless `NRD_OPEN` is set.
     fn newest_headers(&self) -> Vec<Range<u32>> {
         if std::env::var_os("NRD_OPEN").is_some() {
             return Vec::new();

@@ -43,6 +43,8 @@ const ROOT: [u8; 32] = [0x5A; 32];
 #[test]
 fn keys() {
     let h = |salt: &[u8], ikm: &[u8], info: &[&[u8]]| RustCrypto::hkdf(salt, ikm, info);
+    let expand =
+        |base: &[u8; 32], info: &[&[u8]]| RustCrypto::hmac(base, &[info.concat().as_slice(), &[1]]);
     let slot = h(b"nrd/1/fixed", &ROOT, &[b"nrd/1/slot"]);
     let journal = h(b"nrd/1/fixed", &ROOT, &[b"nrd/1/journal"]);
     let vault = h(
@@ -56,11 +58,8 @@ fn keys() {
     let (id, secret, salt) = ([0x11; 16], [0x22; 32], [0x33; 16]);
     let activation = h(&id, &[vault, secret].concat(), &[b"nrd/1/activation"]);
     let class = |n: u8, generation: u32| {
-        h(
-            &salt,
-            &activation,
-            &[b"nrd/1/class", &[n], &generation.to_le_bytes()],
-        )
+        let generation = generation.to_le_bytes();
+        expand(&activation, &[b"nrd/1/class", &[n], &generation, &salt])
     };
     let master = [0x44; 32];
     let series = [0x55; 16];
@@ -74,9 +73,9 @@ fn keys() {
             "root": hex(&ROOT),
             "slot_key": hex(&slot),
             "journal_base": hex(&journal),
-            "journal_header_key": hex(&h(b"", &journal, &[b"nrd/1/sector"])),
-            "journal_nonce_key": hex(&h(b"", &journal, &[b"nrd/1/nonce"])),
-            "journal_class_key": hex(&h(b"", &journal, &[b"nrd/1/class"])),
+            "journal_header_key": hex(&expand(&journal, &[b"nrd/1/sector"])),
+            "journal_nonce_key": hex(&expand(&journal, &[b"nrd/1/nonce"])),
+            "journal_class_key": hex(&expand(&journal, &[b"nrd/1/class", &[0; 21]])),
             "epoch": 3,
             "vault_base": hex(&vault),
             "activation_id": hex(&id),

@@ -100,7 +100,7 @@ impl<P: Platform> Agent<'_, P> {
 
     /// A grant arrived: checks it and begins to store it.
     pub(super) fn accept_grant(&mut self, frame: &[u8]) -> Result<(), Error> {
-        let key = self.trust.as_ref().ok_or(Error::WrongState)?.session_key;
+        let key = self.trust()?.session_key;
         let grant: Grant = decode_signed::<_, P::Crypto>(frame, &key)?;
         let Stored::Activating { id, epoch, .. } = self.snapshot.stored else {
             return Err(Error::NotForUs);

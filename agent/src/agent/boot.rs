@@ -9,6 +9,7 @@
 //! it never opens anything, and never passes for a fresh device.
 
 use super::logs::Which;
+use super::wipe::MAX_TRIES;
 use super::{Agent, CHARGE_S, Phase, RECEIPTS, Session, Step, id};
 use crate::class::Class;
 use crate::error::Error;
@@ -17,8 +18,8 @@ use crate::log::{Key, Progress};
 use crate::slot;
 use crate::state::{Snapshot, Stored, Tombstone};
 use crate::trace::event;
+use crate::wire::WipeReason;
 use crate::wire::codec::{self, Code};
-use crate::wire::{Body, Delegation, WipeReason, decode_signed};
 use nrd_hal::{MonotonicCounter, Platform};
 use zeroize::Zeroizing;
 
@@ -61,14 +62,26 @@ impl<P: Platform> Agent<'_, P> {
         Ok(())
     }
 
-    fn counter(&mut self) -> Result<u64, Error> {
+    pub(super) fn counter(&mut self) -> Result<u64, Error> {
         let counter = self.platform.parts().counter.read();
         counter.map(|e| e.0).map_err(|_| Error::Hardware)
     }
 
     fn boot_load(&mut self) -> Result<(), Error> {
-        let counter = self.counter()?;
-        self.load_trust();
+        let counter = match self.counter() {
+            Err(e) if self.wipe_tries < MAX_TRIES => {
+                self.wipe_tries += 1;
+                return Err(e);
+            }
+            // Locked, until a boot at which it answers; a person can still wipe.
+            Err(_) => {
+                self.lost = true;
+                self.phase = Phase::Ready;
+                return Ok(());
+            }
+            Ok(counter) => counter,
+        };
+        self.wipe_tries = 0;
         self.receipts = self
             .journal
             .keys()
@@ -83,7 +96,8 @@ impl<P: Platform> Agent<'_, P> {
             Err(Error::NotFound) if self.journal_was_empty() => {
                 self.snapshot = Snapshot::fresh(counter);
                 fresh = counter == self.config.factory_epoch && self.live_slot().is_none();
-                self.lost |= !fresh;
+                // What a part is delivered with is nobody's key.
+                self.lost |= !(fresh && self.efface_slots());
             }
             Err(_) => self.lost = true,
         }
@@ -136,11 +150,7 @@ impl<P: Platform> Agent<'_, P> {
 
     /// Holds the snapshot against the counter and the slots.
     fn reconcile(&mut self, counter: u64) -> Result<(), Error> {
-        let epoch = match &self.snapshot.stored {
-            Stored::Clean | Stored::Failed => self.snapshot.epoch,
-            Stored::Activating { epoch, .. } | Stored::SignedOut { epoch, .. } => *epoch,
-            Stored::Active(a) => a.epoch,
-        };
+        let epoch = self.epoch();
         if epoch > counter {
             // A counter never goes back: this is not this device's journal.
             self.lost = true;
@@ -151,7 +161,8 @@ impl<P: Platform> Agent<'_, P> {
             // wipe lost its tombstone. Finish what the counter says.
             return self.begin_wipe(WipeReason::Recovered, None);
         }
-        let live_slot = self.live_slot().is_some();
+        let slots = self.platform.parts().slot;
+        let dead = slot::is_blank(slots, 0) && slot::is_blank(slots, 1);
         match &self.snapshot.stored {
             Stored::Active(a) if !a.remember => self.begin_wipe(WipeReason::VisitEnded, None),
             Stored::Active(_) => {
@@ -165,8 +176,18 @@ impl<P: Platform> Agent<'_, P> {
             // What an abandoned attempt left in a slot opens nothing; a grant
             // for this attempt writes it anew.
             Stored::Activating { .. } => Ok(()),
-            Stored::Clean if live_slot => self.begin_wipe(WipeReason::Recovered, None),
+            // Clean is what both slots show: not that nothing in them opens today.
+            Stored::Clean if !dead => self.begin_wipe(WipeReason::Recovered, None),
             Stored::Clean | Stored::Failed => Ok(()),
+        }
+    }
+
+    /// The epoch that the state is of.
+    pub(super) fn epoch(&self) -> u64 {
+        match &self.snapshot.stored {
+            Stored::Clean | Stored::Failed => self.snapshot.epoch,
+            Stored::Activating { epoch, .. } | Stored::SignedOut { epoch, .. } => *epoch,
+            Stored::Active(a) => a.epoch,
         }
     }
 
@@ -250,17 +271,6 @@ impl<P: Platform> Agent<'_, P> {
             }
         }
         ok
-    }
-
-    fn load_trust(&mut self) {
-        let mut buf = [0u8; Delegation::MAX];
-        let Ok(n) = self.get_journal(id::TRUST, &mut buf) else {
-            return;
-        };
-        let root = self.config.service_root;
-        self.trust = buf
-            .get(..n)
-            .and_then(|f| decode_signed::<Delegation, P::Crypto>(f, &root).ok());
     }
 
     fn read_record<T: for<'a> Code<'a>>(&mut self, id: u16) -> Result<T, Error> {

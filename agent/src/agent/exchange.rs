@@ -88,8 +88,13 @@ impl<P: Platform> Agent<'_, P> {
     }
 
     fn next_ask(&mut self) -> Option<Sent> {
-        if self.phase != Phase::Ready || self.tombstone.is_some() || self.install.is_some() {
+        if self.phase != Phase::Ready || self.install.is_some() {
             return None;
+        }
+        if self.tombstone.is_some() {
+            // The order that this wipe carries out may be answered meanwhile.
+            let answers = self.exchange.outcome.is_some() && self.exchange.challenge.is_some();
+            return answers.then_some(Sent::Outcome);
         }
         let state = self.state();
         let talks = self.receipts > 0
@@ -310,7 +315,7 @@ impl<P: Platform> Agent<'_, P> {
     fn take_reply(&mut self, sent: Sent, nonce: [u8; 16], frame: &[u8]) -> Result<(), Error> {
         let reply: Reply<'_> = decode(frame)?;
         self.exchange.challenge = Some(reply.challenge);
-        if let Some(delegation) = reply.delegation {
+        if let Some(delegation) = reply.delegation.filter(|_| self.tombstone.is_none()) {
             self.accept_delegation(delegation)?;
         }
         self.wait_ms(0);
@@ -403,7 +408,7 @@ impl<P: Platform> Agent<'_, P> {
     }
 
     fn accept_statement(&mut self, frame: &[u8], nonce: &[u8; 16]) -> Result<(), Error> {
-        let key = self.trust.as_ref().ok_or(Error::WrongState)?.session_key;
+        let key = self.trust()?.session_key;
         let s: Statement = decode_signed::<_, P::Crypto>(frame, &key)?;
         let Stored::Active(a) = &self.snapshot.stored else {
             return Ok(());
@@ -427,7 +432,7 @@ impl<P: Platform> Agent<'_, P> {
     }
 
     fn accept_lease(&mut self, frame: &[u8], nonce: &[u8; 16]) -> Result<(), Error> {
-        let key = self.trust.as_ref().ok_or(Error::WrongState)?.session_key;
+        let key = self.trust()?.session_key;
         let lease: Lease = decode_signed::<_, P::Crypto>(frame, &key)?;
         let Stored::Active(a) = &self.snapshot.stored else {
             return Ok(());

@@ -24,14 +24,14 @@ macro_rules! with_log {
         let parts = $self.platform.parts();
         match $which {
             Which::Journal => {
-                let keys = $self.keys.journal.as_ref().ok_or(Error::Busy)?;
+                let keys = $self.keys.journal.as_mut().ok_or(Error::Busy)?;
                 let $io =
                     &mut Io::<_, _, P::Crypto>::new(parts.journal, parts.rng, keys, $self.scratch);
                 let $log = &mut $self.journal;
                 $body
             }
             Which::Vault => {
-                let keys = $self.keys.vault.as_ref().ok_or(Error::Busy)?;
+                let keys = $self.keys.vault.as_mut().ok_or(Error::Busy)?;
                 let $io =
                     &mut Io::<_, _, P::Crypto>::new(parts.vault, parts.rng, keys, $self.scratch);
                 let $log = &mut $self.vault;

@@ -38,7 +38,7 @@ use exchange::Exchange;
 use heapless::String;
 use logs::Which;
 use nrd_hal::{Clock, DeviceIdentity, Platform, Region};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 /// Version of this agent: major, minor, patch.
 pub const AGENT_VERSION: [u8; 3] = [0, 1, 0];
@@ -350,6 +350,12 @@ impl<'m, P: Platform> Agent<'m, P> {
             generation: self.keys.session.as_ref().map(|s| s.generation.0),
             worn_out: self.snapshot.worn_out,
         }
+    }
+
+    /// Forgets everything that opens account data, and what a call left behind.
+    fn forget_secrets(&mut self) {
+        self.keys.kill();
+        self.scratch.zeroize();
     }
 
     fn activation(&self) -> Option<&Activation> {

@@ -6,10 +6,10 @@ use crate::order::{Facts, Verdict, judge};
 use crate::state::{Stored, WipePhase};
 use crate::trace::event;
 use crate::wire::{
-    self, ActivationId, Delegation, Digest, Order, OrderKind, OrderOutcome, OrderResult,
+    self, ActivationId, Body, Delegation, Digest, Order, OrderKind, OrderOutcome, OrderResult,
     WipeReason, decode_signed, peek,
 };
-use nrd_hal::{Crypto, MonotonicCounter, Platform};
+use nrd_hal::{Crypto, Platform};
 
 impl<P: Platform> Agent<'_, P> {
     /// Applies a signed order, however it came. Writes the signed outcome into
@@ -25,11 +25,10 @@ impl<P: Platform> Agent<'_, P> {
         if self.phase != super::Phase::Ready {
             return Err(Error::Busy);
         }
-        let trust = self.trust.ok_or(Error::WrongState)?;
+        let trust = self.trust()?;
         let claimed: Order = peek(frame)?;
         let digest = P::Crypto::sha256(frame);
-        let counter = self.platform.parts().counter.read();
-        let counter = counter.map_err(|_| Error::Hardware)?.0;
+        let counter = self.counter()?;
         if claimed.key_version != trust.order_key_version {
             // Which key signed it cannot be told any more; nothing it says
             // counts. The service signs pending orders again.
@@ -123,7 +122,7 @@ impl<P: Platform> Agent<'_, P> {
         // The journal is the commit; a cut before the slots are gone is
         // finished at boot.
         self.commit(next)?;
-        self.keys.kill();
+        self.forget_secrets();
         self.vault.unmount();
         self.exchange.restart();
         if self.efface_slots() {
@@ -137,17 +136,28 @@ impl<P: Platform> Agent<'_, P> {
         Ok(())
     }
 
+    /// The delegation in force: at its first use in a boot read from the journal,
+    /// and held against the root that this firmware pins.
+    pub(super) fn trust(&mut self) -> Result<Delegation, Error> {
+        if self.trust.is_none() {
+            let mut buf = [0u8; Delegation::MAX];
+            let n = self.get_journal(id::TRUST, &mut buf);
+            let frame = buf.get(..n.map_err(|_| Error::WrongState)?);
+            let root = self.config.service_root;
+            self.trust = decode_signed::<_, P::Crypto>(frame.unwrap_or_default(), &root).ok();
+        }
+        self.trust.ok_or(Error::WrongState)
+    }
+
     /// Accepts a newer delegation; older ones are refused silently, for they
     /// may simply have been on their way.
     pub(super) fn accept_delegation(&mut self, frame: &[u8]) -> Result<(), Error> {
         let root = self.config.service_root;
         let d: Delegation = decode_signed::<_, P::Crypto>(frame, &root)?;
+        let trust = self.trust();
         let newer = d.version > self.snapshot.delegation_version
-            || (self.trust.is_none() && d.version == self.snapshot.delegation_version);
-        let keys_fall = self
-            .trust
-            .as_ref()
-            .is_some_and(|t| d.order_key_version < t.order_key_version);
+            || (trust.is_err() && d.version == self.snapshot.delegation_version);
+        let keys_fall = trust.is_ok_and(|t| d.order_key_version < t.order_key_version);
         if !newer || keys_fall {
             return Ok(());
         }

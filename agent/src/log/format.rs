@@ -1,9 +1,8 @@
 //! Byte formats of sector and record headers. All integers little-endian.
 
 use super::{Key, LogKeys};
-use crate::wire::codec::{Code, Reader, Writer};
+use crate::wire::codec::Writer;
 use nrd_hal::Crypto;
-use subtle::ConstantTimeEq;
 
 /// Sector header, in bytes.
 pub const SECTOR_HEADER: usize = 40;
@@ -20,10 +19,16 @@ pub const MAX_VALUE: usize = 4096;
 
 const MAGIC: [u8; 4] = *b"NRL2";
 const SECTOR_CONTEXT: &[u8] = b"nrd/1/sector\0";
-/// Bytes of a sector header before its authentication.
-const FIELDS: usize = SECTOR_HEADER - 16;
-/// Bytes that claim a generation: the magic and the number.
-pub(crate) const CLAIM: usize = 8;
+/// Bytes of a sector header before its check bits.
+const FIELDS: usize = 28;
+/// Bytes of its authentication: a truncated HMAC-SHA-256 (NIST SP 800-107r1
+/// §5.1).
+const MAC: usize = SECTOR_HEADER - FIELDS - 2;
+
+/// Bytes of each of the two commit words: the last of the same HMAC.
+pub(crate) const COMMIT: usize = 8;
+/// The two commit words of a header.
+pub(crate) type Words = [[u8; COMMIT]; 2];
 
 /// Rounds up to a multiple of `unit`, a power of two.
 pub(crate) fn padded(bytes: u32, unit: u32) -> u32 {
@@ -67,15 +72,14 @@ pub(crate) struct SectorHeader {
     pub(crate) copies_end: u32,
     /// Where the pinned record lies.
     pub(crate) pin: Place,
+    /// Records of a lower sequence number may be older than one that was lost.
+    pub(crate) lost: u32,
 }
 
 impl SectorHeader {
-    fn mac<C: Crypto>(fields: &[u8], keys: &LogKeys) -> [u8; 32] {
-        C::hmac(&keys.header, &[SECTOR_CONTEXT, &[keys.region], fields])
-    }
-
-    /// Writes the header to the start of `out`.
-    pub(crate) fn encode<C: Crypto>(&self, keys: &LogKeys, out: &mut [u8]) {
+    /// The header's bytes (fields, check bits, authentication), and the commit
+    /// words that follow it.
+    pub(crate) fn encode<C: Crypto>(&self, keys: &LogKeys) -> ([u8; SECTOR_HEADER], Words) {
         let words = [
             u32::from_le_bytes(MAGIC),
             self.generation,
@@ -83,47 +87,86 @@ impl SectorHeader {
             self.base_seq,
             self.copies_end,
             self.pin.0,
+            self.lost,
         ];
-        if let Some((fields, tag)) = out.split_at_mut_checked(FIELDS) {
-            let mut w = Writer::new(fields);
-            for word in words {
-                w.bytes(&word.to_le_bytes());
+        let (mut out, mut commit) = ([0; SECTOR_HEADER], Words::default());
+        for (out, word) in out.as_chunks_mut().0.iter_mut().zip(words) {
+            *out = word.to_le_bytes();
+        }
+        if let Some((fields, rest)) = out.split_first_chunk_mut::<FIELDS>()
+            && let Some([c0, c1, tag @ ..]) = rest.first_chunk_mut::<{ MAC + 2 }>()
+        {
+            let mac = C::hmac(&keys.header, &[SECTOR_CONTEXT, &[keys.region], fields]);
+            [*c0, *c1] = CRC.checksum(fields).to_le_bytes();
+            *tag = mac.first_chunk::<MAC>().copied().unwrap_or_default();
+            if let [_, _, first, second] = mac.as_chunks().0 {
+                commit = [*first, *second];
             }
-            let mac = Self::mac::<C>(fields, keys);
-            Writer::new(tag).bytes(mac.get(..16).unwrap_or_default());
         }
+        (out, commit)
     }
 
-    /// The generation that bytes claim, not authenticated; 0 for no header.
-    pub(crate) fn claim(bytes: &[u8; CLAIM]) -> u32 {
-        let [a, b, c, d, rest @ ..] = *bytes;
-        match [a, b, c, d] {
-            MAGIC => u32::from_le_bytes(rest),
-            _ => 0,
+    /// Parses; `None` when it is no header, or the check bits do not fit.
+    fn parse(bytes: &[u8; SECTOR_HEADER]) -> Option<SectorHeader> {
+        let (fields, check) = bytes.split_at_checked(FIELDS)?;
+        if !check.starts_with(&CRC.checksum(fields).to_le_bytes()) {
+            return None;
         }
+        let [magic, words @ ..] = fields.as_chunks().0 else {
+            return None;
+        };
+        let [generation, members, base_seq, copies_end, pin, lost] = *words else {
+            return None;
+        };
+        (*magic == MAGIC).then_some(SectorHeader {
+            generation: u32::from_le_bytes(generation),
+            members: u32::from_le_bytes(members),
+            base_seq: u32::from_le_bytes(base_seq),
+            copies_end: u32::from_le_bytes(copies_end),
+            pin: Place(u32::from_le_bytes(pin)),
+            lost: u32::from_le_bytes(lost),
+        })
     }
 
-    /// Parses and authenticates.
+    /// Parses, not authenticated. A single flipped bit is mended.
+    pub(crate) fn claim(bytes: &[u8; SECTOR_HEADER]) -> Option<SectorHeader> {
+        mended(bytes, FIELDS + 2, Self::parse)
+    }
+
+    /// Parses and authenticates; also gives the commit words that belong to it.
+    /// A single flipped bit is mended, in the authentication as well.
     pub(crate) fn open<C: Crypto>(
         bytes: &[u8; SECTOR_HEADER],
         keys: &LogKeys,
-    ) -> Option<SectorHeader> {
-        let (fields, tag) = bytes.split_at_checked(FIELDS)?;
-        let mac = Self::mac::<C>(fields, keys);
-        if !fields.starts_with(&MAGIC) || !bool::from(mac.get(..16)?.ct_eq(tag)) {
-            return None;
-        }
-        let mut r = Reader::new(fields);
-        r.bytes(MAGIC.len());
-        let mut word = || u32::from_le_bytes(Code::take(&mut r));
-        Some(SectorHeader {
-            generation: word(),
-            members: word(),
-            base_seq: word(),
-            copies_end: word(),
-            pin: Place(word()),
-        })
+    ) -> Option<(SectorHeader, Words)> {
+        let header = Self::claim(bytes)?;
+        let (good, commit) = header.encode::<C>(keys);
+        let (good, tag) = (good.last_chunk::<MAC>()?, bytes.last_chunk::<MAC>()?);
+        let flipped: u32 = good
+            .iter()
+            .zip(tag)
+            .map(|(a, b)| (a ^ b).count_ones())
+            .sum();
+        (flipped <= 1).then_some((header, commit))
     }
+}
+
+/// Tries `parse` on the bytes as they are, then with each bit of the first `n`
+/// bytes flipped.
+fn mended<const N: usize, T>(
+    bytes: &[u8; N],
+    n: usize,
+    parse: impl Fn(&[u8; N]) -> Option<T>,
+) -> Option<T> {
+    let mut trial = *bytes;
+    for bit in 0..n * 8 + 1 {
+        if let Some(found) = parse(&trial) {
+            return Some(found);
+        }
+        trial = *bytes;
+        *trial.get_mut(bit / 8)? ^= 1 << (bit % 8);
+    }
+    None
 }
 
 /// What a record's header says.
@@ -186,28 +229,14 @@ impl RecordHeader {
     }
 
     /// Parses, mending a single flipped bit by the check bits. The caller must
-    /// confirm a mended header by the record's tag.
+    /// confirm a header that encodes to other bytes by the record's tag.
     pub(crate) fn parse_mended(bytes: &[u8; RECORD_HEADER]) -> Option<RecordHeader> {
-        (0..RECORD_HEADER * 8).find_map(|bit| {
-            let mut trial = *bytes;
-            *trial.get_mut(bit / 8)? ^= 1 << (bit % 8);
-            Self::parse(&trial)
-        })
+        mended(bytes, RECORD_HEADER, Self::parse)
     }
 
     /// Unpadded size of the record in bytes.
     pub(crate) fn size(&self) -> u32 {
         RECORD_OVERHEAD as u32 + u32::from(self.len)
-    }
-
-    /// Associated data of the record's seal: region, epoch, header.
-    pub(crate) fn aad(&self, keys: &LogKeys) -> [u8; 21] {
-        let mut out = [0; 21];
-        let mut w = Writer::new(&mut out);
-        w.byte(keys.region);
-        w.bytes(&keys.epoch.to_le_bytes());
-        w.bytes(&self.encode());
-        out
     }
 
     /// The whole nonce: the sequence number, then the stored part.
@@ -216,6 +245,16 @@ impl RecordHeader {
         let [a, b, c, d, e, f, g, h] = *stored;
         [s0, s1, s2, s3, a, b, c, d, e, f, g, h]
     }
+}
+
+/// Associated data of a record's seal: region, epoch, the header's bytes.
+pub(crate) fn aad(keys: &LogKeys, header: &[u8; RECORD_HEADER]) -> [u8; 21] {
+    let mut out = [0; 21];
+    let mut w = Writer::new(&mut out);
+    w.byte(keys.region);
+    w.bytes(&keys.epoch.to_le_bytes());
+    w.bytes(header);
+    out
 }
 
 /// True when every byte reads as erased.

@@ -16,7 +16,7 @@
 //! # How
 //!
 //! ```text
-//! sector:  | header, sealed | copied records … | fresh records … | blank … |
+//! sector:  | header 40 | commit 8 | commit 8 | copied records … | fresh records … | blank … |
 //! record:  | header 12 | nonce 8 | ciphertext | tag 16 | pad to the write unit |
 //! ```
 //!
@@ -25,13 +25,12 @@
 //! earlier cut left half-way. Each boot's first write *opens* a new sector:
 //! erase, read back, copy what the last head held and still counts, then its
 //! header, which names the sectors whose records count from now on (the
-//! *members*), then a record.
+//! *members*), then two commit words.
 //!
 //! Every write is read back before the next begins. So what stands before
 //! something else was completed, and only what is written last can be in doubt
-//! after a cut. Two consequences decide everything at a boot (`mount.rs`):
-//! a header counts once something follows it, and a record that is the last one
-//! is copied before it is served.
+//! after a cut: a commit word, or a record that is the last one. Neither is
+//! relied upon before a boot has written it anew (`mount.rs`).
 //!
 //! `format.rs` has the byte formats, `mount.rs` what a boot reads, `open.rs` how
 //! sectors are opened and space is reclaimed, `record.rs` sealing and reading.
@@ -74,28 +73,72 @@ pub enum Progress {
     Working,
 }
 
-/// Keys of one log. One block, zeroized on drop, no `Debug`.
+/// Keys of one log, all from one base; each is derived when it is first needed.
+/// One block, zeroized on drop, no `Debug`.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct LogKeys {
     /// Which region this is, part of every record's associated data.
-    pub region: u8,
+    pub(crate) region: u8,
     /// The epoch, part of every record's associated data.
-    pub epoch: u64,
+    pub(crate) epoch: u64,
+    base: [u8; 32],
     /// Authenticates sector headers.
-    pub header: [u8; 32],
-    /// Keys the hedged nonces.
-    pub nonce: [u8; 32],
-    /// Seals each class's records.
-    pub classes: [ClassKey; CLASSES],
+    pub(crate) header: [u8; 32],
+    nonce: Option<[u8; 32]>,
+    pub(crate) classes: [ClassKey; CLASSES],
 }
 
-/// The key of one class, and how often the class was forgotten.
+/// The salt of one class, how often it was replaced, and the key from it.
 #[derive(Zeroize, Clone, Default)]
-pub struct ClassKey {
-    /// Generation of the class's salt.
-    pub salt_generation: u16,
-    /// AES-256-GCM key.
-    pub key: [u8; 32],
+pub(crate) struct ClassKey {
+    pub(crate) salt_generation: u32,
+    salt: [u8; 16],
+    key: Option<[u8; 32]>,
+}
+
+impl LogKeys {
+    /// Keys of region `region` in `epoch`, from `base`; every class's salt is
+    /// zeros of generation 0.
+    pub fn new<C: Crypto>(region: u8, epoch: u64, base: &[u8; 32]) -> LogKeys {
+        LogKeys {
+            region,
+            epoch,
+            base: *base,
+            header: expand::<C>(base, [b"nrd/1/sector", &[], &[], &[]]),
+            nonce: None,
+            classes: Default::default(),
+        }
+    }
+
+    /// Sets a class's salt and its generation.
+    pub(crate) fn salt(&mut self, class: usize, generation: u32, salt: &[u8; 16]) {
+        if let Some(c) = self.classes.get_mut(class) {
+            c.zeroize();
+            (c.salt_generation, c.salt) = (generation, *salt);
+        }
+    }
+
+    /// Keys the hedged nonces.
+    pub(crate) fn nonce<C: Crypto>(&mut self) -> &[u8; 32] {
+        let base = &self.base;
+        self.nonce
+            .get_or_insert_with(|| expand::<C>(base, [b"nrd/1/nonce", &[], &[], &[]]))
+    }
+
+    /// Seals a class's records (AES-256-GCM).
+    pub(crate) fn class<C: Crypto>(&mut self, class: u8) -> Option<&[u8; 32]> {
+        let c = self.classes.get_mut(usize::from(class))?;
+        let base = &self.base;
+        let generation = c.salt_generation.to_le_bytes();
+        let info: [&[u8]; 4] = [b"nrd/1/class", &[class], &generation, &c.salt];
+        Some(c.key.get_or_insert_with(|| expand::<C>(base, info)))
+    }
+}
+
+/// HKDF-Expand-SHA-256 (RFC 5869 §2.3) to 32 bytes: `base` is a uniform key
+/// already, so there is nothing to extract (§3.3).
+fn expand<C: Crypto>(base: &[u8; 32], [a, b, c, d]: [&[u8]; 4]) -> [u8; 32] {
+    C::hmac(base, &[a, b, c, d, &[1]])
 }
 
 /// What every operation needs besides the log itself.
@@ -105,7 +148,7 @@ pub struct Io<'a, R, G, C> {
     /// Randomness for nonces.
     pub rng: &'a mut G,
     /// The keys.
-    pub keys: &'a LogKeys,
+    pub keys: &'a mut LogKeys,
     /// Work buffer: at least [`RECORD_OVERHEAD`] + the longest value + 256.
     pub scratch: &'a mut [u8],
     /// The crypto provider.
@@ -117,7 +160,7 @@ impl<'a, R: Region, G: TryCryptoRng, C: Crypto> Io<'a, R, G, C> {
     pub fn new(
         region: &'a mut R,
         rng: &'a mut G,
-        keys: &'a LogKeys,
+        keys: &'a mut LogKeys,
         scratch: &'a mut [u8],
     ) -> Self {
         Io {
@@ -127,6 +170,14 @@ impl<'a, R: Region, G: TryCryptoRng, C: Crypto> Io<'a, R, G, C> {
             scratch,
             crypto: core::marker::PhantomData,
         }
+    }
+}
+
+impl<R, G, C> Io<'_, R, G, C> {
+    /// The generation of a class's salt, as records name it.
+    pub(crate) fn salt_generation(&self, class: u8) -> u16 {
+        let class = self.keys.classes.get(usize::from(class));
+        class.map_or(0, |c| c.salt_generation as u16)
     }
 }
 
@@ -142,20 +193,20 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
+    /// Where a sector's commit words stand.
+    pub(crate) fn commit(&self) -> [u32; 2] {
+        let first = padded(SECTOR_HEADER as u32, self.unit);
+        [first, first + padded(format::COMMIT as u32, self.unit)]
+    }
+
     /// Where the first record of a sector starts.
     pub(crate) fn first(&self) -> u32 {
-        padded(SECTOR_HEADER as u32, self.unit)
+        padded(SECTOR_HEADER as u32, self.unit) + 2 * padded(format::COMMIT as u32, self.unit)
     }
 
     /// Padded size of a delete marker.
     pub(crate) fn marker(&self) -> u32 {
         padded(RECORD_OVERHEAD as u32, self.unit)
-    }
-
-    /// Where the records of a sector must end: room for one marker stays, so
-    /// that a copy of them all can be followed by something.
-    pub(crate) fn limit(&self) -> u32 {
-        self.sector.saturating_sub(self.marker())
     }
 
     /// Where a place begins in the region.
@@ -165,7 +216,7 @@ impl Shape {
 
     /// Bytes for records in one sector.
     pub(crate) fn payload(&self) -> u32 {
-        self.limit().saturating_sub(self.first())
+        self.sector.saturating_sub(self.first())
     }
 }
 
@@ -178,8 +229,8 @@ pub(crate) struct Head {
     pub(crate) end: u32,
     /// This boot opened it, and no program in it has failed.
     pub(crate) writable: bool,
-    /// A record of its own was read back, or read at boot: nothing can unmake
-    /// it. Else its content is authenticated when it is copied.
+    /// It was completed, see `mount.rs`. Else its content is authenticated when it
+    /// is copied.
     pub(crate) firm: bool,
     /// The next sequence number when it was opened.
     pub(crate) base_seq: u32,
@@ -210,12 +261,10 @@ pub struct Log<'m> {
     /// Something follows the last accepted record of the head. It is not
     /// accepted, and a new sector must settle that before anything is served.
     torn: bool,
-    /// The head settles what a cut left, and nothing follows its header yet.
-    unsettled: bool,
     opening: Option<Opening>,
     /// Room that a refused put asked for.
     wanted: u32,
-    /// Openings still to come until no deleted key needs its entry.
+    /// Openings still to come that empty the oldest member.
     sweep: u32,
     /// A sector that did not take its first filling.
     suspect: Option<u32>,
@@ -278,7 +327,6 @@ impl<'m> Log<'m> {
             next_seq: 1,
             doubt: None,
             torn: false,
-            unsettled: false,
             opening: None,
             wanted: 0,
             sweep: 0,
@@ -301,7 +349,6 @@ impl<'m> Log<'m> {
         }
         self.doubt = None;
         self.torn = false;
-        self.unsettled = false;
         self.opening = None;
         self.wanted = 0;
         self.damaged_before = 0;
@@ -351,7 +398,7 @@ impl<'m> Log<'m> {
     /// True when what the last cut left is decided: [`PIN`] can be read, if it
     /// is there.
     pub fn is_settled(&self) -> bool {
-        self.mounted && !self.torn && !self.unsettled && self.doubt.is_none()
+        self.mounted && !self.torn && self.doubt.is_none()
     }
 
     /// True when [`Log::step`] has something to do.
@@ -369,7 +416,7 @@ impl<'m> Log<'m> {
     /// Room left in the head for ordinary records, in bytes.
     pub(crate) fn room(&self) -> u32 {
         match self.head {
-            Some(h) if h.writable => self.shape.limit().saturating_sub(h.end),
+            Some(h) if h.writable => self.shape.sector.saturating_sub(h.end),
             _ => 0,
         }
     }

@@ -2,18 +2,29 @@
 //!
 //! # Which sector is the head
 //!
-//! The authentic header of the highest generation, if it counts. What stands
-//! after its copies tells:
+//! A sector is opened by three programs, each read back before the next: header,
+//! first commit word, second. It is served only after all three. So of the three
+//! the last that reads well may be what a cut left, and read otherwise tomorrow;
+//! those before it read well at every boot. The head is the sector of the
+//! highest generation that shows
 //!
-//! - *nothing*: whether the header itself was completed is not known, and
-//!   nothing was ever done in its name. It does not count.
-//! - *an authentic record*: the header was completed before. It counts, and will
-//!   at every boot: a record that reads well once never reads blank.
-//! - *anything else*: the header was completed, but what shows it may be a few
-//!   cells that read blank tomorrow. It counts if every copy that it commits is
-//!   authentic (else an erase has begun here), and before anything is served a
-//!   successor takes over all it holds. Until then the sectors of the next head
-//!   below are kept too.
+//! - both words, or a record of its own: *firm*. It may have been served, and
+//!   will be found at every boot. Where nothing follows the second word, a later
+//!   boot may find only the first;
+//! - the first word alone, and every copy authentic (else its erase has begun):
+//!   an *edge*. It may be a firm one whose second word reads no more, or one that
+//!   was never served. A successor takes over all it holds before anything is
+//!   served.
+//!
+//! With the header alone nothing was ever done in its name.
+//!
+//! A head with nothing after its words might yet prove to be none. So until this
+//! boot has completed one of its own, the members of the firm head below it are
+//! kept as well: they hold the same records.
+//!
+//! A sector that holds something but has no authentic header may be one whose
+//! erase was cut, and read well again tomorrow, with a generation above those
+//! given in the meantime. It is erased before a new head is written.
 //!
 //! # Which record is in doubt
 //!
@@ -21,12 +32,12 @@
 //! but nothing shows that it always will.
 
 use super::format::{
-    CLAIM, NONCE, Place, RECORD_HEADER, RECORD_OVERHEAD, RecordHeader, SectorHeader, TAG, is_blank,
+    NONCE, Place, RECORD_HEADER, RECORD_OVERHEAD, RecordHeader, SectorHeader, TAG, Words, is_blank,
     padded,
 };
 use super::index::Entry;
-use super::open::{BAD, GENERATION, IN, KEPT};
-use super::record::NO_KEY;
+use super::open::{BAD, EDGE, GENERATION, IN, KEPT, STRANGE};
+use super::record::reads_back;
 use super::{Head, Io, Log, PIN};
 use crate::error::Error;
 use nrd_hal::{Crypto, Error as _, ErrorKind, Region};
@@ -40,12 +51,19 @@ struct Found {
     end: u32,
 }
 
-/// What follows a header's copies.
-enum Follows {
-    Nothing,
-    Record,
-    Something,
+/// How much of a sector's opening reads well.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rank {
+    Edge,
+    Firm {
+        /// Something follows the second commit word.
+        followed: bool,
+    },
 }
+
+/// How often the first commit word of an edge must read well: a cell that a cut
+/// left half-way may pass once.
+const EDGE_READS: u32 = 8;
 
 impl Log<'_> {
     /// Finds the head and reads it. The other members are read by
@@ -58,71 +76,87 @@ impl Log<'_> {
         self.unmount();
         self.wanted = wanted;
         self.read_claims(io)?;
-        let mut found: Option<(u32, SectorHeader, bool)> = None;
-        loop {
-            // The highest claim that was not looked at yet.
-            let besides = found.map(|(s, ..)| s);
-            let highest = (0u32..)
-                .zip(self.table.iter())
-                .filter(|(s, t)| **t != 0 && **t != BAD && Some(*s) != besides)
-                .max_by_key(|(_, t)| **t);
-            let Some((sector, claim)) = highest.map(|(s, t)| (s, *t)) else {
-                break;
-            };
-            let header = self
-                .read_header(io, sector)
-                .filter(|h| h.generation == claim);
-            let Some(header) = header else {
-                self.set(sector, 0);
+        let mut below = (GENERATION, 0);
+        while let Some((claim, sector)) = self.highest_claim(below) {
+            below = (claim, sector);
+            let header = self.read_header(io, sector);
+            let Some((header, words)) = header.filter(|(h, _)| h.generation == claim) else {
+                self.set(sector, STRANGE);
                 continue;
             };
             self.next_generation = self.next_generation.max(claim + 1);
-            match (self.follows(io, sector, &header), found) {
-                (Follows::Record, None) => {
-                    found = Some((sector, header, true));
-                    break;
-                }
-                (Follows::Something, None) if self.is_whole(io, sector, &header) => {
-                    found = Some((sector, header, false));
-                }
-                (Follows::Record, Some(_)) => {
+            let Some(rank) = self.rank(io, sector, &header, &words) else {
+                continue;
+            };
+            match (self.head, rank) {
+                (None, _) if !self.read_head(io, sector, &header, rank)? => {}
+                (None, Rank::Firm { followed: true }) => break,
+                (None, _) => {}
+                (Some(_), Rank::Edge) => self.flag(1 << sector, EDGE),
+                (Some(_), Rank::Firm { .. }) => {
                     self.flag(header.members, KEPT);
                     break;
                 }
-                _ => self.set(sector, 0),
             }
         }
-        if let Some((sector, header, firm)) = found {
-            self.flag(header.members, IN);
-            self.unread = header.members & !(1 << sector);
-            self.pin = header.pin;
-            self.read_head(io, sector, &header, firm)?;
+        if let Some(h) = self.head {
+            for s in 0..self.shape.sectors {
+                let flags = self.table.get(s as usize).map_or(0, |t| t & (IN | STRANGE));
+                if flags == STRANGE {
+                    self.look_for_newer(io, s);
+                }
+            }
+            self.unread = self.members() & !(1 << h.sector);
         }
         self.mounted = true;
         Ok(())
     }
 
+    /// Reads what each sector claims to be.
     fn read_claims<R: Region, G, C: Crypto>(
         &mut self,
         io: &mut Io<'_, R, G, C>,
     ) -> Result<(), Error> {
         for s in 0..self.shape.sectors {
-            let mut buf = [0u8; CLAIM];
-            match io.region.read(s * self.shape.sector, &mut buf) {
-                Ok(()) => {}
-                Err(e) if e.kind() == ErrorKind::Ecc => continue,
-                Err(_e) => return Err(Error::Hardware),
-            }
-            let claim = SectorHeader::claim(&buf);
-            if claim < GENERATION {
-                self.set(s, claim);
-            }
+            let mut buf = [0u8; super::SECTOR_HEADER];
+            let claim = match io.region.read(s * self.shape.sector, &mut buf) {
+                Err(e) if e.kind() != ErrorKind::Ecc => return Err(Error::Hardware),
+                Ok(()) if is_blank(&buf) => continue,
+                Ok(()) => SectorHeader::claim(&buf).map_or(STRANGE, |h| h.generation),
+                Err(_) => STRANGE,
+            };
+            self.set(s, claim.min(STRANGE));
         }
         Ok(())
     }
 
+    /// The highest claim below one, and the sector that makes it.
+    fn highest_claim(&self, below: (u32, u32)) -> Option<(u32, u32)> {
+        (0u32..)
+            .zip(self.table.iter())
+            .filter(|(_, t)| **t != BAD)
+            .map(|(s, t)| (t & GENERATION, s))
+            .filter(|&claim| claim.0 != 0 && claim < below)
+            .max()
+    }
+
+    /// A sector whose header is unreadable, and no member: if it holds a second
+    /// record that is newer than all that the head knows, it was the head, and
+    /// whatever it held may have replaced anything. One such record alone may
+    /// be what a cut opening left.
+    fn look_for_newer<R: Region, G, C: Crypto>(&mut self, io: &mut Io<'_, R, G, C>, sector: u32) {
+        let mut at = self.resync(io, sector, self.shape.first());
+        while let Some(f) = self.record_at(io, sector, at) {
+            if f.header.seq > self.next_seq {
+                self.next_seq = f.header.seq.saturating_add(1);
+                self.damaged_before = self.next_seq;
+            }
+            at = self.resync(io, sector, f.end);
+        }
+    }
+
     /// Sets a sector's entry, unless it was found bad.
-    fn set(&mut self, sector: u32, value: u32) {
+    pub(crate) fn set(&mut self, sector: u32, value: u32) {
         if let Some(t) = self.table.get_mut(sector as usize).filter(|t| **t != BAD) {
             *t = value;
         }
@@ -136,64 +170,66 @@ impl Log<'_> {
         }
     }
 
-    /// Reads and authenticates the header of `sector`.
+    /// Reads and authenticates the header of `sector`; also gives the commit words
+    /// that belong to it.
     pub(crate) fn read_header<R: Region, G, C: Crypto>(
         &self,
         io: &mut Io<'_, R, G, C>,
         sector: u32,
-    ) -> Option<SectorHeader> {
+    ) -> Option<(SectorHeader, Words)> {
         let mut buf = [0u8; super::SECTOR_HEADER];
         io.region.read(sector * self.shape.sector, &mut buf).ok()?;
-        SectorHeader::open::<C>(&buf, io.keys)
-            .filter(|h| h.copies_end >= self.shape.first() && h.copies_end <= self.shape.sector)
+        SectorHeader::open::<C>(&buf, io.keys).filter(|(h, _)| {
+            h.copies_end >= self.shape.first() && h.copies_end <= self.shape.sector
+        })
     }
 
-    fn follows<R: Region, G, C: Crypto>(
+    fn rank<R: Region, G, C: Crypto>(
         &self,
         io: &mut Io<'_, R, G, C>,
         sector: u32,
         header: &SectorHeader,
-    ) -> Follows {
-        if self.blank_at(io, sector, header.copies_end) {
-            return Follows::Nothing;
+        words: &Words,
+    ) -> Option<Rank> {
+        let [first, second] = self.shape.commit();
+        let [first_word, second_word] = words;
+        let at = sector * self.shape.sector;
+        let own = header.copies_end;
+        let followed = !self.blank_at(io, sector, own);
+        let read_well = reads_back(io.region, at + second, second_word);
+        if read_well || (followed && self.resync(io, sector, own) < self.shape.sector) {
+            return Some(Rank::Firm { followed });
         }
-        let first = self.record_at(io, sector, header.copies_end);
-        let good = first.is_some_and(|f| self.authentic(io, sector, &f));
-        match good || self.resync(io, sector, header.copies_end) < self.shape.sector {
-            true => Follows::Record,
-            false => Follows::Something,
-        }
+        (0..EDGE_READS)
+            .all(|_| reads_back(io.region, at + first, first_word))
+            .then_some(Rank::Edge)
     }
 
-    /// True when every copy that the header commits is there and authentic.
-    fn is_whole<R: Region, G, C: Crypto>(
-        &self,
-        io: &mut Io<'_, R, G, C>,
-        sector: u32,
-        header: &SectorHeader,
-    ) -> bool {
-        let mut at = self.shape.first();
-        while at < header.copies_end {
-            match self.record_at(io, sector, at) {
-                Some(f) if self.authentic(io, sector, &f) => at = f.end,
-                _ => return false,
-            }
-        }
-        at == header.copies_end
-    }
-
-    /// The head: records until the first that is blank or torn.
+    /// The head: records until the first that is blank or torn. False when the
+    /// sector is an edge that does not count.
     fn read_head<R: Region, G, C: Crypto>(
         &mut self,
         io: &mut Io<'_, R, G, C>,
         sector: u32,
         header: &SectorHeader,
-        firm: bool,
-    ) -> Result<(), Error> {
+        rank: Rank,
+    ) -> Result<bool, Error> {
         self.next_seq = header.base_seq;
+        self.damaged_before = header.lost;
+        let firm = rank != Rank::Edge;
         let mut last: Option<Found> = None;
         let mut at = self.shape.first();
-        while let Some(next) = self.past(io, sector, at) {
+        // Of an edge everything that it commits must be there and authentic.
+        let limit = match firm {
+            true => self.shape.sector,
+            false => header.copies_end,
+        };
+        while at < limit
+            && let Some(next) = self.past(io, sector, at)
+        {
+            if !firm && !next.is_ok_and(|f| self.authentic(io, sector, &f)) {
+                break;
+            }
             match next {
                 Ok(f) => {
                     if let Some(done) = last.replace(f) {
@@ -211,13 +247,16 @@ impl Log<'_> {
                 }
             }
         }
-        let mut end = last.map_or(self.shape.first(), |f| f.end);
+        if !firm && at != limit {
+            self.index.clear();
+            return Ok(false);
+        }
+        let mut end = last.map_or(at, |f| f.end);
         if let Some(f) = last {
             let copied = f.end <= header.copies_end;
             if copied || self.authentic(io, sector, &f) {
                 self.apply(io, sector, &f)?;
-                let says = f.header.key != NO_KEY && !self.forgotten(io, &f.header);
-                if says && !copied && !self.torn {
+                if !copied && !self.torn && !self.forgotten(io, &f.header) {
                     self.doubt = Some(entry(sector, &f));
                 }
             } else {
@@ -229,6 +268,8 @@ impl Log<'_> {
             self.damaged_before = self.next_seq;
         }
         self.torn |= !firm;
+        self.pin = header.pin;
+        self.flag(header.members, IN);
         self.head = Some(Head {
             sector,
             end,
@@ -236,7 +277,7 @@ impl Log<'_> {
             firm,
             base_seq: header.base_seq,
         });
-        Ok(())
+        Ok(true)
     }
 
     /// Reads one more member into the index.
@@ -281,7 +322,7 @@ impl Log<'_> {
         let bound = next
             .filter(|_| generation != 0)
             .and_then(|(s, _)| self.read_header(io, s))
-            .map(|h| h.base_seq)
+            .map(|(h, _)| h.base_seq)
             .or(self.head.map(|h| h.base_seq))
             .unwrap_or(u32::MAX);
         self.damaged_before = self.damaged_before.max(bound);
@@ -338,7 +379,7 @@ impl Log<'_> {
         sector: u32,
         at: u32,
     ) -> Option<Found> {
-        if at.checked_add(RECORD_OVERHEAD as u32)? > self.shape.sector {
+        if at + RECORD_OVERHEAD as u32 > self.shape.sector {
             return None;
         }
         let mut buf = [0u8; RECORD_HEADER];
@@ -353,15 +394,8 @@ impl Log<'_> {
                 end,
             })
         };
-        if is_blank(&buf) {
-            return None;
-        }
-        match RecordHeader::parse(&buf) {
-            Some(h) => found(h),
-            None => RecordHeader::parse_mended(&buf)
-                .and_then(found)
-                .filter(|f| self.sealed(io, sector, f)),
-        }
+        let f = RecordHeader::parse_mended(&buf).and_then(found)?;
+        (f.header.encode() == buf || self.sealed(io, sector, &f)).then_some(f)
     }
 
     /// True when the record's tag verifies. Records of a forgotten salt count
@@ -390,17 +424,12 @@ impl Log<'_> {
             return false;
         };
         let at = sector * self.shape.sector + f.offset;
-        let ok = io.region.read(at, record).is_ok()
-            && super::record::open::<C>(record, io.keys, &f.header).is_ok();
-        zeroize::Zeroize::zeroize(record);
-        ok
+        io.region.read(at, record).is_ok()
+            && super::record::open::<C>(record, io.keys, &f.header).is_ok()
     }
 
     fn forgotten<R, G, C>(&self, io: &Io<'_, R, G, C>, h: &RecordHeader) -> bool {
-        io.keys
-            .classes
-            .get(usize::from(h.key.class))
-            .is_none_or(|c| c.salt_generation != h.salt_generation)
+        io.salt_generation(h.key.class) != h.salt_generation
     }
 
     fn apply<R, G, C>(
@@ -410,26 +439,27 @@ impl Log<'_> {
         f: &Found,
     ) -> Result<(), Error> {
         self.next_seq = self.next_seq.max(f.header.seq.saturating_add(1));
-        let counts = f.header.key != NO_KEY && !self.forgotten(io, &f.header);
-        match !counts || self.index.set(entry(sector, f)) {
+        match self.forgotten(io, &f.header) || self.index.set(entry(sector, f)) {
             true => Ok(()),
             false => Err(Error::Full),
         }
     }
 
-    /// The next offset after `at` where an authentic record stands, or the
-    /// sector's end.
+    /// The first offset from `at` where an authentic record stands, its header
+    /// without a fault, or the sector's end.
     fn resync<R: Region, G, C: Crypto>(
         &self,
         io: &mut Io<'_, R, G, C>,
         sector: u32,
-        at: u32,
+        mut at: u32,
     ) -> u32 {
-        let mut at = at + self.shape.unit;
-        while at < self.shape.sector {
-            if self
-                .record_at(io, sector, at)
-                .is_some_and(|f| self.sealed(io, sector, &f))
+        let mut buf = [0u8; RECORD_HEADER];
+        while at + RECORD_OVERHEAD as u32 <= self.shape.sector {
+            let start = sector * self.shape.sector + at;
+            if io.region.read(start, &mut buf).is_ok()
+                && RecordHeader::parse(&buf).is_some()
+                && let Some(f) = self.record_at(io, sector, at)
+                && self.sealed(io, sector, &f)
             {
                 return at;
             }

@@ -2,10 +2,12 @@
 //!
 //! # Which sector
 //!
-//! The sector table holds each sector's generation and two flags: `IN`, it is a
-//! member (its records count), and `KEPT`, it is a member of the head below a
-//! head that may yet turn out not to count. Only a sector with neither is
-//! erased; at most all but two are members, so there always is one.
+//! The sector table holds each sector's generation and flags: `IN`, it is a
+//! member (its records count); `KEPT`, it is a member of the firm head below
+//! the head; `EDGE`, it is an edge below the head; `STRANGE`, it holds something
+//! but no header. What is strange is erased first; then the first sector with no
+//! flag is opened, an `EDGE` where there is none: at most all but two are
+//! members, so there always is one.
 //!
 //! # In what order
 //!
@@ -15,9 +17,8 @@
 //!    authenticated. Where the members are at their limit, the one with the
 //!    least to move is emptied as well. Copies are verbatim.
 //! 3. Program the header, which names the members, and read it back.
-//! 4. Something must follow the header before anything is served that depends
-//!    on it, and before the next sector is opened: a record, or else a *mark*, a
-//!    delete marker of no key.
+//! 4. Program the first commit word and read it back, then the second. Now this
+//!    is the head.
 //!
 //! So every member was written in one power cycle and read back there; only the
 //! head's end can be in doubt at a boot.
@@ -32,10 +33,14 @@ use rand_core::TryCryptoRng;
 
 /// A member: its records count.
 pub(crate) const IN: u32 = 1 << 31;
-/// A member of the head below one that is not firm yet.
+/// A member of the firm head below the head.
 pub(crate) const KEPT: u32 = 1 << 30;
+/// An edge below the head.
+pub(crate) const EDGE: u32 = 1 << 29;
+/// Holds something, but no authentic header.
+pub(crate) const STRANGE: u32 = 1 << 28;
 /// The generation.
-pub(crate) const GENERATION: u32 = KEPT - 1;
+pub(crate) const GENERATION: u32 = STRANGE - 1;
 /// Would not erase since boot.
 pub(crate) const BAD: u32 = GENERATION;
 /// How often a record in doubt is read for a reading that authenticates.
@@ -67,18 +72,18 @@ impl Log<'_> {
         if let Some(o) = self.opening {
             match o.erased {
                 false => self.erase(io, o),
+                true if self.strange().is_some_and(|s| s != o.sector) => {
+                    self.set(o.sector, 0);
+                    self.opening = None;
+                }
                 true => self.fill(io, o.sector)?,
             }
             return Ok(Progress::Working);
         }
-        let unmarked = self.head.filter(|h| h.writable && !h.firm);
-        if let Some(h) = unmarked.filter(|_| self.unsettled || self.must_open()) {
-            self.mark_head(io, h)?;
-            return Ok(Progress::Working);
-        }
         let writable = self.head.is_some_and(|h| h.writable);
         if self.must_open() && (!writable || self.unread == 0) {
-            let sector = self.choose().ok_or(Error::WornOut)?;
+            let sector = self.strange().or_else(|| self.choose());
+            let sector = sector.ok_or(Error::WornOut)?;
             self.opening = Some(Opening {
                 sector,
                 erased: false,
@@ -101,22 +106,28 @@ impl Log<'_> {
         }
     }
 
+    /// The last sector that holds something nobody needs or knows: may be one
+    /// whose erase was cut.
+    fn strange(&self) -> Option<u32> {
+        let flags = |t: &u32| t & (IN | KEPT | EDGE | STRANGE);
+        let last = self.table.iter().rposition(|t| flags(t) == STRANGE);
+        last.map(|s| s as u32)
+    }
+
     /// The next sector, going round from the head, that nothing needs.
     fn choose(&self) -> Option<u32> {
         let n = self.shape.sectors;
         let after = self.head.map_or(n - 1, |h| h.sector);
-        let free = |mask: u32| {
-            (1..=n)
-                .filter_map(move |d| (after + d).checked_rem(n))
-                .find(|&s| {
-                    let t = self.table.get(s as usize).copied().unwrap_or(IN);
-                    t & mask == 0 && t != BAD
-                })
-        };
         // With so many bad sectors that none is free, one of the head below is
         // the last resort: still right unless the cut that follows also leaves
         // this head unreadable.
-        free(IN | KEPT).or_else(|| free(IN))
+        [IN | KEPT | EDGE, IN | KEPT, IN].iter().find_map(|mask| {
+            let mut round = (1..=n).filter_map(|d| (after + d).checked_rem(n));
+            round.find(|&s| {
+                let t = self.table.get(s as usize).copied().unwrap_or(IN);
+                t & mask == 0 && t != BAD
+            })
+        })
     }
 
     fn erase<R: Region, G, C>(&mut self, io: &mut Io<'_, R, G, C>, mut o: Opening) {
@@ -200,7 +211,7 @@ impl Log<'_> {
             let Some((from, bytes)) = self.least(members, oldest) else {
                 break;
             };
-            if end + bytes > self.shape.limit() {
+            if end + bytes > self.shape.sector {
                 break;
             }
             members &= !(1 << from);
@@ -218,32 +229,34 @@ impl Log<'_> {
             base_seq: self.next_seq,
             copies_end: end,
             pin,
+            lost: self.damaged_before,
         };
-        let first = self.shape.first() as usize;
-        let buf = io.scratch.get_mut(..first).ok_or(Error::TooLong)?;
-        buf.fill(0xFF);
-        header.encode::<C>(io.keys, buf);
-        program(io.region, sector * self.shape.sector, buf)?;
+        let base_seq = self.next_seq;
+        let (header, words) = header.encode::<C>(io.keys);
+        let at = sector * self.shape.sector;
+        self.program_padded(io, at, &header)?;
+        for (offset, word) in self.shape.commit().iter().zip(&words) {
+            self.program_padded(io, at + offset, word)?;
+        }
 
-        // Committed, once something follows.
+        // Committed.
         for (s, t) in self.table.iter_mut().enumerate() {
             if *t != BAD {
-                *t = match members >> s & 1 == 1 {
-                    true => *t & GENERATION | IN,
-                    false => *t & GENERATION,
-                };
+                *t &= GENERATION | STRANGE;
+                if members >> s & 1 == 1 {
+                    *t |= IN;
+                }
             }
         }
         if let Some(t) = self.table.get_mut(sector as usize) {
             *t = generation | IN;
         }
-        self.unsettled = replaced.is_some();
         self.head = Some(Head {
             sector,
             end,
             writable: true,
-            firm: false,
-            base_seq: header.base_seq,
+            firm: true,
+            base_seq,
         });
         self.pin = pin;
         self.doubt = None;
@@ -253,7 +266,23 @@ impl Log<'_> {
         Ok(())
     }
 
-    fn members(&self) -> u32 {
+    /// Programs `bytes`, padded to the unit, and reads them back.
+    fn program_padded<R: Region, G, C>(
+        &self,
+        io: &mut Io<'_, R, G, C>,
+        at: u32,
+        bytes: &[u8],
+    ) -> Result<(), Error> {
+        let size = padded(bytes.len() as u32, self.shape.unit) as usize;
+        let buf = io.scratch.get_mut(..size).ok_or(Error::TooLong)?;
+        buf.fill(0xFF);
+        for (o, b) in buf.iter_mut().zip(bytes) {
+            *o = *b;
+        }
+        program(io.region, at, buf)
+    }
+
+    pub(crate) fn members(&self) -> u32 {
         (0u32..)
             .zip(self.table.iter())
             .filter(|(_, t)| **t & IN != 0)
@@ -313,20 +342,20 @@ impl Log<'_> {
         end: u32,
     ) -> Result<(), Error> {
         let size = e.size(self.shape.unit);
-        if end + size > self.shape.limit() {
+        if end + size > self.shape.sector {
             return Err(Error::Full);
         }
         let len = RECORD_OVERHEAD + usize::from(e.len);
+        let salt_generation = io.salt_generation(e.key.class);
         let buf = io
             .scratch
             .get_mut(..padded(len as u32, self.shape.unit) as usize)
             .ok_or(Error::TooLong)?;
-        let class = io.keys.classes.get(usize::from(e.key.class));
         let header = RecordHeader {
             deleted: e.deleted,
             key: e.key,
             len: e.len,
-            salt_generation: class.map_or(0, |c| c.salt_generation),
+            salt_generation,
             seq: e.seq,
         };
         for _ in 0..DOUBT_READS {

@@ -1,18 +1,12 @@
 //! Sealing, writing and reading one record.
 
-use super::format::{NONCE, Place, RECORD_HEADER, RECORD_OVERHEAD, RecordHeader, TAG, padded};
+use super::format::{NONCE, Place, RECORD_HEADER, RECORD_OVERHEAD, RecordHeader, TAG, aad, padded};
 use super::index::Entry;
-use super::{Head, Io, Key, Log, PIN};
+use super::{Head, Io, Key, Log, LogKeys, PIN};
 use crate::error::Error;
 use nrd_hal::{Crypto, Error as _, ErrorKind, Region};
 use rand_core::TryCryptoRng;
 use zeroize::Zeroize;
-
-/// Names no record: a marker of it only follows a header.
-pub(crate) const NO_KEY: Key = Key {
-    class: 0,
-    id: u16::MAX,
-};
 
 /// Bytes compared at a time when a write is read back.
 const CHUNK: usize = 64;
@@ -109,7 +103,7 @@ impl Log<'_> {
         let deleted = value.is_none();
         let value = value.unwrap_or_default();
         let len: usize = value.iter().map(|v| v.len()).sum();
-        if len > self.max_value() || key == NO_KEY {
+        if len > self.max_value() {
             return Err(Error::TooLong);
         }
         let size = padded((RECORD_OVERHEAD + len) as u32, self.shape.unit);
@@ -159,25 +153,6 @@ impl Log<'_> {
         Ok(())
     }
 
-    /// Lets something follow the head's header: a delete marker of a key that
-    /// never exists.
-    pub(crate) fn mark_head<R: Region, G: TryCryptoRng, C: Crypto>(
-        &mut self,
-        io: &mut Io<'_, R, G, C>,
-        head: Head,
-    ) -> Result<(), Error> {
-        let header = RecordHeader {
-            deleted: true,
-            key: NO_KEY,
-            len: 0,
-            salt_generation: 0,
-            seq: self.next_seq,
-        };
-        let size = self.shape.marker();
-        self.append(io, head, header, Default::default(), size)?;
-        Ok(())
-    }
-
     /// Programs one record at the end of the head; false when the cells did
     /// not take it, and then nothing more is written to this sector.
     fn append<R: Region, G: TryCryptoRng, C: Crypto>(
@@ -188,30 +163,22 @@ impl Log<'_> {
         value: [&[u8]; 2],
         size: u32,
     ) -> Result<bool, Error> {
-        let class = io.keys.classes.get(usize::from(header.key.class));
-        header.salt_generation = class.ok_or(Error::NotFound)?.salt_generation;
+        header.salt_generation = io.salt_generation(header.key.class);
         let next_seq = self.next_seq.checked_add(1).ok_or(Error::WornOut)?;
         let buf = seal::<G, C>(io.scratch, io.rng, io.keys, &header, value, size)?;
         let at = head.sector * self.shape.sector + head.end;
         let ok = io.region.program(at, buf).is_ok() && reads_back(io.region, at, buf);
         self.next_seq = next_seq;
         if ok {
-            self.unsettled = false;
             self.head = Some(Head {
                 end: head.end + size,
-                firm: true,
                 ..head
             });
-        } else if head.firm {
+        } else {
             self.head = Some(Head {
                 writable: false,
                 ..head
             });
-        } else {
-            // Whether this head counts is a boot's question now.
-            let wanted = self.wanted;
-            self.unmount();
-            self.wanted = wanted;
         }
         Ok(ok)
     }
@@ -235,7 +202,7 @@ impl Log<'_> {
         prefix: &mut [u8],
         out: &mut [u8],
     ) -> Result<usize, Error> {
-        let undecided = !self.mounted || self.torn || self.unsettled;
+        let undecided = !self.mounted || self.torn;
         if undecided || self.doubt.is_some_and(|d| d.key == key) {
             self.wanted = self.wanted.max(1);
             return Err(Error::Busy);
@@ -266,20 +233,21 @@ impl Log<'_> {
         }
         let header = record
             .first_chunk::<RECORD_HEADER>()
-            .and_then(|h| RecordHeader::parse(h).or_else(|| RecordHeader::parse_mended(h)))
-            .filter(|h| h.key == key && h.seq == entry.seq && h.len == entry.len && !h.deleted);
-        let value = header.and_then(|h| open::<C>(record, io.keys, &h).ok());
-        let result = match value {
-            Some(value) => {
-                for (to, from) in prefix.iter_mut().chain(out.iter_mut()).zip(value.iter()) {
-                    *to = *from;
-                }
-                Ok(rest)
-            }
-            None => Err(Error::Corrupt),
-        };
-        record.zeroize();
-        result
+            .and_then(RecordHeader::parse_mended)
+            .filter(|h| h.key == key && h.seq == entry.seq && h.len == entry.len && !h.deleted)
+            .ok_or(Error::Corrupt)?;
+        let value = open::<C>(record, io.keys, &header)?;
+        let (front, rest) = value.split_at_checked(prefix.len()).unwrap_or_default();
+        copy(prefix, front);
+        copy(out, rest);
+        Ok(rest.len())
+    }
+}
+
+/// Copies as much as both hold.
+fn copy(to: &mut [u8], from: &[u8]) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = *from;
     }
 }
 
@@ -287,90 +255,76 @@ impl Log<'_> {
 fn seal<'s, G: TryCryptoRng, C: Crypto>(
     scratch: &'s mut [u8],
     rng: &mut G,
-    keys: &super::LogKeys,
+    keys: &mut LogKeys,
     header: &RecordHeader,
-    value: [&[u8]; 2],
+    [a, b]: [&[u8]; 2],
     size: u32,
 ) -> Result<&'s [u8], Error> {
     let buf = scratch.get_mut(..size as usize).ok_or(Error::TooLong)?;
-    let aad = header.aad(keys);
+    let bytes = header.encode();
+    let aad = aad(keys, &bytes);
     let mut random = [0u8; 32];
     // A failed generator is tolerated here: the hedge keeps nonces distinct.
     let _ = rng.try_fill_bytes(&mut random);
-    let stored = nonce::<C>(&keys.nonce, &random, &aad, value);
-    let nonce = header.nonce(&stored);
+    let stored = nonce::<C>(keys.nonce::<C>(), &random, &aad, [a, b]);
     random.zeroize();
     let (front, rest) = buf
-        .split_at_mut_checked(RECORD_HEADER + NONCE)
+        .split_first_chunk_mut::<RECORD_HEADER>()
         .ok_or(Error::TooLong)?;
-    for (o, b) in front.iter_mut().zip(header.encode().iter().chain(&stored)) {
-        *o = *b;
-    }
-    let [a, b] = value;
+    *front = bytes;
+    let (front, rest) = rest
+        .split_first_chunk_mut::<NONCE>()
+        .ok_or(Error::TooLong)?;
+    *front = stored;
     let (text, rest) = rest
         .split_at_mut_checked(a.len() + b.len())
         .ok_or(Error::TooLong)?;
-    for (o, v) in text.iter_mut().zip(a.iter().chain(b)) {
-        *o = *v;
-    }
-    let key = class_key(keys, header)?;
-    let tag = match C::seal(key, &nonce, &aad, text) {
-        Ok(tag) => tag,
-        Err(_) => {
-            text.zeroize();
-            return Err(Error::Crypto);
-        }
-    };
+    let (first, second) = text.split_at_mut_checked(a.len()).unwrap_or_default();
+    copy(first, a);
+    copy(second, b);
     let (tail, pad) = rest.split_first_chunk_mut::<TAG>().ok_or(Error::TooLong)?;
-    *tail = tag;
+    let key = keys.class::<C>(header.key.class).ok_or(Error::Crypto)?;
+    *tail = C::seal(key, &header.nonce(&stored), &aad, text).map_err(|_| Error::Crypto)?;
     pad.fill(0xFF);
     Ok(buf)
 }
 
-fn class_key<'k>(keys: &'k super::LogKeys, header: &RecordHeader) -> Result<&'k [u8; 32], Error> {
-    keys.classes
-        .get(usize::from(header.key.class))
-        .map(|c| &c.key)
-        .ok_or(Error::Crypto)
+/// The parts of a record after its header: stored nonce, text, tag.
+#[allow(clippy::type_complexity)]
+fn parts(record: &mut [u8], len: u16) -> Option<(&mut [u8; NONCE], &mut [u8], &mut [u8; TAG])> {
+    let body = record.get_mut(RECORD_HEADER..)?;
+    let (nonce, rest) = body.split_first_chunk_mut::<NONCE>()?;
+    let (text, rest) = rest.split_at_mut_checked(usize::from(len))?;
+    Some((nonce, text, rest.first_chunk_mut::<TAG>()?))
 }
 
 /// Authenticates and decrypts in place a record whose header is `header`.
 pub(crate) fn open<'r, C: Crypto>(
     record: &'r mut [u8],
-    keys: &super::LogKeys,
+    keys: &mut LogKeys,
     header: &RecordHeader,
 ) -> Result<&'r [u8], Error> {
-    let corrupt = Error::Corrupt;
-    let key = class_key(keys, header)?;
-    let aad = header.aad(keys);
-    let body = record.get_mut(RECORD_HEADER..).ok_or(corrupt)?;
-    let (nonce, rest) = body.split_first_chunk_mut::<NONCE>().ok_or(corrupt)?;
-    let (text, rest) = rest
-        .split_at_mut_checked(usize::from(header.len))
-        .ok_or(corrupt)?;
-    let tag = rest.first_chunk::<TAG>().ok_or(corrupt)?;
-    C::open(key, &header.nonce(nonce), &aad, text, tag).map_err(|_| corrupt)?;
+    let (nonce, text, tag) = parts(record, header.len).ok_or(Error::Corrupt)?;
+    let aad = aad(keys, &header.encode());
+    let key = keys.class::<C>(header.key.class).ok_or(Error::Corrupt)?;
+    C::open(key, &header.nonce(nonce), &aad, text, tag).map_err(|_| Error::Corrupt)?;
     Ok(text)
 }
 
 /// Authenticates a record, and puts the authentic bytes back in its place.
 pub(crate) fn reseal<C: Crypto>(
     record: &mut [u8],
-    keys: &super::LogKeys,
+    keys: &mut LogKeys,
     header: &RecordHeader,
 ) -> Result<(), Error> {
     open::<C>(record, keys, header)?;
-    let key = class_key(keys, header)?;
-    let (front, body) = record
-        .split_first_chunk_mut::<RECORD_HEADER>()
-        .ok_or(Error::Crypto)?;
-    *front = header.encode();
-    let (nonce, rest) = body.split_first_chunk_mut::<NONCE>().ok_or(Error::Crypto)?;
-    let (text, rest) = rest
-        .split_at_mut_checked(usize::from(header.len))
-        .ok_or(Error::Crypto)?;
-    let tag =
-        C::seal(key, &header.nonce(nonce), &header.aad(keys), text).map_err(|_| Error::Crypto)?;
-    *rest.first_chunk_mut::<TAG>().ok_or(Error::Crypto)? = tag;
+    let bytes = header.encode();
+    let (nonce, text, tag) = parts(record, header.len).ok_or(Error::Corrupt)?;
+    let aad = aad(keys, &bytes);
+    let key = keys.class::<C>(header.key.class).ok_or(Error::Crypto)?;
+    *tag = C::seal(key, &header.nonce(nonce), &aad, text).map_err(|_| Error::Crypto)?;
+    if let Some(front) = record.first_chunk_mut() {
+        *front = bytes;
+    }
     Ok(())
 }

@@ -112,7 +112,7 @@ impl Ring {
         ring.records.push(RecordKey {
             region: JOURNAL,
             epoch: 0,
-            key: RingCrypto::hkdf(b"", &base, &[b"nrd/1/class"]),
+            key: class_key(&base, 0, &[0; 4], &[0; 16]),
         });
         let mut seen: Vec<[u8; 32]> = Vec::new();
         for slot in slots.iter().filter_map(|s| parse_slot(s, root)) {
@@ -152,8 +152,7 @@ impl Ring {
     ) {
         self.headers.push((VAULT, header_key(activation)));
         for (class, (generation, salt)) in slot.salts.iter().enumerate() {
-            let class = class as u8;
-            let key = RingCrypto::hkdf(salt, activation, &[b"nrd/1/class", &[class], generation]);
+            let key = class_key(activation, class as u8, generation, salt);
             if !seen.contains(&key) {
                 seen.push(key);
                 self.records.push(RecordKey {
@@ -167,5 +166,15 @@ impl Ring {
 }
 
 fn header_key(base: &[u8; 32]) -> [u8; 32] {
-    RingCrypto::hkdf(b"", base, &[b"nrd/1/sector"])
+    expand(base, &[b"nrd/1/sector"])
+}
+
+/// A class's key, from the base of its log.
+pub fn class_key(base: &[u8; 32], class: u8, generation: &[u8], salt: &[u8]) -> [u8; 32] {
+    expand(base, &[b"nrd/1/class", &[class], generation, salt])
+}
+
+/// HKDF-Expand (RFC 5869 §2.3) to 32 bytes.
+fn expand(base: &[u8; 32], info: &[&[u8]]) -> [u8; 32] {
+    RingCrypto::hmac(base, &[info, &[&[1]]].concat())
 }

@@ -13,7 +13,7 @@ mod keys;
 mod search;
 mod sectors;
 
-pub use keys::{SlotState, parse_slot};
+pub use keys::{SlotState, class_key, parse_slot};
 pub use search::{Hit, Opened};
 pub use sectors::{Sector, SectorState};
 

@@ -3,7 +3,7 @@
 use super::engine::{Engine, Mark, Refusal, mark};
 use super::flash::{Nor, Tally};
 use nrd_agent::Error;
-use nrd_agent::log::{ClassKey, Entry, Io, Key, Log, LogKeys};
+use nrd_agent::log::{Entry, Io, Key, Log, LogKeys};
 use nrd_hal::crypto::RingCrypto;
 use nrd_hal::{Geometry, Region};
 use nrd_sim::hw::VirtualRng;
@@ -18,16 +18,7 @@ const CLASS: u8 = 6;
 
 /// Fixed keys.
 pub fn keys() -> LogKeys {
-    LogKeys {
-        region: 2,
-        epoch: 1,
-        header: [1; 32],
-        nonce: [2; 32],
-        classes: std::array::from_fn(|n| ClassKey {
-            salt_generation: 1,
-            key: [n as u8 + 3; 32],
-        }),
-    }
+    LogKeys::new::<RingCrypto>(2, 1, &[1; 32])
 }
 
 /// The log, and everything lent to it. The memory is leaked: a measurement
@@ -86,7 +77,7 @@ impl Ours {
             let mut io = Io::<_, _, RingCrypto>::new(
                 &mut self.nor,
                 &mut self.rng,
-                &self.keys,
+                &mut self.keys,
                 &mut self.scratch,
             );
             if self.log.step(&mut io)? == nrd_agent::log::Progress::Idle {
@@ -125,7 +116,7 @@ impl Engine for Ours {
             let mut io = Io::<_, _, RingCrypto>::new(
                 &mut self.nor,
                 &mut self.rng,
-                &self.keys,
+                &mut self.keys,
                 &mut self.scratch,
             );
             match self.log.put(&mut io, key, value) {
@@ -146,7 +137,7 @@ impl Engine for Ours {
         let mut io = Io::<_, _, RingCrypto>::new(
             &mut self.nor,
             &mut self.rng,
-            &self.keys,
+            &mut self.keys,
             &mut self.scratch,
         );
         self.log.get(&mut io, key, out).ok()
@@ -161,7 +152,7 @@ impl Engine for Ours {
             let mut io = Io::<_, _, RingCrypto>::new(
                 &mut self.nor,
                 &mut self.rng,
-                &self.keys,
+                &mut self.keys,
                 &mut self.scratch,
             );
             match self.log.remove(&mut io, key) {
