@@ -216,13 +216,12 @@ impl<'d, 't> Table<'d, 't> {
         found.ok_or_else(|| self.missing(key, &format!("add {key} = a whole number")))
     }
 
-    /// "90 s", "15 min", "36 h", "3 days", "2 weeks"; in seconds.
+    /// "90 s", "15 min", "36 h", "3 days", "2 weeks", "1 year"; in seconds.
     pub(super) fn maybe_duration_s(&mut self, key: &str) -> Result<Option<u64>, FileError> {
         let Some(typed) = self.maybe_text(key)? else {
             return Ok(None);
         };
-        let hint =
-            "a number and s, min, h, days or weeks: \"90 s\", \"15 min\", \"36 h\", \"3 days\"";
+        let hint = "a number and s, min, h, days, weeks or years: \"90 s\", \"15 min\", \"36 h\", \"3 days\"";
         let split = typed
             .find(|c: char| !c.is_ascii_digit())
             .unwrap_or(typed.len());
@@ -233,6 +232,7 @@ impl<'d, 't> Table<'d, 't> {
             "h" | "hour" | "hours" => Some(3600),
             "d" | "day" | "days" => Some(86_400),
             "week" | "weeks" => Some(7 * 86_400),
+            "year" | "years" => Some(365 * 86_400),
             _ => None,
         };
         let s = unit_s.and_then(|u: u64| number.parse::<u64>().ok()?.checked_mul(u));
