@@ -16,6 +16,7 @@
 //! | [`demo`] | the whole story on real parts |
 //! | [`desk`] | a returns desk: asks a device to prove that it is clean, and judges the answer |
 //! | [`room`] | the living room: devices side by side, with remote, plug and a picture of their flash |
+//! | [`world`] | virtual worlds: scenario files, and fleets |
 //! | [`process`] | one device as a process over parts in a folder |
 //! | [`inspect`] | reads a flash image as an adversary would |
 //! | [`verify`] | verifies a receipt offline |
@@ -46,3 +47,4 @@ pub mod sign;
 pub mod verify;
 pub mod web;
 pub mod when;
+pub mod world;

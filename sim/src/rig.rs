@@ -33,6 +33,18 @@ impl Default for Ram {
 }
 
 impl Ram {
+    /// For a device with at most so many sectors, cached records, and bytes in a
+    /// value: no more than it needs.
+    pub fn sized(sectors: u32, records: usize, longest: usize) -> Ram {
+        Ram {
+            journal_table: vec![0; 8],
+            journal_index: vec![Entry::default(); nrd_agent::agent::JOURNAL_RECORDS],
+            vault_table: vec![0; sectors as usize],
+            vault_index: vec![Entry::default(); records + 2],
+            scratch: vec![0; (longest + 512).max(1024)],
+        }
+    }
+
     /// Lends it all.
     pub fn memory(&mut self) -> Memory<'_> {
         Memory {

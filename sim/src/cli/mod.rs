@@ -12,14 +12,17 @@ macro_rules! say {
     }};
 }
 
+mod completions;
 mod demo;
 mod desk;
 mod device;
+mod fleet;
 mod inspect;
 mod keep;
 mod load;
 mod powercut;
 mod room;
+mod run;
 mod serve;
 mod status_list;
 mod verify;
@@ -43,6 +46,8 @@ const EXAMPLES: &str = "Examples:
   nrd-sim device --dir tv --service https://localhost:8443 --ca service/ca.pem --kind stb
   nrd-sim verify receipt.bin --maker-root service/maker-root.pub
   nrd-sim desk --maker-root service/maker-root.pub
+  nrd-sim run sim/scenarios/*.toml         stories, played in virtual time
+  nrd-sim fleet --devices 1000             many devices, a month in seconds
   nrd-sim powercut                         cut the power at every operation of a device's life
   nrd-sim powercut --sector-size 2048 --sectors 10 --write-size 4 --depth 2
   nrd-sim powercut --seed 7 --torn random --json";
@@ -73,6 +78,12 @@ enum Command {
     Desk(desk::Args),
     /// Make or read a maker's list of what counts no longer.
     StatusList(status_list::Args),
+    /// Play scenario files: stories of devices, with what must be so at the end.
+    Run(run::Args),
+    /// Live the life of many devices against one service, in virtual time.
+    Fleet(fleet::Args),
+    /// Print what a shell needs to complete these commands.
+    Completions(completions::Args),
     /// Cut the power at every flash, slot and counter operation of a whole
     /// life, tear it, reboot, and judge the cells.
     Powercut(powercut::Args),
@@ -93,6 +104,9 @@ pub(crate) fn main() -> ExitCode {
         Command::Room(args) => room::run(&args),
         Command::Desk(args) => desk::run(&args),
         Command::StatusList(args) => status_list::run(&args),
+        Command::Run(args) => run::run(&args),
+        Command::Fleet(args) => fleet::run(&args),
+        Command::Completions(args) => completions::run(&args),
         Command::Powercut(args) => powercut::run(&args),
     }
 }
