@@ -29,11 +29,10 @@ pub struct FileError {
 impl fmt::Display for FileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mark = " ".repeat(self.column - 1);
-        write!(
-            f,
-            "line {}, column {}: {}\n",
-            self.line, self.column, self.what
-        )?;
+        let FileError {
+            line, column, what, ..
+        } = self;
+        writeln!(f, "line {line}, column {column}: {what}")?;
         write!(f, "  | {}\n  | {mark}^\n  {}", self.source, self.hint)
     }
 }
