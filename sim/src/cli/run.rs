@@ -2,6 +2,7 @@
 
 use super::fail;
 use indicatif::{ProgressBar, ProgressStyle};
+use nrd_sim::room::replay::{Recording, is_recording};
 use nrd_sim::world::play::{Report, play};
 use nrd_sim::world::read::read;
 use std::fmt::Write as _;
@@ -23,6 +24,7 @@ Examples:
   nrd-sim run --json story.toml | jq .failures
   nrd-sim run --junit report.xml sim/scenarios/*.toml
   nrd-sim run --seed 12 story.toml                 the same story with other draws
+  nrd-sim run session.toml                         a session saved in the living room, again
 
 Exit status: 0 all as told; 1 an expectation broke; 2 a file makes no sense.
 The file format: docs/SIMULATOR.md")]
@@ -95,6 +97,9 @@ fn one(args: &Args, path: &Path) -> Result<Played, ExitCode> {
             "a scenario file; sim/scenarios/ has some, docs/SIMULATOR.md says how to write one";
         fail(&format!("{}: {e}", path.display()), hint)
     })?;
+    if is_recording(&text) {
+        return recording(path, &text);
+    }
     let mut story = read(&text).map_err(|e| {
         eprintln!("error: {}: {e}", path.display());
         ExitCode::from(2)
@@ -112,6 +117,21 @@ fn one(args: &Args, path: &Path) -> Result<Played, ExitCode> {
     let report = play(&story, |n, _| bar.set_position(n as u64));
     bar.finish_and_clear();
     let report = report.map_err(|e| fail(&e.to_string(), "again; this is no fault of the file"))?;
+    Ok(Played {
+        path: path.to_owned(),
+        report,
+        host_s: began.elapsed().as_secs_f64(),
+    })
+}
+
+/// A session of the living room.
+fn recording(path: &Path, text: &str) -> Result<Played, ExitCode> {
+    let began = Instant::now();
+    let report = Recording::read(text).and_then(|r| r.play());
+    let report = report.map_err(|e| {
+        let hint = "the file as the living room saved it (\"Save this session\")";
+        fail(&format!("{}: {e}", path.display()), hint)
+    })?;
     Ok(Played {
         path: path.to_owned(),
         report,
@@ -140,6 +160,10 @@ fn tell(args: &Args, played: &Played) {
         );
     }
     for f in &r.failures {
+        if f.line == 0 {
+            say!("{}: {}", played.path.display(), f.what);
+            continue;
+        }
         say!(
             "{}:{}: after {}: {}",
             played.path.display(),

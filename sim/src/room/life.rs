@@ -2,7 +2,9 @@
 //! to the service, takes keys, shows a screen; until the plug is pulled.
 
 use super::face::{Face, Item, Key, Menu, Progress, locked};
+use super::power::strike;
 use super::set::{Act, Inner};
+use super::tape::{Heard, Live, Outside};
 use crate::hw::{Board, VirtualClock, VirtualRng};
 use crate::rig::{Ram, cache_samples};
 use crate::service::Service;
@@ -10,7 +12,7 @@ use nrd_agent::keypad::MenuSequence;
 use nrd_agent::wire::{Body as _, DeviceKind, MAX_FRAME, Receipt};
 use nrd_agent::{Agent, Config, Error, State, Step};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 /// The room's devices call from here.
@@ -19,8 +21,16 @@ const ADDRESS: &str = "192.0.2.20";
 const NAP: Duration = Duration::from_millis(250);
 
 /// Runs until the room is gone.
-pub(super) fn run(set: &Arc<Inner>, inbox: &Receiver<Act>) {
+pub(super) fn run(set: &Arc<Inner>, service: &Arc<Service>, inbox: &Receiver<Act>) {
     let mut network = true;
+    let mut outside = Live {
+        service: service.clone(),
+        address: ADDRESS,
+        plug: set.plug.clone(),
+        inbox,
+        tape: set.tape.clone(),
+        last: Instant::now(),
+    };
     loop {
         // Off: everything but the plug and the network plug is deaf.
         while set.plug.is_out() {
@@ -30,37 +40,47 @@ pub(super) fn run(set: &Arc<Inner>, inbox: &Receiver<Act>) {
                 title: "Off".to_owned(),
                 ..Face::default()
             });
-            match inbox.recv() {
-                Ok(Act::Network(on)) => network = on,
-                Ok(_) => {}
-                Err(_) => return,
+            match outside.hear(Duration::from_secs(3600)) {
+                Heard::Act(Act::Network(on)) => network = on,
+                Heard::Act(Act::Save(to)) => set.save(&to),
+                Heard::Act(_) | Heard::Nothing => {}
+                Heard::Over => return,
             }
         }
-        if !boot(set, inbox, &mut network) {
+        let seed = set.next_seed();
+        // Boxes have no battery-backed clock.
+        let wall_s = match set.kind {
+            DeviceKind::SetTopBox => 0,
+            _ => service.now_s(),
+        };
+        outside.on(seed, wall_s);
+        if !boot(set, &mut outside, (seed, wall_s, None), &mut network) {
             return;
         }
         set.power_off();
     }
 }
 
-/// One boot; false when the room is gone.
-fn boot(set: &Arc<Inner>, inbox: &Receiver<Act>, network: &mut bool) -> bool {
-    let seed = set.next_seed();
+/// One boot, with its seed, wall clock and the operation that is to be cut;
+/// false when there is nothing more to hear.
+pub(super) fn boot(
+    set: &Inner,
+    outside: &mut impl Outside,
+    (seed, wall_s, cut): (u64, u64, Option<u64>),
+    network: &mut bool,
+) -> bool {
     {
         let mut chip = set.hw.chip();
-        chip.plan(None);
+        chip.plan(cut.map(strike));
         chip.power_on(seed);
     }
     let rng = VirtualRng::new(seed);
     let board = Board::assemble(&set.hw, set.root, rng, &set.id, set.certificate.clone());
     let Ok(board) = board else { return false };
     let clock = board.clock();
-    if set.kind != DeviceKind::SetTopBox {
-        // Boxes have no battery-backed clock.
-        clock.set_wall_s(set.service.now_s());
-    }
+    clock.set_wall_s(wall_s);
     let config = Config {
-        service_root: set.service.keys.root_public(),
+        service_root: set.service_root,
         factory_epoch: 0,
         wait_s: 0,
     };
@@ -72,7 +92,7 @@ fn boot(set: &Arc<Inner>, inbox: &Receiver<Act>, network: &mut bool) -> bool {
         agent,
         set,
         clock,
-        last: Instant::now(),
+        outside,
         network,
         sequence: MenuSequence::default(),
         menu: None,
@@ -80,14 +100,14 @@ fn boot(set: &Arc<Inner>, inbox: &Receiver<Act>, network: &mut bool) -> bool {
         answer: None,
         receipt: None,
     };
-    b.live(inbox)
+    b.live()
 }
 
-struct Boot<'a, 'm> {
+struct Boot<'a, 'm, O> {
     agent: Agent<'m, Board>,
-    set: &'a Arc<Inner>,
+    set: &'a Inner,
     clock: VirtualClock,
-    last: Instant,
+    outside: &'a mut O,
     network: &'a mut bool,
     sequence: MenuSequence,
     menu: Option<Menu>,
@@ -97,11 +117,11 @@ struct Boot<'a, 'm> {
     receipt: Option<Vec<u8>>,
 }
 
-impl Boot<'_, '_> {
-    fn live(&mut self, inbox: &Receiver<Act>) -> bool {
+impl<O: Outside> Boot<'_, '_, O> {
+    fn live(&mut self) -> bool {
         let mut errors = 0;
         loop {
-            if self.set.plug.is_out() {
+            if self.outside.is_out() {
                 return true;
             }
             self.tick();
@@ -127,18 +147,17 @@ impl Boot<'_, '_> {
                 true => self.nap(),
                 false => Duration::ZERO,
             };
-            match inbox.recv_timeout(nap) {
-                Ok(act) => self.take(act),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return false,
+            match self.outside.hear(nap) {
+                Heard::Act(act) => self.take(act),
+                Heard::Nothing => {}
+                Heard::Over => return false,
             }
         }
     }
 
     fn tick(&mut self) {
-        let elapsed = self.last.elapsed();
-        self.last += elapsed;
-        self.clock.advance_ms(elapsed.as_millis() as u64);
+        let ms = self.outside.elapsed_ms();
+        self.clock.advance_ms(ms);
     }
 
     fn nap(&mut self) -> Duration {
@@ -156,7 +175,7 @@ impl Boot<'_, '_> {
             return;
         };
         let reply = match *self.network {
-            true => Service::answer(&self.set.service, &out[..n], ADDRESS).ok(),
+            true => self.outside.answer(&out[..n]),
             false => None,
         };
         match reply {
@@ -167,6 +186,9 @@ impl Boot<'_, '_> {
     }
 
     fn take(&mut self, act: Act) {
+        if let Act::Save(to) = act {
+            return self.set.save(&to);
+        }
         self.tick();
         match act {
             Act::Key(key) => self.key(key),
@@ -190,7 +212,7 @@ impl Boot<'_, '_> {
                     }
                 }
             }
-            Act::Wake => {}
+            Act::Wake | Act::Save(_) => {}
         }
     }
 

@@ -14,26 +14,32 @@
 //! | `life.rs` | a device's main loop |
 //! | `face.rs` | screen, remote, menu |
 //! | `power.rs` | the plug, and how long flash takes |
+//! | `tape.rs` | what a device hears from outside, and a tape of it |
+//! | `replay.rs` | a session in a file, and played again |
 //! | `flash.rs` | a picture of the flash, and what of it can be read |
 
 mod face;
 mod flash;
 mod life;
 mod power;
+pub mod replay;
 mod set;
+mod tape;
 
 pub use face::{Face, Item, Key, Menu, Progress};
 pub use flash::{Look, Readable, Square, Struck, dump, readable, squares};
 pub use set::Set;
 
 use crate::desk::Challenge;
-use crate::service::Service;
 use crate::service::sample::Sample;
+use crate::service::{Service, hex};
 use nrd_agent::wire::DeviceKind;
-use set::{Act, Plan};
+use replay::{Recorded, Recording};
+use set::{Act, Parts, Plan};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// How many times slower than its datasheet flash may be shown.
@@ -90,6 +96,8 @@ struct Tape {
     done: Vec<Done>,
 }
 
+/// How long a device may take to hand its tape over: a step, in slow motion.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// So much is remembered of what was done.
 const MAX_TAPE: usize = 20_000;
 
@@ -102,10 +110,19 @@ impl Room {
         let news_fn: Arc<dyn Fn() + Send + Sync> =
             Arc::new(move || tell.send_modify(|n| *n = n.wrapping_add(1)));
         let slow = SPEEDS[1];
-        let sets = PLANS
-            .iter()
-            .enumerate()
-            .map(|(i, plan)| Set::new(i + 1, plan, service, samples, seed, slow, news_fn.clone()));
+        let sets = (1..).zip(&PLANS).map(|(number, plan)| {
+            let parts = Parts {
+                number,
+                plan,
+                seed,
+                maker: service.keys.maker(),
+                service_root: service.keys.root_public(),
+                samples,
+                slow,
+                news: news_fn.clone(),
+            };
+            Set::new(parts, service)
+        });
         Arc::new(Room {
             service: service.clone(),
             samples: samples.to_vec(),
@@ -159,6 +176,31 @@ impl Room {
     pub fn tape(&self) -> Vec<Done> {
         let tape = self.tape.lock().unwrap_or_else(PoisonError::into_inner);
         tape.done.clone()
+    }
+
+    /// The session so far as a file that `nrd-sim run` plays again: what each
+    /// device heard, and its flash. `None` if it became too long, or a device
+    /// did not answer.
+    pub fn session(&self) -> Option<String> {
+        let asked: Vec<_> = (self.sets.iter())
+            .map(|set| {
+                let (to, from) = sync_channel(1);
+                set.act(Act::Save(to));
+                (set, from)
+            })
+            .collect();
+        let mut devices = Vec::new();
+        for (set, from) in asked {
+            let saved = from.recv_timeout(PATIENCE).ok()?;
+            devices.push(Recorded {
+                id: set.id().to_owned(),
+                certificate: hex(&set.inner.certificate),
+                flash: hex(&saved.flash),
+                tape: saved.tape?,
+            });
+        }
+        let root = self.service.keys.root_public();
+        Recording::new(self.seed, &root, devices).text()
     }
 
     /// Presses a key of a device's remote.

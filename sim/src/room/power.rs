@@ -5,10 +5,20 @@
 //! that very operation: some of its bits change, some stay, some are left
 //! unstable.
 
+use super::tape::{Shared, note};
 use crate::hw::{Fault, Hardware, Op, Pace, Tear, modelled_ns};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+/// What the plug does to the operation in which it is pulled.
+pub(super) fn strike(operation: u64) -> Fault {
+    Fault {
+        at: operation,
+        tear: Tear::Random,
+        unstable: true,
+    }
+}
 
 /// The plug of one device.
 pub(super) struct Plug {
@@ -62,7 +72,11 @@ impl Plug {
     }
 
     /// What the chip calls before each operation; `tell` hears of it.
-    pub(super) fn pace(self: &Arc<Plug>, tell: impl Fn() + Send + Sync + 'static) -> Pace {
+    pub(super) fn pace(
+        self: &Arc<Plug>,
+        tape: Shared,
+        tell: impl Fn() + Send + Sync + 'static,
+    ) -> Pace {
         let plug = self.clone();
         Arc::new(move |hw: &Hardware, op: &Op| {
             tell();
@@ -72,11 +86,8 @@ impl Plug {
                 if chip.is_off() {
                     return;
                 }
-                let fault = Fault {
-                    at: chip.ops(),
-                    tear: Tear::Random,
-                    unstable: true,
-                };
+                note(&tape, format!("cut {}", chip.ops()));
+                let fault = strike(chip.ops());
                 chip.plan(Some(fault));
             }
         })

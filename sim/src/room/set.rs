@@ -4,6 +4,7 @@ use super::face::{Face, Key};
 use super::flash::Struck;
 use super::life;
 use super::power::Plug;
+use super::tape::Shared;
 use crate::desk::Challenge;
 use crate::hw::{Chip, ChipSpec, Hardware, device_key, maker_certificate};
 use crate::service::Service;
@@ -12,12 +13,12 @@ use crate::sign;
 use nrd_agent::wire::DeviceKind;
 use nrd_hal::crypto::RingCrypto;
 use nrd_hal::{Crypto as _, Geometry};
+use ring::signature::Ed25519KeyPair;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Sender, SyncSender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What is done to a device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Act {
     /// A key of its remote.
     Key(Key),
@@ -29,6 +30,16 @@ pub(super) enum Act {
     Prove(Challenge),
     /// Look at the plug.
     Wake,
+    /// Hand over the tape, and what is on the flash.
+    Save(SyncSender<Saved>),
+}
+
+/// What a device heard since the room was opened, and what came of it.
+pub(super) struct Saved {
+    /// The tape; `None` if it became too long.
+    pub(super) tape: Option<String>,
+    /// SHA-256 of the flash.
+    pub(super) flash: [u8; 32],
 }
 
 /// What thread and room share.
@@ -39,7 +50,8 @@ pub(super) struct Inner {
     pub(super) certificate: Vec<u8>,
     pub(super) hw: Hardware,
     pub(super) plug: Arc<Plug>,
-    pub(super) service: Arc<Service>,
+    pub(super) service_root: [u8; 32],
+    pub(super) tape: Shared,
     pub(super) samples: Vec<Sample>,
     face: Mutex<Face>,
     struck: Mutex<Vec<Struck>>,
@@ -72,6 +84,21 @@ impl Inner {
         }
     }
 
+    /// Hands over what was heard so far.
+    pub(super) fn save(&self, to: &SyncSender<Saved>) {
+        let mut tape = self.tape.lock().unwrap_or_else(PoisonError::into_inner);
+        // Who asked may have gone.
+        let _ = to.send(Saved {
+            tape: tape.text(),
+            flash: self.flash(),
+        });
+    }
+
+    /// SHA-256 of the flash.
+    pub(super) fn flash(&self) -> [u8; 32] {
+        RingCrypto::sha256(self.hw.chip().cells())
+    }
+
     /// The seed of the next boot.
     pub(super) fn next_seed(&self) -> u64 {
         self.draws.fetch_add(1, Ordering::SeqCst)
@@ -98,16 +125,20 @@ pub(super) struct Plan {
     pub(super) kind: DeviceKind,
 }
 
-impl Set {
-    pub(super) fn new(
-        number: usize,
-        plan: &Plan,
-        service: &Arc<Service>,
-        samples: &[Sample],
-        seed: u64,
-        slow: u32,
-        news: Arc<dyn Fn() + Send + Sync>,
-    ) -> Set {
+/// A device of a room, or of a recording of one.
+pub(super) struct Parts<'a> {
+    pub(super) number: usize,
+    pub(super) plan: &'a Plan,
+    pub(super) seed: u64,
+    pub(super) maker: &'a Ed25519KeyPair,
+    pub(super) service_root: [u8; 32],
+    pub(super) samples: &'a [Sample],
+    pub(super) slow: u32,
+    pub(super) news: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl Inner {
+    pub(super) fn new(parts: Parts<'_>) -> Inner {
         let spec = ChipSpec {
             // A partition of a W25Q128JV; erased by sectors of 4 KiB, so that
             // each is seen.
@@ -119,33 +150,44 @@ impl Set {
             },
             can_overwrite: true,
         };
+        let (plan, seed) = (parts.plan, parts.seed);
         let root = RingCrypto::hkdf(b"nrd/sim/room", &seed.to_le_bytes(), &[plan.id.as_bytes()]);
         let public = sign::public(&device_key(&root, plan.id));
-        let maker = service.keys.maker();
-        let plug = Plug::new(slow);
-        let told = news.clone();
-        let hw = Hardware::paced(Chip::blank(spec, seed), plug.pace(move || told()));
-        let inner = Arc::new(Inner {
+        let plug = Plug::new(parts.slow);
+        let tape = Shared::default();
+        let told = parts.news.clone();
+        let pace = plug.pace(tape.clone(), move || told());
+        Inner {
             id: plan.id.to_owned(),
             kind: plan.kind,
             root,
-            certificate: maker_certificate(maker, plan.id, public, plan.model, plan.kind),
-            hw,
+            certificate: maker_certificate(parts.maker, plan.id, public, plan.model, plan.kind),
+            hw: Hardware::paced(Chip::blank(spec, seed), pace),
             plug,
-            service: service.clone(),
-            samples: samples.to_vec(),
+            service_root: parts.service_root,
+            tape,
+            samples: parts.samples.to_vec(),
             face: Mutex::default(),
             struck: Mutex::default(),
-            draws: AtomicU64::new(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ number as u64),
-            news,
-        });
+            draws: AtomicU64::new(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ parts.number as u64),
+            news: parts.news,
+        }
+    }
+}
+
+impl Set {
+    pub(super) fn new(parts: Parts<'_>, service: &Arc<Service>) -> Set {
+        let (number, plan) = (parts.number, parts.plan);
+        let (place, model) = (plan.place, plan.model);
+        let inner = Arc::new(Inner::new(parts));
         let (acts, inbox) = channel();
         let theirs = inner.clone();
-        std::thread::spawn(move || life::run(&theirs, &inbox));
+        let service = service.clone();
+        std::thread::spawn(move || life::run(&theirs, &service, &inbox));
         Set {
             number,
-            place: plan.place,
-            model: plan.model,
+            place,
+            model,
             inner,
             acts,
         }

@@ -7,6 +7,7 @@ use super::view;
 use crate::desk::{Challenge, answer_text, qr_svg};
 use crate::pictogram;
 use crate::room::{Face, Item, Key, Look, Readable, Room, SPEEDS, Set, dump, readable, squares};
+use crate::service::device::blocking;
 use crate::service::device::kind_name;
 use crate::when;
 use askama::Template;
@@ -51,6 +52,7 @@ pub(super) fn routes(door: Door) -> Router {
         .route("/room/{n}/network", post(network))
         .route("/room/{n}/receipt.bin", get(receipt))
         .route("/room/tape.txt", get(tape))
+        .route("/room/session.toml", get(session))
         .route("/room/ask/{check}", post(ask))
         .with_state(door)
 }
@@ -344,6 +346,20 @@ async fn tape(State(door): State<Door>) -> Answer {
         let _ = writeln!(text, "{:>9}  {}  {}", d.at_ms, d.device, d.what);
     }
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response())
+}
+
+/// The session so far as a file that plays it again.
+async fn session(State(door): State<Door>) -> Answer {
+    let room = door.room()?.clone();
+    let text = blocking(move || Ok(room.session())).await?;
+    let headers = [
+        (header::CONTENT_TYPE, "application/toml"),
+        (
+            header::CONTENT_DISPOSITION,
+            "attachment; filename=\"session.toml\"",
+        ),
+    ];
+    Ok((headers, text.ok_or(Trouble::NotFound)?).into_response())
 }
 
 /// A check of the desk is handed to the device of the room whose label it is,

@@ -28,7 +28,7 @@ self_cell!(
 );
 
 /// A firmware calls its agent at least this often, in milliseconds.
-const HOUSEKEEPING_MS: u64 = 3_600_000;
+const HOUSEKEEPING_MS: u64 = 4 * 3_600_000;
 /// Exchanges in a row before a device that has ever more to say is stopped.
 const MAX_EXCHANGES: usize = 64;
 /// Steps in a row before an agent that never rests is stopped.

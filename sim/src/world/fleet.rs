@@ -225,27 +225,14 @@ fn shard(plan: &Plan, first: usize, count: usize) -> Result<Shard> {
         }
     }
     for day in 1..=plan.days {
-        // Each day: some are switched off and on, some are put away, all that
-        // are on cache something new.
-        for n in 0..count {
-            match draws.below(10) {
-                0 | 1 if world.devices[n].is_on() => {
-                    world.power_off(n);
-                    if draws.below(20) != 0 {
-                        world.power_on(n);
-                        out.boots += 1;
-                    }
-                }
-                2..=5 if !world.devices[n].is_on() => {
-                    world.power_on(n);
-                    out.boots += 1;
-                }
-                _ => {}
+        // Each has its hour of the day.
+        let hours: Vec<u64> = (0..count).map(|_| draws.below(24)).collect();
+        for hour in 0..24 {
+            for n in (0..count).filter(|n| hours[*n] == hour) {
+                use_it(&mut world, n, day as u8, &mut draws, &mut out);
             }
-            let (class, len) = CACHED[draws.below(4) as usize];
-            out.updates += u64::from(put(&mut world, n, class, len, day as u8));
+            world.pass(DAY_MS / 24);
         }
-        world.pass(DAY_MS);
     }
     // Nobody clicks when a day begins.
     world.pass(draws.below(DAY_MS));
@@ -253,6 +240,27 @@ fn shard(plan: &Plan, first: usize, count: usize) -> Result<Shard> {
     out.events = world.events;
     out.answered = world.devices.iter().map(|d| d.answered).sum();
     Ok(out)
+}
+
+/// A device's hour of a day: some are switched off and on, some are put away
+/// or taken out again, all that are on cache something new.
+fn use_it(world: &mut World, n: usize, fill: u8, draws: &mut SplitMix, out: &mut Shard) {
+    match (draws.below(10), world.devices[n].is_on()) {
+        (0 | 1, true) => {
+            world.power_off(n);
+            if draws.below(20) != 0 {
+                world.power_on(n);
+                out.boots += 1;
+            }
+        }
+        (2..=5, false) => {
+            world.power_on(n);
+            out.boots += 1;
+        }
+        _ => {}
+    }
+    let (class, len) = CACHED[draws.below(4) as usize];
+    out.updates += u64::from(put(world, n, class, len, fill));
 }
 
 /// Activates a device as its owner would.
