@@ -136,26 +136,60 @@ fn the_pages_tell_the_story_without_scripts() {
     with_browser(async |w, d| story(w, d, "no-script", window).await);
 }
 
+const TAB: &str = "\u{e004}";
+const ENTER: &str = "\u{e007}";
+
+/// Goes on with the Tab key until `is_it` holds for what has the focus, then
+/// types `keys`.
+async fn tab_to(p: &Person, what: &str, keys: &str) {
+    p.find("body").await.send_keys(TAB).await.unwrap();
+    for _ in 0..80 {
+        let at = p.client.active_element().await.unwrap();
+        let id = at.attr("id").await.unwrap().unwrap_or_default();
+        if id == what || at.text().await.unwrap().contains(what) {
+            at.send_keys(keys).await.unwrap();
+            return;
+        }
+        at.send_keys(TAB).await.unwrap();
+    }
+    panic!("the Tab key does not lead to {what:?}");
+}
+
 #[test]
 fn the_pages_can_be_used_by_keyboard_alone() {
     with_browser(async |world, driver| {
         let base = world.running.pages_url();
         let p = Person::at(driver, &base, "keyboard", Window::DESKTOP).await;
         p.go("/login").await;
-        let tab = "\u{e004}";
-        let active = async || p.client.active_element().await.unwrap();
-        p.find("body").await.send_keys(tab).await.unwrap();
-        assert_eq!(active().await.text().await.unwrap(), "Skip to content");
-        // Past the brand to the form.
-        for _ in 0..2 {
-            active().await.send_keys(tab).await.unwrap();
-        }
-        let email = "alexandra@example.com";
-        active().await.send_keys(email).await.unwrap();
-        active().await.send_keys(tab).await.unwrap();
-        let password = "correct horse battery\u{e007}";
-        active().await.send_keys(password).await.unwrap();
+        p.find("body").await.send_keys(TAB).await.unwrap();
+        let first = p.client.active_element().await.unwrap();
+        assert_eq!(first.text().await.unwrap(), "Skip to content");
+        tab_to(&p, "email", "alexandra@example.com").await;
+        let at = p.client.active_element().await.unwrap();
+        at.send_keys(TAB).await.unwrap();
+        let at = p.client.active_element().await.unwrap();
+        let password = format!("correct horse battery{ENTER}");
+        at.send_keys(&password).await.unwrap();
         p.arrive("/account/devices").await;
+
+        // A device is activated, and removed, with no other tool.
+        let mut tv = world.device("tv", "stb");
+        tv.start(false).unwrap();
+        let code = tv.wait("code", |_| true).unwrap();
+        let code = code["code"].as_str().unwrap().to_owned();
+        tab_to(&p, "Activate", ENTER).await;
+        p.arrive("/activate").await;
+        tab_to(&p, "code", &format!("{code}{ENTER}")).await;
+        p.wait_for("Is this your device?").await;
+        tab_to(&p, "Allow", ENTER).await;
+        p.arrive("/account/devices").await;
+        tv.wait_state("active").unwrap();
+        p.go("/account/devices").await;
+        tab_to(&p, "Remove", ENTER).await;
+        p.wait_for("This cannot be undone").await;
+        tab_to(&p, "Remove", ENTER).await;
+        p.arrive("/account/devices").await;
+        p.wait_for("Proven wiped").await;
         p.client.close().await.unwrap();
     });
 }

@@ -275,3 +275,35 @@ fn postgresql_restored_from_a_dump_forgets_no_removal() {
     let other = bench.service.store.activation(&ids[1]).unwrap().unwrap();
     assert_eq!(other.revoked, None);
 }
+
+#[test]
+fn a_full_disk_under_postgresql_is_said_and_removes_nothing_falsely() {
+    let Some(server) = Server::start() else {
+        return skip("PostgreSQL", "a full disk under it");
+    };
+    let bench = Bench::on(Some(server.url()));
+    let holder = bench.account(0);
+    let ids = activations(&bench, 0, 1);
+    // What the server answers when a table cannot grow (SQLSTATE 53100).
+    server.sql(
+        "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+         RAISE EXCEPTION 'could not extend file' USING ERRCODE = 'disk_full'; END $$; \
+         CREATE TRIGGER full_disk BEFORE INSERT ON orders EXECUTE FUNCTION full_disk()",
+    );
+    match bench.service.remove(holder, &ids[0], HOME) {
+        Err(Error::Storage(fault)) => {
+            assert_eq!(fault.kind, FaultKind::Full, "{fault}");
+            assert!(fault.to_string().contains("make room"), "{fault}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(!whole(&bench.service, &ids[0]), "no false success");
+    let standing = bench.service.devices(holder).unwrap().remove(0).standing;
+    assert!(!matches!(
+        standing,
+        Standing::Removing | Standing::Delivered | Standing::Wiped
+    ));
+    server.sql("DROP TRIGGER full_disk ON orders");
+    bench.service.remove(holder, &ids[0], HOME).unwrap();
+    assert!(whole(&bench.service, &ids[0]), "it goes on with room");
+}
