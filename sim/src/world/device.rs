@@ -204,7 +204,7 @@ impl Device {
     }
 
     /// Plans a cut in the flash operation that is `after` operations away.
-    pub(super) fn plan_cut(&mut self, after: u64, tear: crate::hw::Tear) {
+    pub fn plan_cut(&mut self, after: u64, tear: crate::hw::Tear) {
         let mut chip = self.hw.chip();
         let at = chip.ops() + after;
         chip.plan(Some(Fault {
