@@ -17,12 +17,12 @@ fn fleet(devices: usize, threads: usize) -> Report {
 
 #[test]
 fn every_device_of_a_fleet_is_proven_wiped_or_shown_as_waiting() {
-    let r = fleet(120, 2);
+    let r = fleet(400, 2);
     assert_eq!(r.wrong, 0, "{r:?}");
-    assert_eq!(r.removed, 120, "{r:?}");
-    assert_eq!(r.proven_wiped + r.pending, 120, "{r:?}");
+    assert_eq!(r.removed, 400, "{r:?}");
+    assert_eq!(r.proven_wiped + r.pending, 400, "{r:?}");
     assert!(r.pending > 0 && r.proven_wiped > r.pending, "{r:?}");
-    assert!(r.boots > 120 && r.updates > 4 * 120, "{r:?}");
+    assert!(r.boots > 400 && r.updates > 4 * 400, "{r:?}");
     // Whoever is on hears of it at the next check-in.
     assert!(
         0 < r.p50_s && r.p50_s <= r.p99_s && r.p99_s <= r.max_s,

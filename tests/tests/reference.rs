@@ -428,6 +428,7 @@ fn config() -> Config {
         cases: number("NRD_CASES", 64) as u32,
         rng_seed: RngSeed::Fixed(seed),
         max_shrink_iters: 2_000,
+        max_local_rejects: u32::MAX,
         failure_persistence: Some(Box::new(FileFailurePersistence::Direct(
             "tests/reference.proptest-regressions",
         ))),
