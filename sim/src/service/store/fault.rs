@@ -62,7 +62,7 @@ impl fmt::Display for Fault {
                 "the database does not answer, nothing was changed: is it running, and reachable?"
             }
             FaultKind::Busy => "the database is busy, nothing was changed: others hold it",
-            FaultKind::Full => "the database's disk is full, nothing was changed: make room",
+            FaultKind::Full => "the disk is full, nothing was changed: make room",
             FaultKind::Unsure => {
                 "the database went away while storing: it may have happened or not; look, and repeat"
             }

@@ -60,7 +60,7 @@ use prometheus_client::metrics::family::Family;
 use sql::{Database, Tx, values};
 use sqlite::Sqlite;
 use std::fs::{File, OpenOptions};
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -195,10 +195,18 @@ impl Store {
             return Ok(());
         };
         let mut file = log.file.lock().unwrap_or_else(PoisonError::into_inner);
-        let line = format!("{} {why}\n", hex(activation));
-        file.write_all(line.as_bytes())
-            .and_then(|()| file.sync_data())
-            .map_err(|e| Error::File(log.path.clone(), e))
+        // The first line end closes what a full disk may have left of an older line.
+        let line = format!("\n{} {why}\n", hex(activation));
+        let written = file
+            .write_all(line.as_bytes())
+            .and_then(|()| file.sync_data());
+        self.counted(written.map_err(|e| match e.kind() {
+            ErrorKind::StorageFull => {
+                let text = format!("{}: {e}", log.path.display());
+                Fault::new(FaultKind::Full, text).into()
+            }
+            _ => Error::File(log.path.clone(), e),
+        }))
     }
 
     /// Revokes what the log says; what is revoked already stays as it is.
