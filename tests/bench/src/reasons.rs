@@ -9,15 +9,15 @@ const REASONS: &[(&str, &str, &str)] = &[
     (
         "updates",
         "",
-        "beside the floor's records a sector holds its header, and room for a mark; \
-         the floor has neither, and keeps one sector free where the log keeps two",
+        "beside the floor's records a sector holds a header of 40 bytes and two commit \
+         words; the floor has neither, and keeps one sector free where the log keeps two",
     ),
     (
         "erases",
         "",
         "wasefire-store lets a record go on in the next page and spends 4 bytes on a \
          record's header, where ours spends 12 and an 8-byte nonce, keeps a record \
-         within a sector, and keeps room for a header and a mark in each",
+         within a sector, and opens each with a header and two commit words",
     ),
     (
         "boot",
@@ -28,8 +28,8 @@ const REASONS: &[(&str, &str, &str)] = &[
     (
         "instructions",
         "boot",
-        "the stored delegation is verified (one Ed25519) although the journal's seal \
-         already vouches for it, and all eight class keys are derived where one is needed",
+        "the first boot after a life opens a second sector of the journal: one more header \
+         and two more commit words to seal, with the tail copied",
     ),
     (
         "instructions",
@@ -50,7 +50,8 @@ const REASONS: &[(&str, &str, &str)] = &[
     (
         "host",
         "",
-        "the value is copied and the work buffer zeroized byte by byte; the hedged nonce",
+        "the hedged nonce, most of an update's time beside the AEAD (its column), and the work \
+         buffer zeroized byte by byte",
     ),
     (
         "wipe",
@@ -59,10 +60,11 @@ const REASONS: &[(&str, &str, &str)] = &[
     ),
 ];
 
-const UNIT_256: &str = "with a write unit of 256 bytes a sector's header and the room for a mark \
-    take two of its sixteen units, and a record's padding is most of it";
-const FEW: &str = "three records of 1280 bytes do not fit beside a header and a mark of 256 bytes \
-    each: a sector holds two, and half a flash is full";
+const UNIT_256: &str = "with a write unit of 256 bytes a sector's header and its two commit words \
+    take three of its sixteen units, one program each so that a cut between them shows, and a \
+    record's padding is most of it";
+const FEW: &str = "three records of 1280 bytes do not fit beside a header and two commit words of \
+    256 bytes each: a sector holds two, and half a flash is full";
 const SKEW: &str = "updates and what is reclaimed go to one open sector, so hot and cold records \
     mix; the floor here is cost-benefit, which keeps a second sector open and would need \
     another erase at each boot. Beside greedy, which mixes them too, see that column";
