@@ -78,6 +78,8 @@ pub struct Rig {
     pub kind: DeviceKind,
     /// The device id.
     pub device_id: &'static str,
+    /// Set for a generator that gives the same at each boot: its seed.
+    pub same_draws: Option<u64>,
     draws: u64,
 }
 
@@ -90,6 +92,7 @@ impl Rig {
             authority: Authority::new(seed),
             kind: DeviceKind::SetTopBox,
             device_id: "NRD-SIM-0001",
+            same_draws: None,
             draws: seed,
         }
     }
@@ -110,6 +113,7 @@ impl Rig {
         self.hw.chip().hash_into(h);
         self.authority.hash_into(h);
         h.write_u64(self.draws);
+        h.write_u64(self.same_draws.unwrap_or_default());
     }
 
     /// Switches on after a cut: unstable bits are drawn anew.
@@ -132,7 +136,7 @@ impl Rig {
         Board::new(
             &self.hw,
             self.root,
-            self.draws,
+            self.same_draws.unwrap_or(self.draws),
             &self.authority.maker,
             self.device_id,
             self.kind,

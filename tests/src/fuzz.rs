@@ -9,21 +9,23 @@ use crate::part;
 use nrd_agent::keypad::{MenuSequence, RemoteKey};
 use nrd_agent::tls::read_answer;
 use nrd_agent::wire::{
-    Body, Delegation, Grant, Lease, MAX_FRAME, MakerCertificate, Order, OrderOutcome, Receipt,
-    Reply, Request, Statement, decode, decode_signed, encode, peek,
+    Body, Delegation, Grant, Lease, MAX_FRAME, MakerCertificate, Order, OrderKind, OrderOutcome,
+    OrderResult, Receipt, Reply, Request, Statement, decode, decode_signed, encode, peek,
 };
 use nrd_agent::{Agent, Class, State, Step};
 use nrd_hal::crypto::RingCrypto;
 use nrd_sim::hw::{Board, Chip, Hardware};
 use nrd_sim::inspect::{Image, Search, inspect};
 use nrd_sim::rig::{Rig, settle, talk};
+use nrd_sim::room::replay::{Recording, is_recording};
+use nrd_sim::world::read::read;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// A target: its name, and what is fed.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 10] = [
     ("frame", frame),
     ("receipt", receipt),
     ("http_answer", http_answer),
@@ -32,6 +34,8 @@ pub const TARGETS: [Target; 8] = [
     ("inspect_image", inspect_image),
     ("service_request", service_request),
     ("device_reply", device_reply),
+    ("device_order", device_order),
+    ("scenario", scenario),
 ];
 
 /// Frames of every type: what decodes encodes to the same bytes again.
@@ -220,6 +224,44 @@ pub fn service_request(data: &[u8]) {
     let damaged = patched(request.clone(), data);
     if damaged != *request {
         let _ = bench.service.answer(&damaged, "192.0.2.9");
+    }
+}
+
+/// A device and an order, damaged, over any channel: only the order itself
+/// destroys anything (promise 4).
+pub fn device_order(data: &[u8]) {
+    let mut rig = victim();
+    rig.boot(|service, agent| {
+        let epoch = agent.platform().with_chip(|c| c.counter());
+        let (id, device) = (service.activation_id(), *agent.device_id());
+        let order = service.order(&device, epoch, id, 1, OrderKind::Deactivate);
+        let given = match data.split_first() {
+            Some((0xFF, whole)) => whole.to_vec(),
+            _ => patched(order.clone(), data),
+        };
+        let mut out = [0; 192];
+        // One of another key version is answered unread: that key is retired.
+        let answer = agent.apply_order(&given, &mut out).map(|a| a.0);
+        assert_eq!(answer == Ok(OrderResult::Applied), given == order);
+        let wipes = matches!(agent.state(), State::Wiping);
+        assert_eq!(wipes, given == order, "{:?}", agent.state());
+    });
+}
+
+/// Scenario files, and saved sessions: read, or refused with words.
+pub fn scenario(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    if is_recording(text) {
+        let _ = Recording::read(text);
+    }
+    match read(text) {
+        Ok(story) => assert!(!story.title.is_empty()),
+        Err(e) => {
+            assert!(e.line <= text.lines().count() + 1, "{e}");
+            assert!(!e.what.is_empty() && !e.hint.is_empty(), "{e}");
+        }
     }
 }
 

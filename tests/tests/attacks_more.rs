@@ -101,6 +101,7 @@ fn attack_18_a_cut_at_any_operation_torn_any_way_breaks_no_promise() {
         tears: Tear::ALL.to_vec(),
         stride: 1,
         third: 0,
+        same_draws: false,
         threads: 2,
     };
     let report = explore(&options, |_, _| {}).unwrap();

@@ -6,6 +6,10 @@ use nrd_sim::hw::Tear;
 use nrd_sim::powercut::{NAMED, Options, Report, explore};
 
 fn cut_everywhere(name: &str, depth: u8, stride: u64, tears: &[Tear]) -> Report {
+    cut_with(name, depth, stride, tears, false)
+}
+
+fn cut_with(name: &str, depth: u8, stride: u64, tears: &[Tear], same_draws: bool) -> Report {
     let seed = std::env::var("NRD_SEED")
         .ok()
         .and_then(|s| s.parse().ok())
@@ -19,6 +23,7 @@ fn cut_everywhere(name: &str, depth: u8, stride: u64, tears: &[Tear]) -> Report 
         tears: tears.to_vec(),
         stride,
         third: 17,
+        same_draws,
         threads: 1,
     };
     let report = explore(&options, |_, _| {}).expect("the geometry is accepted");
@@ -33,6 +38,8 @@ fn cut_everywhere(name: &str, depth: u8, stride: u64, tears: &[Tear]) -> Report 
     );
     assert_eq!(report.details, Vec::<String>::new(), "{name}: seed {seed}");
     assert_eq!(report.violations, 0);
+    assert_eq!(report.nonces_reused, 0, "{} nonces", report.nonces);
+    assert!(report.nonces > 1000, "{}", report.nonces);
     assert_eq!(
         report.missed_phases,
         Vec::<String>::new(),
@@ -86,6 +93,14 @@ parts! {
 #[test]
 fn cuts_on_blocks_64k() {
     cut_everywhere("blocks-64k", 1, 1, &[Tear::AllButOne, Tear::NoOp]);
+}
+
+/// A generator that gives the same at each boot, which is what a part without
+/// entropy at power-on does: the hedge alone keeps nonces apart.
+#[test]
+fn a_generator_that_starts_alike_at_each_boot_uses_no_nonce_twice() {
+    let report = cut_with("words-2k", 1, 1, &Tear::ALL, true);
+    assert!(report.seals > report.nonces, "{}", report.seals);
 }
 
 #[test]

@@ -58,6 +58,9 @@ pub(crate) struct Args {
     /// At depth 2, give a third cut to every Nth second one; 0 for none.
     #[arg(long, default_value_t = 17)]
     third: u64,
+    /// A generator that gives the same at each boot.
+    #[arg(long)]
+    same_draws: bool,
     /// Threads; as many as there are cores if not given.
     #[arg(long)]
     threads: Option<usize>,
@@ -98,6 +101,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
             tears: tears(&args.torn),
             stride: args.stride,
             third: args.third,
+            same_draws: args.same_draws,
             threads: args
                 .threads
                 .or_else(|| std::thread::available_parallelism().ok().map(Into::into))
@@ -300,6 +304,12 @@ fn finish(args: &Args, report: &Report) -> ExitCode {
             report.control_records,
             report.trial_opens
         );
+        say!(
+            "{} seals under {} pairs of key and nonce, {} of them over other contents",
+            report.seals,
+            report.nonces,
+            report.nonces_reused
+        );
         for (what, n) in &report.struck {
             say!("  {n:7} struck a {what}");
         }
@@ -309,11 +319,15 @@ fn finish(args: &Args, report: &Report) -> ExitCode {
         for d in &report.details {
             say!("  VIOLATION {d}");
         }
+        if report.nonces_reused > 0 {
+            say!("  VIOLATION {} nonces used again", report.nonces_reused);
+        }
         for p in &report.missed_phases {
             say!("  MISSED    no cut struck: {p}");
         }
     }
-    match report.violations == 0 && report.missed_phases.is_empty() {
+    let held = report.violations == 0 && report.nonces_reused == 0;
+    match held && report.missed_phases.is_empty() {
         true => ExitCode::SUCCESS,
         false => ExitCode::from(1),
     }

@@ -1,6 +1,7 @@
 //! A device: one chip laid out by the agent's own rules, and its parts.
 
 use super::chip::{Chip, Hardware};
+use super::ledger::NotedCrypto;
 use super::rng::VirtualRng;
 use super::tear::OpKind;
 use crate::rig::Powered;
@@ -346,7 +347,7 @@ impl Powered for Board {
 }
 
 impl Platform for Board {
-    type Crypto = RingCrypto;
+    type Crypto = NotedCrypto;
     type Journal = FlashRegion;
     type Vault = FlashRegion;
     type Slot = NorSlots<FlashRegion>;

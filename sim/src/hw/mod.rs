@@ -20,6 +20,7 @@ mod chip;
 mod defects;
 mod emmc;
 mod file;
+mod ledger;
 mod rng;
 mod tear;
 
@@ -30,5 +31,6 @@ pub use chip::{Chip, ChipSpec, Hardware, Pace};
 pub use defects::{Defects, Worn};
 pub use emmc::{Emmc, EmmcBoard, RpmbWrite, SharedEmmc};
 pub use file::{Fault as FolderFault, Folder, Made};
+pub use ledger::{Ledger, NotedCrypto, Noting};
 pub use rng::{SplitMix, VirtualRng};
 pub use tear::{Fault, Op, OpKind, Tear, modelled_ns};

@@ -5,12 +5,12 @@ use super::life::{Act, Start, Violation, World, past, script};
 use super::phase::{Moment, phase};
 use super::recover::{live_on, observe, run_segment, wrong};
 use super::report::Report;
-use crate::hw::{Chip, ChipSpec, Fault, Hardware, Op, OpKind, SplitMix, Tear};
+use crate::hw::{Chip, ChipSpec, Fault, Hardware, Ledger, Op, OpKind, SplitMix, Tear};
 use crate::rig::{Stop, settle};
 use nrd_hal::layout::{Layout, LayoutError};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What to explore.
 #[derive(Debug, Clone)]
@@ -30,6 +30,8 @@ pub struct Options {
     /// Of the second cuts, how many get a third one, at an operation and with a
     /// tear that are drawn: every `third`-th; 0 for none.
     pub third: u64,
+    /// The device's generator gives the same at each boot.
+    pub same_draws: bool,
     /// How many threads work.
     pub threads: usize,
 }
@@ -51,8 +53,10 @@ pub fn explore(options: &Options, tick: impl Fn(u64, u64) + Sync) -> Result<Repo
         seed: options.seed,
         ..Report::default()
     };
+    let ledger = Arc::new(Ledger::default());
     let value = 40.max(options.chip.geometry.write_size as usize).min(300);
     let acts = script(value);
+    let noting = ledger.note();
     let segments = match uncut(options, &acts, value, &mut report) {
         Ok(segments) => segments,
         Err(v) => {
@@ -61,6 +65,7 @@ pub fn explore(options: &Options, tick: impl Fn(u64, u64) + Sync) -> Result<Repo
             return Ok(report);
         }
     };
+    drop(noting);
     report.operations = segments.iter().map(|s| s.kinds.len() as u64).sum();
     let todo: Vec<(usize, u64)> = segments
         .iter()
@@ -72,6 +77,7 @@ pub fn explore(options: &Options, tick: impl Fn(u64, u64) + Sync) -> Result<Repo
     let total = todo.len() as u64;
     let found = std::thread::scope(|scope| {
         let work = || {
+            let _noting = ledger.note();
             let mut worker = Worker {
                 options,
                 reached: &reached,
@@ -98,6 +104,9 @@ pub fn explore(options: &Options, tick: impl Fn(u64, u64) + Sync) -> Result<Repo
         report.add(part);
     }
     report.states = locked(&reached).len() as u64;
+    report.seals = ledger.seals();
+    report.nonces = ledger.nonces();
+    report.nonces_reused = ledger.reused();
     report.note_missed(options.start.is_first());
     Ok(report)
 }
@@ -119,6 +128,7 @@ fn uncut<'a>(
         _ => Chip::new(options.chip, options.seed),
     };
     let mut world = World::new(Hardware::new(chip), options.seed);
+    world.rig.same_draws = options.same_draws.then_some(options.seed);
     run_segment(&mut world, &past(options.start, value), &mut 0).map_err(wrong)?;
     if options.start == Start::Aged {
         world.chip().age(90_000);

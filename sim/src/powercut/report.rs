@@ -37,6 +37,13 @@ pub struct Report {
     pub control_records: u64,
     /// (Offset, key) pairs that were tried on wiped devices.
     pub trial_opens: u64,
+    /// Seals, those of states that were reached again included.
+    pub seals: u64,
+    /// Different pairs of key and nonce among them.
+    pub nonces: u64,
+    /// Seals whose nonce had been used before, under the same key, over other
+    /// contents.
+    pub nonces_reused: u64,
     /// Broken promises, the first twenty with how to see them again.
     pub violations: u64,
     /// Their descriptions.
@@ -54,6 +61,9 @@ impl Report {
         self.pruned += other.pruned;
         self.control_records += other.control_records;
         self.trial_opens += other.trial_opens;
+        self.seals += other.seals;
+        self.nonces += other.nonces;
+        self.nonces_reused += other.nonces_reused;
         self.violations += other.violations;
         for (mine, theirs) in [
             (&mut self.struck, &other.struck),

@@ -27,6 +27,7 @@ fn options(tears: &[Tear], threads: usize) -> Options {
         tears: tears.to_vec(),
         stride: 1,
         third: 0,
+        same_draws: false,
         threads,
     }
 }
