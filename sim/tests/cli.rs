@@ -499,6 +499,31 @@ fn inspect_refuses_what_is_no_image_and_never_repeats_a_secret() {
     );
 }
 
+#[test]
+fn inspect_opens_with_the_key_slots_of_an_older_image_what_it_cannot_open_without() {
+    let vectors = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/vectors");
+    let text = std::fs::read_to_string(format!("{vectors}/images.json")).unwrap();
+    let images: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let root = images["root"].as_str().unwrap();
+    let active = format!("{vectors}/active.bin");
+    // The same part with both key slots erased: its last two sectors.
+    let mut cells = std::fs::read(&active).unwrap();
+    let slots = cells.len() - 2 * 2048;
+    cells[slots..].fill(0xFF);
+    let dir = tempfile::tempdir().unwrap();
+    let keyless = dir.path().join("keyless.bin");
+    std::fs::write(&keyless, &cells).unwrap();
+    let readable = |more: &[&str]| {
+        let part = ["--sector-size", "2048", "--write-size", "4", "--json"];
+        let args = ["inspect", keyless.to_str().unwrap(), "--root-key", root];
+        let found = run(&[&args[..], &part, more].concat());
+        let report: serde_json::Value = serde_json::from_slice(&found.stdout).unwrap();
+        report["readable_bytes"].as_u64().unwrap()
+    };
+    assert_eq!(readable(&[]), 0);
+    assert!(readable(&["--older-image", &active]) > 0);
+}
+
 /// Runs the program where files may not grow beyond `blocks` of 512 bytes: a
 /// full disk that needs no disk of its own.
 #[cfg(unix)]

@@ -2,8 +2,11 @@
 
 use super::fail;
 use nrd_hal::Geometry;
+use nrd_hal::layout::Layout;
 use nrd_sim::hw::Made;
-use nrd_sim::inspect::{Image, InspectError, Report, Search, SectorState, SlotState, inspect};
+use nrd_sim::inspect::{
+    Image, InspectError, Report, Search, SectorState, SlotState, inspect, key_slots,
+};
 use nrd_sim::service::unhex;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -70,10 +73,10 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     for path in &args.older_image {
         match read(path) {
             Ok(old) if old.len() == cells.len() => {
-                let size = geometry.erase_size as usize;
-                search
-                    .slots
-                    .extend(old.chunks(size).take(2).map(<[u8]>::to_vec));
+                if let Ok(layout) = Layout::plan(&geometry) {
+                    let slots = key_slots(&old, &layout);
+                    search.slots.extend(slots.map(<[u8]>::to_vec));
+                }
             }
             Ok(_) => {
                 return fail(

@@ -88,6 +88,16 @@ impl Report {
     }
 }
 
+/// The two key slots of `cells`, a whole image.
+pub fn key_slots<'c>(cells: &'c [u8], layout: &Layout) -> [&'c [u8]; 2] {
+    [0, 1].map(|n| {
+        let at = layout.slot(n);
+        cells
+            .get(at.start as usize..at.end as usize)
+            .unwrap_or_default()
+    })
+}
+
 /// Inspects `image`.
 pub fn inspect(image: &Image<'_>, search: &Search) -> Result<Report, InspectError> {
     let g = image.geometry;
@@ -98,12 +108,9 @@ pub fn inspect(image: &Image<'_>, search: &Search) -> Result<Report, InspectErro
             found: image.cells.len(),
         });
     }
-    let slot = |n: u32| {
-        let at = (layout.slot_start + n * layout.slot_size) as usize;
-        &image.cells[at..at + layout.slot_size as usize]
-    };
-    let slots = [0, 1].map(|n| keys::slot_state(slot(n), search.root.as_ref()));
-    let mut known: Vec<&[u8]> = vec![slot(0), slot(1)];
+    let present = key_slots(image.cells, &layout);
+    let slots = present.map(|slot| keys::slot_state(slot, search.root.as_ref()));
+    let mut known = present.to_vec();
     known.extend(search.slots.iter().map(Vec::as_slice));
     let mut ring = keys::Ring::gather(search.root.as_ref(), &known, &search.epochs);
     ring.add_raw(&search.keys, &search.epochs);

@@ -1,6 +1,7 @@
 //! The life of a device as a script, and the model it is held against.
 
 use crate::hw::{Board, Chip, Hardware, OpKind};
+use crate::inspect::key_slots;
 use crate::rig::{self, Ram, Rig, Stop};
 use nrd_agent::wire::{OrderKind, WipeReason};
 use nrd_agent::{Agent, Class, Error, State};
@@ -174,12 +175,10 @@ impl World {
     pub(super) fn spy(&mut self) {
         let found: Vec<Vec<u8>> = {
             let chip = self.chip();
-            let size = chip.spec().geometry.erase_size as usize;
-            let slots = chip.cells().chunks(size).take(2);
-            slots
-                .map(|s| s[..256].to_vec())
-                .filter(|s| s.starts_with(b"NRS1"))
-                .collect()
+            let slots = Layout::plan(&chip.spec().geometry).map(|l| key_slots(chip.cells(), &l));
+            let slots = slots.into_iter().flatten();
+            let whole = slots.filter(|s| s.starts_with(b"NRS1"));
+            whole.map(|s| s[..256].to_vec()).collect()
         };
         for generation in 1..=3 {
             let token = self.rig.authority.present_token(generation);
@@ -256,6 +255,21 @@ impl World {
         }
     }
 
+    /// What was forgotten must not be readable with an older slot, from the
+    /// moment that it was acknowledged.
+    fn older_slot_is_gone(&self) -> Result<(), Stop> {
+        let chip = self.chip();
+        let Ok(layout) = Layout::plan(&chip.spec().geometry) else {
+            return Ok(());
+        };
+        let slots = key_slots(chip.cells(), &layout);
+        let kept = slots.iter().filter(|s| s.iter().any(|b| *b != 0xFF));
+        match kept.count() {
+            1 => Ok(()),
+            n => Err(Stop::Wrong(format!("forgotten, but {n} slots hold keys"))),
+        }
+    }
+
     fn off(&self) -> bool {
         self.chip().is_off()
     }
@@ -320,6 +334,7 @@ impl World {
             }
             Act::Forget(class) => {
                 self.done(agent.forget(class))?;
+                self.older_slot_is_gone()?;
                 self.model.data.retain(|k, _| k.0 != number(class));
             }
             Act::Renew => {
