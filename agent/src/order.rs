@@ -1,6 +1,6 @@
 //! Judging an order whose signature has been verified. Pure.
 
-use crate::wire::codec::{Code, Reader, Writer};
+use crate::wire::codec::fields;
 use crate::wire::{ActivationId, DeviceId, KeyVersion, Order, OrderKind, OrderResult, OrderSeq};
 #[cfg(feature = "serde")]
 use serde::{Deserialize, Serialize};
@@ -54,21 +54,24 @@ pub fn judge(order: &Order, facts: Facts<'_>) -> Verdict {
 /// of one activation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
-pub struct SeenOrders([Option<(KeyVersion, OrderSeq)>; 2]);
+pub struct SeenOrders {
+    newest: Option<(KeyVersion, OrderSeq)>,
+    older: Option<(KeyVersion, OrderSeq)>,
+}
 
 impl SeenOrders {
     /// The highest sequence number seen under `version`.
     pub fn last(&self, version: KeyVersion) -> Option<OrderSeq> {
-        self.0
-            .iter()
+        [self.newest, self.older]
+            .into_iter()
             .flatten()
             .find(|(v, _)| *v == version)
-            .map(|&(_, s)| s)
+            .map(|(_, s)| s)
     }
 
     /// Notes an applied order.
     pub fn note(&mut self, version: KeyVersion, seq: OrderSeq) {
-        let [newest, older] = &mut self.0;
+        let SeenOrders { newest, older } = self;
         match newest {
             Some((v, s)) if *v == version => *s = seq.max(*s),
             Some((v, _)) if *v > version => *older = Some((version, seq)),
@@ -80,16 +83,7 @@ impl SeenOrders {
     }
 }
 
-impl Code<'_> for SeenOrders {
-    fn put(&self, w: &mut Writer<'_>) {
-        let [newest, older] = &self.0;
-        newest.put(w);
-        older.put(w);
-    }
-    fn take(r: &mut Reader<'_>) -> Self {
-        SeenOrders([Code::take(r), Code::take(r)])
-    }
-}
+fields! { SeenOrders { newest, older } }
 
 #[cfg(test)]
 mod tests {

@@ -10,7 +10,7 @@
 //! slot is never a question of which bytes happen to read well today.
 
 use crate::log::CLASSES;
-use crate::wire::codec::{Code, Reader, Writer};
+use crate::wire::codec::{self, Code, Coder};
 use nrd_hal::{Crypto, Effaceable};
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
@@ -39,19 +39,23 @@ pub(crate) struct Salt {
 }
 
 impl SlotContent {
-    fn encode<C: Crypto>(&self, key: &[u8; 32]) -> Zeroizing<[u8; SLOT_BYTES]> {
+    const BLANK: SlotContent = SlotContent {
+        generation: 0,
+        epoch: 0,
+        activation_id: [0; 16],
+        secret: [0; 32],
+        salts: [const {
+            Salt {
+                generation: 0,
+                salt: [0; 16],
+            }
+        }; CLASSES],
+    };
+
+    fn encode<C: Crypto>(&mut self, key: &[u8; 32]) -> Zeroizing<[u8; SLOT_BYTES]> {
         let mut out = Zeroizing::new([0u8; SLOT_BYTES]);
         if let Some((text, mac)) = out.split_last_chunk_mut::<MAC>() {
-            let mut w = Writer::new(text);
-            w.bytes(MAGIC);
-            w.bytes(&self.generation.to_le_bytes());
-            w.bytes(&self.epoch.to_le_bytes());
-            w.bytes(&self.activation_id);
-            w.bytes(&self.secret);
-            for s in &self.salts {
-                w.bytes(&s.generation.to_le_bytes());
-                w.bytes(&s.salt);
-            }
+            codec::write(MAGIC, self, text);
             *mac = C::hmac(key, &[CONTEXT, text]);
         }
         out
@@ -60,20 +64,23 @@ impl SlotContent {
     fn decode<C: Crypto>(bytes: &[u8; SLOT_BYTES], key: &[u8; 32]) -> Option<SlotContent> {
         let (text, mac) = bytes.split_last_chunk::<MAC>()?;
         let authentic = bool::from(C::hmac(key, &[CONTEXT, text]).ct_eq(mac));
-        let mut r = Reader::new(text);
-        if !authentic || r.bytes(MAGIC.len()) != MAGIC {
-            return None;
+        let mut content = SlotContent::BLANK;
+        let reads = codec::read_into(text.strip_prefix(MAGIC)?, &mut content);
+        (authentic && reads).then_some(content)
+    }
+}
+
+/// In fixed width.
+impl Code<'_> for SlotContent {
+    fn code(&mut self, c: &mut Coder<'_, '_>) {
+        c.fixed_u32(&mut self.generation);
+        c.fixed_u64(&mut self.epoch);
+        c.bytes(&mut self.activation_id);
+        c.bytes(&mut self.secret);
+        for s in &mut self.salts {
+            c.fixed_u32(&mut s.generation);
+            c.bytes(&mut s.salt);
         }
-        Some(SlotContent {
-            generation: u32::from_le_bytes(Code::take(&mut r)),
-            epoch: u64::from_le_bytes(Code::take(&mut r)),
-            activation_id: Code::take(&mut r),
-            secret: Code::take(&mut r),
-            salts: core::array::from_fn(|_| Salt {
-                generation: u32::from_le_bytes(Code::take(&mut r)),
-                salt: Code::take(&mut r),
-            }),
-        })
     }
 }
 
@@ -106,7 +113,7 @@ pub(crate) fn efface<S: Effaceable>(slots: &mut S, n: u8) -> bool {
 pub(crate) fn write<S: Effaceable, C: Crypto>(
     slots: &mut S,
     n: u8,
-    content: &SlotContent,
+    content: &mut SlotContent,
     key: &[u8; 32],
 ) -> bool {
     let bytes = content.encode::<C>(key);

@@ -15,7 +15,7 @@ use crate::log::{Key, Progress};
 use crate::slot::{self, Salt, SlotContent};
 use crate::state::{Activation, State, Stored};
 use crate::trace::event;
-use crate::wire::{ActivationId, Generation, Grant, WipeReason, codec, decode_signed};
+use crate::wire::{ActivationId, Body, Generation, Grant, WipeReason, codec, codec::Blank};
 use nrd_hal::Platform;
 use rand_core::TryCryptoRng;
 use zeroize::Zeroizing;
@@ -35,6 +35,7 @@ pub(super) const DISPLAY_NAME: Key = Key {
 impl<P: Platform> Agent<'_, P> {
     /// Begins an activation attempt: persists its id before the first request.
     /// Then exchange requests until [`State::Active`].
+    #[inline(never)]
     pub fn start_activation(&mut self) -> Result<(), Error> {
         let signed_out = match (self.state(), &self.snapshot.stored) {
             (State::Clean, _) => None,
@@ -64,6 +65,7 @@ impl<P: Platform> Agent<'_, P> {
 
     /// Gives up the attempt. What it may have left in the slot is wiped, with
     /// a receipt, since a grant may have reached the device.
+    #[inline(never)]
     pub fn cancel_activation(&mut self) -> Result<(), Error> {
         if self.state() != State::Activating {
             return Err(Error::WrongState);
@@ -100,8 +102,8 @@ impl<P: Platform> Agent<'_, P> {
 
     /// A grant arrived: checks it and begins to store it.
     pub(super) fn accept_grant(&mut self, frame: &[u8]) -> Result<(), Error> {
-        let key = self.trust()?.session_key;
-        let grant: Grant = decode_signed::<_, P::Crypto>(frame, &key)?;
+        let mut grant = Grant::BLANK;
+        self.read_session_signed(frame, Grant::KIND, &mut grant)?;
         let Stored::Activating { id, epoch, .. } = self.snapshot.stored else {
             return Err(Error::NotForUs);
         };
@@ -115,6 +117,7 @@ impl<P: Platform> Agent<'_, P> {
         Ok(())
     }
 
+    #[inline(never)]
     pub(super) fn install_step(&mut self) -> Result<Step, Error> {
         let Some(install) = self.install.take() else {
             return Ok(Step::Idle);
@@ -143,7 +146,7 @@ impl<P: Platform> Agent<'_, P> {
         for s in &mut salts {
             s.salt = healthy_random(parts.rng)?;
         }
-        let content = SlotContent {
+        let mut content = SlotContent {
             generation: 1,
             epoch: grant.epoch,
             activation_id: grant.activation_id.0,
@@ -153,7 +156,7 @@ impl<P: Platform> Agent<'_, P> {
         if grant.remember {
             let key = self.keys.slot.as_ref().ok_or(Error::Busy)?;
             let stored = slot::efface(parts.slot, 1)
-                && slot::write::<_, P::Crypto>(parts.slot, 0, &content, key);
+                && slot::write::<_, P::Crypto>(parts.slot, 0, &mut content, key);
             if !stored {
                 return Err(Error::WornOut);
             }
@@ -167,12 +170,12 @@ impl<P: Platform> Agent<'_, P> {
     }
 
     fn install_session(&mut self, grant: &Grant) -> Result<(), Error> {
-        let session = Session {
+        let mut session = Session {
             series: grant.series,
             generation: Generation(1),
             token: grant.token.clone(),
         };
-        self.put_session(&session)?;
+        self.put_session(&mut session)?;
         if !grant.display_name.is_empty() {
             let stamp = self.stamp();
             let value = Some([stamp.as_slice(), grant.display_name.as_bytes()]);
@@ -205,9 +208,9 @@ impl<P: Platform> Agent<'_, P> {
 
     /// Persists the session record: read back before it is used. A computer
     /// with "remember me" unticked keeps its token in RAM alone.
-    pub(super) fn put_session(&mut self, s: &Session) -> Result<(), Error> {
+    pub(super) fn put_session(&mut self, s: &mut Session) -> Result<(), Error> {
         let mut buf = Zeroizing::new([0u8; 64]);
-        let n = codec::write(s, buf.as_mut()).ok_or(Error::TooLong)?;
+        let n = codec::write(&[], s, buf.as_mut()).ok_or(Error::TooLong)?;
         let value = Some([&[], buf.get(..n).unwrap_or_default()]);
         self.log_write(Which::Vault, SESSION, value, false)
     }

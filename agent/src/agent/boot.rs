@@ -19,7 +19,7 @@ use crate::slot;
 use crate::state::{Snapshot, Stored, Tombstone};
 use crate::trace::event;
 use crate::wire::WipeReason;
-use crate::wire::codec::{self, Code};
+use crate::wire::codec::{self, Blank, Code};
 use nrd_hal::{MonotonicCounter, Platform};
 use zeroize::Zeroizing;
 
@@ -30,6 +30,7 @@ pub(super) const SESSION: Key = Key {
 };
 
 impl<P: Platform> Agent<'_, P> {
+    #[inline(never)]
     pub(super) fn boot_step(&mut self) -> Result<Step, Error> {
         match self.phase {
             Phase::Journal => self.boot_journal()?,
@@ -87,12 +88,14 @@ impl<P: Platform> Agent<'_, P> {
             .keys()
             .filter(|k| (id::RECEIPT..id::RECEIPT + RECEIPTS).contains(&k.id))
             .count() as u8;
-        let snapshot = self.read_record::<Snapshot>(id::SNAPSHOT);
-        let tombstone = self.read_record::<Tombstone>(id::TOMBSTONE);
+        let mut snapshot = Snapshot::BLANK;
+        let mut tombstone = Tombstone::BLANK;
+        let read = self.read_record(id::SNAPSHOT, &mut snapshot);
+        let wipes = self.read_record(id::TOMBSTONE, &mut tombstone);
 
         let mut fresh = false;
-        match snapshot {
-            Ok(s) => self.snapshot = s,
+        match read {
+            Ok(()) => self.snapshot = snapshot,
             Err(Error::NotFound) if self.journal_was_empty() => {
                 self.snapshot = Snapshot::fresh(counter);
                 fresh = counter == self.config.factory_epoch && self.live_slot().is_none();
@@ -101,14 +104,14 @@ impl<P: Platform> Agent<'_, P> {
             }
             Err(_) => self.lost = true,
         }
-        match tombstone {
-            Ok(t) => {
+        match wipes {
+            Ok(()) => {
                 // The snapshot that ended this wipe has counted its receipt.
-                let done = self.snapshot.next_receipt != t.receipt;
+                let done = self.snapshot.next_receipt != tombstone.receipt;
                 match done {
                     true => self.remove_journal(id::TOMBSTONE)?,
                     false => {
-                        self.tombstone = Some(t);
+                        self.tombstone = Some(tombstone);
                         self.wipe_doubt = super::wipe::RESUMED;
                     }
                 }
@@ -273,11 +276,14 @@ impl<P: Platform> Agent<'_, P> {
         ok
     }
 
-    fn read_record<T: for<'a> Code<'a>>(&mut self, id: u16) -> Result<T, Error> {
+    /// Reads a journal record into a blank.
+    fn read_record(&mut self, id: u16, record: &mut dyn for<'f> Code<'f>) -> Result<(), Error> {
         let mut buf = [0u8; 384];
         let n = self.get_journal(id, &mut buf)?;
-        let bytes = buf.get(..n).ok_or(Error::Corrupt)?;
-        codec::read(bytes).ok_or(Error::Corrupt)
+        match codec::read_into(buf.get(..n).unwrap_or_default(), record) {
+            true => Ok(()),
+            false => Err(Error::Corrupt),
+        }
     }
 }
 

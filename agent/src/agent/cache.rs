@@ -13,6 +13,7 @@ use rand_core::TryRng as _;
 
 impl<P: Platform> Agent<'_, P> {
     /// Stores a value. `Ok` means sealed, on flash, and read back.
+    #[inline(never)]
     pub fn put(&mut self, class: Class, id: u16, value: &[u8]) -> Result<(), Error> {
         let key = self.open_key(class, id)?;
         let stamp = self.stamp();
@@ -21,6 +22,7 @@ impl<P: Platform> Agent<'_, P> {
 
     /// Reads a value into `out`; returns its length in bytes. A value past its
     /// class's retention is removed and `NotFound`.
+    #[inline(never)]
     pub fn get(&mut self, class: Class, id: u16, out: &mut [u8]) -> Result<usize, Error> {
         let key = self.open_key(class, id)?;
         let mut stamp = [0u8; 4];
@@ -39,6 +41,7 @@ impl<P: Platform> Agent<'_, P> {
     /// Removes a value: it is never served again. Its ciphertext goes with the
     /// sector's next compaction; use [`Agent::forget`] where the bytes must die
     /// at once.
+    #[inline(never)]
     pub fn remove(&mut self, class: Class, id: u16) -> Result<(), Error> {
         let key = self.open_key(class, id)?;
         self.log_write(Which::Vault, key, None, false)
@@ -46,6 +49,7 @@ impl<P: Platform> Agent<'_, P> {
 
     /// Destroys every value of a class at once, by destroying its key. `Ok`
     /// means the old key slot is erased and read back.
+    #[inline(never)]
     pub fn forget(&mut self, class: Class) -> Result<(), Error> {
         if class == Class::Session {
             return Err(Error::WrongState);
@@ -83,7 +87,7 @@ impl<P: Platform> Agent<'_, P> {
                         .is_some_and(|c| c.generation + 1 == content.generation)
                 })
                 .ok_or(Error::WornOut)?;
-            if !slot::write::<_, P::Crypto>(slots, 1 - now, &content, &key) {
+            if !slot::write::<_, P::Crypto>(slots, 1 - now, &mut content, &key) {
                 return Err(Error::WornOut);
             }
             old = Some(now);
@@ -110,6 +114,7 @@ impl<P: Platform> Agent<'_, P> {
     }
 
     /// The account holder's name for "Welcome back, …"; returns its length.
+    #[inline(never)]
     pub fn display_name(&mut self, out: &mut [u8]) -> Result<usize, Error> {
         self.get(Class::Name, super::activate::DISPLAY_NAME.id, out)
     }

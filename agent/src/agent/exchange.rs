@@ -12,7 +12,7 @@ use crate::state::{State, Stored};
 use crate::trace::event;
 use crate::wire::{
     self, Answer, Ask, Body, Generation, Lease, LockReason, OrderOutcome, PROOF_CONTEXT,
-    RefusalCode, Reply, Request, SIGNATURE_LEN, Statement, TokenProof, decode, decode_signed,
+    RefusalCode, Reply, Request, SIGNATURE_LEN, Statement, TokenProof, codec, codec::Blank,
 };
 use heapless::{String, Vec};
 use nrd_hal::{Clock, Crypto, DeviceIdentity, Platform};
@@ -36,17 +36,18 @@ enum Sent {
 
 /// What the conversation stands at; RAM only.
 #[derive(Default)]
+#[repr(C)]
 pub(super) struct Exchange {
-    challenge: Option<[u8; 32]>,
-    sent: Option<(Sent, [u8; 16])>,
-    due_ms: u64,
-    failures: u32,
-    code: Option<(String<12>, u8)>,
-    outcome: Option<Vec<u8, { OrderOutcome::MAX }>>,
     /// A check-in was answered in this boot.
     checked_in: bool,
     /// Anything was answered in this boot.
     answered: bool,
+    failures: u32,
+    due_ms: u64,
+    sent: Option<(Sent, [u8; 16])>,
+    challenge: Option<[u8; 32]>,
+    code: Option<(String<12>, u8)>,
+    outcome: Option<Vec<u8, { OrderOutcome::MAX }>>,
 }
 
 impl Exchange {
@@ -81,6 +82,7 @@ impl Exchange {
 impl<P: Platform> Agent<'_, P> {
     /// Milliseconds until the next request is due: 0 for now, `None` when there
     /// is nothing to say.
+    #[inline(never)]
     pub fn next_due_ms(&mut self) -> Option<u64> {
         self.next_ask()?;
         let now = self.platform.parts().clock.uptime_ms();
@@ -134,6 +136,7 @@ impl<P: Platform> Agent<'_, P> {
     /// Writes the next request into `out` ([`wire::MAX_FRAME`] bytes are always
     /// enough) when one is due; returns its length. Post it, then call
     /// [`Agent::handle_reply`] or [`Agent::exchange_failed`].
+    #[inline(never)]
     pub fn poll_request(&mut self, out: &mut [u8]) -> Result<Option<usize>, Error> {
         let Some(sent) = self.next_ask() else {
             return Ok(None);
@@ -184,14 +187,14 @@ impl<P: Platform> Agent<'_, P> {
             },
             sent => self.plain_ask(sent, &challenge, &nonce)?,
         };
-        let request = Request {
+        let mut request = Request {
             device_id: self.device_id,
             challenge,
             nonce,
             agent_version: super::AGENT_VERSION,
             ask,
         };
-        let n = wire::encode(&request, out)?;
+        let n = codec::write(Request::CONTEXT, &mut request, out).ok_or(Error::BufferTooSmall)?;
         self.sign_frame(out, n)
     }
 
@@ -250,6 +253,7 @@ impl<P: Platform> Agent<'_, P> {
 
     /// The exchange failed on its way (no network, TLS, HTTP status): backs
     /// off. Never changes what the device keeps.
+    #[inline(never)]
     pub fn exchange_failed(&mut self) {
         self.exchange.sent = None;
         let cap = BACK_OFF_MS
@@ -297,6 +301,7 @@ impl<P: Platform> Agent<'_, P> {
 
     /// Takes the reply to the request last polled. An error means that the
     /// reply was refused and nothing changed; the exchange backs off.
+    #[inline(never)]
     pub fn handle_reply(&mut self, frame: &[u8]) -> Result<(), Error> {
         let Some((sent, nonce)) = self.exchange.sent.take() else {
             return Err(Error::WrongState);
@@ -313,7 +318,8 @@ impl<P: Platform> Agent<'_, P> {
     }
 
     fn take_reply(&mut self, sent: Sent, nonce: [u8; 16], frame: &[u8]) -> Result<(), Error> {
-        let reply: Reply<'_> = decode(frame)?;
+        let mut reply = Reply::BLANK;
+        wire::read(frame, Reply::KIND, &mut reply)?;
         self.exchange.challenge = Some(reply.challenge);
         if let Some(delegation) = reply.delegation.filter(|_| self.tombstone.is_none()) {
             self.accept_delegation(delegation)?;
@@ -408,8 +414,8 @@ impl<P: Platform> Agent<'_, P> {
     }
 
     fn accept_statement(&mut self, frame: &[u8], nonce: &[u8; 16]) -> Result<(), Error> {
-        let key = self.trust()?.session_key;
-        let s: Statement = decode_signed::<_, P::Crypto>(frame, &key)?;
+        let mut s = Statement::BLANK;
+        self.read_session_signed(frame, Statement::KIND, &mut s)?;
         let Stored::Active(a) = &self.snapshot.stored else {
             return Ok(());
         };
@@ -432,8 +438,8 @@ impl<P: Platform> Agent<'_, P> {
     }
 
     fn accept_lease(&mut self, frame: &[u8], nonce: &[u8; 16]) -> Result<(), Error> {
-        let key = self.trust()?.session_key;
-        let lease: Lease = decode_signed::<_, P::Crypto>(frame, &key)?;
+        let mut lease = Lease::BLANK;
+        self.read_session_signed(frame, Lease::KIND, &mut lease)?;
         let Stored::Active(a) = &self.snapshot.stored else {
             return Ok(());
         };
@@ -446,12 +452,12 @@ impl<P: Platform> Agent<'_, P> {
         if let (Some(next), Some(now)) = (&lease.next, &self.keys.session)
             && next.generation == Generation(now.generation.0.saturating_add(1))
         {
-            let session = Session {
+            let mut session = Session {
                 series: now.series,
                 generation: next.generation,
                 token: next.token.clone(),
             };
-            self.put_session(&session)?;
+            self.put_session(&mut session)?;
             self.keys.session = Some(session);
         }
         let now = self.now();

@@ -170,32 +170,36 @@ impl Keys {
 }
 
 /// The agent. Owns its platform.
+///
+/// Small fields come first: code reaches the first bytes of a block with its
+/// shortest instructions.
+#[repr(C)]
 pub struct Agent<'m, P: Platform> {
-    platform: P,
-    config: Config,
-    device_id: DeviceId,
-    journal: Log<'m>,
-    vault: Log<'m>,
-    scratch: &'m mut [u8],
-    keys: Keys,
     phase: Phase,
-    snapshot: Snapshot,
-    tombstone: Option<Tombstone>,
-    trust: Option<Delegation>,
     /// The journal, or the slot it names, is unreadable.
     lost: bool,
-    /// Powered seconds of the device's life when this boot began.
-    base_s: u32,
-    exchange: Exchange,
-    install: Option<activate::Install>,
+    reset_advised: bool,
+    /// Undelivered receipts in the journal.
+    receipts: u8,
     wipe_tries: u8,
     /// Blocks that a resumed wipe still erases twice, see `wipe.rs`.
     wipe_doubt: u32,
-    /// Undelivered receipts in the journal.
-    receipts: u8,
-    reset_advised: bool,
+    /// Powered seconds of the device's life when this boot began.
+    base_s: u32,
+    scratch: &'m mut [u8],
+    exchange: Exchange,
+    tombstone: Option<Tombstone>,
+    snapshot: Snapshot,
+    journal: Log<'m>,
+    vault: Log<'m>,
+    keys: Keys,
+    trust: Option<Delegation>,
+    config: Config,
+    device_id: DeviceId,
+    install: Option<activate::Install>,
     /// A deep proof under way.
     fill: Option<fill::Fill<<P::Crypto as nrd_hal::Crypto>::Sha256>>,
+    platform: P,
 }
 
 /// Ids of the journal's records (class 0).
@@ -212,6 +216,7 @@ const RECEIPTS: u16 = 4;
 
 impl<'m, P: Platform> Agent<'m, P> {
     /// Builds the agent. Reads nothing yet: call [`Agent::step`].
+    #[inline(never)]
     pub fn new(mut platform: P, config: Config, memory: Memory<'m>) -> Result<Self, BuildError> {
         let parts = platform.parts();
         let device_id = DeviceId::new(parts.identity.device_id()).ok_or(BuildError::DeviceId)?;
@@ -273,6 +278,7 @@ impl<'m, P: Platform> Agent<'m, P> {
     /// Does one bounded piece of pending work: at most one erase block, one
     /// sector's copy, or a few programs. After an error nothing is lost; call
     /// again.
+    #[inline(never)]
     pub fn step(&mut self) -> Result<Step, Error> {
         if self.phase != Phase::Ready {
             return self.boot_step();
@@ -309,6 +315,7 @@ impl<'m, P: Platform> Agent<'m, P> {
     }
 
     /// The state now.
+    #[inline(never)]
     pub fn state(&mut self) -> State {
         if self.phase != Phase::Ready {
             return State::Booting;
@@ -333,6 +340,7 @@ impl<'m, P: Platform> Agent<'m, P> {
     }
 
     /// What to show on screen.
+    #[inline(never)]
     pub fn status(&mut self) -> Status {
         let state = self.state();
         let policy = self.activation().map(|a| a.policy.0);
@@ -411,7 +419,7 @@ impl<'m, P: Platform> Agent<'m, P> {
             next.unanswered = 0;
         }
         let mut buf = [0u8; 384];
-        let n = codec::write(&next, &mut buf).ok_or(Error::TooLong)?;
+        let n = codec::write(&[], &mut next, &mut buf).ok_or(Error::TooLong)?;
         let bytes = buf.get(..n).unwrap_or_default();
         self.put_journal(id::SNAPSHOT, bytes)?;
         // What had to give way for this very record is told by the next one.

@@ -6,8 +6,9 @@ use crate::order::{Facts, Verdict, judge};
 use crate::state::{Stored, WipePhase};
 use crate::trace::event;
 use crate::wire::{
-    self, ActivationId, Body, Delegation, Digest, Order, OrderKind, OrderOutcome, OrderResult,
-    WipeReason, decode_signed, peek,
+    self, ActivationId, Body, Delegation, Digest, Kind, Order, OrderKind, OrderOutcome,
+    OrderResult, WipeReason, codec,
+    codec::{Blank, Code},
 };
 use nrd_hal::{Crypto, Platform};
 
@@ -17,6 +18,7 @@ impl<P: Platform> Agent<'_, P> {
     /// length. An order that does not verify is an error and changes nothing.
     ///
     /// `Applied` means durable: for a deactivation, the tombstone is on flash.
+    #[inline(never)]
     pub fn apply_order(
         &mut self,
         frame: &[u8],
@@ -25,16 +27,18 @@ impl<P: Platform> Agent<'_, P> {
         if self.phase != super::Phase::Ready {
             return Err(Error::Busy);
         }
-        let trust = self.trust()?;
-        let claimed: Order = peek(frame)?;
+        let trust = *self.trust()?;
+        let mut order = Order::BLANK;
+        wire::peek_into(frame, Order::KIND, &mut order)?;
         let digest = P::Crypto::sha256(frame);
         let counter = self.counter()?;
-        if claimed.key_version != trust.order_key_version {
+        if order.key_version != trust.order_key_version {
             // Which key signed it cannot be told any more; nothing it says
             // counts. The service signs pending orders again.
             return self.outcome(digest, OrderResult::KeyRetired, counter, out);
         }
-        let order: Order = decode_signed::<_, P::Crypto>(frame, &trust.order_key)?;
+        order = Order::BLANK;
+        wire::read_signed::<P::Crypto>(frame, Order::KIND, &trust.order_key, &mut order)?;
         if self.snapshot.last_order == Some(digest) {
             return self.outcome(digest, OrderResult::AlreadyApplied, counter, out);
         }
@@ -85,19 +89,20 @@ impl<P: Platform> Agent<'_, P> {
         epoch: u64,
         out: &mut [u8],
     ) -> Result<(OrderResult, usize), Error> {
-        let body = OrderOutcome {
+        let mut body = OrderOutcome {
             device_id: self.device_id,
             order,
             result,
             epoch,
         };
-        let n = wire::encode(&body, out)?;
+        let n = codec::write(OrderOutcome::CONTEXT, &mut body, out).ok_or(Error::BufferTooSmall)?;
         let n = self.sign_frame(out, n)?;
         Ok((result, n))
     }
 
     /// A person signs out: the session and all personal data die at once; the
     /// device stays on the account's list until it is removed there.
+    #[inline(never)]
     pub fn sign_out(&mut self) -> Result<(), Error> {
         let seen = match &self.snapshot.stored {
             Stored::Active(a) if self.tombstone.is_none() => a.seen,
@@ -136,29 +141,47 @@ impl<P: Platform> Agent<'_, P> {
         Ok(())
     }
 
+    /// Reads what the session key in force must have signed into a blank body.
+    pub(super) fn read_session_signed<'f>(
+        &mut self,
+        frame: &'f [u8],
+        kind: &Kind,
+        body: &mut dyn Code<'f>,
+    ) -> Result<(), Error> {
+        let key = &self.trust()?.session_key;
+        wire::read_signed::<P::Crypto>(frame, kind, key, body)
+    }
+
     /// The delegation in force: at its first use in a boot read from the journal,
     /// and held against the root that this firmware pins.
-    pub(super) fn trust(&mut self) -> Result<Delegation, Error> {
+    pub(super) fn trust(&mut self) -> Result<&Delegation, Error> {
         if self.trust.is_none() {
             let mut buf = [0u8; Delegation::MAX];
             let n = self.get_journal(id::TRUST, &mut buf);
             let frame = buf.get(..n.map_err(|_| Error::WrongState)?);
-            let root = self.config.service_root;
-            self.trust = decode_signed::<_, P::Crypto>(frame.unwrap_or_default(), &root).ok();
+            let mut trust = Delegation::BLANK;
+            wire::read_signed::<P::Crypto>(
+                frame.unwrap_or_default(),
+                Delegation::KIND,
+                &self.config.service_root,
+                &mut trust,
+            )
+            .map_err(|_| Error::WrongState)?;
+            self.trust = Some(trust);
         }
-        self.trust.ok_or(Error::WrongState)
+        self.trust.as_ref().ok_or(Error::WrongState)
     }
 
     /// Accepts a newer delegation; older ones are refused silently, for they
     /// may simply have been on their way.
     pub(super) fn accept_delegation(&mut self, frame: &[u8]) -> Result<(), Error> {
-        let root = self.config.service_root;
-        let d: Delegation = decode_signed::<_, P::Crypto>(frame, &root)?;
-        let trust = self.trust();
+        let mut d = Delegation::BLANK;
+        let root = &self.config.service_root;
+        wire::read_signed::<P::Crypto>(frame, Delegation::KIND, root, &mut d)?;
+        let newest = self.trust().ok().map(|t| t.order_key_version);
         let newer = d.version > self.snapshot.delegation_version
-            || (trust.is_err() && d.version == self.snapshot.delegation_version);
-        let keys_fall = trust.is_ok_and(|t| d.order_key_version < t.order_key_version);
-        if !newer || keys_fall {
+            || (newest.is_none() && d.version == self.snapshot.delegation_version);
+        if !newer || newest.is_some_and(|n| d.order_key_version < n) {
             return Ok(());
         }
         self.put_journal(id::TRUST, frame)?;

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::slot;
 use crate::state::{State, Tombstone};
 use crate::wire::{
-    self, Body, Digest, Method, Receipt, ReceiptFlags, SIGNATURE_LEN, SectorCounts, Subject,
+    Body, Digest, Method, Receipt, ReceiptFlags, SIGNATURE_LEN, SectorCounts, Subject, codec,
 };
 use nrd_hal::{Crypto, DeviceIdentity, Effaceable, Guarantee, Platform, Region, RootKey};
 
@@ -77,7 +77,7 @@ impl<P: Platform> Agent<'_, P> {
             Guarantee::Physical => Method::Purge,
             Guarantee::Logical => Method::Clear,
         };
-        let receipt = Receipt {
+        let mut receipt = Receipt {
             certificate: parts.identity.certificate(),
             subject,
             epoch,
@@ -96,7 +96,7 @@ impl<P: Platform> Agent<'_, P> {
             powered_s,
             wall_s: nrd_hal::Clock::wall_s(parts.clock),
         };
-        wire::encode(&receipt, out)
+        codec::write(Receipt::CONTEXT, &mut receipt, out).ok_or(Error::BufferTooSmall)
     }
 
     /// Signs `out[..n]` in place; returns the length of the signed frame.
@@ -143,6 +143,7 @@ impl<P: Platform> Agent<'_, P> {
 
     /// Writes the newest kept wipe receipt, signed, into `out`; returns its
     /// length. `NotFound` when none is kept (it was delivered).
+    #[inline(never)]
     pub fn newest_receipt(&mut self, out: &mut [u8]) -> Result<usize, Error> {
         let place = id::RECEIPT + self.snapshot.next_receipt.wrapping_sub(1) % RECEIPTS;
         self.export_receipt(place, out)
@@ -174,6 +175,7 @@ impl<P: Platform> Agent<'_, P> {
 
     /// True when the state is `Clean` **and** both slots and the whole vault
     /// read blank now. Reads every byte of the vault.
+    #[inline(never)]
     pub fn is_clean(&mut self) -> bool {
         self.state() == State::Clean && {
             let (counts, slots_blank) = self.look();
@@ -201,6 +203,7 @@ impl<P: Platform> Agent<'_, P> {
     /// Reads the flash again *now* and writes a signed answer to `nonce` into
     /// `out`; returns its length. What a returns desk asks. `WrongState`
     /// unless the device is clean or a wipe failed.
+    #[inline(never)]
     pub fn prove_clean(&mut self, nonce: [u8; 32], out: &mut [u8]) -> Result<usize, Error> {
         if !matches!(self.state(), State::Clean | State::WipeFailed) {
             return Err(Error::WrongState);

@@ -37,6 +37,7 @@ impl<P: Platform> Agent<'_, P> {
     /// A person at the device asks for deactivation: works in every state, and
     /// with no network. Call it only for physical or paired-remote keys, held
     /// to confirm.
+    #[inline(never)]
     pub fn deactivate(&mut self) -> Result<(), Error> {
         if self.tombstone.is_some() {
             return Ok(());
@@ -88,7 +89,7 @@ impl<P: Platform> Agent<'_, P> {
         let counter = self.counter().unwrap_or(self.epoch());
         event!("wipe begins in epoch {}", counter);
         let mut tombstone = self.new_tombstone(reason, order, counter);
-        if self.save_tombstone(&tombstone).is_err() {
+        if self.save_tombstone(&mut tombstone).is_err() {
             // Better a wipe without a tombstone than a tombstone without a
             // wipe: the counter and the slots carry it from here.
             tombstone.late = true;
@@ -120,14 +121,15 @@ impl<P: Platform> Agent<'_, P> {
         }
     }
 
-    fn save_tombstone(&mut self, t: &Tombstone) -> Result<(), Error> {
+    fn save_tombstone(&mut self, t: &mut Tombstone) -> Result<(), Error> {
         let mut buf = [0u8; super::TOMBSTONE_ROOM as usize];
-        let n = codec::write(t, &mut buf).ok_or(Error::TooLong)?;
+        let n = codec::write(&[], t, &mut buf).ok_or(Error::TooLong)?;
         let bytes = buf.get(..n).unwrap_or_default();
         let key = super::logs::journal_key(id::TOMBSTONE);
         self.log_write(Which::Journal, key, Some([&[], bytes]), true)
     }
 
+    #[inline(never)]
     pub(super) fn wipe_step(&mut self) -> Result<Step, Error> {
         self.forget_secrets();
         match self.tombstone.as_ref().map(|t| t.phase) {
@@ -174,8 +176,8 @@ impl<P: Platform> Agent<'_, P> {
 
     /// Progress is a convenience: if it cannot be stored, a cut repeats work.
     fn save_progress(&mut self) {
-        if let Some(t) = self.tombstone {
-            let _ = self.save_tombstone(&t);
+        if let Some(mut t) = self.tombstone {
+            let _ = self.save_tombstone(&mut t);
         }
     }
 

@@ -1,7 +1,7 @@
 //! Byte formats of sector and record headers. All integers little-endian.
 
 use super::{Key, LogKeys};
-use crate::wire::codec::Writer;
+use crate::wire::codec::Coder;
 use nrd_hal::Crypto;
 
 /// Sector header, in bytes.
@@ -250,10 +250,10 @@ impl RecordHeader {
 /// Associated data of a record's seal: region, epoch, the header's bytes.
 pub(crate) fn aad(keys: &LogKeys, header: &[u8; RECORD_HEADER]) -> [u8; 21] {
     let mut out = [0; 21];
-    let mut w = Writer::new(&mut out);
-    w.byte(keys.region);
-    w.bytes(&keys.epoch.to_le_bytes());
-    w.bytes(header);
+    let mut c = Coder::writer(&mut out);
+    c.write(&[keys.region]);
+    c.write(&keys.epoch.to_le_bytes());
+    c.write(header);
     out
 }
 
