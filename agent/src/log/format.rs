@@ -1,7 +1,7 @@
 //! Byte formats of sector and record headers. All integers little-endian.
 
 use super::{Key, LogKeys};
-use crate::wire::codec::Coder;
+use crate::wire::codec::{Coder, copy};
 use nrd_hal::Crypto;
 
 /// Sector header, in bytes.
@@ -81,7 +81,6 @@ impl SectorHeader {
     /// words that follow it.
     pub(crate) fn encode<C: Crypto>(&self, keys: &LogKeys) -> ([u8; SECTOR_HEADER], Words) {
         let words = [
-            u32::from_le_bytes(MAGIC),
             self.generation,
             self.members,
             self.base_seq,
@@ -89,36 +88,33 @@ impl SectorHeader {
             self.pin.0,
             self.lost,
         ];
-        let (mut out, mut commit) = ([0; SECTOR_HEADER], Words::default());
-        for (out, word) in out.as_chunks_mut().0.iter_mut().zip(words) {
-            *out = word.to_le_bytes();
+        let mut out = [0; SECTOR_HEADER];
+        let mut c = Coder::writer(&mut out);
+        c.write(&MAGIC);
+        for mut word in words {
+            c.fixed_u32(&mut word);
         }
-        if let Some((fields, rest)) = out.split_first_chunk_mut::<FIELDS>()
-            && let Some([c0, c1, tag @ ..]) = rest.first_chunk_mut::<{ MAC + 2 }>()
-        {
-            let mac = C::hmac(&keys.header, &[SECTOR_CONTEXT, &[keys.region], fields]);
-            [*c0, *c1] = CRC.checksum(fields).to_le_bytes();
-            *tag = mac.first_chunk::<MAC>().copied().unwrap_or_default();
-            if let [_, _, first, second] = mac.as_chunks().0 {
-                commit = [*first, *second];
-            }
+        let check = checksum(&out, FIELDS).to_le_bytes();
+        let (tag, commit) = authentication::<C>(&out, keys);
+        if let Some((_, rest)) = out.split_at_mut_checked(FIELDS) {
+            copy(rest, &check);
+        }
+        if let Some(end) = out.last_chunk_mut() {
+            *end = tag;
         }
         (out, commit)
     }
 
-    /// Parses; `None` when it is no header, or the check bits do not fit.
-    fn parse(bytes: &[u8; SECTOR_HEADER]) -> Option<SectorHeader> {
-        let (fields, check) = bytes.split_at_checked(FIELDS)?;
-        if !check.starts_with(&CRC.checksum(fields).to_le_bytes()) {
-            return None;
-        }
-        let [magic, words @ ..] = fields.as_chunks().0 else {
+    /// Parses, not authenticated. A single flipped bit is mended, in `bytes`.
+    pub(crate) fn claim(bytes: &mut [u8; SECTOR_HEADER]) -> Option<SectorHeader> {
+        mend(bytes, FIELDS, |bytes| bytes.starts_with(&MAGIC))?;
+        let [_, words @ .., _, _, _] = bytes.as_chunks().0 else {
             return None;
         };
         let [generation, members, base_seq, copies_end, pin, lost] = *words else {
             return None;
         };
-        (*magic == MAGIC).then_some(SectorHeader {
+        Some(SectorHeader {
             generation: u32::from_le_bytes(generation),
             members: u32::from_le_bytes(members),
             base_seq: u32::from_le_bytes(base_seq),
@@ -128,43 +124,61 @@ impl SectorHeader {
         })
     }
 
-    /// Parses, not authenticated. A single flipped bit is mended.
-    pub(crate) fn claim(bytes: &[u8; SECTOR_HEADER]) -> Option<SectorHeader> {
-        mended(bytes, FIELDS + 2, Self::parse)
-    }
-
     /// Parses and authenticates; also gives the commit words that belong to it.
     /// A single flipped bit is mended, in the authentication as well.
     pub(crate) fn open<C: Crypto>(
-        bytes: &[u8; SECTOR_HEADER],
+        bytes: &mut [u8; SECTOR_HEADER],
         keys: &LogKeys,
     ) -> Option<(SectorHeader, Words)> {
         let header = Self::claim(bytes)?;
-        let (good, commit) = header.encode::<C>(keys);
-        let (good, tag) = (good.last_chunk::<MAC>()?, bytes.last_chunk::<MAC>()?);
-        let flipped: u32 = good
-            .iter()
-            .zip(tag)
-            .map(|(a, b)| (a ^ b).count_ones())
-            .sum();
+        let (good, commit) = authentication::<C>(bytes, keys);
+        let flipped = good.iter().zip(bytes.last_chunk::<MAC>()?);
+        let flipped: u32 = flipped.map(|(a, b)| (a ^ b).count_ones()).sum();
         (flipped <= 1).then_some((header, commit))
     }
 }
 
-/// Tries `parse` on the bytes as they are, then with each bit of the first `n`
-/// bytes flipped.
-fn mended<const N: usize, T>(
-    bytes: &[u8; N],
-    n: usize,
-    parse: impl Fn(&[u8; N]) -> Option<T>,
-) -> Option<T> {
-    let mut trial = *bytes;
-    for bit in 0..n * 8 + 1 {
-        if let Some(found) = parse(&trial) {
-            return Some(found);
+/// What authenticates the fields of a sector header: its own bytes, and the
+/// commit words.
+fn authentication<C: Crypto>(
+    header: &[u8; SECTOR_HEADER],
+    keys: &LogKeys,
+) -> ([u8; MAC], Words) {
+    let fields = header.get(..FIELDS).unwrap_or_default();
+    let mac = C::hmac(&keys.header, &[SECTOR_CONTEXT, &[keys.region()], fields]);
+    let (mut tag, mut commit) = ([0; MAC], Words::default());
+    copy(&mut tag, &mac);
+    copy(commit.as_flattened_mut(), mac.get(16..).unwrap_or_default());
+    (tag, commit)
+}
+
+const CRC: crc::Crc<u16, crc::NoTable> = crc::Crc::<u16, crc::NoTable>::new(&crc::CRC_16_IBM_3740);
+
+/// CRC-16/IBM-3740 of the first `n` bytes: the check bits that follow them.
+#[inline(never)]
+fn checksum(bytes: &[u8], n: usize) -> u16 {
+    CRC.checksum(bytes.get(..n).unwrap_or_default())
+}
+
+/// True when the check bits after the first `n` bytes fit, and `good` agrees.
+fn checks(bytes: &[u8], n: usize, good: fn(&[u8]) -> bool) -> bool {
+    let check = bytes.get(n..).unwrap_or_default();
+    check.starts_with(&checksum(bytes, n).to_le_bytes()) && good(bytes)
+}
+
+/// Makes the first `n` bytes and the check bits after them fit, by flipping no
+/// more than one bit. True when one was flipped; `None` when none helps.
+#[inline(never)]
+fn mend(bytes: &mut [u8], n: usize, good: fn(&[u8]) -> bool) -> Option<bool> {
+    if checks(bytes, n, good) {
+        return Some(false);
+    }
+    for bit in 0..(n + 2) * 8 {
+        *bytes.get_mut(bit / 8)? ^= 1 << (bit % 8);
+        if checks(bytes, n, good) {
+            return Some(true);
         }
-        trial = *bytes;
-        *trial.get_mut(bit / 8)? ^= 1 << (bit % 8);
+        *bytes.get_mut(bit / 8)? ^= 1 << (bit % 8);
     }
     None
 }
@@ -172,12 +186,10 @@ fn mended<const N: usize, T>(
 /// What a record's header says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RecordHeader {
-    /// A delete marker (its value is empty).
-    pub(crate) deleted: bool,
     /// Class and id.
     pub(crate) key: Key,
-    /// Length of the value in bytes.
-    pub(crate) len: u16,
+    /// Length of the value in bytes, or [`DELETED`].
+    len: u16,
     /// Generation of the class's salt.
     pub(crate) salt_generation: u16,
     /// Sequence number.
@@ -186,75 +198,86 @@ pub(crate) struct RecordHeader {
 
 /// The length that a delete marker names: more than any value has.
 const DELETED: u16 = 0x1FFF;
-/// CRC-16/IBM-3740, the check bits of a record header.
-const CRC: crc::Crc<u16, crc::NoTable> = crc::Crc::<u16, crc::NoTable>::new(&crc::CRC_16_IBM_3740);
+/// Bytes of a record header before its check bits.
+const RECORD_FIELDS: usize = RECORD_HEADER - 2;
 
 impl RecordHeader {
-    /// The header's 12 bytes: length and class (2), id (2), salt generation
-    /// (2), sequence (4), CRC-16 (2).
-    pub(crate) fn encode(&self) -> [u8; RECORD_HEADER] {
-        let len = if self.deleted { DELETED } else { self.len };
-        let [l0, l1] = (len | u16::from(self.key.class) << 13).to_le_bytes();
-        let [i0, i1] = self.key.id.to_le_bytes();
-        let [g0, g1] = self.salt_generation.to_le_bytes();
-        let [s0, s1, s2, s3] = self.seq.to_le_bytes();
-        let check = CRC.checksum(&[l0, l1, i0, i1, g0, g1, s0, s1, s2, s3]);
-        let [c0, c1] = check.to_le_bytes();
-        [l0, l1, i0, i1, g0, g1, s0, s1, s2, s3, c0, c1]
+    /// Of a record with a value of `len` bytes, or of a delete marker.
+    pub(crate) fn new(key: Key, len: Option<u16>, salt_generation: u16, seq: u32) -> Self {
+        RecordHeader {
+            key,
+            len: len.unwrap_or(DELETED),
+            salt_generation,
+            seq,
+        }
     }
 
-    /// Parses; `None` when the check bits do not fit or the length is out of
-    /// range.
-    pub(crate) fn parse(bytes: &[u8; RECORD_HEADER]) -> Option<RecordHeader> {
-        let [l0, l1, i0, i1, g0, g1, s0, s1, s2, s3, c0, c1] = *bytes;
-        if CRC.checksum(bytes.get(..10)?) != u16::from_le_bytes([c0, c1]) {
-            return None;
+    /// A delete marker (its value is empty).
+    pub(crate) fn deleted(&self) -> bool {
+        self.len == DELETED
+    }
+
+    /// Length of the value in bytes.
+    pub(crate) fn len(&self) -> u32 {
+        match self.deleted() {
+            true => 0,
+            false => u32::from(self.len),
         }
+    }
+
+    /// The header's 12 bytes: length and class (2), id (2), salt generation
+    /// (2), sequence (4), CRC-16 (2).
+    #[inline(never)]
+    pub(crate) fn encode(&self) -> [u8; RECORD_HEADER] {
+        let first = u32::from(self.len) | u32::from(self.key.class) << 13;
+        let [a, b, c] = [
+            (first | u32::from(self.key.id) << 16).to_le_bytes(),
+            (u32::from(self.salt_generation) | self.seq << 16).to_le_bytes(),
+            (self.seq >> 16).to_le_bytes(),
+        ];
+        let mut out = [0; RECORD_HEADER];
+        copy(&mut out, [a, b, c].as_flattened());
+        let check = checksum(&out, RECORD_FIELDS).to_le_bytes();
+        if let Some(end) = out.last_chunk_mut() {
+            *end = check;
+        }
+        out
+    }
+
+    /// Parses, mending a single flipped bit by the check bits; then the second
+    /// part is true, and the caller must confirm the header by the record's
+    /// tag. `None` when nothing fits or the length is out of range.
+    pub(crate) fn parse_mended(bytes: &mut [u8; RECORD_HEADER]) -> Option<(RecordHeader, bool)> {
+        let mended = mend(bytes, RECORD_FIELDS, Self::has_length)?;
+        let [l0, l1, i0, i1, g0, g1, s0, s1, s2, s3, _, _] = *bytes;
         let word = u16::from_le_bytes([l0, l1]);
-        let len = word & DELETED;
-        let deleted = len == DELETED;
-        if !deleted && usize::from(len) > MAX_VALUE {
-            return None;
-        }
-        Some(RecordHeader {
-            deleted,
+        let header = RecordHeader {
             key: Key {
                 class: (word >> 13) as u8,
                 id: u16::from_le_bytes([i0, i1]),
             },
-            len: if deleted { 0 } else { len },
+            len: word & DELETED,
             salt_generation: u16::from_le_bytes([g0, g1]),
             seq: u32::from_le_bytes([s0, s1, s2, s3]),
-        })
+        };
+        Some((header, mended))
     }
 
-    /// Parses, mending a single flipped bit by the check bits. The caller must
-    /// confirm a header that encodes to other bytes by the record's tag.
-    pub(crate) fn parse_mended(bytes: &[u8; RECORD_HEADER]) -> Option<RecordHeader> {
-        mended(bytes, RECORD_HEADER, Self::parse)
+    /// True when these are the bytes of a header without a fault.
+    pub(crate) fn is_faultless(bytes: &[u8; RECORD_HEADER]) -> bool {
+        checks(bytes, RECORD_FIELDS, Self::has_length)
+    }
+
+    /// True when the length is in range.
+    fn has_length(bytes: &[u8]) -> bool {
+        let length = bytes.first_chunk().map_or(0, |w| u16::from_le_bytes(*w)) & DELETED;
+        length == DELETED || usize::from(length) <= MAX_VALUE
     }
 
     /// Unpadded size of the record in bytes.
     pub(crate) fn size(&self) -> u32 {
-        RECORD_OVERHEAD as u32 + u32::from(self.len)
+        RECORD_OVERHEAD as u32 + self.len()
     }
-
-    /// The whole nonce: the sequence number, then the stored part.
-    pub(crate) fn nonce(&self, stored: &[u8; NONCE]) -> [u8; 12] {
-        let [s0, s1, s2, s3] = self.seq.to_le_bytes();
-        let [a, b, c, d, e, f, g, h] = *stored;
-        [s0, s1, s2, s3, a, b, c, d, e, f, g, h]
-    }
-}
-
-/// Associated data of a record's seal: region, epoch, the header's bytes.
-pub(crate) fn aad(keys: &LogKeys, header: &[u8; RECORD_HEADER]) -> [u8; 21] {
-    let mut out = [0; 21];
-    let mut c = Coder::writer(&mut out);
-    c.write(&[keys.region]);
-    c.write(&keys.epoch.to_le_bytes());
-    c.write(header);
-    out
 }
 
 /// True when every byte reads as erased.

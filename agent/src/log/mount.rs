@@ -32,8 +32,7 @@
 //! but nothing shows that it always will.
 
 use super::format::{
-    NONCE, Place, RECORD_HEADER, RECORD_OVERHEAD, RecordHeader, SectorHeader, TAG, Words, is_blank,
-    padded,
+    Place, RECORD_HEADER, RECORD_OVERHEAD, RecordHeader, SectorHeader, Words, is_blank,
 };
 use super::index::Entry;
 use super::open::{BAD, EDGE, GENERATION, IN, KEPT, STRANGE};
@@ -43,12 +42,14 @@ use crate::error::Error;
 use nrd_hal::{Crypto, Error as _, ErrorKind, Region};
 use rand_core::TryCryptoRng;
 
-/// One record found by a scan.
-#[derive(Debug, Clone, Copy)]
-struct Found {
-    header: RecordHeader,
-    offset: u32,
-    end: u32,
+/// What stands at a place where a record may begin.
+enum Found {
+    /// Blank cells, or the sector's end.
+    Nothing,
+    /// A record.
+    Record(Entry),
+    /// Something unreadable; where to go on after it.
+    Torn(u32),
 }
 
 /// How much of a sector's opening reads well.
@@ -76,9 +77,15 @@ impl Log<'_> {
         self.unmount();
         self.wanted = wanted;
         self.read_claims(io)?;
-        let mut below = (GENERATION, 0);
-        while let Some((claim, sector)) = self.highest_claim(below) {
-            below = (claim, sector);
+        let mut left = self.sectors_with(0, 0);
+        // From the highest claim down.
+        let height = |log: &Self, s| u64::from(log.generation(s)) << 32 | u64::from(s);
+        while let Some(sector) = self.least(left, &|s| !height(self, s)) {
+            left &= !(1 << sector);
+            let claim = self.generation(sector);
+            if claim == 0 {
+                break;
+            }
             let header = self.read_header(io, sector);
             let Some((header, words)) = header.filter(|(h, _)| h.generation == claim) else {
                 self.set(sector, STRANGE);
@@ -100,11 +107,10 @@ impl Log<'_> {
             }
         }
         if let Some(h) = self.head {
-            for s in 0..self.shape.sectors {
-                let flags = self.table.get(s as usize).map_or(0, |t| t & (IN | STRANGE));
-                if flags == STRANGE {
-                    self.look_for_newer(io, s);
-                }
+            let mut strange = self.sectors_with(IN | STRANGE, STRANGE);
+            while strange != 0 {
+                self.look_for_newer(io, strange.trailing_zeros());
+                strange &= strange - 1;
             }
             self.unread = self.members() & !(1 << h.sector);
         }
@@ -122,7 +128,7 @@ impl Log<'_> {
             let claim = match io.region.read(s * self.shape.sector, &mut buf) {
                 Err(e) if e.kind() != ErrorKind::Ecc => return Err(Error::Hardware),
                 Ok(()) if is_blank(&buf) => continue,
-                Ok(()) => SectorHeader::claim(&buf).map_or(STRANGE, |h| h.generation),
+                Ok(()) => SectorHeader::claim(&mut buf).map_or(STRANGE, |h| h.generation),
                 Err(_) => STRANGE,
             };
             self.set(s, claim.min(STRANGE));
@@ -130,32 +136,23 @@ impl Log<'_> {
         Ok(())
     }
 
-    /// The highest claim below one, and the sector that makes it.
-    fn highest_claim(&self, below: (u32, u32)) -> Option<(u32, u32)> {
-        (0u32..)
-            .zip(self.table.iter())
-            .filter(|(_, t)| **t != BAD)
-            .map(|(s, t)| (t & GENERATION, s))
-            .filter(|&claim| claim.0 != 0 && claim < below)
-            .max()
-    }
-
     /// A sector whose header is unreadable, and no member: if it holds a second
     /// record that is newer than all that the head knows, it was the head, and
     /// whatever it held may have replaced anything. One such record alone may
     /// be what a cut opening left.
     fn look_for_newer<R: Region, G, C: Crypto>(&mut self, io: &mut Io<'_, R, G, C>, sector: u32) {
-        let mut at = self.resync(io, sector, self.shape.first());
+        let mut at = self.resync(io, sector, self.shape.first);
         while let Some(f) = self.record_at(io, sector, at) {
             if f.header.seq > self.next_seq {
                 self.next_seq = f.header.seq.saturating_add(1);
                 self.damaged_before = self.next_seq;
             }
-            at = self.resync(io, sector, f.end);
+            at = self.resync(io, sector, self.end(&f));
         }
     }
 
     /// Sets a sector's entry, unless it was found bad.
+    #[inline(never)]
     pub(crate) fn set(&mut self, sector: u32, value: u32) {
         if let Some(t) = self.table.get_mut(sector as usize).filter(|t| **t != BAD) {
             *t = value;
@@ -179,9 +176,8 @@ impl Log<'_> {
     ) -> Option<(SectorHeader, Words)> {
         let mut buf = [0u8; super::SECTOR_HEADER];
         io.region.read(sector * self.shape.sector, &mut buf).ok()?;
-        SectorHeader::open::<C>(&buf, io.keys).filter(|(h, _)| {
-            h.copies_end >= self.shape.first() && h.copies_end <= self.shape.sector
-        })
+        SectorHeader::open::<C>(&mut buf, io.keys)
+            .filter(|(h, _)| (self.shape.first..=self.shape.sector).contains(&h.copies_end))
     }
 
     fn rank<R: Region, G, C: Crypto>(
@@ -191,17 +187,16 @@ impl Log<'_> {
         header: &SectorHeader,
         words: &Words,
     ) -> Option<Rank> {
-        let [first, second] = self.shape.commit();
         let [first_word, second_word] = words;
-        let at = sector * self.shape.sector;
+        let at = sector * self.shape.sector + self.shape.first;
         let own = header.copies_end;
         let followed = !self.blank_at(io, sector, own);
-        let read_well = reads_back(io.region, at + second, second_word);
+        let read_well = reads_back(io.region, at - self.shape.word, second_word);
         if read_well || (followed && self.resync(io, sector, own) < self.shape.sector) {
             return Some(Rank::Firm { followed });
         }
         (0..EDGE_READS)
-            .all(|_| reads_back(io.region, at + first, first_word))
+            .all(|_| reads_back(io.region, at - 2 * self.shape.word, first_word))
             .then_some(Rank::Edge)
     }
 
@@ -217,27 +212,23 @@ impl Log<'_> {
         self.next_seq = header.base_seq;
         self.damaged_before = header.lost;
         let firm = rank != Rank::Edge;
-        let mut last: Option<Found> = None;
-        let mut at = self.shape.first();
+        let mut last: Option<Entry> = None;
+        let mut at = self.shape.first;
         // Of an edge everything that it commits must be there and authentic.
         let limit = match firm {
             true => self.shape.sector,
             false => header.copies_end,
         };
-        while at < limit
-            && let Some(next) = self.past(io, sector, at)
-        {
-            if !firm && !next.is_ok_and(|f| self.authentic(io, sector, &f)) {
-                break;
-            }
-            match next {
-                Ok(f) => {
-                    if let Some(done) = last.replace(f) {
-                        self.apply(io, sector, &done)?;
+        while at < limit {
+            match self.past(io, sector, at) {
+                Found::Record(f) if firm || self.authentic(io, &f) => {
+                    if let Some(done) = &last {
+                        self.apply(io, done)?;
                     }
-                    at = f.end;
+                    at = self.end(&f);
+                    last = Some(f);
                 }
-                Err(next) => {
+                Found::Torn(next) if firm => {
                     self.torn = next >= self.shape.sector;
                     if !self.torn || at < header.copies_end {
                         // Records follow the unreadable one: rot, not a cut.
@@ -245,22 +236,24 @@ impl Log<'_> {
                     }
                     at = next;
                 }
+                _ => break,
             }
         }
         if !firm && at != limit {
             self.index.clear();
             return Ok(false);
         }
-        let mut end = last.map_or(at, |f| f.end);
-        if let Some(f) = last {
-            let copied = f.end <= header.copies_end;
-            if copied || self.authentic(io, sector, &f) {
-                self.apply(io, sector, &f)?;
-                if !copied && !self.torn && !self.forgotten(io, &f.header) {
-                    self.doubt = Some(entry(sector, &f));
+        let mut end = at;
+        if let Some(f) = &last {
+            end = self.end(f);
+            let copied = end <= header.copies_end;
+            if copied || self.authentic(io, f) {
+                self.apply(io, f)?;
+                if !copied && !self.torn && !self.forgotten(io, f) {
+                    self.doubt = last;
                 }
             } else {
-                end = f.offset;
+                end = f.place.offset();
                 self.torn = true;
             }
         }
@@ -289,20 +282,21 @@ impl Log<'_> {
         // Without a generation that reads, every record must show by itself
         // that it belongs here.
         let known = self.generation(sector) != 0;
-        let mut at = self.shape.first();
-        while let Some(next) = self.past(io, sector, at) {
-            at = match next {
-                Ok(f) if known || self.authentic(io, sector, &f) => {
-                    self.apply(io, sector, &f)?;
-                    f.end
+        let mut at = self.shape.first;
+        loop {
+            at = match self.past(io, sector, at) {
+                Found::Nothing => break,
+                Found::Record(f) if known || self.authentic(io, &f) => {
+                    self.apply(io, &f)?;
+                    self.end(&f)
                 }
                 // Something stood here and is unreadable: whose, we cannot
                 // know, so nothing older is served.
-                Ok(f) => {
+                Found::Record(_) => {
                     self.damage(io, sector);
-                    f.offset + self.shape.unit
+                    at + self.shape.unit
                 }
-                Err(next) => {
+                Found::Torn(next) => {
                     self.damage(io, sector);
                     next
                 }
@@ -315,16 +309,16 @@ impl Log<'_> {
     /// What was lost in `sector` was written before the next one was opened.
     fn damage<R: Region, G, C: Crypto>(&mut self, io: &mut Io<'_, R, G, C>, sector: u32) {
         let generation = self.generation(sector);
-        let next = (0u32..)
-            .zip(self.table.iter())
-            .filter(|(_, t)| **t & IN != 0 && **t & GENERATION > generation)
-            .min_by_key(|(_, t)| **t & GENERATION);
-        let bound = next
-            .filter(|_| generation != 0)
-            .and_then(|(s, _)| self.read_header(io, s))
-            .map(|(h, _)| h.base_seq)
-            .or(self.head.map(|h| h.base_seq))
-            .unwrap_or(u32::MAX);
+        let above = |s| u64::from(self.generation(s).wrapping_sub(generation + 1));
+        let next = self
+            .least(self.members(), &above)
+            .filter(|&s| generation != 0 && self.generation(s) > generation)
+            .and_then(|s| self.read_header(io, s));
+        let bound = match (next, self.head) {
+            (Some((h, _)), _) => h.base_seq,
+            (None, Some(h)) => h.base_seq,
+            (None, None) => u32::MAX,
+        };
         self.damaged_before = self.damaged_before.max(bound);
     }
 
@@ -335,31 +329,34 @@ impl Log<'_> {
     ) -> Option<Entry> {
         let sector = self.pin.sector();
         let f = self.record_at(io, sector, self.pin.offset())?;
-        (self.unread >> sector & 1 == 1 && f.header.key == PIN && !f.header.deleted)
-            .then(|| entry(sector, &f))
+        let unread = self.unread >> (sector & 31) & 1 == 1;
+        (unread && f.key() == PIN && !f.header.deleted()).then_some(f)
     }
 
+    #[inline(never)]
     pub(crate) fn generation(&self, sector: u32) -> u32 {
-        self.table
-            .get(sector as usize)
-            .map_or(0, |t| t & GENERATION)
+        let entry = self.table.get(sector as usize).copied();
+        entry.unwrap_or_default() & GENERATION
     }
 
-    /// What stands at `at`: `None` for blank cells and at the end, else a
-    /// record, or where to go on after something unreadable.
-    #[allow(clippy::type_complexity)]
+    /// Where a record ends in its sector.
+    fn end(&self, e: &Entry) -> u32 {
+        e.place.offset() + e.size(self.shape.unit)
+    }
+
+    /// What stands at `at`.
     fn past<R: Region, G, C: Crypto>(
         &self,
         io: &mut Io<'_, R, G, C>,
         sector: u32,
         at: u32,
-    ) -> Option<Result<Found, u32>> {
+    ) -> Found {
         if at >= self.shape.sector || self.blank_at(io, sector, at) {
-            return None;
+            return Found::Nothing;
         }
         match self.record_at(io, sector, at) {
-            Some(f) => Some(Ok(f)),
-            None => Some(Err(self.resync(io, sector, at))),
+            Some(f) => Found::Record(f),
+            None => Found::Torn(self.resync(io, sector, at)),
         }
     }
 
@@ -378,68 +375,44 @@ impl Log<'_> {
         io: &mut Io<'_, R, G, C>,
         sector: u32,
         at: u32,
-    ) -> Option<Found> {
+    ) -> Option<Entry> {
         if at + RECORD_OVERHEAD as u32 > self.shape.sector {
             return None;
         }
         let mut buf = [0u8; RECORD_HEADER];
-        io.region
-            .read(sector * self.shape.sector + at, &mut buf)
-            .ok()?;
-        let found = |header: RecordHeader| {
-            let end = at + padded(header.size(), self.shape.unit);
-            (end <= self.shape.sector).then_some(Found {
-                header,
-                offset: at,
-                end,
-            })
-        };
-        let f = RecordHeader::parse_mended(&buf).and_then(found)?;
-        (f.header.encode() == buf || self.sealed(io, sector, &f)).then_some(f)
+        let place = Place::new(sector, at);
+        io.region.read(self.shape.at(place), &mut buf).ok()?;
+        let (header, mended) = RecordHeader::parse_mended(&mut buf)?;
+        let f = Entry { header, place };
+        let fits = self.end(&f) <= self.shape.sector;
+        (fits && (!mended || self.sealed(io, &f))).then_some(f)
     }
 
     /// True when the record's tag verifies. Records of a forgotten salt count
     /// as authentic: nobody can tell any more.
-    fn authentic<R: Region, G, C: Crypto>(
-        &self,
-        io: &mut Io<'_, R, G, C>,
-        sector: u32,
-        f: &Found,
-    ) -> bool {
-        self.forgotten(io, &f.header) || self.sealed(io, sector, f)
+    fn authentic<R: Region, G, C: Crypto>(&self, io: &mut Io<'_, R, G, C>, f: &Entry) -> bool {
+        self.forgotten(io, f) || self.sealed(io, f)
     }
 
     /// True when the record's tag verifies under a key that is still there.
-    fn sealed<R: Region, G, C: Crypto>(
-        &self,
-        io: &mut Io<'_, R, G, C>,
-        sector: u32,
-        f: &Found,
-    ) -> bool {
-        if self.forgotten(io, &f.header) {
+    fn sealed<R: Region, G, C: Crypto>(&self, io: &mut Io<'_, R, G, C>, f: &Entry) -> bool {
+        if self.forgotten(io, f) {
             return false;
         }
-        let len = NONCE + TAG + RECORD_HEADER + usize::from(f.header.len);
-        let Some(record) = io.scratch.get_mut(..len) else {
+        let Some(record) = io.scratch.get_mut(..f.header.size() as usize) else {
             return false;
         };
-        let at = sector * self.shape.sector + f.offset;
-        io.region.read(at, record).is_ok()
+        io.region.read(self.shape.at(f.place), record).is_ok()
             && super::record::open::<C>(record, io.keys, &f.header).is_ok()
     }
 
-    fn forgotten<R, G, C>(&self, io: &Io<'_, R, G, C>, h: &RecordHeader) -> bool {
-        io.salt_generation(h.key.class) != h.salt_generation
+    fn forgotten<R, G, C>(&self, io: &Io<'_, R, G, C>, f: &Entry) -> bool {
+        io.salt_generation(f.key().class) != f.header.salt_generation
     }
 
-    fn apply<R, G, C>(
-        &mut self,
-        io: &Io<'_, R, G, C>,
-        sector: u32,
-        f: &Found,
-    ) -> Result<(), Error> {
+    fn apply<R, G, C>(&mut self, io: &Io<'_, R, G, C>, f: &Entry) -> Result<(), Error> {
         self.next_seq = self.next_seq.max(f.header.seq.saturating_add(1));
-        match self.forgotten(io, &f.header) || self.index.set(entry(sector, f)) {
+        match self.forgotten(io, f) || self.index.set(f) {
             true => Ok(()),
             false => Err(Error::Full),
         }
@@ -457,24 +430,14 @@ impl Log<'_> {
         while at + RECORD_OVERHEAD as u32 <= self.shape.sector {
             let start = sector * self.shape.sector + at;
             if io.region.read(start, &mut buf).is_ok()
-                && RecordHeader::parse(&buf).is_some()
+                && RecordHeader::is_faultless(&buf)
                 && let Some(f) = self.record_at(io, sector, at)
-                && self.sealed(io, sector, &f)
+                && self.sealed(io, &f)
             {
                 return at;
             }
             at += self.shape.unit;
         }
         self.shape.sector
-    }
-}
-
-fn entry(sector: u32, f: &Found) -> Entry {
-    Entry {
-        key: f.header.key,
-        len: f.header.len,
-        deleted: f.header.deleted,
-        place: Place::new(sector, f.offset),
-        seq: f.header.seq,
     }
 }

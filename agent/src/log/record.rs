@@ -1,9 +1,10 @@
 //! Sealing, writing and reading one record.
 
-use super::format::{NONCE, Place, RECORD_HEADER, RECORD_OVERHEAD, RecordHeader, TAG, aad, padded};
+use super::format::{NONCE, Place, RECORD_HEADER, RECORD_OVERHEAD, RecordHeader, TAG, padded};
 use super::index::Entry;
-use super::{Head, Io, Key, Log, LogKeys, PIN};
+use super::{Io, Key, Log, LogKeys, PIN};
 use crate::error::Error;
+use crate::wire::codec::copy;
 use nrd_hal::{Crypto, Error as _, ErrorKind, Region};
 use rand_core::TryCryptoRng;
 use zeroize::Zeroize;
@@ -59,9 +60,7 @@ fn nonce<C: Crypto>(
         &[b"nrd/1/nonce\0", random, lengths.as_flattened(), aad, a, b],
     );
     let mut out = [0; NONCE];
-    for (o, f) in out.iter_mut().zip(full) {
-        *o = f;
-    }
+    copy(&mut out, &full);
     out
 }
 
@@ -111,7 +110,7 @@ impl Log<'_> {
         if !self.may_write() {
             return Err(Error::Busy);
         }
-        if deleted && self.index.get(key).is_none_or(|e| e.deleted) {
+        if deleted && self.index.get(key).is_none_or(|e| e.header.deleted()) {
             self.wanted = 0;
             return Err(Error::NotFound);
         }
@@ -121,66 +120,38 @@ impl Log<'_> {
         let room = deleted || (self.fits(taken, reserve) && self.index.has_room_for(key));
         if !room {
             // What deleted keys still hold is given back first.
-            if self.index.deleted() > 0 {
+            if self.index.has_deleted() {
                 self.sweep = self.shape.sectors;
                 return Err(Error::Busy);
             }
             self.wanted = 0;
             return Err(Error::Full);
         }
-        let head = match self.head {
-            Some(h) if h.writable && self.room() >= self.wanted => h,
-            _ => return Err(Error::Busy),
-        };
-        let header = RecordHeader {
-            deleted,
-            key,
-            len: len as u16,
-            salt_generation: 0,
-            seq: self.next_seq,
-        };
-        if !self.append(io, head, header, value, size)? {
+        let wanted = self.wanted;
+        let (room, next_seq) = (self.room(), self.next_seq.checked_add(1));
+        let Some(head) = self.head.as_mut().filter(|h| h.writable && room >= wanted) else {
             return Err(Error::Busy);
-        }
-        self.wanted = 0;
-        self.index.set(Entry {
-            key,
-            len: len as u16,
-            deleted,
+        };
+        let len = (!deleted).then_some(len as u16);
+        let salt_generation = io.salt_generation(key.class);
+        let entry = Entry {
+            header: RecordHeader::new(key, len, salt_generation, self.next_seq),
             place: Place::new(head.sector, head.end),
-            seq: header.seq,
-        });
-        Ok(())
-    }
-
-    /// Programs one record at the end of the head; false when the cells did
-    /// not take it, and then nothing more is written to this sector.
-    fn append<R: Region, G: TryCryptoRng, C: Crypto>(
-        &mut self,
-        io: &mut Io<'_, R, G, C>,
-        head: Head,
-        mut header: RecordHeader,
-        value: [&[u8]; 2],
-        size: u32,
-    ) -> Result<bool, Error> {
-        header.salt_generation = io.salt_generation(header.key.class);
-        let next_seq = self.next_seq.checked_add(1).ok_or(Error::WornOut)?;
-        let buf = seal::<G, C>(io.scratch, io.rng, io.keys, &header, value, size)?;
-        let at = head.sector * self.shape.sector + head.end;
+        };
+        let next_seq = next_seq.ok_or(Error::WornOut)?;
+        let buf = seal::<G, C>(io.scratch, io.rng, io.keys, &entry.header, value, size)?;
+        let at = self.shape.at(entry.place);
         let ok = io.region.program(at, buf).is_ok() && reads_back(io.region, at, buf);
         self.next_seq = next_seq;
-        if ok {
-            self.head = Some(Head {
-                end: head.end + size,
-                ..head
-            });
-        } else {
-            self.head = Some(Head {
-                writable: false,
-                ..head
-            });
+        if !ok {
+            // The cells did not take it: nothing more is written to this sector.
+            head.writable = false;
+            return Err(Error::Busy);
         }
-        Ok(ok)
+        head.end += size;
+        self.wanted = 0;
+        self.index.set(&entry);
+        Ok(())
     }
 
     /// Reads a record into `out`; returns its length in bytes.
@@ -203,22 +174,22 @@ impl Log<'_> {
         out: &mut [u8],
     ) -> Result<usize, Error> {
         let undecided = !self.mounted || self.torn;
-        if undecided || self.doubt.is_some_and(|d| d.key == key) {
+        if undecided || self.doubt.is_some_and(|d| d.key() == key) {
             self.wanted = self.wanted.max(1);
             return Err(Error::Busy);
         }
         let entry = match self.index.get(key) {
-            Some(e) if e.deleted => return Err(Error::NotFound),
-            Some(e) => e,
+            Some(e) if e.header.deleted() => return Err(Error::NotFound),
+            Some(e) => *e,
             None if self.unread == 0 => return Err(Error::NotFound),
             None if key != PIN => return Err(Error::Busy),
             None if self.pin == Place::NONE => return Err(Error::NotFound),
             None => self.pinned(io).ok_or(Error::Busy)?,
         };
-        if entry.seq < self.damaged_before {
+        if entry.header.seq < self.damaged_before {
             return Err(Error::Corrupt);
         }
-        let len = usize::from(entry.len);
+        let len = entry.header.len() as usize;
         let rest = len.checked_sub(prefix.len()).ok_or(Error::Corrupt)?;
         let out = out.get_mut(..rest).ok_or(Error::BufferTooSmall)?;
         let at = self.shape.at(entry.place);
@@ -231,23 +202,18 @@ impl Log<'_> {
             Err(e) if e.kind() == ErrorKind::Ecc => return Err(Error::Corrupt),
             Err(_e) => return Err(Error::Hardware),
         }
-        let header = record
-            .first_chunk::<RECORD_HEADER>()
+        let (header, _) = record
+            .first_chunk_mut::<RECORD_HEADER>()
             .and_then(RecordHeader::parse_mended)
-            .filter(|h| h.key == key && h.seq == entry.seq && h.len == entry.len && !h.deleted)
             .ok_or(Error::Corrupt)?;
+        if header != entry.header {
+            return Err(Error::Corrupt);
+        }
         let value = open::<C>(record, io.keys, &header)?;
         let (front, rest) = value.split_at_checked(prefix.len()).unwrap_or_default();
         copy(prefix, front);
         copy(out, rest);
         Ok(rest.len())
-    }
-}
-
-/// Copies as much as both hold.
-fn copy(to: &mut [u8], from: &[u8]) {
-    for (to, from) in to.iter_mut().zip(from) {
-        *to = *from;
     }
 }
 
@@ -261,41 +227,41 @@ fn seal<'s, G: TryCryptoRng, C: Crypto>(
     size: u32,
 ) -> Result<&'s [u8], Error> {
     let buf = scratch.get_mut(..size as usize).ok_or(Error::TooLong)?;
-    let bytes = header.encode();
-    let aad = aad(keys, &bytes);
+    buf.fill(0xFF);
+    let aad = keys.aad(&header.encode());
     let mut random = [0u8; 32];
     // A failed generator is tolerated here: the hedge keeps nonces distinct.
     let _ = rng.try_fill_bytes(&mut random);
     let stored = nonce::<C>(keys.nonce::<C>(), &random, &aad, [a, b]);
     random.zeroize();
-    let (front, rest) = buf
-        .split_first_chunk_mut::<RECORD_HEADER>()
-        .ok_or(Error::TooLong)?;
-    *front = bytes;
-    let (front, rest) = rest
-        .split_first_chunk_mut::<NONCE>()
-        .ok_or(Error::TooLong)?;
-    *front = stored;
-    let (text, rest) = rest
-        .split_at_mut_checked(a.len() + b.len())
-        .ok_or(Error::TooLong)?;
-    let (first, second) = text.split_at_mut_checked(a.len()).unwrap_or_default();
-    copy(first, a);
-    copy(second, b);
-    let (tail, pad) = rest.split_first_chunk_mut::<TAG>().ok_or(Error::TooLong)?;
-    let key = keys.class::<C>(header.key.class).ok_or(Error::Crypto)?;
-    *tail = C::seal(key, &header.nonce(&stored), &aad, text).map_err(|_| Error::Crypto)?;
-    pad.fill(0xFF);
+    let (nonce, text, _) = parts(buf, header).ok_or(Error::TooLong)?;
+    *nonce = stored;
+    copy(text, a);
+    copy(text.get_mut(a.len()..).unwrap_or_default(), b);
+    close::<C>(buf, keys, header)?;
     Ok(buf)
 }
 
 /// The parts of a record after its header: stored nonce, text, tag.
 #[allow(clippy::type_complexity)]
-fn parts(record: &mut [u8], len: u16) -> Option<(&mut [u8; NONCE], &mut [u8], &mut [u8; TAG])> {
+#[inline(never)]
+fn parts<'r>(
+    record: &'r mut [u8],
+    header: &RecordHeader,
+) -> Option<(&'r mut [u8; NONCE], &'r mut [u8], &'r mut [u8; TAG])> {
     let body = record.get_mut(RECORD_HEADER..)?;
     let (nonce, rest) = body.split_first_chunk_mut::<NONCE>()?;
-    let (text, rest) = rest.split_at_mut_checked(usize::from(len))?;
+    let (text, rest) = rest.split_at_mut_checked(header.len() as usize)?;
     Some((nonce, text, rest.first_chunk_mut::<TAG>()?))
+}
+
+/// The whole nonce: the sequence number, then the stored part.
+fn whole(header: &RecordHeader, stored: &[u8; NONCE]) -> [u8; 12] {
+    let mut out = [0; 12];
+    let (seq, rest) = out.split_at_mut(4);
+    copy(seq, &header.seq.to_le_bytes());
+    copy(rest, stored);
+    out
 }
 
 /// Authenticates and decrypts in place a record whose header is `header`.
@@ -304,11 +270,27 @@ pub(crate) fn open<'r, C: Crypto>(
     keys: &mut LogKeys,
     header: &RecordHeader,
 ) -> Result<&'r [u8], Error> {
-    let (nonce, text, tag) = parts(record, header.len).ok_or(Error::Corrupt)?;
-    let aad = aad(keys, &header.encode());
+    let (nonce, text, tag) = parts(record, header).ok_or(Error::Corrupt)?;
+    let aad = keys.aad(&header.encode());
     let key = keys.class::<C>(header.key.class).ok_or(Error::Corrupt)?;
-    C::open(key, &header.nonce(nonce), &aad, text, tag).map_err(|_| Error::Corrupt)?;
+    C::open(key, &whole(header, nonce), &aad, text, tag).map_err(|_| Error::Corrupt)?;
     Ok(text)
+}
+
+/// Completes a record whose nonce and plain text are in their places: its
+/// header, its sealed text, its tag.
+fn close<C: Crypto>(
+    record: &mut [u8],
+    keys: &mut LogKeys,
+    header: &RecordHeader,
+) -> Result<(), Error> {
+    let bytes = header.encode();
+    let (nonce, text, tag) = parts(record, header).ok_or(Error::Corrupt)?;
+    let aad = keys.aad(&bytes);
+    let key = keys.class::<C>(header.key.class).ok_or(Error::Crypto)?;
+    *tag = C::seal(key, &whole(header, nonce), &aad, text).map_err(|_| Error::Crypto)?;
+    copy(record, &bytes);
+    Ok(())
 }
 
 /// Authenticates a record, and puts the authentic bytes back in its place.
@@ -318,13 +300,5 @@ pub(crate) fn reseal<C: Crypto>(
     header: &RecordHeader,
 ) -> Result<(), Error> {
     open::<C>(record, keys, header)?;
-    let bytes = header.encode();
-    let (nonce, text, tag) = parts(record, header.len).ok_or(Error::Corrupt)?;
-    let aad = aad(keys, &bytes);
-    let key = keys.class::<C>(header.key.class).ok_or(Error::Crypto)?;
-    *tag = C::seal(key, &header.nonce(nonce), &aad, text).map_err(|_| Error::Crypto)?;
-    if let Some(front) = record.first_chunk_mut() {
-        *front = bytes;
-    }
-    Ok(())
+    close::<C>(record, keys, header)
 }
