@@ -1,7 +1,7 @@
 //! Byte formats of sector and record headers. All integers little-endian.
 
 use super::{Key, LogKeys};
-use crate::wire::codec::{Coder, copy};
+use crate::wire::codec::{self, Code, Coder, copy};
 use nrd_hal::Crypto;
 
 /// Sector header, in bytes.
@@ -27,8 +27,6 @@ const MAC: usize = SECTOR_HEADER - FIELDS - 2;
 
 /// Bytes of each of the two commit words: the last of the same HMAC.
 pub(crate) const COMMIT: usize = 8;
-/// The two commit words of a header.
-pub(crate) type Words = [[u8; COMMIT]; 2];
 
 /// Rounds up to a multiple of `unit`, a power of two.
 pub(crate) fn padded(bytes: u32, unit: u32) -> u32 {
@@ -77,79 +75,75 @@ pub(crate) struct SectorHeader {
 }
 
 impl SectorHeader {
-    /// The header's bytes (fields, check bits, authentication), and the commit
-    /// words that follow it.
-    pub(crate) fn encode<C: Crypto>(&self, keys: &LogKeys) -> ([u8; SECTOR_HEADER], Words) {
-        let words = [
-            self.generation,
-            self.members,
-            self.base_seq,
-            self.copies_end,
-            self.pin.0,
-            self.lost,
-        ];
+    const BLANK: SectorHeader = SectorHeader {
+        generation: 0,
+        members: 0,
+        base_seq: 0,
+        copies_end: 0,
+        pin: Place::NONE,
+        lost: 0,
+    };
+
+    /// The header's bytes (fields, check bits, authentication), and its code,
+    /// whose end are the commit words.
+    pub(crate) fn encode<C: Crypto>(&mut self, keys: &LogKeys) -> ([u8; SECTOR_HEADER], [u8; 32]) {
         let mut out = [0; SECTOR_HEADER];
-        let mut c = Coder::writer(&mut out);
-        c.write(&MAGIC);
-        for mut word in words {
-            c.fixed_u32(&mut word);
-        }
+        codec::write(&MAGIC, self, &mut out);
+        let code = authentication::<C>(&out, keys);
         let check = checksum(&out, FIELDS).to_le_bytes();
-        let (tag, commit) = authentication::<C>(&out, keys);
-        if let Some((_, rest)) = out.split_at_mut_checked(FIELDS) {
-            copy(rest, &check);
+        if let Some((check_bits, tag)) = out
+            .get_mut(FIELDS..)
+            .and_then(|rest| rest.split_first_chunk_mut())
+        {
+            *check_bits = check;
+            copy(tag, &code);
         }
-        if let Some(end) = out.last_chunk_mut() {
-            *end = tag;
-        }
-        (out, commit)
+        (out, code)
     }
 
     /// Parses, not authenticated. A single flipped bit is mended, in `bytes`.
     pub(crate) fn claim(bytes: &mut [u8; SECTOR_HEADER]) -> Option<SectorHeader> {
         mend(bytes, FIELDS, |bytes| bytes.starts_with(&MAGIC))?;
-        let [_, words @ .., _, _, _] = bytes.as_chunks().0 else {
-            return None;
-        };
-        let [generation, members, base_seq, copies_end, pin, lost] = *words else {
-            return None;
-        };
-        Some(SectorHeader {
-            generation: u32::from_le_bytes(generation),
-            members: u32::from_le_bytes(members),
-            base_seq: u32::from_le_bytes(base_seq),
-            copies_end: u32::from_le_bytes(copies_end),
-            pin: Place(u32::from_le_bytes(pin)),
-            lost: u32::from_le_bytes(lost),
-        })
+        let mut header = SectorHeader::BLANK;
+        let fields = bytes.get(MAGIC.len()..FIELDS)?;
+        codec::read_into(fields, &mut header).then_some(header)
     }
 
-    /// Parses and authenticates; also gives the commit words that belong to it.
-    /// A single flipped bit is mended, in the authentication as well.
+    /// Parses and authenticates; also gives the code whose end are the commit
+    /// words. A single flipped bit is mended, in the authentication as well.
     pub(crate) fn open<C: Crypto>(
         bytes: &mut [u8; SECTOR_HEADER],
         keys: &LogKeys,
-    ) -> Option<(SectorHeader, Words)> {
+    ) -> Option<(SectorHeader, [u8; 32])> {
         let header = Self::claim(bytes)?;
-        let (good, commit) = authentication::<C>(bytes, keys);
-        let flipped = good.iter().zip(bytes.last_chunk::<MAC>()?);
+        let code = authentication::<C>(bytes, keys);
+        let flipped = code.iter().zip(bytes.last_chunk::<MAC>()?);
         let flipped: u32 = flipped.map(|(a, b)| (a ^ b).count_ones()).sum();
-        (flipped <= 1).then_some((header, commit))
+        (flipped <= 1).then_some((header, code))
     }
 }
 
-/// What authenticates the fields of a sector header: its own bytes, and the
-/// commit words.
-fn authentication<C: Crypto>(
-    header: &[u8; SECTOR_HEADER],
-    keys: &LogKeys,
-) -> ([u8; MAC], Words) {
+impl Code<'_> for SectorHeader {
+    fn code(&mut self, c: &mut Coder<'_, '_>) {
+        c.fixed_u32(&mut self.generation);
+        c.fixed_u32(&mut self.members);
+        c.fixed_u32(&mut self.base_seq);
+        c.fixed_u32(&mut self.copies_end);
+        c.fixed_u32(&mut self.pin.0);
+        c.fixed_u32(&mut self.lost);
+    }
+}
+
+/// The two commit words, from a header's code.
+pub(crate) fn commit_words(code: &[u8; 32]) -> &[[u8; COMMIT]] {
+    code.as_chunks().0.get(2..).unwrap_or_default()
+}
+
+/// The code that authenticates the fields of a sector header: its beginning
+/// stands in the header, its end in the commit words.
+fn authentication<C: Crypto>(header: &[u8; SECTOR_HEADER], keys: &LogKeys) -> [u8; 32] {
     let fields = header.get(..FIELDS).unwrap_or_default();
-    let mac = C::hmac(&keys.header, &[SECTOR_CONTEXT, &[keys.region()], fields]);
-    let (mut tag, mut commit) = ([0; MAC], Words::default());
-    copy(&mut tag, &mac);
-    copy(commit.as_flattened_mut(), mac.get(16..).unwrap_or_default());
-    (tag, commit)
+    C::hmac(&keys.header, &[SECTOR_CONTEXT, &[keys.region()], fields])
 }
 
 const CRC: crc::Crc<u16, crc::NoTable> = crc::Crc::<u16, crc::NoTable>::new(&crc::CRC_16_IBM_3740);

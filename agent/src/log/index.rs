@@ -26,6 +26,7 @@ impl Entry {
     }
 
     /// Padded size of the record in bytes.
+    #[inline(never)]
     pub(crate) fn size(&self, unit: u32) -> u32 {
         padded(self.header.size(), unit)
     }

@@ -205,7 +205,6 @@ impl<'a, R: Region, G: TryCryptoRng, C: Crypto> Io<'a, R, G, C> {
 
 impl<R, G, C> Io<'_, R, G, C> {
     /// The generation of a class's salt, as records name it.
-    #[inline(never)]
     pub(crate) fn salt_generation(&self, class: u8) -> u16 {
         let class = self.keys.classes.get(usize::from(class));
         class.map_or(0, |c| c.salt_generation as u16)

@@ -32,7 +32,7 @@
 //! but nothing shows that it always will.
 
 use super::format::{
-    Place, RECORD_HEADER, RECORD_OVERHEAD, RecordHeader, SectorHeader, Words, is_blank,
+    Place, RECORD_HEADER, RECORD_OVERHEAD, RecordHeader, SectorHeader, commit_words, is_blank,
 };
 use super::index::Entry;
 use super::open::{BAD, EDGE, GENERATION, IN, KEPT, STRANGE};
@@ -47,7 +47,7 @@ enum Found {
     /// Blank cells, or the sector's end.
     Nothing,
     /// A record.
-    Record(Entry),
+    Record,
     /// Something unreadable; where to go on after it.
     Torn(u32),
 }
@@ -87,12 +87,12 @@ impl Log<'_> {
                 break;
             }
             let header = self.read_header(io, sector);
-            let Some((header, words)) = header.filter(|(h, _)| h.generation == claim) else {
+            let Some((header, code)) = header.filter(|(h, _)| h.generation == claim) else {
                 self.set(sector, STRANGE);
                 continue;
             };
             self.next_generation = self.next_generation.max(claim + 1);
-            let Some(rank) = self.rank(io, sector, &header, &words) else {
+            let Some(rank) = self.rank(io, sector, &header, &code) else {
                 continue;
             };
             match (self.head, rank) {
@@ -141,8 +141,9 @@ impl Log<'_> {
     /// whatever it held may have replaced anything. One such record alone may
     /// be what a cut opening left.
     fn look_for_newer<R: Region, G, C: Crypto>(&mut self, io: &mut Io<'_, R, G, C>, sector: u32) {
+        let mut f = Entry::default();
         let mut at = self.resync(io, sector, self.shape.first);
-        while let Some(f) = self.record_at(io, sector, at) {
+        while self.record_at(io, sector, at, &mut f) {
             if f.header.seq > self.next_seq {
                 self.next_seq = f.header.seq.saturating_add(1);
                 self.damaged_before = self.next_seq;
@@ -167,13 +168,13 @@ impl Log<'_> {
         }
     }
 
-    /// Reads and authenticates the header of `sector`; also gives the commit words
-    /// that belong to it.
+    /// Reads and authenticates the header of `sector`; also gives the code whose
+    /// end are the commit words.
     pub(crate) fn read_header<R: Region, G, C: Crypto>(
         &self,
         io: &mut Io<'_, R, G, C>,
         sector: u32,
-    ) -> Option<(SectorHeader, Words)> {
+    ) -> Option<(SectorHeader, [u8; 32])> {
         let mut buf = [0u8; super::SECTOR_HEADER];
         io.region.read(sector * self.shape.sector, &mut buf).ok()?;
         SectorHeader::open::<C>(&mut buf, io.keys)
@@ -185,9 +186,11 @@ impl Log<'_> {
         io: &mut Io<'_, R, G, C>,
         sector: u32,
         header: &SectorHeader,
-        words: &Words,
+        code: &[u8; 32],
     ) -> Option<Rank> {
-        let [first_word, second_word] = words;
+        let [first_word, second_word] = commit_words(code) else {
+            return None;
+        };
         let at = sector * self.shape.sector + self.shape.first;
         let own = header.copies_end;
         let followed = !self.blank_at(io, sector, own);
@@ -220,8 +223,9 @@ impl Log<'_> {
             false => header.copies_end,
         };
         while at < limit {
-            match self.past(io, sector, at) {
-                Found::Record(f) if firm || self.authentic(io, &f) => {
+            let mut f = Entry::default();
+            match self.past(io, sector, at, &mut f) {
+                Found::Record if firm || self.authentic(io, &f) => {
                     if let Some(done) = &last {
                         self.apply(io, done)?;
                     }
@@ -284,15 +288,16 @@ impl Log<'_> {
         let known = self.generation(sector) != 0;
         let mut at = self.shape.first;
         loop {
-            at = match self.past(io, sector, at) {
+            let mut f = Entry::default();
+            at = match self.past(io, sector, at, &mut f) {
                 Found::Nothing => break,
-                Found::Record(f) if known || self.authentic(io, &f) => {
+                Found::Record if known || self.authentic(io, &f) => {
                     self.apply(io, &f)?;
                     self.end(&f)
                 }
                 // Something stood here and is unreadable: whose, we cannot
                 // know, so nothing older is served.
-                Found::Record(_) => {
+                Found::Record => {
                     self.damage(io, sector);
                     at + self.shape.unit
                 }
@@ -328,9 +333,10 @@ impl Log<'_> {
         io: &mut Io<'_, R, G, C>,
     ) -> Option<Entry> {
         let sector = self.pin.sector();
-        let f = self.record_at(io, sector, self.pin.offset())?;
-        let unread = self.unread >> (sector & 31) & 1 == 1;
-        (unread && f.key() == PIN && !f.header.deleted()).then_some(f)
+        let mut f = Entry::default();
+        let there = self.record_at(io, sector, self.pin.offset(), &mut f)
+            && self.unread >> (sector & 31) & 1 == 1;
+        (there && f.key() == PIN && !f.header.deleted()).then_some(f)
     }
 
     #[inline(never)]
@@ -344,19 +350,20 @@ impl Log<'_> {
         e.place.offset() + e.size(self.shape.unit)
     }
 
-    /// What stands at `at`.
+    /// What stands at `at`, a record in `f`.
     fn past<R: Region, G, C: Crypto>(
         &self,
         io: &mut Io<'_, R, G, C>,
         sector: u32,
         at: u32,
+        f: &mut Entry,
     ) -> Found {
         if at >= self.shape.sector || self.blank_at(io, sector, at) {
             return Found::Nothing;
         }
-        match self.record_at(io, sector, at) {
-            Some(f) => Found::Record(f),
-            None => Found::Torn(self.resync(io, sector, at)),
+        match self.record_at(io, sector, at, f) {
+            true => Found::Record,
+            false => Found::Torn(self.resync(io, sector, at)),
         }
     }
 
@@ -369,23 +376,26 @@ impl Log<'_> {
         io.region.read(sector * self.shape.sector + at, buf).is_ok() && is_blank(buf)
     }
 
-    /// The record whose header stands at `at`, if one does and it fits.
+    /// True when a record's header stands at `at` and it fits: puts it into `f`.
     fn record_at<R: Region, G, C: Crypto>(
         &self,
         io: &mut Io<'_, R, G, C>,
         sector: u32,
         at: u32,
-    ) -> Option<Entry> {
-        if at + RECORD_OVERHEAD as u32 > self.shape.sector {
-            return None;
-        }
+        f: &mut Entry,
+    ) -> bool {
         let mut buf = [0u8; RECORD_HEADER];
-        let place = Place::new(sector, at);
-        io.region.read(self.shape.at(place), &mut buf).ok()?;
-        let (header, mended) = RecordHeader::parse_mended(&mut buf)?;
-        let f = Entry { header, place };
-        let fits = self.end(&f) <= self.shape.sector;
-        (fits && (!mended || self.sealed(io, &f))).then_some(f)
+        f.place = Place::new(sector, at);
+        if at + RECORD_OVERHEAD as u32 > self.shape.sector
+            || io.region.read(self.shape.at(f.place), &mut buf).is_err()
+        {
+            return false;
+        }
+        let Some((header, mended)) = RecordHeader::parse_mended(&mut buf) else {
+            return false;
+        };
+        f.header = header;
+        self.end(f) <= self.shape.sector && (!mended || self.sealed(io, f))
     }
 
     /// True when the record's tag verifies. Records of a forgotten salt count
@@ -406,6 +416,8 @@ impl Log<'_> {
             && super::record::open::<C>(record, io.keys, &f.header).is_ok()
     }
 
+    /// True for a record of a salt that is no more.
+    #[inline(never)]
     fn forgotten<R, G, C>(&self, io: &Io<'_, R, G, C>, f: &Entry) -> bool {
         io.salt_generation(f.key().class) != f.header.salt_generation
     }
@@ -427,11 +439,12 @@ impl Log<'_> {
         mut at: u32,
     ) -> u32 {
         let mut buf = [0u8; RECORD_HEADER];
+        let mut f = Entry::default();
         while at + RECORD_OVERHEAD as u32 <= self.shape.sector {
             let start = sector * self.shape.sector + at;
             if io.region.read(start, &mut buf).is_ok()
                 && RecordHeader::is_faultless(&buf)
-                && let Some(f) = self.record_at(io, sector, at)
+                && self.record_at(io, sector, at, &mut f)
                 && self.sealed(io, &f)
             {
                 return at;

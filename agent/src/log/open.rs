@@ -23,7 +23,7 @@
 //! So every member was written in one power cycle and read back there; only the
 //! head's end can be in doubt at a boot.
 
-use super::format::{Place, SectorHeader, padded};
+use super::format::{Place, SectorHeader, commit_words, padded};
 use super::index::Entry;
 use super::record::{reads_back, reads_blank, reseal};
 use super::{Head, Io, Log, PIN, Progress};
@@ -124,9 +124,16 @@ impl Log<'_> {
     /// Of `sectors`, the first of those that cost the least.
     #[inline(never)]
     pub(crate) fn least(&self, sectors: u32, cost: &dyn Fn(u32) -> u64) -> Option<u32> {
-        (0..self.shape.sectors)
-            .filter(|s| sectors >> s & 1 == 1)
-            .min_by_key(|&s| cost(s))
+        let (mut left, mut lowest, mut found) = (sectors, u64::MAX, None);
+        while left != 0 {
+            let sector = left.trailing_zeros();
+            left &= left - 1;
+            let cost = cost(sector);
+            if cost < lowest {
+                (lowest, found) = (cost, Some(sector));
+            }
+        }
+        found
     }
 
     /// The last sector that holds something nobody needs or knows: may be one
@@ -244,7 +251,7 @@ impl Log<'_> {
             Some(e) => e.place,
             None => self.pin,
         };
-        let header = SectorHeader {
+        let mut header = SectorHeader {
             generation,
             members,
             base_seq: self.next_seq,
@@ -253,11 +260,11 @@ impl Log<'_> {
             lost: self.damaged_before,
         };
         let base_seq = self.next_seq;
-        let (header, words) = header.encode::<C>(io.keys);
+        let (header, code) = header.encode::<C>(io.keys);
         let at = sector * self.shape.sector;
         let first = at + self.shape.first;
         self.program_padded(io, at, &header)?;
-        for (before, word) in [2, 1].into_iter().zip(&words) {
+        for (before, word) in [2, 1].into_iter().zip(commit_words(&code)) {
             self.program_padded(io, first - before * self.shape.word, word)?;
         }
 
@@ -320,8 +327,9 @@ impl Log<'_> {
         mut end: u32,
     ) -> Result<u32, Error> {
         let age = self.generation(from);
-        let older = |s: u32| members >> s & 1 == 1 && self.generation(s) <= age;
-        if age != 0 && !(0..self.shape.sectors).any(older) {
+        let oldest = self.least(members, &|s| self.generation(s).into());
+        let older = oldest.is_some_and(|s| self.generation(s) <= age);
+        if age != 0 && !older {
             // No older version of what is deleted here stands anywhere else.
             self.index
                 .drop_if(&|e| e.header.deleted() && e.place.sector() == from);
