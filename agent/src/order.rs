@@ -13,11 +13,11 @@ pub struct Facts<'a> {
     /// The counter.
     pub epoch: u64,
     /// The activation the device holds or is wiping, if any.
-    pub activation_id: Option<ActivationId>,
+    pub activation_id: Option<&'a ActivationId>,
     /// A wipe of that activation is under way.
     pub wiping: bool,
-    /// The highest sequence number applied per order key version.
-    pub seen: &'a SeenOrders,
+    /// The highest sequence number applied per order key version, if any was.
+    pub seen: Option<&'a SeenOrders>,
 }
 
 /// What to do with an order.
@@ -31,10 +31,10 @@ pub enum Verdict {
 
 /// Judges an order. Wipe is terminal: an order to deactivate that is bound to
 /// this very activation is never refused for its sequence number.
-pub fn judge(order: &Order, facts: Facts<'_>) -> Verdict {
+pub fn judge(order: &Order, facts: &Facts<'_>) -> Verdict {
     let ours = order.device_id == *facts.device_id
         && order.epoch == facts.epoch
-        && facts.activation_id == Some(order.activation_id);
+        && facts.activation_id == Some(&order.activation_id);
     if !ours {
         return Verdict::Answer(OrderResult::NotApplicable);
     }
@@ -42,7 +42,7 @@ pub fn judge(order: &Order, facts: Facts<'_>) -> Verdict {
         OrderKind::Deactivate if facts.wiping => Verdict::Answer(OrderResult::AlreadyApplied),
         OrderKind::Deactivate => Verdict::Apply(OrderKind::Deactivate),
         _ if facts.wiping => Verdict::Answer(OrderResult::NotApplicable),
-        kind => match facts.seen.last(order.key_version) {
+        kind => match facts.seen.and_then(|seen| seen.last(order.key_version)) {
             Some(last) if order.seq == last => Verdict::Answer(OrderResult::AlreadyApplied),
             Some(last) if order.seq < last => Verdict::Answer(OrderResult::Stale),
             _ => Verdict::Apply(kind),
@@ -107,12 +107,12 @@ mod tests {
     fn judged(order: &Order, seen: &SeenOrders, wiping: bool) -> Verdict {
         judge(
             order,
-            Facts {
+            &Facts {
                 device_id: &device(),
                 epoch: 4,
-                activation_id: Some(ActivationId([7; 16])),
+                activation_id: Some(&ActivationId([7; 16])),
                 wiping,
-                seen,
+                seen: Some(seen),
             },
         )
     }

@@ -6,7 +6,7 @@ use crate::order::{Facts, Verdict, judge};
 use crate::state::{Stored, WipePhase};
 use crate::trace::event;
 use crate::wire::{
-    self, ActivationId, Body, Delegation, Digest, Kind, Order, OrderKind, OrderOutcome,
+    self, Body, Delegation, Kind, Order, OrderKind, OrderOutcome,
     OrderResult, WipeReason, codec,
     codec::{Blank, Code},
 };
@@ -24,104 +24,114 @@ impl<P: Platform> Agent<'_, P> {
         frame: &[u8],
         out: &mut [u8],
     ) -> Result<(OrderResult, usize), Error> {
+        let mut outcome = OrderOutcome::BLANK;
+        self.decide(frame, &mut outcome)?;
+        let n = self.sign_outcome(&mut outcome, out)?;
+        Ok((outcome.result, n))
+    }
+
+    /// Applies a signed order; puts what is to be signed into `outcome`.
+    pub(super) fn decide(
+        &mut self,
+        frame: &[u8],
+        outcome: &mut OrderOutcome,
+    ) -> Result<(), Error> {
         if self.phase != super::Phase::Ready {
             return Err(Error::Busy);
         }
-        let trust = *self.trust()?;
         let mut order = Order::BLANK;
+        let trust = self.trust()?;
         wire::peek_into(frame, Order::KIND, &mut order)?;
-        let digest = P::Crypto::sha256(frame);
+        // Which key signed it cannot be told any more when it is another than
+        // the one in force; nothing it says counts. The service signs pending
+        // orders again.
+        let retired = order.key_version != trust.order_key_version;
+        if !retired {
+            order = Order::BLANK;
+            wire::read_signed::<P::Crypto>(frame, Order::KIND, &trust.order_key, &mut order)?;
+        }
         let counter = self.counter()?;
-        if order.key_version != trust.order_key_version {
-            // Which key signed it cannot be told any more; nothing it says
-            // counts. The service signs pending orders again.
-            return self.outcome(digest, OrderResult::KeyRetired, counter, out);
+        outcome.device_id = self.device_id;
+        outcome.order = P::Crypto::sha256(frame);
+        outcome.epoch = counter;
+        outcome.result = OrderResult::KeyRetired;
+        if retired {
+            return Ok(());
         }
-        order = Order::BLANK;
-        wire::read_signed::<P::Crypto>(frame, Order::KIND, &trust.order_key, &mut order)?;
-        if self.snapshot.last_order == Some(digest) {
-            return self.outcome(digest, OrderResult::AlreadyApplied, counter, out);
+        outcome.result = OrderResult::AlreadyApplied;
+        if self.snapshot.last_order == Some(outcome.order) {
+            return Ok(());
         }
-        let (activation_id, epoch, seen) = self.order_facts(counter);
-        let verdict = judge(
-            &order,
-            Facts {
-                device_id: &self.device_id,
-                epoch,
-                activation_id,
-                wiping: self.tombstone.is_some(),
-                seen: &seen,
-            },
-        );
-        let result = match verdict {
+        outcome.result = match judge(&order, &self.facts(counter)) {
             Verdict::Answer(result) => result,
-            Verdict::Apply(OrderKind::Deactivate) => {
-                self.begin_wipe(WipeReason::Order, Some(digest))?;
-                OrderResult::Applied
-            }
-            Verdict::Apply(OrderKind::SignOut) => {
-                let mut seen = seen;
-                seen.note(order.key_version, order.seq);
-                self.sign_out_with(seen, true)?;
+            Verdict::Apply(kind) => {
+                match kind {
+                    OrderKind::Deactivate => {
+                        self.begin_wipe(WipeReason::Order, Some(outcome.order))?;
+                    }
+                    OrderKind::SignOut => self.sign_out_by(Some(&order))?,
+                }
                 OrderResult::Applied
             }
         };
-        event!("order answered with result {}", result as u8);
-        self.outcome(digest, result, counter, out)
+        event!("order answered with result {}", outcome.result as u8);
+        Ok(())
     }
 
-    fn order_facts(&self, counter: u64) -> (Option<ActivationId>, u64, crate::order::SeenOrders) {
-        if let Some(t) = &self.tombstone {
-            return (Some(t.activation_id), t.epoch, Default::default());
-        }
-        match &self.snapshot.stored {
-            Stored::Active(a) => (Some(a.id), counter, a.seen),
-            Stored::SignedOut { id, seen, .. } => (Some(*id), counter, *seen),
-            Stored::Activating { signed_out, .. } => (*signed_out, counter, Default::default()),
-            Stored::Clean | Stored::Failed => (None, counter, Default::default()),
+    fn facts(&self, counter: u64) -> Facts<'_> {
+        let (activation_id, seen) = match (&self.tombstone, &self.snapshot.stored) {
+            (Some(t), _) => (Some(&t.activation_id), None),
+            (_, Stored::Active(a)) => (Some(&a.id), Some(&a.seen)),
+            (_, Stored::SignedOut { id, seen, .. }) => (Some(id), Some(seen)),
+            (_, Stored::Activating { signed_out, .. }) => (signed_out.as_ref(), None),
+            (_, Stored::Clean | Stored::Failed) => (None, None),
+        };
+        Facts {
+            device_id: &self.device_id,
+            epoch: self.tombstone.as_ref().map_or(counter, |t| t.epoch),
+            activation_id,
+            wiping: self.tombstone.is_some(),
+            seen,
         }
     }
 
-    fn outcome(
+    /// Writes the signed frame of an outcome into `out`; returns its length.
+    pub(super) fn sign_outcome(
         &mut self,
-        order: Digest,
-        result: OrderResult,
-        epoch: u64,
+        outcome: &mut OrderOutcome,
         out: &mut [u8],
-    ) -> Result<(OrderResult, usize), Error> {
-        let mut body = OrderOutcome {
-            device_id: self.device_id,
-            order,
-            result,
-            epoch,
-        };
-        let n = codec::write(OrderOutcome::CONTEXT, &mut body, out).ok_or(Error::BufferTooSmall)?;
-        let n = self.sign_frame(out, n)?;
-        Ok((result, n))
+    ) -> Result<usize, Error> {
+        let n = codec::write(OrderOutcome::CONTEXT, outcome, out).ok_or(Error::BufferTooSmall)?;
+        self.sign_frame(out, n)
     }
 
     /// A person signs out: the session and all personal data die at once; the
     /// device stays on the account's list until it is removed there.
     #[inline(never)]
     pub fn sign_out(&mut self) -> Result<(), Error> {
-        let seen = match &self.snapshot.stored {
-            Stored::Active(a) if self.tombstone.is_none() => a.seen,
-            _ => return Err(Error::WrongState),
-        };
-        self.sign_out_with(seen, false)
+        if self.tombstone.is_some() || self.activation().is_none() {
+            return Err(Error::WrongState);
+        }
+        self.sign_out_by(None)
     }
 
-    fn sign_out_with(&mut self, seen: crate::order::SeenOrders, told: bool) -> Result<(), Error> {
-        let (id, epoch) = match &self.snapshot.stored {
-            Stored::Active(a) => (a.id, a.epoch),
-            Stored::SignedOut { id, epoch, .. } => (*id, *epoch),
+    /// Signs out, by an order or by a person's word.
+    fn sign_out_by(&mut self, order: Option<&Order>) -> Result<(), Error> {
+        let mut next = self.snapshot;
+        let (id, epoch, mut seen) = match &self.snapshot.stored {
+            Stored::Active(a) => (a.id, a.epoch, a.seen),
+            Stored::SignedOut {
+                id, epoch, seen, ..
+            } => (*id, *epoch, *seen),
             _ => return Err(Error::WrongState),
         };
-        let mut next = self.snapshot;
+        if let Some(order) = order {
+            seen.note(order.key_version, order.seq);
+        }
         next.stored = Stored::SignedOut {
             id,
             epoch,
-            told,
+            told: order.is_some(),
             seen,
         };
         // The journal is the commit; a cut before the slots are gone is
