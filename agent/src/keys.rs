@@ -14,6 +14,7 @@
 
 use crate::log::LogKeys;
 use crate::slot::SlotContent;
+use crate::wire::codec::copy;
 use nrd_hal::{Crypto, Epoch, RootKey};
 use zeroize::Zeroizing;
 
@@ -27,30 +28,35 @@ pub(crate) fn slot_key<K: RootKey>(root: &mut K) -> Result<Zeroizing<[u8; 32]>, 
     root.derive_fixed(b"nrd/1/slot")
 }
 
-/// Keys of the journal.
-pub(crate) fn journal<K: RootKey, C: Crypto>(root: &mut K) -> Result<LogKeys, K::Error> {
+/// Derives the keys of the journal.
+pub(crate) fn journal<K: RootKey, C: Crypto>(
+    root: &mut K,
+    keys: &mut LogKeys,
+) -> Result<(), K::Error> {
     let base = root.derive_fixed(b"nrd/1/journal")?;
-    Ok(LogKeys::new::<C>(JOURNAL, 0, &base))
+    keys.set::<C>(JOURNAL, 0, &base);
+    Ok(())
 }
 
-/// Keys of the vault for one activation.
+/// Derives the keys of the vault for one activation.
 pub(crate) fn vault<K: RootKey, C: Crypto>(
     root: &mut K,
     slot: &SlotContent,
-) -> Result<LogKeys, K::Error> {
+    keys: &mut LogKeys,
+) -> Result<(), K::Error> {
     let base = root.derive_epoch(b"nrd/1/vault", Epoch(slot.epoch))?;
     let mut ikm = Zeroizing::new([0u8; 64]);
-    for (o, b) in ikm.iter_mut().zip(base.iter().chain(&slot.secret)) {
-        *o = *b;
-    }
+    let (front, back) = ikm.split_at_mut(32);
+    copy(front, base.as_ref());
+    copy(back, &slot.secret);
     let key = Zeroizing::new(C::hkdf(
         &slot.activation_id,
         ikm.as_ref(),
         &[b"nrd/1/activation"],
     ));
-    let mut keys = LogKeys::new::<C>(VAULT, slot.epoch, &key);
+    keys.set::<C>(VAULT, slot.epoch, &key);
     for (n, s) in slot.salts.iter().enumerate() {
         keys.salt(n, s.generation, &s.salt);
     }
-    Ok(keys)
+    Ok(())
 }

@@ -32,23 +32,22 @@ pub(crate) struct SlotContent {
 }
 
 /// The salt of one class's key, and how often it was replaced.
-#[derive(Clone, Default, Zeroize)]
+#[derive(Clone, Copy, Zeroize)]
 pub(crate) struct Salt {
     pub(crate) generation: u32,
     pub(crate) salt: [u8; 16],
 }
 
 impl SlotContent {
-    const BLANK: SlotContent = SlotContent {
+    /// No content: generations are from 1.
+    pub(crate) const BLANK: SlotContent = SlotContent {
         generation: 0,
         epoch: 0,
         activation_id: [0; 16],
         secret: [0; 32],
-        salts: [const {
-            Salt {
-                generation: 0,
-                salt: [0; 16],
-            }
+        salts: [Salt {
+            generation: 0,
+            salt: [0; 16],
         }; CLASSES],
     };
 
@@ -61,12 +60,14 @@ impl SlotContent {
         out
     }
 
-    fn decode<C: Crypto>(bytes: &[u8; SLOT_BYTES], key: &[u8; 32]) -> Option<SlotContent> {
-        let (text, mac) = bytes.split_last_chunk::<MAC>()?;
+    /// False when `bytes` do not authenticate.
+    fn decode<C: Crypto>(&mut self, bytes: &[u8; SLOT_BYTES], key: &[u8; 32]) -> bool {
+        let Some((text, mac)) = bytes.split_last_chunk::<MAC>() else {
+            return false;
+        };
         let authentic = bool::from(C::hmac(key, &[CONTEXT, text]).ct_eq(mac));
-        let mut content = SlotContent::BLANK;
-        let reads = codec::read_into(text.strip_prefix(MAGIC)?, &mut content);
-        (authentic && reads).then_some(content)
+        let fields = text.strip_prefix(MAGIC);
+        authentic && fields.is_some_and(|fields| codec::read_into(fields, self))
     }
 }
 
@@ -84,16 +85,23 @@ impl Code<'_> for SlotContent {
     }
 }
 
-/// Reads slot `n`; `None` when it is blank, torn, unreadable or another
-/// device's.
+/// Reads slot `n` into `content`; false when it is blank, torn, unreadable or
+/// another device's.
+#[inline(never)]
 pub(crate) fn read<S: Effaceable, C: Crypto>(
     slots: &mut S,
     n: u8,
     key: &[u8; 32],
-) -> Option<SlotContent> {
+    content: &mut SlotContent,
+) -> bool {
     let mut bytes = Zeroizing::new([0u8; SLOT_BYTES]);
-    slots.read(n, bytes.as_mut()).ok()?;
-    SlotContent::decode::<C>(&bytes, key)
+    slots.read(n, bytes.as_mut()).is_ok() && content.decode::<C>(&bytes, key)
+}
+
+/// True when both slots read as erased.
+#[inline(never)]
+pub(crate) fn are_blank<S: Effaceable>(slots: &mut S) -> bool {
+    is_blank(slots, 0) && is_blank(slots, 1)
 }
 
 /// True when every byte of slot `n` reads as erased.
@@ -106,7 +114,12 @@ pub(crate) fn is_blank<S: Effaceable>(slots: &mut S, n: u8) -> bool {
 /// three tries. A slot that reads blank is erased all the same: an earlier cut
 /// may have left its cells half-way.
 pub(crate) fn efface<S: Effaceable>(slots: &mut S, n: u8) -> bool {
-    (0..3).any(|_| slots.erase(n).is_ok() && is_blank(slots, n))
+    for _ in 0..3 {
+        if slots.erase(n).is_ok() && is_blank(slots, n) {
+            return true;
+        }
+    }
+    false
 }
 
 /// Writes `content` to slot `n`, erasing it first, and reads it back.
@@ -117,13 +130,17 @@ pub(crate) fn write<S: Effaceable, C: Crypto>(
     key: &[u8; 32],
 ) -> bool {
     let bytes = content.encode::<C>(key);
-    (0..2).any(|_| {
-        if !efface(slots, n) || slots.write(n, bytes.as_ref()).is_err() {
-            return false;
-        }
+    for _ in 0..2 {
         let mut back = Zeroizing::new([0u8; SLOT_BYTES]);
-        slots.read(n, back.as_mut()).is_ok() && *back == *bytes
-    })
+        if efface(slots, n)
+            && slots.write(n, bytes.as_ref()).is_ok()
+            && slots.read(n, back.as_mut()).is_ok()
+            && *back == *bytes
+        {
+            return true;
+        }
+    }
+    false
 }
 
 /// Destroys slot `n` by one program, where the part can. The erase follows.

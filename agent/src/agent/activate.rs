@@ -9,10 +9,9 @@ use super::logs::Which;
 use super::{Agent, Phase, Session, Step};
 use crate::class::Class;
 use crate::error::Error;
-use crate::keys;
 use crate::lease::StoredLease;
 use crate::log::{Key, Progress};
-use crate::slot::{self, Salt, SlotContent};
+use crate::slot::{self, SlotContent};
 use crate::state::{Activation, State, Stored};
 use crate::trace::event;
 use crate::wire::{ActivationId, Body, Generation, Grant, WipeReason, codec, codec::Blank};
@@ -37,22 +36,19 @@ impl<P: Platform> Agent<'_, P> {
     /// Then exchange requests until [`State::Active`].
     #[inline(never)]
     pub fn start_activation(&mut self) -> Result<(), Error> {
-        let signed_out = match (self.state(), &self.snapshot.stored) {
-            (State::Clean, _) => None,
-            (State::SignedOut, Stored::SignedOut { id, .. }) => Some(*id),
+        let state = self.state();
+        let (signed_out, epoch) = match &self.snapshot.stored {
+            Stored::Clean if state == State::Clean => (None, self.snapshot.epoch),
+            Stored::SignedOut { id, epoch, .. } if state == State::SignedOut => (Some(*id), *epoch),
             _ => return Err(Error::WrongState),
         };
         if self.snapshot.worn_out {
             return Err(Error::WornOut);
         }
         self.fill = None;
-        let parts = self.platform.parts();
-        let id = ActivationId(healthy_random(parts.rng)?);
+        let mut id = ActivationId::default();
+        healthy_random(self.platform.parts().rng, &mut id.0)?;
         let mut next = self.snapshot;
-        let epoch = match &next.stored {
-            Stored::SignedOut { epoch, .. } => *epoch,
-            _ => next.epoch,
-        };
         next.stored = Stored::Activating {
             id,
             epoch,
@@ -119,57 +115,58 @@ impl<P: Platform> Agent<'_, P> {
 
     #[inline(never)]
     pub(super) fn install_step(&mut self) -> Result<Step, Error> {
-        let Some(install) = self.install.take() else {
-            return Ok(Step::Idle);
+        let written = self.install.as_ref().is_some_and(|i| i.slot_written);
+        let done = match written {
+            false => self.install_keys(),
+            true => self.install_session(),
         };
-        if !install.slot_written {
-            self.install_keys(&install.grant)?;
-            self.vault.want_writable();
-            self.install = Some(Install {
-                slot_written: true,
-                ..install
-            });
-            return Ok(Step::Working);
+        // Whatever fails, the service gives the same grant again.
+        if done != Ok(Progress::Working) {
+            self.install = None;
         }
-        if self.log_step(Which::Vault)? == Progress::Working {
-            self.install = Some(install);
-            return Ok(Step::Working);
-        }
-        self.install_session(&install.grant)?;
-        Ok(Step::Working)
+        done.map(|_| Step::Working)
     }
 
-    fn install_keys(&mut self, grant: &Grant) -> Result<(), Error> {
-        let parts = self.platform.parts();
-        let secret = Zeroizing::new(healthy_random::<32, _>(parts.rng)?);
-        let mut salts: [Salt; crate::log::CLASSES] = Default::default();
-        for s in &mut salts {
-            s.salt = healthy_random(parts.rng)?;
-        }
-        let mut content = SlotContent {
-            generation: 1,
-            epoch: grant.epoch,
-            activation_id: grant.activation_id.0,
-            secret: *secret,
-            salts,
+    /// Draws the secret and the salts, and writes the slot.
+    fn install_keys(&mut self) -> Result<Progress, Error> {
+        let Some(Install {
+            grant,
+            slot_written,
+        }) = &mut self.install
+        else {
+            return Ok(Progress::Idle);
         };
+        let parts = self.platform.parts();
+        let mut content = SlotContent::BLANK;
+        content.generation = 1;
+        content.epoch = grant.epoch;
+        content.activation_id = grant.activation_id.0;
+        healthy_random(parts.rng, &mut content.secret)?;
+        for s in &mut content.salts {
+            healthy_random(parts.rng, &mut s.salt)?;
+        }
         if grant.remember {
-            let key = self.keys.slot.as_ref().ok_or(Error::Busy)?;
             let stored = slot::efface(parts.slot, 1)
-                && slot::write::<_, P::Crypto>(parts.slot, 0, &mut content, key);
+                && slot::write::<_, P::Crypto>(parts.slot, 0, &mut content, &self.keys.slot);
             if !stored {
                 return Err(Error::WornOut);
             }
         }
-        let vault =
-            keys::vault::<_, P::Crypto>(parts.root_key, &content).map_err(|_| Error::Hardware)?;
-        self.keys.vault = Some(vault);
-        self.keys.content = Some(content);
+        *slot_written = true;
+        self.open_vault(&content)?;
         self.vault.unmount();
-        Ok(())
+        self.vault.want_writable();
+        Ok(Progress::Working)
     }
 
-    fn install_session(&mut self, grant: &Grant) -> Result<(), Error> {
+    /// Stores the session; then the journal says that it is active.
+    fn install_session(&mut self) -> Result<Progress, Error> {
+        if self.log_step(Which::Vault)? == Progress::Working {
+            return Ok(Progress::Working);
+        }
+        let Some(Install { grant, .. }) = self.install.take() else {
+            return Ok(Progress::Idle);
+        };
         let mut session = Session {
             series: grant.series,
             generation: Generation(1),
@@ -203,7 +200,7 @@ impl<P: Platform> Agent<'_, P> {
         self.exchange.restart();
         event!("activated in epoch {}", grant.epoch);
         debug_assert!(self.phase == Phase::Ready);
-        Ok(())
+        Ok(Progress::Idle)
     }
 
     /// Persists the session record: read back before it is used. A computer
@@ -216,19 +213,33 @@ impl<P: Platform> Agent<'_, P> {
     }
 }
 
-/// Draws N bytes and refuses a generator that repeats or is stuck.
-fn healthy_random<const N: usize, G: TryCryptoRng>(rng: &mut G) -> Result<[u8; N], Error> {
-    let mut a = [0u8; N];
-    let mut b = [0u8; N];
-    rng.try_fill_bytes(&mut a)
-        .and_then(|()| rng.try_fill_bytes(&mut b))
+/// Fills `out` (at most 32 bytes), and refuses a generator that repeats or is
+/// stuck.
+#[inline(never)]
+fn healthy_random<G: TryCryptoRng>(rng: &mut G, out: &mut [u8]) -> Result<(), Error> {
+    let mut again = [0u8; 32];
+    let again = again.get_mut(..out.len()).ok_or(Error::TooLong)?;
+    rng.try_fill_bytes(out)
+        .and_then(|()| rng.try_fill_bytes(again))
         .map_err(|_| Error::RandomGenerator)?;
-    // NIST SP 800-90B §4.4.1 with one byte per sample: 2⁻²⁰ false alarms for a
-    // full-entropy source need four equal samples in a row; five are refused.
-    let stuck = |x: &[u8]| x.windows(5).any(|w| w.iter().all(|v| Some(v) == w.first()));
-    if a == b || stuck(&a) || stuck(&b) {
+    if out == again || is_stuck(out) || is_stuck(again) {
         return Err(Error::RandomGenerator);
     }
-    zeroize::Zeroize::zeroize(&mut b);
-    Ok(a)
+    zeroize::Zeroize::zeroize(again);
+    Ok(())
+}
+
+/// NIST SP 800-90B §4.4.1 with one byte per sample: 2⁻²⁰ false alarms for a
+/// full-entropy source need four equal samples in a row; five are refused.
+#[inline(never)]
+fn is_stuck(samples: &[u8]) -> bool {
+    let (mut last, mut run) = (None, 0);
+    for sample in samples {
+        run = if last == Some(sample) { run + 1 } else { 1 };
+        last = Some(sample);
+        if run >= 5 {
+            return true;
+        }
+    }
+    false
 }

@@ -10,12 +10,12 @@
 
 use super::logs::Which;
 use super::wipe::MAX_TRIES;
-use super::{Agent, CHARGE_S, Phase, RECEIPTS, Session, Step, id};
+use super::{Agent, CHARGE_S, Phase, Session, Step, id};
 use crate::class::Class;
 use crate::error::Error;
 use crate::keys;
 use crate::log::{Key, Progress};
-use crate::slot;
+use crate::slot::{self, SlotContent};
 use crate::state::{Snapshot, Stored, Tombstone};
 use crate::trace::event;
 use crate::wire::WipeReason;
@@ -42,12 +42,11 @@ impl<P: Platform> Agent<'_, P> {
     }
 
     fn boot_journal(&mut self) -> Result<(), Error> {
-        if self.keys.journal.is_none() {
+        if !self.keys.journal.are_set() {
             let root = self.platform.parts().root_key;
-            self.keys.slot = Some(keys::slot_key(root).map_err(|_| Error::Hardware)?);
-            self.keys.journal =
-                Some(keys::journal::<_, P::Crypto>(root).map_err(|_| Error::Hardware)?);
-            return Ok(());
+            self.keys.slot = keys::slot_key(root).map_err(|_| Error::Hardware)?;
+            return keys::journal::<_, P::Crypto>(root, &mut self.keys.journal)
+                .map_err(|_| Error::Hardware);
         }
         // A journal that cannot be opened is lost, not a failed boot.
         self.journal.want_writable();
@@ -83,11 +82,7 @@ impl<P: Platform> Agent<'_, P> {
             Ok(counter) => counter,
         };
         self.wipe_tries = 0;
-        self.receipts = self
-            .journal
-            .keys()
-            .filter(|k| (id::RECEIPT..id::RECEIPT + RECEIPTS).contains(&k.id))
-            .count() as u8;
+        self.count_receipts();
         let mut snapshot = Snapshot::BLANK;
         let mut tombstone = Tombstone::BLANK;
         let read = self.read_record(id::SNAPSHOT, &mut snapshot);
@@ -98,7 +93,7 @@ impl<P: Platform> Agent<'_, P> {
             Ok(()) => self.snapshot = snapshot,
             Err(Error::NotFound) if self.journal_was_empty() => {
                 self.snapshot = Snapshot::fresh(counter);
-                fresh = counter == self.config.factory_epoch && self.live_slot().is_none();
+                fresh = counter == self.config.factory_epoch && !self.slot_lives();
                 // What a part is delivered with is nobody's key.
                 self.lost |= !(fresh && self.efface_slots());
             }
@@ -164,8 +159,7 @@ impl<P: Platform> Agent<'_, P> {
             // wipe lost its tombstone. Finish what the counter says.
             return self.begin_wipe(WipeReason::Recovered, None);
         }
-        let slots = self.platform.parts().slot;
-        let dead = slot::is_blank(slots, 0) && slot::is_blank(slots, 1);
+        let dead = slot::are_blank(self.platform.parts().slot);
         match &self.snapshot.stored {
             Stored::Active(a) if !a.remember => self.begin_wipe(WipeReason::VisitEnded, None),
             Stored::Active(_) => {
@@ -197,38 +191,40 @@ impl<P: Platform> Agent<'_, P> {
     /// Loads the slot that the journal names, and finishes a half-done swap by
     /// effacing the other.
     fn restore_slot(&mut self) {
-        let Some(a) = self.activation().cloned() else {
+        let Stored::Active(a) = &self.snapshot.stored else {
             return;
         };
-        let Some(key) = self.keys.slot.clone() else {
-            return;
-        };
-        let parts = self.platform.parts();
-        let found = [0u8, 1].into_iter().find_map(|n| {
-            slot::read::<_, P::Crypto>(parts.slot, n, &key)
-                .filter(|c| {
-                    c.generation == a.slot_generation
-                        && c.epoch == a.epoch
-                        && c.activation_id == a.id.0
-                })
-                .map(|c| (n, c))
+        let slots = self.platform.parts().slot;
+        let mut content = SlotContent::BLANK;
+        let found = (0..2).find(|&n| {
+            slot::read::<_, P::Crypto>(slots, n, &self.keys.slot, &mut content)
+                && content.generation == a.slot_generation
+                && content.epoch == a.epoch
+                && content.activation_id == a.id.0
         });
-        let Some((n, content)) = found else {
+        let Some(n) = found else {
             self.lost = true;
             return;
         };
-        if !slot::is_blank(parts.slot, 1 - n) {
-            slot::efface(parts.slot, 1 - n);
+        if !slot::is_blank(slots, 1 - n) {
+            slot::efface(slots, 1 - n);
         }
-        match keys::vault::<_, P::Crypto>(parts.root_key, &content) {
-            Ok(vault) => {
-                self.keys.vault = Some(vault);
-                self.keys.content = Some(content);
+        match self.open_vault(&content) {
+            Ok(()) => {
                 self.vault.unmount();
                 self.phase = Phase::Vault;
             }
             Err(_) => self.lost = true,
         }
+    }
+
+    /// Derives the vault's keys from what a slot holds.
+    pub(super) fn open_vault(&mut self, content: &SlotContent) -> Result<(), Error> {
+        let root = self.platform.parts().root_key;
+        keys::vault::<_, P::Crypto>(root, content, &mut self.keys.vault)
+            .map_err(|_| Error::Hardware)?;
+        self.keys.content = content.clone();
+        Ok(())
     }
 
     fn boot_vault(&mut self) -> Result<(), Error> {
@@ -255,20 +251,18 @@ impl<P: Platform> Agent<'_, P> {
         self.journal.keys().next().is_none()
     }
 
-    /// The number of a slot whose content authenticates.
-    fn live_slot(&mut self) -> Option<u8> {
-        let key = self.keys.slot.clone()?;
+    /// True when the content of a slot authenticates.
+    fn slot_lives(&mut self) -> bool {
         let slots = self.platform.parts().slot;
-        [0u8, 1]
-            .into_iter()
-            .find(|&n| slot::read::<_, P::Crypto>(slots, n, &key).is_some())
+        let mut content = SlotContent::BLANK;
+        (0..2).any(|n| slot::read::<_, P::Crypto>(slots, n, &self.keys.slot, &mut content))
     }
 
     /// Effaces whatever a slot still holds; false when one is stuck.
     pub(super) fn efface_slots(&mut self) -> bool {
         let slots = self.platform.parts().slot;
         let mut ok = true;
-        for n in [0u8, 1] {
+        for n in 0..2 {
             if !slot::is_blank(slots, n) {
                 ok &= slot::efface(slots, n);
             }

@@ -4,9 +4,8 @@ use super::Agent;
 use super::logs::Which;
 use crate::class::Class;
 use crate::error::Error;
-use crate::keys;
 use crate::log::Key;
-use crate::slot;
+use crate::slot::{self, SlotContent};
 use crate::state::{State, Stored};
 use nrd_hal::Platform;
 use rand_core::TryRng as _;
@@ -60,7 +59,7 @@ impl<P: Platform> Agent<'_, P> {
         };
         let remember = a.remember;
         let parts = self.platform.parts();
-        let mut content = self.keys.content.clone().ok_or(Error::Busy)?;
+        let mut content = self.keys.content.clone();
         content.generation += 1;
         let salt = content
             .salts
@@ -78,16 +77,15 @@ impl<P: Platform> Agent<'_, P> {
         if remember {
             // Write the other slot, let the journal name it, then destroy the
             // old one. A cut before the journal leaves the old slot in force.
-            let key = self.keys.slot.clone().ok_or(Error::Busy)?;
-            let slots = self.platform.parts().slot;
-            let now = [0u8, 1]
-                .into_iter()
+            let key = &self.keys.slot;
+            let mut stored = SlotContent::BLANK;
+            let now = (0..2)
                 .find(|&n| {
-                    slot::read::<_, P::Crypto>(slots, n, &key)
-                        .is_some_and(|c| c.generation + 1 == content.generation)
+                    slot::read::<_, P::Crypto>(parts.slot, n, key, &mut stored)
+                        && stored.generation + 1 == content.generation
                 })
                 .ok_or(Error::WornOut)?;
-            if !slot::write::<_, P::Crypto>(slots, 1 - now, &mut content, &key) {
+            if !slot::write::<_, P::Crypto>(parts.slot, 1 - now, &mut content, key) {
                 return Err(Error::WornOut);
             }
             old = Some(now);
@@ -97,11 +95,7 @@ impl<P: Platform> Agent<'_, P> {
             }
             self.commit(next)?;
         }
-        let parts = self.platform.parts();
-        let vault =
-            keys::vault::<_, P::Crypto>(parts.root_key, &content).map_err(|_| Error::Hardware)?;
-        self.keys.vault = Some(vault);
-        self.keys.content = Some(content);
+        self.open_vault(&content)?;
         self.vault.drop_class(class as u8);
         if let Some(n) = old {
             let slots = self.platform.parts().slot;

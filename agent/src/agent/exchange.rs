@@ -177,7 +177,7 @@ impl<P: Platform> Agent<'_, P> {
                 request.ask = Ask::Hello { certificate };
             }
             Sent::Receipt => {
-                let place = self.oldest_receipt().ok_or(Error::NotFound)?;
+                let place = self.oldest_receipt(0, 0).ok_or(Error::NotFound)?;
                 let n = self.export_receipt(place, &mut payload)?;
                 let receipt = payload.get(..n).unwrap_or_default();
                 request.ask = Ask::Receipt { receipt };
@@ -323,12 +323,7 @@ impl<P: Platform> Agent<'_, P> {
     }
 
     #[inline(never)]
-    fn take_reply(
-        &mut self,
-        sent: Sent,
-        nonce: &[u8; 16],
-        reply: &Reply<'_>,
-    ) -> Result<(), Error> {
+    fn take_reply(&mut self, sent: Sent, nonce: &[u8; 16], reply: &Reply<'_>) -> Result<(), Error> {
         self.exchange.challenge = Some(reply.challenge);
         if let Some(delegation) = reply.delegation.filter(|_| self.tombstone.is_none()) {
             self.accept_delegation(delegation)?;

@@ -24,17 +24,23 @@ macro_rules! with_log {
         let parts = $self.platform.parts();
         match $which {
             Which::Journal => {
-                let keys = $self.keys.journal.as_mut().ok_or(Error::Busy)?;
+                let keys = &mut $self.keys.journal;
                 let $io =
                     &mut Io::<_, _, P::Crypto>::new(parts.journal, parts.rng, keys, $self.scratch);
                 let $log = &mut $self.journal;
+                if !$io.keys.are_set() {
+                    return Err(Error::Busy);
+                }
                 $body
             }
             Which::Vault => {
-                let keys = $self.keys.vault.as_mut().ok_or(Error::Busy)?;
+                let keys = &mut $self.keys.vault;
                 let $io =
                     &mut Io::<_, _, P::Crypto>::new(parts.vault, parts.rng, keys, $self.scratch);
                 let $log = &mut $self.vault;
+                if !$io.keys.are_set() {
+                    return Err(Error::Busy);
+                }
                 $body
             }
         }

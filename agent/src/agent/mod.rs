@@ -151,20 +151,20 @@ struct Session {
 fields! { Session { series, generation, token } }
 
 /// Every key in one block, zeroized together.
-#[derive(Default)]
 struct Keys {
-    journal: Option<LogKeys>,
-    slot: Option<Zeroizing<[u8; 32]>>,
-    vault: Option<LogKeys>,
-    content: Option<SlotContent>,
+    journal: LogKeys,
+    /// Key of the slots' own check.
+    slot: Zeroizing<[u8; 32]>,
+    vault: LogKeys,
+    content: SlotContent,
     session: Option<Session>,
 }
 
 impl Keys {
     /// Forgets everything that opens account data.
     fn kill(&mut self) {
-        self.vault = None;
-        self.content = None;
+        self.vault.zeroize();
+        self.content.zeroize();
         self.session = None;
     }
 }
@@ -179,7 +179,7 @@ pub struct Agent<'m, P: Platform> {
     /// The journal, or the slot it names, is unreadable.
     lost: bool,
     reset_advised: bool,
-    /// Undelivered receipts in the journal.
+    /// Undelivered receipts in the journal: a bit for each place.
     receipts: u8,
     wipe_tries: u8,
     /// Blocks that a resumed wipe still erases twice, see `wipe.rs`.
@@ -248,7 +248,13 @@ impl<'m, P: Platform> Agent<'m, P> {
             journal,
             vault,
             scratch: memory.scratch,
-            keys: Keys::default(),
+            keys: Keys {
+                journal: LogKeys::NONE,
+                slot: Zeroizing::new([0; 32]),
+                vault: LogKeys::NONE,
+                content: SlotContent::BLANK,
+                session: None,
+            },
             phase: Phase::Journal,
             snapshot: Snapshot::fresh(0),
             tombstone: None,
@@ -305,7 +311,7 @@ impl<'m, P: Platform> Agent<'m, P> {
         if self.fill_goes_on() {
             return self.fill_step();
         }
-        if self.keys.vault.is_some()
+        if self.keys.vault.are_set()
             && self.vault.needs_step()
             && self.log_step(Which::Vault)? == Progress::Working
         {
@@ -354,7 +360,7 @@ impl<'m, P: Platform> Agent<'m, P> {
                 .map(|t| (t.sectors.erased + t.sectors.failed, t.sectors.total)),
             fill: self.fill_progress(),
             policy,
-            receipts: self.receipts,
+            receipts: self.receipts.count_ones() as u8,
             generation: self.keys.session.as_ref().map(|s| s.generation.0),
             worn_out: self.snapshot.worn_out,
         }

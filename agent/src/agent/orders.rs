@@ -6,8 +6,7 @@ use crate::order::{Facts, Verdict, judge};
 use crate::state::{Stored, WipePhase};
 use crate::trace::event;
 use crate::wire::{
-    self, Body, Delegation, Kind, Order, OrderKind, OrderOutcome,
-    OrderResult, WipeReason, codec,
+    self, Body, Delegation, Kind, Order, OrderKind, OrderOutcome, OrderResult, WipeReason, codec,
     codec::{Blank, Code},
 };
 use nrd_hal::{Crypto, Platform};
@@ -31,11 +30,7 @@ impl<P: Platform> Agent<'_, P> {
     }
 
     /// Applies a signed order; puts what is to be signed into `outcome`.
-    pub(super) fn decide(
-        &mut self,
-        frame: &[u8],
-        outcome: &mut OrderOutcome,
-    ) -> Result<(), Error> {
+    pub(super) fn decide(&mut self, frame: &[u8], outcome: &mut OrderOutcome) -> Result<(), Error> {
         if self.phase != super::Phase::Ready {
             return Err(Error::Busy);
         }

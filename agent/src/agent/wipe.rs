@@ -116,7 +116,7 @@ impl<P: Platform> Agent<'_, P> {
         {
             t.counter_worn_out = e.kind() == ErrorKind::WornOut;
         }
-        for n in [0, 1] {
+        for n in 0..2 {
             slot::zero(parts.slot, n);
         }
     }
@@ -146,7 +146,7 @@ impl<P: Platform> Agent<'_, P> {
         }
         let parts = self.platform.parts();
         let mut stuck = false;
-        for n in [0, 1] {
+        for n in 0..2 {
             if self.wipe_doubt > 0 {
                 let _ = parts.slot.erase(n);
             }
@@ -221,10 +221,7 @@ impl<P: Platform> Agent<'_, P> {
         let Some(t) = self.tombstone else {
             return Ok(Step::Idle);
         };
-        let slots_blank = {
-            let slots = self.platform.parts().slot;
-            slot::is_blank(slots, 0) && slot::is_blank(slots, 1)
-        };
+        let slots_blank = slot::are_blank(self.platform.parts().slot);
         if !slots_blank && !t.slot_stuck {
             // Read blank before, and not now: begin again with the keys.
             if let Some(t) = &mut self.tombstone {

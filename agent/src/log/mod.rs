@@ -111,17 +111,36 @@ impl ClassKey {
 }
 
 impl LogKeys {
-    /// Keys of region `region` in `epoch`, from `base`; every class's salt is
-    /// zeros of generation 0.
+    /// No keys.
+    pub(crate) const NONE: LogKeys = LogKeys {
+        place: [0; 9],
+        base: [0; 32],
+        header: [0; 32],
+        nonce: None,
+        classes: [ClassKey::BLANK; CLASSES],
+    };
+
+    /// Keys of region `region` (not 0) in `epoch`, from `base`; every class's
+    /// salt is zeros of generation 0.
     pub fn new<C: Crypto>(region: u8, epoch: u64, base: &[u8; 32]) -> LogKeys {
-        let [a, b, c, d, e, f, g, h] = epoch.to_le_bytes();
-        LogKeys {
-            place: [region, a, b, c, d, e, f, g, h],
-            base: *base,
-            header: expand::<C>(base, [b"nrd/1/sector", &[], &[], &[]]),
-            nonce: None,
-            classes: [ClassKey::BLANK; CLASSES],
-        }
+        let mut keys = LogKeys::NONE;
+        keys.set::<C>(region, epoch, base);
+        keys
+    }
+
+    /// Replaces these keys.
+    pub(crate) fn set<C: Crypto>(&mut self, region: u8, epoch: u64, base: &[u8; 32]) {
+        self.zeroize();
+        let [place, rest @ ..] = &mut self.place;
+        *place = region;
+        *rest = epoch.to_le_bytes();
+        self.base = *base;
+        self.header = expand::<C>(base, [b"nrd/1/sector", &[], &[], &[]]);
+    }
+
+    /// True when there are keys.
+    pub(crate) fn are_set(&self) -> bool {
+        self.region() != 0
     }
 
     /// Which region this is.
