@@ -6,7 +6,7 @@
 
 use super::boot::SESSION;
 use super::logs::Which;
-use super::{Agent, Phase, Session, Step};
+use super::{Agent, Phase, Session};
 use crate::class::Class;
 use crate::error::Error;
 use crate::lease::StoredLease;
@@ -14,10 +14,9 @@ use crate::log::{Key, Progress};
 use crate::slot::{self, SlotContent};
 use crate::state::{Activation, State, Stored};
 use crate::trace::event;
-use crate::wire::{ActivationId, Body, Generation, Grant, WipeReason, codec, codec::Blank};
+use crate::wire::{ActivationId, Body, Generation, Grant, WipeReason, codec::Blank};
 use nrd_hal::Platform;
 use rand_core::TryCryptoRng;
-use zeroize::Zeroizing;
 
 /// A grant being stored.
 pub(super) struct Install {
@@ -114,7 +113,7 @@ impl<P: Platform> Agent<'_, P> {
     }
 
     #[inline(never)]
-    pub(super) fn install_step(&mut self) -> Result<Step, Error> {
+    pub(super) fn install_step(&mut self) -> Result<(), Error> {
         let written = self.install.as_ref().is_some_and(|i| i.slot_written);
         let done = match written {
             false => self.install_keys(),
@@ -124,7 +123,7 @@ impl<P: Platform> Agent<'_, P> {
         if done != Ok(Progress::Working) {
             self.install = None;
         }
-        done.map(|_| Step::Working)
+        done.map(|_| ())
     }
 
     /// Draws the secret and the salts, and writes the slot.
@@ -206,10 +205,7 @@ impl<P: Platform> Agent<'_, P> {
     /// Persists the session record: read back before it is used. A computer
     /// with "remember me" unticked keeps its token in RAM alone.
     pub(super) fn put_session(&mut self, s: &mut Session) -> Result<(), Error> {
-        let mut buf = Zeroizing::new([0u8; 64]);
-        let n = codec::write(&[], s, buf.as_mut()).ok_or(Error::TooLong)?;
-        let value = Some([&[], buf.get(..n).unwrap_or_default()]);
-        self.log_write(Which::Vault, SESSION, value, false)
+        self.store(Which::Vault, SESSION, s, false)
     }
 }
 

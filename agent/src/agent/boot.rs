@@ -8,9 +8,9 @@
 //! Whatever does not fit together closes access (`Locked`) or finishes a wipe;
 //! it never opens anything, and never passes for a fresh device.
 
-use super::logs::Which;
+use super::logs::{Which, journal_key};
 use super::wipe::MAX_TRIES;
-use super::{Agent, CHARGE_S, Phase, Session, Step, id};
+use super::{Agent, CHARGE_S, Phase, Session, id};
 use crate::class::Class;
 use crate::error::Error;
 use crate::keys;
@@ -19,9 +19,8 @@ use crate::slot::{self, SlotContent};
 use crate::state::{Snapshot, Stored, Tombstone};
 use crate::trace::event;
 use crate::wire::WipeReason;
-use crate::wire::codec::{self, Blank, Code};
+use crate::wire::codec::Blank;
 use nrd_hal::{MonotonicCounter, Platform};
-use zeroize::Zeroizing;
 
 /// The session record: series, generation, token.
 pub(super) const SESSION: Key = Key {
@@ -31,14 +30,13 @@ pub(super) const SESSION: Key = Key {
 
 impl<P: Platform> Agent<'_, P> {
     #[inline(never)]
-    pub(super) fn boot_step(&mut self) -> Result<Step, Error> {
+    pub(super) fn boot_step(&mut self) -> Result<(), Error> {
         match self.phase {
-            Phase::Journal => self.boot_journal()?,
-            Phase::Load => self.boot_load()?,
-            Phase::Vault => self.boot_vault()?,
-            Phase::Ready => {}
+            Phase::Journal => self.boot_journal(),
+            Phase::Load => self.boot_load(),
+            Phase::Vault => self.boot_vault(),
+            Phase::Ready => Ok(()),
         }
-        Ok(Step::Working)
     }
 
     fn boot_journal(&mut self) -> Result<(), Error> {
@@ -85,8 +83,8 @@ impl<P: Platform> Agent<'_, P> {
         self.count_receipts();
         let mut snapshot = Snapshot::BLANK;
         let mut tombstone = Tombstone::BLANK;
-        let read = self.read_record(id::SNAPSHOT, &mut snapshot);
-        let wipes = self.read_record(id::TOMBSTONE, &mut tombstone);
+        let read = self.load(Which::Journal, journal_key(id::SNAPSHOT), &mut snapshot);
+        let wipes = self.load(Which::Journal, journal_key(id::TOMBSTONE), &mut tombstone);
 
         let mut fresh = false;
         match read {
@@ -230,8 +228,8 @@ impl<P: Platform> Agent<'_, P> {
     fn boot_vault(&mut self) -> Result<(), Error> {
         // The session is there as soon as what the last cut left is decided;
         // the rest of the vault is read afterwards, step by step.
-        let mut buf = Zeroizing::new([0u8; 64]);
-        let found = self.log_get(Which::Vault, SESSION, &mut [], buf.as_mut());
+        let mut session = Session::BLANK;
+        let found = self.load(Which::Vault, SESSION, &mut session);
         if found == Err(Error::Busy) {
             match self.log_step(Which::Vault) {
                 Ok(Progress::Working) => return Ok(()),
@@ -241,7 +239,7 @@ impl<P: Platform> Agent<'_, P> {
                 Err(_) => {}
             }
         }
-        self.keys.session = found.ok().and_then(|n| session(buf.get(..n)?));
+        self.keys.session = found.is_ok().then_some(session);
         self.phase = Phase::Ready;
         Ok(())
     }
@@ -269,18 +267,4 @@ impl<P: Platform> Agent<'_, P> {
         }
         ok
     }
-
-    /// Reads a journal record into a blank.
-    fn read_record(&mut self, id: u16, record: &mut dyn for<'f> Code<'f>) -> Result<(), Error> {
-        let mut buf = [0u8; 384];
-        let n = self.get_journal(id, &mut buf)?;
-        match codec::read_into(buf.get(..n).unwrap_or_default(), record) {
-            true => Ok(()),
-            false => Err(Error::Corrupt),
-        }
-    }
-}
-
-fn session(bytes: &[u8]) -> Option<Session> {
-    codec::read(bytes)
 }

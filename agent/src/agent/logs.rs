@@ -4,7 +4,9 @@
 use super::Agent;
 use crate::error::Error;
 use crate::log::{Io, Key, Progress};
+use crate::wire::codec::{self, Code};
 use nrd_hal::Platform;
+use zeroize::Zeroizing;
 
 /// Which log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,6 +19,9 @@ pub(super) enum Which {
 /// within a few openings, after its members are read; only a worn-out part
 /// needs more.
 const MAX_ROUNDS: u32 = 512;
+
+/// Longest record of the agent's own, receipts apart.
+const RECORD: usize = 384;
 
 /// Runs `$body` with the log of `$which` and its `$io`; `Busy` without keys.
 macro_rules! with_log {
@@ -95,6 +100,38 @@ impl<P: Platform> Agent<'_, P> {
     pub(super) fn put_journal(&mut self, id: u16, bytes: &[u8]) -> Result<(), Error> {
         let value = Some([&[], bytes]);
         self.log_write(Which::Journal, journal_key(id), value, false)
+    }
+
+    /// Writes a record of the agent's own. `reserved` as for
+    /// [`Agent::log_write`].
+    #[inline(never)]
+    pub(super) fn store(
+        &mut self,
+        which: Which,
+        key: Key,
+        record: &mut dyn for<'f> Code<'f>,
+        reserved: bool,
+    ) -> Result<(), Error> {
+        let mut buf = Zeroizing::new([0u8; RECORD]);
+        let n = codec::write(&[], record, buf.as_mut()).ok_or(Error::TooLong)?;
+        let value = Some([&[], buf.get(..n).unwrap_or_default()]);
+        self.log_write(which, key, value, reserved)
+    }
+
+    /// Reads a record of the agent's own into a blank.
+    #[inline(never)]
+    pub(super) fn load(
+        &mut self,
+        which: Which,
+        key: Key,
+        record: &mut dyn for<'f> Code<'f>,
+    ) -> Result<(), Error> {
+        let mut buf = Zeroizing::new([0u8; RECORD]);
+        let n = self.log_get(which, key, &mut [], buf.as_mut())?;
+        match codec::read_into(buf.get(..n).unwrap_or_default(), record) {
+            true => Ok(()),
+            false => Err(Error::Corrupt),
+        }
     }
 
     /// Removes a record, if it is there.

@@ -32,11 +32,11 @@ use crate::lease::{Now, Standing};
 use crate::log::{Entry, Log, LogKeys, Progress, ShapeError};
 use crate::slot::SlotContent;
 use crate::state::{Activation, Snapshot, State, Stored, Tombstone};
-use crate::wire::codec::{self, fields};
+use crate::wire::codec::fields;
 use crate::wire::{Delegation, DeviceId, Generation, LockReason, Series, TokenSecret};
 use exchange::Exchange;
 use heapless::String;
-use logs::Which;
+use logs::{Which, journal_key};
 use nrd_hal::{Clock, DeviceIdentity, Platform, Region};
 use zeroize::{Zeroize as _, Zeroizing};
 
@@ -287,17 +287,21 @@ impl<'m, P: Platform> Agent<'m, P> {
     #[inline(never)]
     pub fn step(&mut self) -> Result<Step, Error> {
         if self.phase != Phase::Ready {
-            return self.boot_step();
-        }
-        if core::mem::take(&mut self.reset_advised) {
+            self.boot_step()?;
+        } else if core::mem::take(&mut self.reset_advised) {
             return Ok(Step::ResetAdvised);
+        } else if self.tombstone.is_some() {
+            self.wipe_step()?;
+        } else if self.install.is_some() {
+            self.install_step()?;
+        } else {
+            return self.step_at_rest();
         }
-        if self.tombstone.is_some() {
-            return self.wipe_step();
-        }
-        if self.install.is_some() {
-            return self.install_step();
-        }
+        Ok(Step::Working)
+    }
+
+    /// A step of a device that neither boots nor wipes nor stores a grant.
+    fn step_at_rest(&mut self) -> Result<Step, Error> {
         if !self.lost {
             self.charge()?;
             if self.journal.needs_step() && self.log_step(Which::Journal)? == Progress::Working {
@@ -309,7 +313,8 @@ impl<'m, P: Platform> Agent<'m, P> {
             }
         }
         if self.fill_goes_on() {
-            return self.fill_step();
+            self.fill_step();
+            return Ok(Step::Working);
         }
         if self.keys.vault.are_set()
             && self.vault.needs_step()
@@ -424,10 +429,8 @@ impl<'m, P: Platform> Agent<'m, P> {
         if self.exchange.was_answered() {
             next.unanswered = 0;
         }
-        let mut buf = [0u8; 384];
-        let n = codec::write(&[], &mut next, &mut buf).ok_or(Error::TooLong)?;
-        let bytes = buf.get(..n).unwrap_or_default();
-        self.put_journal(id::SNAPSHOT, bytes)?;
+        let key = journal_key(id::SNAPSHOT);
+        self.store(Which::Journal, key, &mut next, false)?;
         // What had to give way for this very record is told by the next one.
         let dropped = self.snapshot.receipts_dropped;
         self.snapshot = next;

@@ -62,7 +62,7 @@ impl<P: Platform> Agent<'_, P> {
             Verdict::Apply(kind) => {
                 match kind {
                     OrderKind::Deactivate => {
-                        self.begin_wipe(WipeReason::Order, Some(outcome.order))?;
+                        self.begin_wipe(WipeReason::Order, Some(&outcome.order))?;
                     }
                     OrderKind::SignOut => self.sign_out_by(Some(&order))?,
                 }

@@ -8,7 +8,7 @@
 use super::{AGENT_VERSION, Agent, RECEIPTS, id};
 use crate::error::Error;
 use crate::slot;
-use crate::state::{State, Tombstone};
+use crate::state::State;
 use crate::wire::{
     Body, Digest, Method, Receipt, ReceiptFlags, SIGNATURE_LEN, SectorCounts, Subject, codec,
     codec::Blank,
@@ -22,11 +22,8 @@ const ALL: u8 = (1 << RECEIPTS) - 1;
 
 impl<P: Platform> Agent<'_, P> {
     /// Stores the facts of a finished wipe; returns their digest.
-    pub(super) fn store_receipt(
-        &mut self,
-        t: &Tombstone,
-        slots_blank: bool,
-    ) -> Result<Digest, Error> {
+    pub(super) fn store_receipt(&mut self, slots_blank: bool) -> Result<Digest, Error> {
+        let t = self.tombstone.as_ref().ok_or(Error::NotFound)?;
         let receipt = Receipt {
             subject: Subject::Wipe {
                 reason: t.reason,

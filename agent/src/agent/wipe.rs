@@ -13,14 +13,14 @@
 //!
 //! Every phase may be cut and is repeated from its start.
 
-use super::logs::Which;
-use super::{Agent, Step, id};
+use super::logs::{Which, journal_key};
+use super::{Agent, id};
 use crate::error::Error;
 use crate::log::Progress;
 use crate::slot;
 use crate::state::{Stored, Tombstone, WipePhase};
 use crate::trace::event;
-use crate::wire::{ActivationId, Digest, SectorCounts, WipeReason, codec};
+use crate::wire::{ActivationId, Digest, SectorCounts, WipeReason};
 use nrd_hal::{Effaceable, Error as _, ErrorKind, Geometry, MonotonicCounter, Platform, Region};
 
 /// Progress is stored after at most this many erased blocks.
@@ -48,7 +48,7 @@ impl<P: Platform> Agent<'_, P> {
     pub(super) fn new_tombstone(
         &mut self,
         reason: WipeReason,
-        order: Option<Digest>,
+        order: Option<&Digest>,
         counter: u64,
     ) -> Tombstone {
         let activation_id = match &self.snapshot.stored {
@@ -61,7 +61,7 @@ impl<P: Platform> Agent<'_, P> {
         let sectors = g.size.checked_div(g.erase_size).unwrap_or(0);
         Tombstone {
             reason,
-            order,
+            order: order.copied(),
             activation_id,
             receipt: self.snapshot.next_receipt,
             epoch: counter,
@@ -82,7 +82,7 @@ impl<P: Platform> Agent<'_, P> {
     pub(super) fn begin_wipe(
         &mut self,
         reason: WipeReason,
-        order: Option<Digest>,
+        order: Option<&Digest>,
     ) -> Result<(), Error> {
         // A counter that does not answer holds nobody up: the slots die all the
         // same, and the receipt says that it was not raised.
@@ -122,25 +122,21 @@ impl<P: Platform> Agent<'_, P> {
     }
 
     fn save_tombstone(&mut self, t: &mut Tombstone) -> Result<(), Error> {
-        let mut buf = [0u8; super::TOMBSTONE_ROOM as usize];
-        let n = codec::write(&[], t, &mut buf).ok_or(Error::TooLong)?;
-        let bytes = buf.get(..n).unwrap_or_default();
-        let key = super::logs::journal_key(id::TOMBSTONE);
-        self.log_write(Which::Journal, key, Some([&[], bytes]), true)
+        self.store(Which::Journal, journal_key(id::TOMBSTONE), t, true)
     }
 
     #[inline(never)]
-    pub(super) fn wipe_step(&mut self) -> Result<Step, Error> {
+    pub(super) fn wipe_step(&mut self) -> Result<(), Error> {
         self.forget_secrets();
         match self.tombstone.as_ref().map(|t| t.phase) {
-            None => Ok(Step::Idle),
+            None => Ok(()),
             Some(WipePhase::Keys) => self.wipe_keys(),
             Some(WipePhase::Vault(offset)) => self.wipe_vault(offset),
             Some(WipePhase::Receipt) => self.wipe_finish(),
         }
     }
 
-    fn wipe_keys(&mut self) -> Result<Step, Error> {
+    fn wipe_keys(&mut self) -> Result<(), Error> {
         if self.wipe_doubt > 0 || self.wipe_tries > 0 {
             self.kill_keys();
         }
@@ -158,7 +154,7 @@ impl<P: Platform> Agent<'_, P> {
         }
         let counter = parts.counter.read();
         let Some(t) = &mut self.tombstone else {
-            return Ok(Step::Idle);
+            return Ok(());
         };
         t.slot_stuck = stuck;
         let raised = matches!(counter, Ok(c) if c.0 >= t.target_epoch);
@@ -171,7 +167,7 @@ impl<P: Platform> Agent<'_, P> {
         }
         t.phase = WipePhase::Vault(0);
         self.save_progress();
-        Ok(Step::Working)
+        Ok(())
     }
 
     /// Progress is a convenience: if it cannot be stored, a cut repeats work.
@@ -181,15 +177,15 @@ impl<P: Platform> Agent<'_, P> {
         }
     }
 
-    fn wipe_vault(&mut self, offset: u32) -> Result<Step, Error> {
+    fn wipe_vault(&mut self, offset: u32) -> Result<(), Error> {
         let flash = self.platform.parts().vault;
         let g = flash.geometry();
         let Some(t) = &mut self.tombstone else {
-            return Ok(Step::Idle);
+            return Ok(());
         };
         if offset >= g.size {
             t.phase = WipePhase::Receipt;
-            return Ok(Step::Working);
+            return Ok(());
         }
         let to = block_end(&g, offset);
         if self.wipe_doubt > 0 {
@@ -214,31 +210,32 @@ impl<P: Platform> Agent<'_, P> {
         if blocks.is_multiple_of(SAVE_EVERY) {
             self.save_progress();
         }
-        Ok(Step::Working)
+        Ok(())
     }
 
-    fn wipe_finish(&mut self) -> Result<Step, Error> {
-        let Some(t) = self.tombstone else {
-            return Ok(Step::Idle);
-        };
+    fn wipe_finish(&mut self) -> Result<(), Error> {
         let slots_blank = slot::are_blank(self.platform.parts().slot);
-        if !slots_blank && !t.slot_stuck {
+        let Some(t) = &mut self.tombstone else {
+            return Ok(());
+        };
+        let stuck = t.slot_stuck;
+        if !slots_blank && !stuck {
             // Read blank before, and not now: begin again with the keys.
-            if let Some(t) = &mut self.tombstone {
-                t.phase = WipePhase::Keys;
-                t.sectors.erased = 0;
-                t.sectors.failed = 0;
-            }
-            return Ok(Step::Working);
+            t.phase = WipePhase::Keys;
+            t.sectors.erased = 0;
+            t.sectors.failed = 0;
+            return Ok(());
         }
         if self.log_step(Which::Journal)? == Progress::Working {
-            return Ok(Step::Working);
+            return Ok(());
         }
-        let failed = t.slot_stuck || t.sectors.failed > 0;
         // A slot whose erase fails is not proven dead, however blank it reads.
-        let digest = self.store_receipt(&t, slots_blank && !t.slot_stuck)?;
+        let digest = self.store_receipt(slots_blank && !stuck)?;
+        let Some(t) = &self.tombstone else {
+            return Ok(());
+        };
         let mut next = self.snapshot;
-        next.stored = match failed {
+        next.stored = match stuck || t.sectors.failed > 0 {
             true => Stored::Failed,
             false => Stored::Clean,
         };
@@ -252,14 +249,16 @@ impl<P: Platform> Agent<'_, P> {
         next.next_receipt = next.next_receipt.wrapping_add(1);
         self.commit(next)?;
         self.remove_journal(id::TOMBSTONE)?;
-        self.tombstone = None;
-        event!(
-            "wipe ended: {} sectors erased, {} failed",
-            t.sectors.erased,
-            t.sectors.failed
-        );
+        let ended = self.tombstone.take();
+        if let Some(t) = ended {
+            event!(
+                "wipe ended: {} sectors erased, {} failed",
+                t.sectors.erased,
+                t.sectors.failed
+            );
+        }
         self.reset_advised = true;
-        Ok(Step::Working)
+        Ok(())
     }
 }
 

@@ -34,6 +34,7 @@ impl<'a> Body<'a> for Request<'a> {
 /// What a request asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
+#[repr(u8)]
 pub enum Ask<'a> {
     /// Introduces the device and asks for a challenge.
     Hello {
