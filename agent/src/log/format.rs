@@ -34,8 +34,20 @@ pub(crate) fn padded(bytes: u32, unit: u32) -> u32 {
     bytes.wrapping_add(mask) & !mask
 }
 
+/// How many bits are set; without the many instructions of `count_ones` on a
+/// processor that has none for it.
+#[inline(never)]
+pub(crate) fn ones(mut bits: u32) -> u32 {
+    let mut n = 0;
+    while bits != 0 {
+        bits &= bits - 1;
+        n += 1;
+    }
+    n
+}
+
 /// Where a record lies: sector and offset, in one word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Place(pub(crate) u32);
 
 impl Place {
@@ -118,7 +130,7 @@ impl SectorHeader {
         let header = Self::claim(bytes)?;
         let code = authentication::<C>(bytes, keys);
         let flipped = code.iter().zip(bytes.last_chunk::<MAC>()?);
-        let flipped: u32 = flipped.map(|(a, b)| (a ^ b).count_ones()).sum();
+        let flipped: u32 = flipped.map(|(a, b)| ones((a ^ b).into())).sum();
         (flipped <= 1).then_some((header, code))
     }
 }
@@ -178,7 +190,7 @@ fn mend(bytes: &mut [u8], n: usize, good: fn(&[u8]) -> bool) -> Option<bool> {
 }
 
 /// What a record's header says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct RecordHeader {
     /// Class and id.
     pub(crate) key: Key,

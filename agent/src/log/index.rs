@@ -5,19 +5,10 @@ use super::format::{Place, RecordHeader, padded};
 
 /// One record; 16 bytes of RAM. A deleted key keeps its entry while an older
 /// version of it may still stand on flash.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Entry {
     pub(crate) header: RecordHeader,
     pub(crate) place: Place,
-}
-
-impl Default for Entry {
-    fn default() -> Self {
-        Entry {
-            header: RecordHeader::new(Key::default(), None, 0, 0),
-            place: Place::NONE,
-        }
-    }
 }
 
 impl Entry {

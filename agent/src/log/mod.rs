@@ -40,6 +40,7 @@ mod index;
 mod mount;
 mod open;
 mod record;
+pub(crate) use format::ones;
 pub(crate) use record::reads_blank;
 
 pub use format::{MAX_VALUE, RECORD_OVERHEAD, SECTOR_HEADER};
@@ -135,7 +136,7 @@ impl LogKeys {
         *place = region;
         *rest = epoch.to_le_bytes();
         self.base = *base;
-        self.header = expand::<C>(base, [b"nrd/1/sector", &[], &[], &[]]);
+        self.header = C::hmac(base, &[b"nrd/1/sector", LAST]);
     }
 
     /// True when there are keys.
@@ -169,25 +170,31 @@ impl LogKeys {
 
     /// Keys the hedged nonces.
     pub(crate) fn nonce<C: Crypto>(&mut self) -> &[u8; 32] {
-        let base = &self.base;
-        self.nonce
-            .get_or_insert_with(|| expand::<C>(base, [b"nrd/1/nonce", &[], &[], &[]]))
+        derived::<C>(&mut self.nonce, &self.base, &[b"nrd/1/nonce", LAST])
     }
 
     /// Seals a class's records (AES-256-GCM).
     pub(crate) fn class<C: Crypto>(&mut self, class: u8) -> Option<&[u8; 32]> {
         let c = self.classes.get_mut(usize::from(class))?;
-        let base = &self.base;
         let generation = c.salt_generation.to_le_bytes();
-        let info: [&[u8]; 4] = [b"nrd/1/class", &[class], &generation, &c.salt];
-        Some(c.key.get_or_insert_with(|| expand::<C>(base, info)))
+        let info: [&[u8]; 5] = [b"nrd/1/class", &[class], &generation, &c.salt, LAST];
+        Some(derived::<C>(&mut c.key, &self.base, &info))
     }
 }
 
-/// HKDF-Expand-SHA-256 (RFC 5869 §2.3) to 32 bytes: `base` is a uniform key
-/// already, so there is nothing to extract (§3.3).
-fn expand<C: Crypto>(base: &[u8; 32], [a, b, c, d]: [&[u8]; 4]) -> [u8; 32] {
-    C::hmac(base, &[a, b, c, d, &[1]])
+/// What HKDF-Expand-SHA-256 (RFC 5869 §2.3) to 32 bytes adds to its info: one
+/// HMAC under a base that is a uniform key already, so that there is nothing
+/// to extract (§3.3).
+const LAST: &[u8] = &[1];
+
+/// A key that is derived when it is first needed.
+#[inline(never)]
+fn derived<'k, C: Crypto>(
+    key: &'k mut Option<[u8; 32]>,
+    base: &[u8; 32],
+    info: &[&[u8]],
+) -> &'k [u8; 32] {
+    key.get_or_insert_with(|| C::hmac(base, info))
 }
 
 /// What every operation needs besides the log itself.

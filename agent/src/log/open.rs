@@ -23,7 +23,7 @@
 //! So every member was written in one power cycle and read back there; only the
 //! head's end can be in doubt at a boot.
 
-use super::format::{Place, SectorHeader, commit_words, padded};
+use super::format::{Place, SectorHeader, commit_words, ones, padded};
 use super::index::Entry;
 use super::record::{reads_back, reads_blank, reseal};
 use super::{Head, Io, Log, PIN, Progress};
@@ -233,7 +233,7 @@ impl Log<'_> {
             end = self.empty(io, h.sector, members, sector, end)?;
         }
         let mut swept = self.sweep == 0;
-        while members.count_ones() >= self.member_limit() || (!swept && members != 0) {
+        while ones(members) >= self.member_limit() || (!swept && members != 0) {
             swept = true;
             let oldest = self.index.has_deleted() || generation.is_multiple_of(LEVEL);
             let Some(from) = self.least_to_move(members, oldest) else {

@@ -15,27 +15,25 @@ const CHUNK: usize = 64;
 /// True when `region` reads `expected` at `offset`.
 pub(crate) fn reads_back<R: Region>(region: &mut R, offset: u32, expected: &[u8]) -> bool {
     let mut at = offset;
-    expected.chunks(CHUNK).all(|want| {
+    for want in expected.chunks(CHUNK) {
         let mut buf = [0u8; CHUNK];
-        let Some(got) = buf.get_mut(..want.len()) else {
+        let got = buf.get_mut(..want.len()).unwrap_or_default();
+        if region.read(at, got).is_err() || got != want {
             return false;
-        };
-        let ok = region.read(at, got).is_ok() && got == want;
+        }
         at = at.saturating_add(want.len() as u32);
-        ok
-    })
+    }
+    true
 }
 
 /// True when `from..to` reads blank.
 pub(crate) fn reads_blank<R: Region>(region: &mut R, from: u32, to: u32) -> bool {
+    const BLANK: [u8; CHUNK] = [0xFF; CHUNK];
     let mut at = from;
     while at < to {
-        let mut buf = [0u8; CHUNK];
         let n = (to - at).min(CHUNK as u32);
-        let Some(got) = buf.get_mut(..n as usize) else {
-            return false;
-        };
-        if region.read(at, got).is_err() || !super::format::is_blank(got) {
+        let blank = BLANK.get(..n as usize).unwrap_or_default();
+        if !reads_back(region, at, blank) {
             return false;
         }
         at += n;
@@ -209,11 +207,11 @@ impl Log<'_> {
         if header != entry.header {
             return Err(Error::Corrupt);
         }
-        let value = open::<C>(record, io.keys, &header)?;
-        let (front, rest) = value.split_at_checked(prefix.len()).unwrap_or_default();
-        copy(prefix, front);
-        copy(out, rest);
-        Ok(rest.len())
+        open::<C>(record, io.keys, &header)?;
+        let value = record.get(RECORD_HEADER + NONCE..).unwrap_or_default();
+        copy(prefix, value);
+        copy(out, value.get(prefix.len()..).unwrap_or_default());
+        Ok(rest)
     }
 }
 
@@ -238,7 +236,7 @@ fn seal<'s, G: TryCryptoRng, C: Crypto>(
     *nonce = stored;
     copy(text, a);
     copy(text.get_mut(a.len()..).unwrap_or_default(), b);
-    close::<C>(buf, keys, header)?;
+    crypt::<C>(buf, keys, header, true)?;
     Ok(buf)
 }
 
@@ -255,40 +253,37 @@ fn parts<'r>(
     Some((nonce, text, rest.first_chunk_mut::<TAG>()?))
 }
 
-/// The whole nonce: the sequence number, then the stored part.
-fn whole(header: &RecordHeader, stored: &[u8; NONCE]) -> [u8; 12] {
-    let mut out = [0; 12];
-    let (seq, rest) = out.split_at_mut(4);
-    copy(seq, &header.seq.to_le_bytes());
-    copy(rest, stored);
-    out
-}
-
 /// Authenticates and decrypts in place a record whose header is `header`.
-pub(crate) fn open<'r, C: Crypto>(
-    record: &'r mut [u8],
-    keys: &mut LogKeys,
-    header: &RecordHeader,
-) -> Result<&'r [u8], Error> {
-    let (nonce, text, tag) = parts(record, header).ok_or(Error::Corrupt)?;
-    let aad = keys.aad(&header.encode());
-    let key = keys.class::<C>(header.key.class).ok_or(Error::Corrupt)?;
-    C::open(key, &whole(header, nonce), &aad, text, tag).map_err(|_| Error::Corrupt)?;
-    Ok(text)
-}
-
-/// Completes a record whose nonce and plain text are in their places: its
-/// header, its sealed text, its tag.
-fn close<C: Crypto>(
+pub(crate) fn open<C: Crypto>(
     record: &mut [u8],
     keys: &mut LogKeys,
     header: &RecordHeader,
 ) -> Result<(), Error> {
+    crypt::<C>(record, keys, header, false)
+}
+
+/// Opens a record in place; or seals one whose nonce and plain text are in
+/// their places, and completes it with its header and tag.
+#[inline(never)]
+fn crypt<C: Crypto>(
+    record: &mut [u8],
+    keys: &mut LogKeys,
+    header: &RecordHeader,
+    seals: bool,
+) -> Result<(), Error> {
     let bytes = header.encode();
-    let (nonce, text, tag) = parts(record, header).ok_or(Error::Corrupt)?;
     let aad = keys.aad(&bytes);
-    let key = keys.class::<C>(header.key.class).ok_or(Error::Crypto)?;
-    *tag = C::seal(key, &whole(header, nonce), &aad, text).map_err(|_| Error::Crypto)?;
+    let key = keys.class::<C>(header.key.class).ok_or(Error::Corrupt)?;
+    let (stored, text, tag) = parts(record, header).ok_or(Error::Corrupt)?;
+    // The whole nonce: the sequence number, then the stored part.
+    let mut nonce = [0; 12];
+    let (seq, rest) = nonce.split_at_mut(4);
+    copy(seq, &header.seq.to_le_bytes());
+    copy(rest, stored);
+    if !seals {
+        return C::open(key, &nonce, &aad, text, tag).map_err(|_| Error::Corrupt);
+    }
+    *tag = C::seal(key, &nonce, &aad, text).map_err(|_| Error::Crypto)?;
     copy(record, &bytes);
     Ok(())
 }
@@ -300,5 +295,5 @@ pub(crate) fn reseal<C: Crypto>(
     header: &RecordHeader,
 ) -> Result<(), Error> {
     open::<C>(record, keys, header)?;
-    close::<C>(record, keys, header)
+    crypt::<C>(record, keys, header, true)
 }
