@@ -174,8 +174,8 @@ impl<P: Platform> Agent<'_, P> {
         self.put_session(&mut session)?;
         if !grant.display_name.is_empty() {
             let stamp = self.stamp();
-            let value = Some([stamp.as_slice(), grant.display_name.as_bytes()]);
-            self.log_write(Which::Vault, DISPLAY_NAME, value, false)?;
+            let value: [&[u8]; 2] = [&stamp, grant.display_name.as_bytes()];
+            self.log_write(Which::Vault, DISPLAY_NAME, Some(&value), false)?;
         }
         let now = self.now();
         let mut next = self.snapshot;

@@ -16,7 +16,7 @@ impl<P: Platform> Agent<'_, P> {
     pub fn put(&mut self, class: Class, id: u16, value: &[u8]) -> Result<(), Error> {
         let key = self.open_key(class, id)?;
         let stamp = self.stamp();
-        self.log_write(Which::Vault, key, Some([&stamp, value]), false)
+        self.log_write(Which::Vault, key, Some(&[&stamp, value]), false)
     }
 
     /// Reads a value into `out`; returns its length in bytes. A value past its

@@ -74,14 +74,14 @@ impl<P: Platform> Agent<'_, P> {
             .get_prefixed(io, key, prefix, out))
     }
 
-    /// Writes a record of two parts, or removes it. `reserved` draws on room
+    /// Writes a record whose value comes in parts, or removes it. `reserved` draws on room
     /// that nothing else may use. Where the journal is full, its oldest
     /// undelivered receipts give way.
     pub(super) fn log_write(
         &mut self,
         which: Which,
         key: Key,
-        value: Option<[&[u8]; 2]>,
+        value: Option<&[&[u8]]>,
         reserved: bool,
     ) -> Result<(), Error> {
         for _ in 0..MAX_ROUNDS {
@@ -98,8 +98,7 @@ impl<P: Platform> Agent<'_, P> {
     }
 
     pub(super) fn put_journal(&mut self, id: u16, bytes: &[u8]) -> Result<(), Error> {
-        let value = Some([&[], bytes]);
-        self.log_write(Which::Journal, journal_key(id), value, false)
+        self.log_write(Which::Journal, journal_key(id), Some(&[bytes]), false)
     }
 
     /// Writes a record of the agent's own. `reserved` as for
@@ -114,8 +113,8 @@ impl<P: Platform> Agent<'_, P> {
     ) -> Result<(), Error> {
         let mut buf = Zeroizing::new([0u8; RECORD]);
         let n = codec::write(&[], record, buf.as_mut()).ok_or(Error::TooLong)?;
-        let value = Some([&[], buf.get(..n).unwrap_or_default()]);
-        self.log_write(which, key, value, reserved)
+        let bytes = buf.get(..n).unwrap_or_default();
+        self.log_write(which, key, Some(&[bytes]), reserved)
     }
 
     /// Reads a record of the agent's own into a blank.

@@ -43,19 +43,11 @@ pub(crate) fn reads_blank<R: Region>(region: &mut R, from: u32, to: u32) -> bool
 
 /// Hedged nonce: HMAC over fresh randomness, associated data and plaintext, so
 /// that a dead or repeating generator never gives one nonce to two contents.
-fn nonce<C: Crypto>(
-    key: &[u8; 32],
-    random: &[u8; 32],
-    aad: &[u8],
-    [a, b]: [&[u8]; 2],
-) -> [u8; NONCE] {
-    let lengths = [
-        (aad.len() as u32).to_le_bytes(),
-        ((a.len() + b.len()) as u32).to_le_bytes(),
-    ];
+fn nonce<C: Crypto>(key: &[u8; 32], random: &[u8; 32], aad: &[u8], text: &[u8]) -> [u8; NONCE] {
+    let lengths = [aad, text].map(|part| (part.len() as u32).to_le_bytes());
     let full = C::hmac(
         key,
-        &[b"nrd/1/nonce\0", random, lengths.as_flattened(), aad, a, b],
+        &[b"nrd/1/nonce\0", random, lengths.as_flattened(), aad, text],
     );
     let mut out = [0; NONCE];
     copy(&mut out, &full);
@@ -70,7 +62,7 @@ impl Log<'_> {
         key: Key,
         value: &[u8],
     ) -> Result<(), Error> {
-        self.write(io, key, Some([&[], value]), false)
+        self.write(io, key, Some(&[value]), false)
     }
 
     /// Deletes a record: writes a marker. `NotFound` when there is none.
@@ -87,13 +79,13 @@ impl Log<'_> {
         self.mounted && self.unread == 0 && self.opening.is_none() && self.doubt.is_none()
     }
 
-    /// Writes a record of two parts, or removes it. `reserved` draws on the
-    /// reserve: for what must never wait.
+    /// Writes a record whose value comes in parts, or removes it. `reserved` draws
+    /// on the reserve: for what must never wait.
     pub(crate) fn write<R: Region, G: TryCryptoRng, C: Crypto>(
         &mut self,
         io: &mut Io<'_, R, G, C>,
         key: Key,
-        value: Option<[&[u8]; 2]>,
+        value: Option<&[&[u8]]>,
         reserved: bool,
     ) -> Result<(), Error> {
         let reserve = if reserved { 0 } else { self.reserve };
@@ -221,21 +213,23 @@ fn seal<'s, G: TryCryptoRng, C: Crypto>(
     rng: &mut G,
     keys: &mut LogKeys,
     header: &RecordHeader,
-    [a, b]: [&[u8]; 2],
+    value: &[&[u8]],
     size: u32,
 ) -> Result<&'s [u8], Error> {
     let buf = scratch.get_mut(..size as usize).ok_or(Error::TooLong)?;
     buf.fill(0xFF);
-    let aad = keys.aad(&header.encode());
+    let (stored, text, _) = parts(buf, header).ok_or(Error::TooLong)?;
+    let mut rest = &mut *text;
+    for part in value {
+        copy(rest, part);
+        rest = rest.get_mut(part.len()..).unwrap_or_default();
+    }
     let mut random = [0u8; 32];
     // A failed generator is tolerated here: the hedge keeps nonces distinct.
     let _ = rng.try_fill_bytes(&mut random);
-    let stored = nonce::<C>(keys.nonce::<C>(), &random, &aad, [a, b]);
+    let aad = keys.aad(&header.encode());
+    *stored = nonce::<C>(keys.nonce::<C>(), &random, &aad, text);
     random.zeroize();
-    let (nonce, text, _) = parts(buf, header).ok_or(Error::TooLong)?;
-    *nonce = stored;
-    copy(text, a);
-    copy(text.get_mut(a.len()..).unwrap_or_default(), b);
     crypt::<C>(buf, keys, header, true)?;
     Ok(buf)
 }
