@@ -10,7 +10,7 @@ use super::{Agent, Phase, Session};
 use crate::class::Class;
 use crate::error::Error;
 use crate::lease::StoredLease;
-use crate::log::{Key, Progress};
+use crate::log::Key;
 use crate::slot::{self, SlotContent};
 use crate::state::{Activation, State, Stored};
 use crate::trace::event;
@@ -65,7 +65,8 @@ impl<P: Platform> Agent<'_, P> {
         if self.state() != State::Activating {
             return Err(Error::WrongState);
         }
-        self.begin_wipe(WipeReason::Abandoned, None)
+        self.begin_wipe(WipeReason::Abandoned, None);
+        Ok(())
     }
 
     /// The service ended the attempt before any grant: nothing was stored, so
@@ -78,7 +79,8 @@ impl<P: Platform> Agent<'_, P> {
             return Ok(());
         };
         if !self.efface_slots() {
-            return self.begin_wipe(WipeReason::Abandoned, None);
+            self.begin_wipe(WipeReason::Abandoned, None);
+            return Ok(());
         }
         let mut next = self.snapshot;
         next.stored = match signed_out {
@@ -119,21 +121,23 @@ impl<P: Platform> Agent<'_, P> {
             false => self.install_keys(),
             true => self.install_session(),
         };
-        // Whatever fails, the service gives the same grant again.
-        if done != Ok(Progress::Working) {
-            self.install = None;
+        if done == Err(Error::Busy) {
+            return Ok(());
         }
-        done.map(|_| ())
+        // Whatever fails, the service gives the same grant again.
+        self.install = None;
+        done
     }
 
-    /// Draws the secret and the salts, and writes the slot.
-    fn install_keys(&mut self) -> Result<Progress, Error> {
+    /// Draws the secret and the salts, and writes the slot. `Busy`: the session
+    /// is next.
+    fn install_keys(&mut self) -> Result<(), Error> {
         let Some(Install {
             grant,
             slot_written,
         }) = &mut self.install
         else {
-            return Ok(Progress::Idle);
+            return Ok(());
         };
         let parts = self.platform.parts();
         let mut content = SlotContent::BLANK;
@@ -155,16 +159,15 @@ impl<P: Platform> Agent<'_, P> {
         self.open_vault(&content)?;
         self.vault.unmount();
         self.vault.want_writable();
-        Ok(Progress::Working)
+        Err(Error::Busy)
     }
 
-    /// Stores the session; then the journal says that it is active.
-    fn install_session(&mut self) -> Result<Progress, Error> {
-        if self.log_step(Which::Vault)? == Progress::Working {
-            return Ok(Progress::Working);
-        }
+    /// Stores the session; then the journal says that it is active. `Busy` while
+    /// the vault is made ready.
+    fn install_session(&mut self) -> Result<(), Error> {
+        self.log_step(Which::Vault)?;
         let Some(Install { grant, .. }) = self.install.take() else {
-            return Ok(Progress::Idle);
+            return Ok(());
         };
         let mut session = Session {
             series: grant.series,
@@ -199,7 +202,7 @@ impl<P: Platform> Agent<'_, P> {
         self.exchange.restart();
         event!("activated in epoch {}", grant.epoch);
         debug_assert!(self.phase == Phase::Ready);
-        Ok(Progress::Idle)
+        Ok(())
     }
 
     /// Persists the session record: read back before it is used. A computer

@@ -14,7 +14,7 @@ use super::{Agent, CHARGE_S, Phase, Session, id};
 use crate::class::Class;
 use crate::error::Error;
 use crate::keys;
-use crate::log::{Key, Progress};
+use crate::log::Key;
 use crate::slot::{self, SlotContent};
 use crate::state::{Snapshot, Stored, Tombstone};
 use crate::trace::event;
@@ -49,8 +49,8 @@ impl<P: Platform> Agent<'_, P> {
         // A journal that cannot be opened is lost, not a failed boot.
         self.journal.want_writable();
         match self.log_step(Which::Journal) {
-            Ok(Progress::Working) => {}
-            Ok(Progress::Idle) => self.phase = Phase::Load,
+            Err(Error::Busy) => {}
+            Ok(()) => self.phase = Phase::Load,
             Err(Error::Hardware) => return Err(Error::Hardware),
             Err(_) => {
                 self.lost = true;
@@ -138,42 +138,35 @@ impl<P: Platform> Agent<'_, P> {
         self.commit(next)?;
 
         self.phase = Phase::Ready;
-        if self.tombstone.is_some() {
-            return Ok(());
+        if self.tombstone.is_none() {
+            self.reconcile(counter);
         }
-        self.reconcile(counter)
+        Ok(())
     }
 
     /// Holds the snapshot against the counter and the slots.
-    fn reconcile(&mut self, counter: u64) -> Result<(), Error> {
+    fn reconcile(&mut self, counter: u64) {
         let epoch = self.epoch();
         if epoch > counter {
             // A counter never goes back: this is not this device's journal.
             self.lost = true;
-            return Ok(());
-        }
-        if epoch < counter {
-            // The counter passed this state: an old image was put back, or a
-            // wipe lost its tombstone. Finish what the counter says.
-            return self.begin_wipe(WipeReason::Recovered, None);
+            return;
         }
         let dead = slot::are_blank(self.platform.parts().slot);
         match &self.snapshot.stored {
+            // The counter passed this state: an old image was put back, or a
+            // wipe lost its tombstone. Finish what the counter says.
+            _ if epoch < counter => self.begin_wipe(WipeReason::Recovered, None),
             Stored::Active(a) if !a.remember => self.begin_wipe(WipeReason::VisitEnded, None),
-            Stored::Active(_) => {
-                self.restore_slot();
-                Ok(())
-            }
+            Stored::Active(_) => self.restore_slot(),
             Stored::SignedOut { .. } => {
                 self.efface_slots();
-                Ok(())
             }
-            // What an abandoned attempt left in a slot opens nothing; a grant
-            // for this attempt writes it anew.
-            Stored::Activating { .. } => Ok(()),
             // Clean is what both slots show: not that nothing in them opens today.
             Stored::Clean if !dead => self.begin_wipe(WipeReason::Recovered, None),
-            Stored::Clean | Stored::Failed => Ok(()),
+            // What an abandoned attempt left in a slot opens nothing; a grant
+            // for this attempt writes it anew.
+            Stored::Activating { .. } | Stored::Clean | Stored::Failed => {}
         }
     }
 
@@ -232,11 +225,10 @@ impl<P: Platform> Agent<'_, P> {
         let found = self.load(Which::Vault, SESSION, &mut session);
         if found == Err(Error::Busy) {
             match self.log_step(Which::Vault) {
-                Ok(Progress::Working) => return Ok(()),
-                Ok(Progress::Idle) => {}
+                Err(Error::Busy) => return Ok(()),
                 Err(Error::Hardware) => return Err(Error::Hardware),
                 // A vault that takes no more writes can still be read.
-                Err(_) => {}
+                Ok(()) | Err(_) => {}
             }
         }
         self.keys.session = found.is_ok().then_some(session);

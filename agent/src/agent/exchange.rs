@@ -66,6 +66,7 @@ impl Exchange {
     }
 
     /// Something changed: talk at once.
+    #[inline(never)]
     pub(super) fn restart(&mut self) {
         self.due_ms = 0;
         self.code = None;

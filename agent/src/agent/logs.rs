@@ -58,8 +58,14 @@ pub(super) fn journal_key(id: u16) -> Key {
 }
 
 impl<P: Platform> Agent<'_, P> {
-    pub(super) fn log_step(&mut self, which: Which) -> Result<Progress, Error> {
-        with_log!(self, which, |log, io| log.step(io))
+    /// Does one step of a log's pending work: `Ok` when none is left, `Busy` when
+    /// there may be more.
+    #[inline(never)]
+    pub(super) fn log_step(&mut self, which: Which) -> Result<(), Error> {
+        match with_log!(self, which, |log, io| log.step(io))? {
+            Progress::Idle => Ok(()),
+            Progress::Working => Err(Error::Busy),
+        }
     }
 
     /// Reads a record: its first bytes into `prefix`, the rest into `out`.
@@ -92,7 +98,10 @@ impl<P: Platform> Agent<'_, P> {
                 }
                 done => return done,
             }
-            self.log_step(which)?;
+            match self.log_step(which) {
+                Ok(()) | Err(Error::Busy) => {}
+                failed => return failed,
+            }
         }
         Err(Error::WornOut)
     }

@@ -29,7 +29,7 @@ mod wipe;
 
 use crate::error::Error;
 use crate::lease::{Now, Standing};
-use crate::log::{Entry, Log, LogKeys, Progress, ShapeError};
+use crate::log::{Entry, Log, LogKeys, ShapeError};
 use crate::slot::SlotContent;
 use crate::state::{Activation, Snapshot, State, Stored, Tombstone};
 use crate::wire::codec::fields;
@@ -304,11 +304,14 @@ impl<'m, P: Platform> Agent<'m, P> {
     fn step_at_rest(&mut self) -> Result<Step, Error> {
         if !self.lost {
             self.charge()?;
-            if self.journal.needs_step() && self.log_step(Which::Journal)? == Progress::Working {
-                return Ok(Step::Working);
+            if self.journal.needs_step() {
+                match self.log_step(Which::Journal) {
+                    Err(Error::Busy) => return Ok(Step::Working),
+                    done => done?,
+                }
             }
             if self.standing() == Some(Standing::DeadMan) {
-                self.begin_wipe(crate::wire::WipeReason::DeadMan, None)?;
+                self.begin_wipe(crate::wire::WipeReason::DeadMan, None);
                 return Ok(Step::Working);
             }
         }
@@ -316,11 +319,11 @@ impl<'m, P: Platform> Agent<'m, P> {
             self.fill_step();
             return Ok(Step::Working);
         }
-        if self.keys.vault.are_set()
-            && self.vault.needs_step()
-            && self.log_step(Which::Vault)? == Progress::Working
-        {
-            return Ok(Step::Working);
+        if self.keys.vault.are_set() && self.vault.needs_step() {
+            match self.log_step(Which::Vault) {
+                Err(Error::Busy) => return Ok(Step::Working),
+                done => done?,
+            }
         }
         Ok(Step::Idle)
     }

@@ -62,7 +62,7 @@ impl<P: Platform> Agent<'_, P> {
             Verdict::Apply(kind) => {
                 match kind {
                     OrderKind::Deactivate => {
-                        self.begin_wipe(WipeReason::Order, Some(&outcome.order))?;
+                        self.begin_wipe(WipeReason::Order, Some(&outcome.order));
                     }
                     OrderKind::SignOut => self.sign_out_by(Some(&order))?,
                 }
@@ -113,18 +113,19 @@ impl<P: Platform> Agent<'_, P> {
     /// Signs out, by an order or by a person's word.
     fn sign_out_by(&mut self, order: Option<&Order>) -> Result<(), Error> {
         let mut next = self.snapshot;
-        let (id, epoch, mut seen) = match &self.snapshot.stored {
-            Stored::Active(a) => (a.id, a.epoch, a.seen),
+        let (id, epoch, seen) = match &self.snapshot.stored {
+            Stored::Active(a) => (&a.id, a.epoch, &a.seen),
             Stored::SignedOut {
                 id, epoch, seen, ..
-            } => (*id, *epoch, *seen),
+            } => (id, *epoch, seen),
             _ => return Err(Error::WrongState),
         };
+        let mut seen = *seen;
         if let Some(order) = order {
             seen.note(order.key_version, order.seq);
         }
         next.stored = Stored::SignedOut {
-            id,
+            id: *id,
             epoch,
             told: order.is_some(),
             seen,
@@ -139,7 +140,7 @@ impl<P: Platform> Agent<'_, P> {
             return Ok(());
         }
         // A slot that will not die cannot be called signed out: wipe, report.
-        self.begin_wipe(WipeReason::Recovered, None)?;
+        self.begin_wipe(WipeReason::Recovered, None);
         if let Some(t) = &mut self.tombstone {
             t.phase = WipePhase::Keys;
         }

@@ -16,7 +16,6 @@
 use super::logs::{Which, journal_key};
 use super::{Agent, id};
 use crate::error::Error;
-use crate::log::Progress;
 use crate::slot;
 use crate::state::{Stored, Tombstone, WipePhase};
 use crate::trace::event;
@@ -42,7 +41,8 @@ impl<P: Platform> Agent<'_, P> {
         if self.tombstone.is_some() {
             return Ok(());
         }
-        self.begin_wipe(WipeReason::Local, None)
+        self.begin_wipe(WipeReason::Local, None);
+        Ok(())
     }
 
     pub(super) fn new_tombstone(
@@ -52,11 +52,12 @@ impl<P: Platform> Agent<'_, P> {
         counter: u64,
     ) -> Tombstone {
         let activation_id = match &self.snapshot.stored {
-            Stored::Active(a) => a.id,
-            Stored::Activating { id, signed_out, .. } => signed_out.unwrap_or(*id),
-            Stored::SignedOut { id, .. } => *id,
-            Stored::Clean | Stored::Failed => ActivationId::default(),
+            Stored::Active(a) => &a.id,
+            Stored::Activating { id, signed_out, .. } => signed_out.as_ref().unwrap_or(id),
+            Stored::SignedOut { id, .. } => id,
+            Stored::Clean | Stored::Failed => &ActivationId([0; 16]),
         };
+        let activation_id = *activation_id;
         let g = self.platform.parts().vault.geometry();
         let sectors = g.size.checked_div(g.erase_size).unwrap_or(0);
         Tombstone {
@@ -77,13 +78,8 @@ impl<P: Platform> Agent<'_, P> {
         }
     }
 
-    /// Commits a wipe. On `Ok` it can no longer be undone, and the keys in RAM
-    /// are gone.
-    pub(super) fn begin_wipe(
-        &mut self,
-        reason: WipeReason,
-        order: Option<&Digest>,
-    ) -> Result<(), Error> {
+    /// Commits a wipe: it can no longer be undone, and the keys in RAM are gone.
+    pub(super) fn begin_wipe(&mut self, reason: WipeReason, order: Option<&Digest>) {
         // A counter that does not answer holds nobody up: the slots die all the
         // same, and the receipt says that it was not raised.
         let counter = self.counter().unwrap_or(self.epoch());
@@ -103,7 +99,6 @@ impl<P: Platform> Agent<'_, P> {
         self.wipe_tries = 0;
         self.tombstone = Some(tombstone);
         self.kill_keys();
-        Ok(())
     }
 
     /// The fastest key death: one counter step, one program a slot.
@@ -226,8 +221,9 @@ impl<P: Platform> Agent<'_, P> {
             t.sectors.failed = 0;
             return Ok(());
         }
-        if self.log_step(Which::Journal)? == Progress::Working {
-            return Ok(());
+        match self.log_step(Which::Journal) {
+            Err(Error::Busy) => return Ok(()),
+            done => done?,
         }
         // A slot whose erase fails is not proven dead, however blank it reads.
         let digest = self.store_receipt(slots_blank && !stuck)?;

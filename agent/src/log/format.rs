@@ -84,54 +84,70 @@ pub(crate) struct SectorHeader {
     pub(crate) pin: Place,
     /// Records of a lower sequence number may be older than one that was lost.
     pub(crate) lost: u32,
+    /// The code that authenticates all this: its beginning stands in the header,
+    /// its end in the commit words.
+    pub(crate) code: [u8; 32],
 }
 
 impl SectorHeader {
-    const BLANK: SectorHeader = SectorHeader {
+    pub(crate) const BLANK: SectorHeader = SectorHeader {
         generation: 0,
         members: 0,
         base_seq: 0,
         copies_end: 0,
-        pin: Place::NONE,
+        pin: Place(0),
         lost: 0,
+        code: [0; 32],
     };
 
-    /// The header's bytes (fields, check bits, authentication), and its code,
-    /// whose end are the commit words.
-    pub(crate) fn encode<C: Crypto>(&mut self, keys: &LogKeys) -> ([u8; SECTOR_HEADER], [u8; 32]) {
+    /// The two commit words that follow the header.
+    pub(crate) fn words(&self) -> &[[u8; COMMIT]] {
+        self.code.as_chunks().0.get(2..).unwrap_or_default()
+    }
+
+    /// The header's bytes: fields, check bits, authentication.
+    pub(crate) fn encode<C: Crypto>(&mut self, keys: &LogKeys) -> [u8; SECTOR_HEADER] {
         let mut out = [0; SECTOR_HEADER];
         codec::write(&MAGIC, self, &mut out);
-        let code = authentication::<C>(&out, keys);
+        self.authenticate::<C>(&out, keys);
         let check = checksum(&out, FIELDS).to_le_bytes();
         if let Some((check_bits, tag)) = out
             .get_mut(FIELDS..)
             .and_then(|rest| rest.split_first_chunk_mut())
         {
             *check_bits = check;
-            copy(tag, &code);
+            copy(tag, &self.code);
         }
-        (out, code)
+        out
     }
 
-    /// Parses, not authenticated. A single flipped bit is mended, in `bytes`.
-    pub(crate) fn claim(bytes: &mut [u8; SECTOR_HEADER]) -> Option<SectorHeader> {
-        mend(bytes, FIELDS, |bytes| bytes.starts_with(&MAGIC))?;
-        let mut header = SectorHeader::BLANK;
-        let fields = bytes.get(MAGIC.len()..FIELDS)?;
-        codec::read_into(fields, &mut header).then_some(header)
+    /// Parses, not authenticated; false when this is no header. A single flipped
+    /// bit is mended, in `bytes`.
+    pub(crate) fn claim(&mut self, bytes: &mut [u8; SECTOR_HEADER]) -> bool {
+        mend(bytes, FIELDS, |bytes| bytes.starts_with(&MAGIC)).is_some()
+            && codec::read_into(bytes.get(MAGIC.len()..FIELDS).unwrap_or_default(), self)
     }
 
-    /// Parses and authenticates; also gives the code whose end are the commit
-    /// words. A single flipped bit is mended, in the authentication as well.
+    /// Parses and authenticates. A single flipped bit is mended, in the
+    /// authentication as well.
     pub(crate) fn open<C: Crypto>(
+        &mut self,
         bytes: &mut [u8; SECTOR_HEADER],
         keys: &LogKeys,
-    ) -> Option<(SectorHeader, [u8; 32])> {
-        let header = Self::claim(bytes)?;
-        let code = authentication::<C>(bytes, keys);
-        let flipped = code.iter().zip(bytes.last_chunk::<MAC>()?);
-        let flipped: u32 = flipped.map(|(a, b)| ones((a ^ b).into())).sum();
-        (flipped <= 1).then_some((header, code))
+    ) -> bool {
+        if !self.claim(bytes) {
+            return false;
+        }
+        self.authenticate::<C>(bytes, keys);
+        let tag = bytes.get(SECTOR_HEADER - MAC..).unwrap_or_default();
+        let flipped = self.code.iter().zip(tag).map(|(a, b)| ones((a ^ b).into()));
+        flipped.sum::<u32>() <= 1
+    }
+
+    /// Makes the code for the fields in these bytes.
+    fn authenticate<C: Crypto>(&mut self, header: &[u8; SECTOR_HEADER], keys: &LogKeys) {
+        let fields = header.get(..FIELDS).unwrap_or_default();
+        self.code = C::hmac(&keys.header, &[SECTOR_CONTEXT, &[keys.region()], fields]);
     }
 }
 
@@ -144,18 +160,6 @@ impl Code<'_> for SectorHeader {
         c.fixed_u32(&mut self.pin.0);
         c.fixed_u32(&mut self.lost);
     }
-}
-
-/// The two commit words, from a header's code.
-pub(crate) fn commit_words(code: &[u8; 32]) -> &[[u8; COMMIT]] {
-    code.as_chunks().0.get(2..).unwrap_or_default()
-}
-
-/// The code that authenticates the fields of a sector header: its beginning
-/// stands in the header, its end in the commit words.
-fn authentication<C: Crypto>(header: &[u8; SECTOR_HEADER], keys: &LogKeys) -> [u8; 32] {
-    let fields = header.get(..FIELDS).unwrap_or_default();
-    C::hmac(&keys.header, &[SECTOR_CONTEXT, &[keys.region()], fields])
 }
 
 const CRC: crc::Crc<u16, crc::NoTable> = crc::Crc::<u16, crc::NoTable>::new(&crc::CRC_16_IBM_3740);
@@ -250,23 +254,19 @@ impl RecordHeader {
         out
     }
 
-    /// Parses, mending a single flipped bit by the check bits; then the second
-    /// part is true, and the caller must confirm the header by the record's
-    /// tag. `None` when nothing fits or the length is out of range.
-    pub(crate) fn parse_mended(bytes: &mut [u8; RECORD_HEADER]) -> Option<(RecordHeader, bool)> {
+    /// Parses, mending a single flipped bit by the check bits: then it is
+    /// `Some(true)`, and the caller must confirm the header by the record's tag.
+    /// `None` when nothing fits or the length is out of range.
+    pub(crate) fn parse_mended(&mut self, bytes: &mut [u8; RECORD_HEADER]) -> Option<bool> {
         let mended = mend(bytes, RECORD_FIELDS, Self::has_length)?;
         let [l0, l1, i0, i1, g0, g1, s0, s1, s2, s3, _, _] = *bytes;
         let word = u16::from_le_bytes([l0, l1]);
-        let header = RecordHeader {
-            key: Key {
-                class: (word >> 13) as u8,
-                id: u16::from_le_bytes([i0, i1]),
-            },
-            len: word & DELETED,
-            salt_generation: u16::from_le_bytes([g0, g1]),
-            seq: u32::from_le_bytes([s0, s1, s2, s3]),
-        };
-        Some((header, mended))
+        self.key.class = (word >> 13) as u8;
+        self.key.id = u16::from_le_bytes([i0, i1]);
+        self.len = word & DELETED;
+        self.salt_generation = u16::from_le_bytes([g0, g1]);
+        self.seq = u32::from_le_bytes([s0, s1, s2, s3]);
+        Some(mended)
     }
 
     /// True when these are the bytes of a header without a fault.

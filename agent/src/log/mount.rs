@@ -31,9 +31,7 @@
 //! The last one of the head, when only blank cells follow: it reads well now,
 //! but nothing shows that it always will.
 
-use super::format::{
-    Place, RECORD_HEADER, RECORD_OVERHEAD, RecordHeader, SectorHeader, commit_words, is_blank,
-};
+use super::format::{Place, RECORD_HEADER, RECORD_OVERHEAD, RecordHeader, SectorHeader, is_blank};
 use super::index::Entry;
 use super::open::{BAD, EDGE, GENERATION, IN, KEPT, STRANGE};
 use super::record::reads_back;
@@ -86,13 +84,13 @@ impl Log<'_> {
             if claim == 0 {
                 break;
             }
-            let header = self.read_header(io, sector);
-            let Some((header, code)) = header.filter(|(h, _)| h.generation == claim) else {
+            let mut header = SectorHeader::BLANK;
+            if !self.read_header(io, sector, &mut header) || header.generation != claim {
                 self.set(sector, STRANGE);
                 continue;
-            };
+            }
             self.next_generation = self.next_generation.max(claim + 1);
-            let Some(rank) = self.rank(io, sector, &header, &code) else {
+            let Some(rank) = self.rank(io, sector, &header) else {
                 continue;
             };
             match (self.head, rank) {
@@ -125,13 +123,14 @@ impl Log<'_> {
     ) -> Result<(), Error> {
         for s in 0..self.shape.sectors {
             let mut buf = [0u8; super::SECTOR_HEADER];
+            let mut header = SectorHeader::BLANK;
             let claim = match io.region.read(s * self.shape.sector, &mut buf) {
                 Err(e) if e.kind() != ErrorKind::Ecc => return Err(Error::Hardware),
                 Ok(()) if is_blank(&buf) => continue,
-                Ok(()) => SectorHeader::claim(&mut buf).map_or(STRANGE, |h| h.generation),
-                Err(_) => STRANGE,
+                Ok(()) if header.claim(&mut buf) => header.generation.min(STRANGE),
+                _ => STRANGE,
             };
-            self.set(s, claim.min(STRANGE));
+            self.set(s, claim);
         }
         Ok(())
     }
@@ -168,17 +167,17 @@ impl Log<'_> {
         }
     }
 
-    /// Reads and authenticates the header of `sector`; also gives the code whose
-    /// end are the commit words.
+    /// Reads and authenticates the header of `sector`; false when it has none.
     pub(crate) fn read_header<R: Region, G, C: Crypto>(
         &self,
         io: &mut Io<'_, R, G, C>,
         sector: u32,
-    ) -> Option<(SectorHeader, [u8; 32])> {
+        header: &mut SectorHeader,
+    ) -> bool {
         let mut buf = [0u8; super::SECTOR_HEADER];
-        io.region.read(sector * self.shape.sector, &mut buf).ok()?;
-        SectorHeader::open::<C>(&mut buf, io.keys)
-            .filter(|(h, _)| (self.shape.first..=self.shape.sector).contains(&h.copies_end))
+        io.region.read(sector * self.shape.sector, &mut buf).is_ok()
+            && header.open::<C>(&mut buf, io.keys)
+            && (self.shape.first..=self.shape.sector).contains(&header.copies_end)
     }
 
     fn rank<R: Region, G, C: Crypto>(
@@ -186,9 +185,8 @@ impl Log<'_> {
         io: &mut Io<'_, R, G, C>,
         sector: u32,
         header: &SectorHeader,
-        code: &[u8; 32],
     ) -> Option<Rank> {
-        let [first_word, second_word] = commit_words(code) else {
+        let [first_word, second_word] = header.words() else {
             return None;
         };
         let at = sector * self.shape.sector + self.shape.first;
@@ -315,14 +313,18 @@ impl Log<'_> {
     fn damage<R: Region, G, C: Crypto>(&mut self, io: &mut Io<'_, R, G, C>, sector: u32) {
         let generation = self.generation(sector);
         let above = |s| u64::from(self.generation(s).wrapping_sub(generation + 1));
-        let next = self
-            .least(self.members(), &above)
-            .filter(|&s| generation != 0 && self.generation(s) > generation)
-            .and_then(|s| self.read_header(io, s));
+        let next = self.least(self.members(), &above);
+        let mut header = SectorHeader::BLANK;
         let bound = match (next, self.head) {
-            (Some((h, _)), _) => h.base_seq,
-            (None, Some(h)) => h.base_seq,
-            (None, None) => u32::MAX,
+            (Some(s), _)
+                if generation != 0
+                    && self.generation(s) > generation
+                    && self.read_header(io, s, &mut header) =>
+            {
+                header.base_seq
+            }
+            (_, Some(h)) => h.base_seq,
+            (_, None) => u32::MAX,
         };
         self.damaged_before = self.damaged_before.max(bound);
     }
@@ -391,10 +393,9 @@ impl Log<'_> {
         {
             return false;
         }
-        let Some((header, mended)) = RecordHeader::parse_mended(&mut buf) else {
+        let Some(mended) = f.header.parse_mended(&mut buf) else {
             return false;
         };
-        f.header = header;
         self.end(f) <= self.shape.sector && (!mended || self.sealed(io, f))
     }
 

@@ -23,7 +23,7 @@
 //! So every member was written in one power cycle and read back there; only the
 //! head's end can be in doubt at a boot.
 
-use super::format::{Place, SectorHeader, commit_words, ones, padded};
+use super::format::{Place, SectorHeader, ones, padded};
 use super::index::Entry;
 use super::record::{reads_back, reads_blank, reseal};
 use super::{Head, Io, Log, PIN, Progress};
@@ -258,13 +258,14 @@ impl Log<'_> {
             copies_end: end,
             pin,
             lost: self.damaged_before,
+            ..SectorHeader::BLANK
         };
         let base_seq = self.next_seq;
-        let (header, code) = header.encode::<C>(io.keys);
+        let bytes = header.encode::<C>(io.keys);
         let at = sector * self.shape.sector;
         let first = at + self.shape.first;
-        self.program_padded(io, at, &header)?;
-        for (before, word) in [2, 1].into_iter().zip(commit_words(&code)) {
+        self.program_padded(io, at, &bytes)?;
+        for (before, word) in [2, 1].into_iter().zip(header.words()) {
             self.program_padded(io, first - before * self.shape.word, word)?;
         }
 

@@ -192,11 +192,9 @@ impl Log<'_> {
             Err(e) if e.kind() == ErrorKind::Ecc => return Err(Error::Corrupt),
             Err(_e) => return Err(Error::Hardware),
         }
-        let (header, _) = record
-            .first_chunk_mut::<RECORD_HEADER>()
-            .and_then(RecordHeader::parse_mended)
-            .ok_or(Error::Corrupt)?;
-        if header != entry.header {
+        let mut header = RecordHeader::default();
+        let bytes = record.first_chunk_mut().ok_or(Error::Corrupt)?;
+        if header.parse_mended(bytes).is_none() || header != entry.header {
             return Err(Error::Corrupt);
         }
         open::<C>(record, io.keys, &header)?;
