@@ -54,7 +54,7 @@ impl SlotContent {
     fn encode<C: Crypto>(&mut self, key: &[u8; 32]) -> Zeroizing<[u8; SLOT_BYTES]> {
         let mut out = Zeroizing::new([0u8; SLOT_BYTES]);
         if let Some((text, mac)) = out.split_last_chunk_mut::<MAC>() {
-            codec::write(MAGIC, self, text);
+            let _ = codec::write(MAGIC, self, text);
             *mac = C::hmac(key, &[CONTEXT, text]);
         }
         out

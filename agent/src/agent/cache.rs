@@ -14,7 +14,8 @@ impl<P: Platform> Agent<'_, P> {
     /// Stores a value. `Ok` means sealed, on flash, and read back.
     #[inline(never)]
     pub fn put(&mut self, class: Class, id: u16, value: &[u8]) -> Result<(), Error> {
-        let key = self.open_key(class, id)?;
+        self.need_open(class)?;
+        let key = vault_key(class, id);
         let stamp = self.stamp();
         self.log_write(Which::Vault, key, Some(&[&stamp, value]), false)
     }
@@ -23,7 +24,8 @@ impl<P: Platform> Agent<'_, P> {
     /// class's retention is removed and `NotFound`.
     #[inline(never)]
     pub fn get(&mut self, class: Class, id: u16, out: &mut [u8]) -> Result<usize, Error> {
-        let key = self.open_key(class, id)?;
+        self.need_open(class)?;
+        let key = vault_key(class, id);
         let mut stamp = [0u8; 4];
         let n = self.log_get(Which::Vault, key, &mut stamp, out)?;
         let age = u32::from_le_bytes(self.stamp()).saturating_sub(u32::from_le_bytes(stamp));
@@ -42,7 +44,8 @@ impl<P: Platform> Agent<'_, P> {
     /// at once.
     #[inline(never)]
     pub fn remove(&mut self, class: Class, id: u16) -> Result<(), Error> {
-        let key = self.open_key(class, id)?;
+        self.need_open(class)?;
+        let key = vault_key(class, id);
         self.log_write(Which::Vault, key, None, false)
     }
 
@@ -121,20 +124,25 @@ impl<P: Platform> Agent<'_, P> {
         }
     }
 
-    /// The record key of a value, while access is open.
-    fn open_key(&mut self, class: Class, id: u16) -> Result<Key, Error> {
+    /// Access is open, and callers may have values of this class.
+    fn need_open(&mut self, class: Class) -> Result<(), Error> {
         self.need_activation()?;
         match class {
             Class::Session => Err(Error::WrongState),
-            class => Ok(Key {
-                class: class as u8,
-                id,
-            }),
+            _ => Ok(()),
         }
     }
 
     /// Powered hours of the device's life: when a value was written.
     pub(super) fn stamp(&mut self) -> [u8; 4] {
         (self.powered_s() / 3600).to_le_bytes()
+    }
+}
+
+/// The record key of a value.
+fn vault_key(class: Class, id: u16) -> Key {
+    Key {
+        class: class as u8,
+        id,
     }
 }

@@ -184,14 +184,15 @@ impl<P: Platform> Agent<'_, P> {
                 request.ask = Ask::Receipt { receipt };
             }
             Sent::Outcome => {
-                let mut outcome = self.exchange.outcome.ok_or(Error::NotFound)?;
-                let n = self.sign_outcome(&mut outcome, &mut payload)?;
+                let mut outcome = self.exchange.outcome;
+                let outcome = outcome.as_mut().ok_or(Error::NotFound)?;
+                let n = self.sign_outcome(outcome, &mut payload)?;
                 let outcome = payload.get(..n).unwrap_or_default();
                 request.ask = Ask::Outcome { outcome };
             }
             sent => self.plain_ask(sent, &mut request)?,
         }
-        let n = codec::write(Request::CONTEXT, &mut request, out).ok_or(Error::BufferTooSmall)?;
+        let n = codec::write(Request::CONTEXT, &mut request, out)?;
         self.sign_frame(out, n)
     }
 

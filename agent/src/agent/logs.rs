@@ -121,7 +121,7 @@ impl<P: Platform> Agent<'_, P> {
         reserved: bool,
     ) -> Result<(), Error> {
         let mut buf = Zeroizing::new([0u8; RECORD]);
-        let n = codec::write(&[], record, buf.as_mut()).ok_or(Error::TooLong)?;
+        let n = codec::write(&[], record, buf.as_mut())?;
         let bytes = buf.get(..n).unwrap_or_default();
         self.log_write(which, key, Some(&[bytes]), reserved)
     }

@@ -96,7 +96,7 @@ impl<P: Platform> Agent<'_, P> {
         outcome: &mut OrderOutcome,
         out: &mut [u8],
     ) -> Result<usize, Error> {
-        let n = codec::write(OrderOutcome::CONTEXT, outcome, out).ok_or(Error::BufferTooSmall)?;
+        let n = codec::write(OrderOutcome::CONTEXT, outcome, out)?;
         self.sign_frame(out, n)
     }
 

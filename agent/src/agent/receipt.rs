@@ -63,6 +63,7 @@ impl<P: Platform> Agent<'_, P> {
         }
     }
 
+    #[inline(never)]
     fn count_dropped(&mut self) {
         let dropped = &mut self.snapshot.receipts_dropped;
         *dropped = dropped.saturating_add(1);
@@ -93,7 +94,7 @@ impl<P: Platform> Agent<'_, P> {
         receipt.flags.root_refuses_past = parts.root_key.refuses_past_epochs();
         let identity: &P::Identity = parts.identity;
         receipt.certificate = identity.certificate();
-        codec::write(Receipt::CONTEXT, &mut receipt, out).ok_or(Error::BufferTooSmall)
+        codec::write(Receipt::CONTEXT, &mut receipt, out)
     }
 
     /// Signs `out[..n]` in place; returns the length of the signed frame.

@@ -108,7 +108,7 @@ impl SectorHeader {
     /// The header's bytes: fields, check bits, authentication.
     pub(crate) fn encode<C: Crypto>(&mut self, keys: &LogKeys) -> [u8; SECTOR_HEADER] {
         let mut out = [0; SECTOR_HEADER];
-        codec::write(&MAGIC, self, &mut out);
+        let _ = codec::write(&MAGIC, self, &mut out);
         self.authenticate::<C>(&out, keys);
         let check = checksum(&out, FIELDS).to_le_bytes();
         if let Some((check_bits, tag)) = out

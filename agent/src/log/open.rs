@@ -272,7 +272,7 @@ impl Log<'_> {
         // Committed.
         for (s, t) in self.table.iter_mut().enumerate() {
             if *t != BAD {
-                *t = *t & (GENERATION | STRANGE) | (members >> s & 1) * IN;
+                *t = (*t & (GENERATION | STRANGE)) | ((members >> s & 1) * IN);
             }
         }
         self.set(sector, generation | IN);

@@ -11,6 +11,7 @@
 //! names. A pass that met an error leaves the rest as it is, and says so at the
 //! end: nothing that it read is used then.
 
+use crate::error::Error;
 use heapless::String;
 use heapless::string::StringView;
 
@@ -202,7 +203,7 @@ pub trait Code<'a> {
     fn code(&mut self, c: &mut Coder<'a, '_>);
 }
 
-/// A type that is read into a blank.
+/// A type that has a blank, to read into.
 pub trait Blank {
     /// Zeros, nothing, the first variant.
     const BLANK: Self;
@@ -222,15 +223,18 @@ pub fn read<'a, T: Code<'a> + Blank>(bytes: &'a [u8]) -> Option<T> {
     read_into(bytes, &mut value).then_some(value)
 }
 
-/// Writes `context` and then `value` to the start of `out`; returns the length,
-/// `None` when it does not fit. The value stays as it is.
+/// Writes `context` and then `value` to the start of `out`; returns the length.
+/// The value stays as it is.
 #[inline(never)]
-pub fn write<'a>(context: &[u8], value: &mut dyn Code<'a>, out: &mut [u8]) -> Option<usize> {
+pub fn write<'a>(context: &[u8], value: &mut dyn Code<'a>, out: &mut [u8]) -> Result<usize, Error> {
     let room = out.len();
     let mut c = Coder::writer(out);
     c.write(context);
     value.code(&mut c);
-    c.ok.then(|| room - c.output.len())
+    match c.ok {
+        true => Ok(room - c.output.len()),
+        false => Err(Error::BufferTooSmall),
+    }
 }
 
 macro_rules! integers {
@@ -300,12 +304,9 @@ impl<const N: usize> Blank for String<N> {
 
 impl<'a, T: Code<'a> + Blank> Code<'a> for Option<T> {
     fn code(&mut self, c: &mut Coder<'a, '_>) {
-        let some = c.variant(u8::from(self.is_some()), 2) == 1;
-        if c.reads {
-            *self = some.then_some(T::BLANK);
-        }
-        if let Some(value) = self {
-            value.code(c);
+        // What is read into is blank: nothing.
+        if c.variant(u8::from(self.is_some()), 2) == 1 {
+            self.get_or_insert(T::BLANK).code(c);
         }
     }
 }
@@ -377,3 +378,23 @@ macro_rules! variants {
     )*};
 }
 pub(crate) use variants;
+
+/// Derives [`Code`] and [`Blank`] for enums without fields from their number of
+/// variants and the list of these.
+macro_rules! units {
+    ($($name:ident[$count:literal] { $first:ident $(, $n:literal $variant:ident)* $(,)? })*) => {$(
+        impl $crate::wire::codec::Code<'_> for $name {
+            fn code(&mut self, c: &mut $crate::wire::codec::Coder<'_, '_>) {
+                *self = match c.variant(*self as u8, $count) {
+                    $($n => $name::$variant,)*
+                    _ => $name::$first,
+                };
+            }
+        }
+        impl $crate::wire::codec::Blank for $name {
+            const BLANK: Self = $name::$first;
+        }
+        $(const _: () = assert!($name::$variant as u8 == $n);)*
+    )*};
+}
+pub(crate) use units;

@@ -1,6 +1,6 @@
 //! The request a device posts and the reply it gets.
 
-use super::codec::{fields, variants};
+use super::codec::{fields, units, variants};
 use super::types::*;
 use super::{Body, MAX_FRAME};
 use heapless::String;
@@ -253,6 +253,9 @@ variants! {
         7 ReceiptStored { digest },
         8 Refused { code, retry_after_s },
     }
+}
+
+units! {
     EndReason[3] { Denied, 1 Expired, 2 Cancelled }
     RefusalCode[7] {
         StaleChallenge,

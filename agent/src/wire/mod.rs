@@ -59,7 +59,7 @@ pub trait Body<'a>: Code<'a> + Blank + Clone {
 /// Writes the unsigned part of a frame (context and body) into `out`; returns
 /// its length. Append a signature over exactly these bytes to sign it.
 pub fn encode<'a, B: Body<'a>>(body: &B, out: &mut [u8]) -> Result<usize, Error> {
-    codec::write(B::CONTEXT, &mut body.clone(), out).ok_or(Error::BufferTooSmall)
+    codec::write(B::CONTEXT, &mut body.clone(), out)
 }
 
 /// Writes a signed frame into `out`; returns its length. `sign` is given the

@@ -1,6 +1,6 @@
 //! Small types of the protocol. What must not be mixed up has its own type.
 
-use super::codec::{Blank, Code, Coder, copy, fields, variants};
+use super::codec::{Blank, Code, Coder, copy, fields, units};
 #[cfg(feature = "serde")]
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -207,7 +207,7 @@ fields! {
     LeaseTerms { renew_after_s, expires_after_s, max_boots, dead_man_s }
 }
 
-variants! {
+units! {
     DeviceKind[3] { SetTopBox, 1 Console, 2 Computer }
     WipeReason[6] { Order, 1 Local, 2 DeadMan, 3 VisitEnded, 4 Abandoned, 5 Recovered }
     LockReason[5] { LeaseExpired, 1 Revoked, 2 ConsentDue, 3 TheftSuspected, 4 JournalLost }
