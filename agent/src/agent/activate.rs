@@ -178,7 +178,7 @@ impl<P: Platform> Agent<'_, P> {
         if !grant.display_name.is_empty() {
             let stamp = self.stamp();
             let value: [&[u8]; 2] = [&stamp, grant.display_name.as_bytes()];
-            self.log_write(Which::Vault, DISPLAY_NAME, Some(&value), false)?;
+            self.log_write(Which::Vault, DISPLAY_NAME, Some(&value))?;
         }
         let now = self.now();
         let mut next = self.snapshot;
@@ -208,7 +208,7 @@ impl<P: Platform> Agent<'_, P> {
     /// Persists the session record: read back before it is used. A computer
     /// with "remember me" unticked keeps its token in RAM alone.
     pub(super) fn put_session(&mut self, s: &mut Session) -> Result<(), Error> {
-        self.store(Which::Vault, SESSION, s, false)
+        self.store(Which::Vault, SESSION, s)
     }
 }
 

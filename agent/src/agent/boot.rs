@@ -86,12 +86,11 @@ impl<P: Platform> Agent<'_, P> {
         let read = self.load(Which::Journal, journal_key(id::SNAPSHOT), &mut snapshot);
         let wipes = self.load(Which::Journal, journal_key(id::TOMBSTONE), &mut tombstone);
 
-        let mut fresh = false;
         match read {
             Ok(()) => self.snapshot = snapshot,
             Err(Error::NotFound) if self.journal_was_empty() => {
-                self.snapshot = Snapshot::fresh(counter);
-                fresh = counter == self.config.factory_epoch && !self.slot_lives();
+                self.snapshot.epoch = counter;
+                let fresh = counter == self.config.factory_epoch && !self.slot_lives();
                 // What a part is delivered with is nobody's key.
                 self.lost |= !(fresh && self.efface_slots());
             }
@@ -125,9 +124,6 @@ impl<P: Platform> Agent<'_, P> {
 
         // Charge this boot before anything is served.
         let mut next = self.snapshot;
-        if fresh {
-            next.epoch = counter;
-        }
         next.boots = next.boots.saturating_add(1);
         // Written anyway; taken back by the next write after an answer.
         self.exchange.go_on_backing_off(next.unanswered);

@@ -17,7 +17,7 @@ impl<P: Platform> Agent<'_, P> {
         self.need_open(class)?;
         let key = vault_key(class, id);
         let stamp = self.stamp();
-        self.log_write(Which::Vault, key, Some(&[&stamp, value]), false)
+        self.log_write(Which::Vault, key, Some(&[&stamp, value]))
     }
 
     /// Reads a value into `out`; returns its length in bytes. A value past its
@@ -46,7 +46,7 @@ impl<P: Platform> Agent<'_, P> {
     pub fn remove(&mut self, class: Class, id: u16) -> Result<(), Error> {
         self.need_open(class)?;
         let key = vault_key(class, id);
-        self.log_write(Which::Vault, key, None, false)
+        self.log_write(Which::Vault, key, None)
     }
 
     /// Destroys every value of a class at once, by destroying its key. `Ok`

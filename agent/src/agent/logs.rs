@@ -1,7 +1,7 @@
 //! The agent's two logs, journal and vault, each with its keys. Writes make
 //! room as they need it.
 
-use super::Agent;
+use super::{Agent, id};
 use crate::error::Error;
 use crate::log::{Io, Key, Progress};
 use crate::wire::codec::{self, Code};
@@ -80,16 +80,17 @@ impl<P: Platform> Agent<'_, P> {
             .get_prefixed(io, key, prefix, out))
     }
 
-    /// Writes a record whose value comes in parts, or removes it. `reserved` draws on room
-    /// that nothing else may use. Where the journal is full, its oldest
-    /// undelivered receipts give way.
+    /// Writes a record whose value comes in parts, or removes it. A tombstone
+    /// draws on room that nothing else may use. Where the journal is full, its
+    /// oldest undelivered receipts give way.
     pub(super) fn log_write(
         &mut self,
         which: Which,
         key: Key,
         value: Option<&[&[u8]]>,
-        reserved: bool,
     ) -> Result<(), Error> {
+        let tombstone = which == Which::Journal && key.id == id::TOMBSTONE;
+        let reserved = tombstone && value.is_some();
         for _ in 0..MAX_ROUNDS {
             match with_log!(self, which, |log, io| log.write(io, key, value, reserved)) {
                 Err(Error::Busy) => {}
@@ -107,23 +108,21 @@ impl<P: Platform> Agent<'_, P> {
     }
 
     pub(super) fn put_journal(&mut self, id: u16, bytes: &[u8]) -> Result<(), Error> {
-        self.log_write(Which::Journal, journal_key(id), Some(&[bytes]), false)
+        self.log_write(Which::Journal, journal_key(id), Some(&[bytes]))
     }
 
-    /// Writes a record of the agent's own. `reserved` as for
-    /// [`Agent::log_write`].
+    /// Writes a record of the agent's own.
     #[inline(never)]
     pub(super) fn store(
         &mut self,
         which: Which,
         key: Key,
         record: &mut dyn for<'f> Code<'f>,
-        reserved: bool,
     ) -> Result<(), Error> {
         let mut buf = Zeroizing::new([0u8; RECORD]);
         let n = codec::write(&[], record, buf.as_mut())?;
         let bytes = buf.get(..n).unwrap_or_default();
-        self.log_write(which, key, Some(&[bytes]), reserved)
+        self.log_write(which, key, Some(&[bytes]))
     }
 
     /// Reads a record of the agent's own into a blank.
@@ -144,7 +143,7 @@ impl<P: Platform> Agent<'_, P> {
 
     /// Removes a record, if it is there.
     pub(super) fn remove_journal(&mut self, id: u16) -> Result<(), Error> {
-        match self.log_write(Which::Journal, journal_key(id), None, false) {
+        match self.log_write(Which::Journal, journal_key(id), None) {
             Err(Error::NotFound) => Ok(()),
             done => done,
         }

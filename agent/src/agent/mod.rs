@@ -433,7 +433,7 @@ impl<'m, P: Platform> Agent<'m, P> {
             next.unanswered = 0;
         }
         let key = journal_key(id::SNAPSHOT);
-        self.store(Which::Journal, key, &mut next, false)?;
+        self.store(Which::Journal, key, &mut next)?;
         // What had to give way for this very record is told by the next one.
         let dropped = self.snapshot.receipts_dropped;
         self.snapshot = next;

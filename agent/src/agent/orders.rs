@@ -165,15 +165,12 @@ impl<P: Platform> Agent<'_, P> {
             let mut buf = [0u8; Delegation::MAX];
             let n = self.get_journal(id::TRUST, &mut buf);
             let frame = buf.get(..n.map_err(|_| Error::WrongState)?);
-            let mut trust = Delegation::BLANK;
-            wire::read_signed::<P::Crypto>(
-                frame.unwrap_or_default(),
-                Delegation::KIND,
-                &self.config.service_root,
-                &mut trust,
-            )
-            .map_err(|_| Error::WrongState)?;
-            self.trust = Some(trust);
+            let root = &self.config.service_root;
+            let trust = self.trust.insert(Delegation::BLANK);
+            let frame = frame.unwrap_or_default();
+            if wire::read_signed::<P::Crypto>(frame, Delegation::KIND, root, trust).is_err() {
+                self.trust = None;
+            }
         }
         self.trust.as_ref().ok_or(Error::WrongState)
     }

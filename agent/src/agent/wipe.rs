@@ -117,7 +117,7 @@ impl<P: Platform> Agent<'_, P> {
     }
 
     fn save_tombstone(&mut self, t: &mut Tombstone) -> Result<(), Error> {
-        self.store(Which::Journal, journal_key(id::TOMBSTONE), t, true)
+        self.store(Which::Journal, journal_key(id::TOMBSTONE), t)
     }
 
     #[inline(never)]

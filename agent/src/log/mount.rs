@@ -418,7 +418,6 @@ impl Log<'_> {
     }
 
     /// True for a record of a salt that is no more.
-    #[inline(never)]
     fn forgotten<R, G, C>(&self, io: &Io<'_, R, G, C>, f: &Entry) -> bool {
         io.salt_generation(f.key().class) != f.header.salt_generation
     }
