@@ -4,9 +4,10 @@ use super::Agent;
 use super::logs::Which;
 use crate::class::Class;
 use crate::error::Error;
-use crate::log::Key;
+use crate::log::{Key, value};
 use crate::slot::{self, SlotContent};
 use crate::state::{State, Stored};
+use crate::wire::codec::copy;
 use nrd_hal::Platform;
 use rand_core::TryRng as _;
 
@@ -26,17 +27,18 @@ impl<P: Platform> Agent<'_, P> {
     pub fn get(&mut self, class: Class, id: u16, out: &mut [u8]) -> Result<usize, Error> {
         self.need_open(class)?;
         let key = vault_key(class, id);
-        let mut stamp = [0u8; 4];
-        let n = self.log_get(Which::Vault, key, &mut stamp, out)?;
-        let age = u32::from_le_bytes(self.stamp()).saturating_sub(u32::from_le_bytes(stamp));
+        let n = self.log_get(Which::Vault, key)?;
+        let now = u32::from_le_bytes(self.stamp());
+        let value = value(self.scratch, n).split_first_chunk();
+        let (stamp, value) = value.ok_or(Error::Corrupt)?;
+        let age = now.saturating_sub(u32::from_le_bytes(*stamp));
         if class.retention_powered_hours().is_some_and(|h| age >= h) {
-            if let Some(out) = out.get_mut(..n) {
-                zeroize::Zeroize::zeroize(out);
-            }
             self.remove(class, id)?;
             return Err(Error::NotFound);
         }
-        Ok(n)
+        let out = out.get_mut(..value.len()).ok_or(Error::BufferTooSmall)?;
+        copy(out, value);
+        Ok(value.len())
     }
 
     /// Removes a value: it is never served again. Its ciphertext goes with the

@@ -3,7 +3,7 @@
 
 use super::{Agent, id};
 use crate::error::Error;
-use crate::log::{Io, Key, Progress};
+use crate::log::{Io, Key, Progress, value};
 use crate::wire::codec::{self, Code};
 use nrd_hal::Platform;
 use zeroize::Zeroizing;
@@ -68,16 +68,11 @@ impl<P: Platform> Agent<'_, P> {
         }
     }
 
-    /// Reads a record: its first bytes into `prefix`, the rest into `out`.
-    pub(super) fn log_get(
-        &mut self,
-        which: Which,
-        key: Key,
-        prefix: &mut [u8],
-        out: &mut [u8],
-    ) -> Result<usize, Error> {
-        with_log!(self, which, |log, io| log
-            .get_prefixed(io, key, prefix, out))
+    /// Reads a record into the scratch buffer, where [`value`] finds it; returns
+    /// its length.
+    #[inline(never)]
+    pub(super) fn log_get(&mut self, which: Which, key: Key) -> Result<usize, Error> {
+        with_log!(self, which, |log, io| log.read(io, key))
     }
 
     /// Writes a record whose value comes in parts, or removes it. A tombstone
@@ -133,9 +128,8 @@ impl<P: Platform> Agent<'_, P> {
         key: Key,
         record: &mut dyn for<'f> Code<'f>,
     ) -> Result<(), Error> {
-        let mut buf = Zeroizing::new([0u8; RECORD]);
-        let n = self.log_get(which, key, &mut [], buf.as_mut())?;
-        match codec::read_into(buf.get(..n).unwrap_or_default(), record) {
+        let n = self.log_get(which, key)?;
+        match codec::read_into(value(self.scratch, n), record) {
             true => Ok(()),
             false => Err(Error::Corrupt),
         }
@@ -149,7 +143,8 @@ impl<P: Platform> Agent<'_, P> {
         }
     }
 
-    pub(super) fn get_journal(&mut self, id: u16, out: &mut [u8]) -> Result<usize, Error> {
-        self.log_get(Which::Journal, journal_key(id), &mut [], out)
+    /// Reads a journal record into the scratch buffer; returns its length.
+    pub(super) fn get_journal(&mut self, id: u16) -> Result<usize, Error> {
+        self.log_get(Which::Journal, journal_key(id))
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{Agent, id};
 use crate::error::Error;
+use crate::log::value;
 use crate::order::{Facts, Verdict, judge};
 use crate::state::{Stored, WipePhase};
 use crate::trace::event;
@@ -162,12 +163,10 @@ impl<P: Platform> Agent<'_, P> {
     /// and held against the root that this firmware pins.
     pub(super) fn trust(&mut self) -> Result<&Delegation, Error> {
         if self.trust.is_none() {
-            let mut buf = [0u8; Delegation::MAX];
-            let n = self.get_journal(id::TRUST, &mut buf);
-            let frame = buf.get(..n.map_err(|_| Error::WrongState)?);
+            let n = self.get_journal(id::TRUST);
+            let frame = value(self.scratch, n.map_err(|_| Error::WrongState)?);
             let root = &self.config.service_root;
             let trust = self.trust.insert(Delegation::BLANK);
-            let frame = frame.unwrap_or_default();
             if wire::read_signed::<P::Crypto>(frame, Delegation::KIND, root, trust).is_err() {
                 self.trust = None;
             }

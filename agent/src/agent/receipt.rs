@@ -7,11 +7,12 @@
 
 use super::{AGENT_VERSION, Agent, RECEIPTS, id};
 use crate::error::Error;
+use crate::log::value;
 use crate::slot;
 use crate::state::State;
 use crate::wire::{
     Body, Digest, Method, Receipt, ReceiptFlags, SIGNATURE_LEN, SectorCounts, Subject, codec,
-    codec::Blank,
+    codec::{Blank, copy},
 };
 use nrd_hal::{Crypto, DeviceIdentity, Effaceable, Guarantee, Platform, Region, RootKey};
 
@@ -145,12 +146,9 @@ impl<P: Platform> Agent<'_, P> {
     }
 
     pub(super) fn export_receipt(&mut self, place: u16, out: &mut [u8]) -> Result<usize, Error> {
-        let room = out
-            .len()
-            .checked_sub(SIGNATURE_LEN)
-            .ok_or(Error::BufferTooSmall)?;
-        let text = out.get_mut(..room).ok_or(Error::BufferTooSmall)?;
-        let n = self.get_journal(place, text)?;
+        let n = self.get_journal(place)?;
+        let text = out.get_mut(..n).ok_or(Error::BufferTooSmall)?;
+        copy(text, value(self.scratch, n));
         self.sign_frame(out, n)
     }
 
@@ -159,9 +157,8 @@ impl<P: Platform> Agent<'_, P> {
         let Some(place) = self.oldest_receipt(0, 0) else {
             return Ok(());
         };
-        let mut facts = [0u8; FACTS];
-        let n = self.get_journal(place, &mut facts)?;
-        if P::Crypto::sha256(facts.get(..n).unwrap_or_default()) == *digest {
+        let n = self.get_journal(place)?;
+        if P::Crypto::sha256(value(self.scratch, n)) == *digest {
             self.remove_journal(place)?;
             self.count_receipts();
         }

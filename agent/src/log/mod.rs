@@ -41,7 +41,7 @@ mod mount;
 mod open;
 mod record;
 pub(crate) use format::ones;
-pub(crate) use record::reads_blank;
+pub(crate) use record::{reads_blank, value};
 
 pub use format::{MAX_VALUE, RECORD_OVERHEAD, SECTOR_HEADER};
 pub use index::Entry;

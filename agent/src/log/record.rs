@@ -151,17 +151,18 @@ impl Log<'_> {
         key: Key,
         out: &mut [u8],
     ) -> Result<usize, Error> {
-        self.get_prefixed(io, key, &mut [], out)
+        let n = self.read(io, key)?;
+        let out = out.get_mut(..n).ok_or(Error::BufferTooSmall)?;
+        copy(out, value(io.scratch, n));
+        Ok(n)
     }
 
-    /// Reads a record's first bytes into `prefix`, which they must fill, and
-    /// the rest into `out`; returns the length of the rest.
-    pub(crate) fn get_prefixed<R: Region, G: TryCryptoRng, C: Crypto>(
+    /// Reads a record into the scratch buffer, where [`value`] finds it; returns
+    /// its length in bytes.
+    pub(crate) fn read<R: Region, G: TryCryptoRng, C: Crypto>(
         &mut self,
         io: &mut Io<'_, R, G, C>,
         key: Key,
-        prefix: &mut [u8],
-        out: &mut [u8],
     ) -> Result<usize, Error> {
         let undecided = !self.mounted || self.torn;
         if undecided || self.doubt.is_some_and(|d| d.key() == key) {
@@ -180,8 +181,6 @@ impl Log<'_> {
             return Err(Error::Corrupt);
         }
         let len = entry.header.len() as usize;
-        let rest = len.checked_sub(prefix.len()).ok_or(Error::Corrupt)?;
-        let out = out.get_mut(..rest).ok_or(Error::BufferTooSmall)?;
         let at = self.shape.at(entry.place);
         let record = io
             .scratch
@@ -198,11 +197,15 @@ impl Log<'_> {
             return Err(Error::Corrupt);
         }
         open::<C>(record, io.keys, &header)?;
-        let value = record.get(RECORD_HEADER + NONCE..).unwrap_or_default();
-        copy(prefix, value);
-        copy(out, value.get(prefix.len()..).unwrap_or_default());
-        Ok(rest)
+        Ok(len)
     }
+}
+
+/// The value of `n` bytes that was just read into the scratch buffer.
+#[inline(never)]
+pub(crate) fn value(scratch: &[u8], n: usize) -> &[u8] {
+    let value = scratch.get(RECORD_HEADER + NONCE..).unwrap_or_default();
+    value.get(..n).unwrap_or_default()
 }
 
 /// Builds the sealed, padded record in `scratch`.
