@@ -114,7 +114,6 @@ impl<P: Platform> Agent<'_, P> {
         Ok(())
     }
 
-    #[inline(never)]
     pub(super) fn install_step(&mut self) -> Result<(), Error> {
         let written = self.install.as_ref().is_some_and(|i| i.slot_written);
         let done = match written {

@@ -66,7 +66,6 @@ impl Exchange {
     }
 
     /// Something changed: talk at once.
-    #[inline(never)]
     pub(super) fn restart(&mut self) {
         self.due_ms = 0;
         self.code = None;
@@ -324,7 +323,6 @@ impl<P: Platform> Agent<'_, P> {
         done
     }
 
-    #[inline(never)]
     fn take_reply(&mut self, sent: Sent, nonce: &[u8; 16], reply: &Reply<'_>) -> Result<(), Error> {
         self.exchange.challenge = Some(reply.challenge);
         if let Some(delegation) = reply.delegation.filter(|_| self.tombstone.is_none()) {

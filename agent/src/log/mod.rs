@@ -481,6 +481,7 @@ impl<'m> Log<'m> {
 
     /// Most sectors that may be members between two openings. Two more are
     /// needed: one to open, and one whose cut opening may yet be the head.
+    #[inline(never)]
     pub(crate) fn member_limit(&self) -> u32 {
         let good = self.shape.sectors.saturating_sub(self.bad);
         good.saturating_sub(2).max(1)

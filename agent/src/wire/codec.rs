@@ -370,6 +370,9 @@ macro_rules! variants {
                         $($crate::wire::codec::Code::code($inner, c);)?
                     })*
                 }
+                // Without this each arm ends in a tail call with an epilogue of
+                // its own.
+                core::hint::black_box(());
             }
         }
         impl $(<$life>)? $crate::wire::codec::Blank for $name $(<$life>)? {
