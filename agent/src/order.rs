@@ -62,11 +62,11 @@ pub struct SeenOrders {
 impl SeenOrders {
     /// The highest sequence number seen under `version`.
     pub fn last(&self, version: KeyVersion) -> Option<OrderSeq> {
-        [self.newest, self.older]
-            .into_iter()
-            .flatten()
-            .find(|(v, _)| *v == version)
-            .map(|(_, s)| s)
+        match (&self.newest, &self.older) {
+            (Some((v, seq)), _) if *v == version => Some(*seq),
+            (_, Some((v, seq))) if *v == version => Some(*seq),
+            _ => None,
+        }
     }
 
     /// Notes an applied order.

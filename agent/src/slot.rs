@@ -51,13 +51,11 @@ impl SlotContent {
         }; CLASSES],
     };
 
-    fn encode<C: Crypto>(&mut self, key: &[u8; 32]) -> Zeroizing<[u8; SLOT_BYTES]> {
-        let mut out = Zeroizing::new([0u8; SLOT_BYTES]);
-        if let Some((text, mac)) = out.split_last_chunk_mut::<MAC>() {
+    fn encode<C: Crypto>(&mut self, out: &mut [u8; SLOT_BYTES], key: &[u8; 32]) {
+        if let Some((text, end)) = out.split_last_chunk_mut::<MAC>() {
             let _ = codec::write(MAGIC, self, text);
-            *mac = C::hmac(key, &[CONTEXT, text]);
+            *end = mac::<C>(text, key);
         }
-        out
     }
 
     /// False when `bytes` do not authenticate.
@@ -65,10 +63,16 @@ impl SlotContent {
         let Some((text, mac)) = bytes.split_last_chunk::<MAC>() else {
             return false;
         };
-        let authentic = bool::from(C::hmac(key, &[CONTEXT, text]).ct_eq(mac));
+        let authentic = bool::from(self::mac::<C>(text, key).ct_eq(mac));
         let fields = text.strip_prefix(MAGIC);
         authentic && fields.is_some_and(|fields| codec::read_into(fields, self))
     }
+}
+
+/// The code that authenticates a slot.
+#[inline(never)]
+fn mac<C: Crypto>(text: &[u8], key: &[u8; 32]) -> [u8; MAC] {
+    C::hmac(key, &[CONTEXT, text])
 }
 
 /// In fixed width.
@@ -129,7 +133,8 @@ pub(crate) fn write<S: Effaceable, C: Crypto>(
     content: &mut SlotContent,
     key: &[u8; 32],
 ) -> bool {
-    let bytes = content.encode::<C>(key);
+    let mut bytes = Zeroizing::new([0u8; SLOT_BYTES]);
+    content.encode::<C>(&mut bytes, key);
     for _ in 0..2 {
         let mut back = Zeroizing::new([0u8; SLOT_BYTES]);
         if efface(slots, n)

@@ -101,10 +101,11 @@ impl<P: Platform> Agent<'_, P> {
     pub(super) fn accept_grant(&mut self, frame: &[u8]) -> Result<(), Error> {
         let mut grant = Grant::BLANK;
         self.read_session_signed(frame, Grant::KIND, &mut grant)?;
-        let Stored::Activating { id, epoch, .. } = self.snapshot.stored else {
+        let Stored::Activating { id, epoch, .. } = &self.snapshot.stored else {
             return Err(Error::NotForUs);
         };
-        if grant.device_id != self.device_id || grant.activation_id != id || grant.epoch != epoch {
+        if grant.device_id != self.device_id || grant.activation_id != *id || grant.epoch != *epoch
+        {
             return Err(Error::NotForUs);
         }
         self.install = Some(Install {

@@ -42,9 +42,8 @@ impl<P: Platform> Agent<'_, P> {
     fn boot_journal(&mut self) -> Result<(), Error> {
         if !self.keys.journal.are_set() {
             let root = self.platform.parts().root_key;
-            self.keys.slot = keys::slot_key(root).map_err(|_| Error::Hardware)?;
-            return keys::journal::<_, P::Crypto>(root, &mut self.keys.journal)
-                .map_err(|_| Error::Hardware);
+            keys::slot(root, &mut self.keys.slot)?;
+            return keys::journal::<_, P::Crypto>(root, &mut self.keys.journal);
         }
         // A journal that cannot be opened is lost, not a failed boot.
         self.journal.want_writable();
@@ -208,8 +207,7 @@ impl<P: Platform> Agent<'_, P> {
     /// Derives the vault's keys from what a slot holds.
     pub(super) fn open_vault(&mut self, content: &SlotContent) -> Result<(), Error> {
         let root = self.platform.parts().root_key;
-        keys::vault::<_, P::Crypto>(root, content, &mut self.keys.vault)
-            .map_err(|_| Error::Hardware)?;
+        keys::vault::<_, P::Crypto>(root, content, &mut self.keys.vault)?;
         self.keys.content = content.clone();
         Ok(())
     }

@@ -21,7 +21,8 @@ pub(super) struct Fill<D> {
     stage: Stage,
     /// How far this stage is, in bytes.
     at: u32,
-    digest: D,
+    /// Of what was read so far.
+    digest: Option<D>,
     read: [u8; 32],
 }
 
@@ -55,7 +56,7 @@ impl<P: Platform> Agent<'_, P> {
                     nonce,
                     stage: Stage::Write,
                     at: 0,
-                    digest: Default::default(),
+                    digest: Some(Default::default()),
                     read: [0; 32],
                 });
                 None
@@ -108,7 +109,9 @@ impl<P: Platform> Agent<'_, P> {
                 let _ = flash.program(f.at, &buf);
             } else {
                 let _ = flash.read(f.at, &mut buf);
-                f.digest.update(&buf);
+                if let Some(digest) = &mut f.digest {
+                    digest.update(&buf);
+                }
             }
             f.at += CHUNK as u32;
         }
@@ -118,7 +121,9 @@ impl<P: Platform> Agent<'_, P> {
             f.stage = match f.stage {
                 Stage::Write => Stage::Read,
                 Stage::Read => {
-                    f.read = core::mem::take(&mut f.digest).finish();
+                    if let Some(digest) = f.digest.take() {
+                        f.read = digest.finish();
+                    }
                     Stage::Erase
                 }
                 Stage::Erase | Stage::Done => Stage::Done,

@@ -22,8 +22,12 @@ const FACTS: usize = Receipt::MAX - SIGNATURE_LEN;
 const ALL: u8 = (1 << RECEIPTS) - 1;
 
 impl<P: Platform> Agent<'_, P> {
-    /// Stores the facts of a finished wipe; returns their digest.
-    pub(super) fn store_receipt(&mut self, slots_blank: bool) -> Result<Digest, Error> {
+    /// Stores the facts of a finished wipe, and puts their digest into `digest`.
+    pub(super) fn store_receipt(
+        &mut self,
+        slots_blank: bool,
+        digest: &mut Digest,
+    ) -> Result<(), Error> {
         let t = self.tombstone.as_ref().ok_or(Error::NotFound)?;
         let receipt = Receipt {
             subject: Subject::Wipe {
@@ -50,7 +54,8 @@ impl<P: Platform> Agent<'_, P> {
         }
         self.put_journal(place(self.snapshot.next_receipt), facts)?;
         self.count_receipts();
-        Ok(P::Crypto::sha256(facts))
+        *digest = P::Crypto::sha256(facts);
+        Ok(())
     }
 
     /// Looks which receipts the journal keeps.

@@ -187,8 +187,11 @@ impl<P: Platform> Agent<'_, P> {
             self.wipe_doubt -= 1;
             let _ = flash.erase(offset, to);
         }
-        let blank = (0..3)
-            .any(|_| flash.erase(offset, to).is_ok() && crate::log::reads_blank(flash, offset, to));
+        let mut blank = false;
+        for _ in 0..3 {
+            blank = blank
+                || (flash.erase(offset, to).is_ok() && crate::log::reads_blank(flash, offset, to));
+        }
         let mut at = offset;
         while at < to {
             let end = at.saturating_add(g.erase_size);
@@ -226,7 +229,8 @@ impl<P: Platform> Agent<'_, P> {
             done => done?,
         }
         // A slot whose erase fails is not proven dead, however blank it reads.
-        let digest = self.store_receipt(slots_blank && !stuck)?;
+        let mut digest = Digest::default();
+        self.store_receipt(slots_blank && !stuck, &mut digest)?;
         let Some(t) = &self.tombstone else {
             return Ok(());
         };
