@@ -325,7 +325,9 @@ impl<P: Platform> Agent<'_, P> {
 
     fn take_reply(&mut self, sent: Sent, nonce: &[u8; 16], reply: &Reply<'_>) -> Result<(), Error> {
         self.exchange.challenge = Some(reply.challenge);
-        if let Some(delegation) = reply.delegation.filter(|_| self.tombstone.is_none()) {
+        if let Some(delegation) = reply.delegation
+            && self.tombstone.is_none()
+        {
             self.accept_delegation(delegation)?;
         }
         self.wait_ms(0);

@@ -149,13 +149,17 @@ impl Log<'_> {
         // With so many bad sectors that none is free, one of the head below is
         // the last resort: still right unless the cut that follows also leaves
         // this head unreadable.
-        let free = [IN | KEPT | EDGE, IN | KEPT, IN]
-            .into_iter()
-            .map(|needed| self.sectors_with(needed, 0))
-            .find(|&free| free != 0)?;
+        let mut free = self.sectors_with(IN | KEPT | EDGE, 0);
+        if free == 0 {
+            free = self.sectors_with(IN | KEPT, 0);
+        }
+        if free == 0 {
+            free = self.sectors_with(IN, 0);
+        }
         // After the head, else from the start.
         let after = free & !u32::wrapping_sub(upto, 1);
-        Some(if after != 0 { after } else { free }.trailing_zeros())
+        let next = if after != 0 { after } else { free };
+        (next != 0).then(|| next.trailing_zeros())
     }
 
     fn erase<R: Region, G, C>(&mut self, io: &mut Io<'_, R, G, C>, mut o: Opening) {
@@ -263,10 +267,11 @@ impl Log<'_> {
         let base_seq = self.next_seq;
         let bytes = header.encode::<C>(io.keys);
         let at = sector * self.shape.sector;
-        let first = at + self.shape.first;
         self.program_padded(io, at, &bytes)?;
-        for (before, word) in [2, 1].into_iter().zip(header.words()) {
-            self.program_padded(io, first - before * self.shape.word, word)?;
+        let mut at = at + self.shape.first - 2 * self.shape.word;
+        for word in header.words() {
+            self.program_padded(io, at, word)?;
+            at += self.shape.word;
         }
 
         // Committed.

@@ -44,7 +44,10 @@ pub(crate) fn reads_blank<R: Region>(region: &mut R, from: u32, to: u32) -> bool
 /// Hedged nonce: HMAC over fresh randomness, associated data and plaintext, so
 /// that a dead or repeating generator never gives one nonce to two contents.
 fn nonce<C: Crypto>(key: &[u8; 32], random: &[u8; 32], aad: &[u8], text: &[u8]) -> [u8; NONCE] {
-    let lengths = [aad, text].map(|part| (part.len() as u32).to_le_bytes());
+    let lengths = [
+        (aad.len() as u32).to_le_bytes(),
+        (text.len() as u32).to_le_bytes(),
+    ];
     let full = C::hmac(
         key,
         &[b"nrd/1/nonce\0", random, lengths.as_flattened(), aad, text],

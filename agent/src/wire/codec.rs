@@ -115,16 +115,19 @@ impl<'i, 'o> Coder<'i, 'o> {
             self.write(&[rest as u8]);
             return value;
         }
-        let mut n = 1;
-        while self.input.get(n - 1).is_some_and(|b| b & 0x80 != 0) {
-            n += 1;
+        let mut more = 0;
+        while self.input.get(more).is_some_and(|b| b & 0x80 != 0) {
+            more += 1;
+        }
+        if more >= 10 {
+            self.fail();
         }
         let mut value = 0u64;
-        for byte in self.next(n).iter().rev() {
-            if n > 10 || value >> 57 != 0 {
+        for byte in self.next(more + 1).iter().rev() {
+            if value >> 57 != 0 {
                 self.fail();
             }
-            value = value << 7 | u64::from(byte & 0x7F);
+            value = (value << 7) | u64::from(byte & 0x7F);
         }
         value
     }
@@ -145,22 +148,27 @@ impl<'i, 'o> Coder<'i, 'o> {
     /// A byte string with its length.
     #[inline(never)]
     pub fn block(&mut self, bytes: &'i [u8]) -> &'i [u8] {
-        let mut n = bytes.len() as u32;
-        n.code(self);
-        if self.reads {
-            return self.next(n as usize);
+        if !self.reads {
+            self.write_block(bytes);
+            return bytes;
         }
+        let mut n = 0u32;
+        n.code(self);
+        self.next(n as usize)
+    }
+
+    /// Writes a byte string with its length.
+    #[inline(never)]
+    pub(crate) fn write_block(&mut self, bytes: &[u8]) {
+        self.varint(bytes.len() as u64);
         self.write(bytes);
-        bytes
     }
 
     /// Text with its length.
     #[inline(never)]
     fn text(&mut self, text: &mut StringView) {
         if !self.reads {
-            let bytes = text.as_bytes();
-            self.varint(bytes.len() as u64);
-            return self.write(bytes);
+            return self.write_block(text.as_bytes());
         }
         let read = core::str::from_utf8(self.block(&[])).map(|t| text.push_str(t));
         if !matches!(read, Ok(Ok(()))) {

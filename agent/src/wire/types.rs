@@ -177,9 +177,7 @@ pub struct LeaseTerms {
 impl Code<'_> for DeviceId {
     fn code(&mut self, c: &mut Coder<'_, '_>) {
         if !c.reads() {
-            let bytes = self.bytes();
-            c.varint(bytes.len() as u64);
-            return c.write(bytes);
+            return c.write_block(self.bytes());
         }
         let text = core::str::from_utf8(c.block(&[])).unwrap_or_default();
         match DeviceId::new(text) {
