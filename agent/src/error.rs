@@ -1,9 +1,9 @@
 //! The agent's errors: one small enum with stable numbers, each saying what
-//! to do. One byte each: they are passed up often, and every byte counts.
+//! to do. One word each: a register, so that passing them up takes little code.
 
 /// Why a call was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[repr(u8)]
+#[repr(u32)]
 #[non_exhaustive]
 pub enum Error {
     /// Call `step` until it answers `Idle`, then again.

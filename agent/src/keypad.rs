@@ -29,41 +29,45 @@ pub const MAX_PAUSE_MS: u64 = 5_000;
 /// Recognises the sequence.
 #[derive(Debug, Clone, Default)]
 pub struct MenuSequence {
-    matched: usize,
+    /// The last keys, two bits each, at most twelve, and a bit above them; 0 for
+    /// none.
+    keys: u32,
     last_ms: u64,
 }
+
+/// The bit above twelve keys.
+const FULL: u32 = 1 << (2 * SEQUENCE.len());
+/// The sequence, as [`MenuSequence`] keeps keys.
+const WANTED: u32 = {
+    let (mut keys, mut rest) = (1, SEQUENCE.as_slice());
+    while let [key, later @ ..] = rest {
+        keys = (keys << 2) | *key as u32;
+        rest = later;
+    }
+    keys
+};
 
 impl MenuSequence {
     /// Feeds one key pressed at `now_ms` (uptime); true when it completes the
     /// sequence.
     pub fn press(&mut self, key: RemoteKey, now_ms: u64) -> bool {
-        if now_ms.saturating_sub(self.last_ms) > MAX_PAUSE_MS {
-            self.matched = 0;
-        }
+        let pause = now_ms.saturating_sub(self.last_ms);
         self.last_ms = now_ms;
-        // After a wrong key, the longest proper beginning that the keys so far
-        // still end in.
-        while SEQUENCE.get(self.matched) != Some(&key) {
-            if self.matched == 0 {
-                return false;
-            }
-            self.matched = Self::border(self.matched);
+        if pause > MAX_PAUSE_MS || key == RemoteKey::Other {
+            self.keys = 0;
         }
-        self.matched += 1;
-        if self.matched == SEQUENCE.len() {
-            self.matched = 0;
-            return true;
+        if key == RemoteKey::Other {
+            return false;
         }
-        false
-    }
-
-    /// Length of the longest proper beginning of the sequence that the first
-    /// `n` keys end in.
-    fn border(n: usize) -> usize {
-        (0..n)
-            .rev()
-            .find(|&k| SEQUENCE.get(..k) == SEQUENCE.get(n - k..n))
-            .unwrap_or(0)
+        self.keys = (self.keys.max(1) << 2) | key as u32;
+        if self.keys >= FULL << 1 {
+            self.keys = (self.keys & (FULL - 1)) | FULL;
+        }
+        let done = self.keys == WANTED;
+        if done {
+            self.keys = 0;
+        }
+        done
     }
 }
 

@@ -1,6 +1,6 @@
 //! Judging an order whose signature has been verified. Pure.
 
-use crate::wire::codec::{Code, Reader, Writer};
+use crate::wire::codec::fields;
 use crate::wire::{ActivationId, DeviceId, KeyVersion, Order, OrderKind, OrderResult, OrderSeq};
 #[cfg(feature = "serde")]
 use serde::{Deserialize, Serialize};
@@ -13,11 +13,11 @@ pub struct Facts<'a> {
     /// The counter.
     pub epoch: u64,
     /// The activation the device holds or is wiping, if any.
-    pub activation_id: Option<ActivationId>,
+    pub activation_id: Option<&'a ActivationId>,
     /// A wipe of that activation is under way.
     pub wiping: bool,
-    /// The highest sequence number applied per order key version.
-    pub seen: &'a SeenOrders,
+    /// The highest sequence number applied per order key version, if any was.
+    pub seen: Option<&'a SeenOrders>,
 }
 
 /// What to do with an order.
@@ -31,10 +31,10 @@ pub enum Verdict {
 
 /// Judges an order. Wipe is terminal: an order to deactivate that is bound to
 /// this very activation is never refused for its sequence number.
-pub fn judge(order: &Order, facts: Facts<'_>) -> Verdict {
+pub fn judge(order: &Order, facts: &Facts<'_>) -> Verdict {
     let ours = order.device_id == *facts.device_id
         && order.epoch == facts.epoch
-        && facts.activation_id == Some(order.activation_id);
+        && facts.activation_id == Some(&order.activation_id);
     if !ours {
         return Verdict::Answer(OrderResult::NotApplicable);
     }
@@ -42,7 +42,7 @@ pub fn judge(order: &Order, facts: Facts<'_>) -> Verdict {
         OrderKind::Deactivate if facts.wiping => Verdict::Answer(OrderResult::AlreadyApplied),
         OrderKind::Deactivate => Verdict::Apply(OrderKind::Deactivate),
         _ if facts.wiping => Verdict::Answer(OrderResult::NotApplicable),
-        kind => match facts.seen.last(order.key_version) {
+        kind => match facts.seen.and_then(|seen| seen.last(order.key_version)) {
             Some(last) if order.seq == last => Verdict::Answer(OrderResult::AlreadyApplied),
             Some(last) if order.seq < last => Verdict::Answer(OrderResult::Stale),
             _ => Verdict::Apply(kind),
@@ -54,21 +54,24 @@ pub fn judge(order: &Order, facts: Facts<'_>) -> Verdict {
 /// of one activation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
-pub struct SeenOrders([Option<(KeyVersion, OrderSeq)>; 2]);
+pub struct SeenOrders {
+    newest: Option<(KeyVersion, OrderSeq)>,
+    older: Option<(KeyVersion, OrderSeq)>,
+}
 
 impl SeenOrders {
     /// The highest sequence number seen under `version`.
     pub fn last(&self, version: KeyVersion) -> Option<OrderSeq> {
-        self.0
-            .iter()
-            .flatten()
-            .find(|(v, _)| *v == version)
-            .map(|&(_, s)| s)
+        match (&self.newest, &self.older) {
+            (Some((v, seq)), _) if *v == version => Some(*seq),
+            (_, Some((v, seq))) if *v == version => Some(*seq),
+            _ => None,
+        }
     }
 
     /// Notes an applied order.
     pub fn note(&mut self, version: KeyVersion, seq: OrderSeq) {
-        let [newest, older] = &mut self.0;
+        let SeenOrders { newest, older } = self;
         match newest {
             Some((v, s)) if *v == version => *s = seq.max(*s),
             Some((v, _)) if *v > version => *older = Some((version, seq)),
@@ -80,16 +83,7 @@ impl SeenOrders {
     }
 }
 
-impl Code<'_> for SeenOrders {
-    fn put(&self, w: &mut Writer<'_>) {
-        let [newest, older] = &self.0;
-        newest.put(w);
-        older.put(w);
-    }
-    fn take(r: &mut Reader<'_>) -> Self {
-        SeenOrders([Code::take(r), Code::take(r)])
-    }
-}
+fields! { SeenOrders { newest, older } }
 
 #[cfg(test)]
 mod tests {
@@ -113,12 +107,12 @@ mod tests {
     fn judged(order: &Order, seen: &SeenOrders, wiping: bool) -> Verdict {
         judge(
             order,
-            Facts {
+            &Facts {
                 device_id: &device(),
                 epoch: 4,
-                activation_id: Some(ActivationId([7; 16])),
+                activation_id: Some(&ActivationId([7; 16])),
                 wiping,
-                seen,
+                seen: Some(seen),
             },
         )
     }

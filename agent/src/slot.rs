@@ -10,7 +10,7 @@
 //! slot is never a question of which bytes happen to read well today.
 
 use crate::log::CLASSES;
-use crate::wire::codec::{Code, Reader, Writer};
+use crate::wire::codec::{self, Code, Coder};
 use nrd_hal::{Crypto, Effaceable};
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
@@ -32,61 +32,80 @@ pub(crate) struct SlotContent {
 }
 
 /// The salt of one class's key, and how often it was replaced.
-#[derive(Clone, Default, Zeroize)]
+#[derive(Clone, Copy, Zeroize)]
 pub(crate) struct Salt {
     pub(crate) generation: u32,
     pub(crate) salt: [u8; 16],
 }
 
 impl SlotContent {
-    fn encode<C: Crypto>(&self, key: &[u8; 32]) -> Zeroizing<[u8; SLOT_BYTES]> {
-        let mut out = Zeroizing::new([0u8; SLOT_BYTES]);
-        if let Some((text, mac)) = out.split_last_chunk_mut::<MAC>() {
-            let mut w = Writer::new(text);
-            w.bytes(MAGIC);
-            w.bytes(&self.generation.to_le_bytes());
-            w.bytes(&self.epoch.to_le_bytes());
-            w.bytes(&self.activation_id);
-            w.bytes(&self.secret);
-            for s in &self.salts {
-                w.bytes(&s.generation.to_le_bytes());
-                w.bytes(&s.salt);
-            }
-            *mac = C::hmac(key, &[CONTEXT, text]);
+    /// No content: generations are from 1.
+    pub(crate) const BLANK: SlotContent = SlotContent {
+        generation: 0,
+        epoch: 0,
+        activation_id: [0; 16],
+        secret: [0; 32],
+        salts: [Salt {
+            generation: 0,
+            salt: [0; 16],
+        }; CLASSES],
+    };
+
+    fn encode<C: Crypto>(&mut self, out: &mut [u8; SLOT_BYTES], key: &[u8; 32]) {
+        if let Some((text, end)) = out.split_last_chunk_mut::<MAC>() {
+            let _ = codec::write(MAGIC, self, text);
+            *end = mac::<C>(text, key);
         }
-        out
     }
 
-    fn decode<C: Crypto>(bytes: &[u8; SLOT_BYTES], key: &[u8; 32]) -> Option<SlotContent> {
-        let (text, mac) = bytes.split_last_chunk::<MAC>()?;
-        let authentic = bool::from(C::hmac(key, &[CONTEXT, text]).ct_eq(mac));
-        let mut r = Reader::new(text);
-        if !authentic || r.bytes(MAGIC.len()) != MAGIC {
-            return None;
-        }
-        Some(SlotContent {
-            generation: u32::from_le_bytes(Code::take(&mut r)),
-            epoch: u64::from_le_bytes(Code::take(&mut r)),
-            activation_id: Code::take(&mut r),
-            secret: Code::take(&mut r),
-            salts: core::array::from_fn(|_| Salt {
-                generation: u32::from_le_bytes(Code::take(&mut r)),
-                salt: Code::take(&mut r),
-            }),
-        })
+    /// False when `bytes` do not authenticate.
+    fn decode<C: Crypto>(&mut self, bytes: &[u8; SLOT_BYTES], key: &[u8; 32]) -> bool {
+        let Some((text, mac)) = bytes.split_last_chunk::<MAC>() else {
+            return false;
+        };
+        let authentic = bool::from(self::mac::<C>(text, key).ct_eq(mac));
+        let fields = text.strip_prefix(MAGIC);
+        authentic && fields.is_some_and(|fields| codec::read_into(fields, self))
     }
 }
 
-/// Reads slot `n`; `None` when it is blank, torn, unreadable or another
-/// device's.
+/// The code that authenticates a slot.
+#[inline(never)]
+fn mac<C: Crypto>(text: &[u8], key: &[u8; 32]) -> [u8; MAC] {
+    C::hmac(key, &[CONTEXT, text])
+}
+
+/// In fixed width.
+impl Code<'_> for SlotContent {
+    fn code(&mut self, c: &mut Coder<'_, '_>) {
+        c.fixed_u32(&mut self.generation);
+        c.fixed_u64(&mut self.epoch);
+        c.bytes(&mut self.activation_id);
+        c.bytes(&mut self.secret);
+        for s in &mut self.salts {
+            c.fixed_u32(&mut s.generation);
+            c.bytes(&mut s.salt);
+        }
+    }
+}
+
+/// Reads slot `n` into `content`; false when it is blank, torn, unreadable or
+/// another device's.
+#[inline(never)]
 pub(crate) fn read<S: Effaceable, C: Crypto>(
     slots: &mut S,
     n: u8,
     key: &[u8; 32],
-) -> Option<SlotContent> {
+    content: &mut SlotContent,
+) -> bool {
     let mut bytes = Zeroizing::new([0u8; SLOT_BYTES]);
-    slots.read(n, bytes.as_mut()).ok()?;
-    SlotContent::decode::<C>(&bytes, key)
+    slots.read(n, bytes.as_mut()).is_ok() && content.decode::<C>(&bytes, key)
+}
+
+/// True when both slots read as erased.
+#[inline(never)]
+pub(crate) fn are_blank<S: Effaceable>(slots: &mut S) -> bool {
+    is_blank(slots, 0) && is_blank(slots, 1)
 }
 
 /// True when every byte of slot `n` reads as erased.
@@ -99,24 +118,34 @@ pub(crate) fn is_blank<S: Effaceable>(slots: &mut S, n: u8) -> bool {
 /// three tries. A slot that reads blank is erased all the same: an earlier cut
 /// may have left its cells half-way.
 pub(crate) fn efface<S: Effaceable>(slots: &mut S, n: u8) -> bool {
-    (0..3).any(|_| slots.erase(n).is_ok() && is_blank(slots, n))
+    for _ in 0..3 {
+        if slots.erase(n).is_ok() && is_blank(slots, n) {
+            return true;
+        }
+    }
+    false
 }
 
 /// Writes `content` to slot `n`, erasing it first, and reads it back.
 pub(crate) fn write<S: Effaceable, C: Crypto>(
     slots: &mut S,
     n: u8,
-    content: &SlotContent,
+    content: &mut SlotContent,
     key: &[u8; 32],
 ) -> bool {
-    let bytes = content.encode::<C>(key);
-    (0..2).any(|_| {
-        if !efface(slots, n) || slots.write(n, bytes.as_ref()).is_err() {
-            return false;
-        }
+    let mut bytes = Zeroizing::new([0u8; SLOT_BYTES]);
+    content.encode::<C>(&mut bytes, key);
+    for _ in 0..2 {
         let mut back = Zeroizing::new([0u8; SLOT_BYTES]);
-        slots.read(n, back.as_mut()).is_ok() && *back == *bytes
-    })
+        if efface(slots, n)
+            && slots.write(n, bytes.as_ref()).is_ok()
+            && slots.read(n, back.as_mut()).is_ok()
+            && *back == *bytes
+        {
+            return true;
+        }
+    }
+    false
 }
 
 /// Destroys slot `n` by one program, where the part can. The erase follows.

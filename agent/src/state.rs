@@ -45,6 +45,7 @@ pub struct Activation {
 /// its own, the tombstone, which outranks this one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
+#[repr(u8)]
 pub enum Stored {
     /// No account, no secret.
     Clean,

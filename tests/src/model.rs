@@ -11,7 +11,7 @@
 //! again is always possible, delivering it never is too.
 
 use nrd_agent::lease::{Now, Standing, StoredLease};
-use nrd_agent::order::{Facts, SeenOrders, Verdict, judge};
+use nrd_agent::order::{Facts, Verdict, judge};
 use nrd_agent::wire::{ActivationId, DeviceId, KeyVersion, LeaseTerms, Order, OrderKind, OrderSeq};
 use stateright::{Model, Property};
 use std::collections::BTreeSet;
@@ -350,18 +350,19 @@ impl Protocol {
                     kind: OrderKind::Deactivate,
                 };
                 let bound = !self.lacks(Without::ActivationId);
+                let activation_id = if bound { held.map(id) } else { Some(id(act)) };
                 let verdict = judge(
                     &order,
-                    Facts {
+                    &Facts {
                         device_id: &device,
                         epoch: if bound {
                             u64::from(w.counter)
                         } else {
                             order.epoch
                         },
-                        activation_id: if bound { held.map(id) } else { Some(id(act)) },
+                        activation_id: activation_id.as_ref(),
                         wiping: w.flash.tombstone.is_some(),
-                        seen: &SeenOrders::default(),
+                        seen: None,
                     },
                 );
                 if verdict != Verdict::Apply(OrderKind::Deactivate) {

@@ -5,7 +5,7 @@
 use nrd_agent::lease::StoredLease;
 use nrd_agent::order::SeenOrders;
 use nrd_agent::state::{Activation, Snapshot, Stored, Tombstone, WipePhase};
-use nrd_agent::wire::codec::{self, Code};
+use nrd_agent::wire::codec::{self, Blank, Code};
 use nrd_agent::wire::*;
 use nrd_sim::hw::SplitMix;
 use nrd_sim::service::hex;
@@ -35,14 +35,14 @@ fn postcard_bytes<T: Serialize>(value: &T) -> Vec<u8> {
     postcard::to_slice(value, &mut out).unwrap().to_vec()
 }
 
-fn codec_bytes<'a, T: Code<'a>>(value: &T) -> Vec<u8> {
+fn codec_bytes<'a, T: Code<'a> + Clone>(value: &T) -> Vec<u8> {
     let mut out = [0; 2048];
-    let n = codec::write(value, &mut out).unwrap();
+    let n = codec::write(&[], &mut value.clone(), &mut out).unwrap();
     out[..n].to_vec()
 }
 
 /// Both on `body`; true when the device accepts it.
-fn both<'a, T: Code<'a> + Serialize + Deserialize<'a>>(body: &'a [u8]) -> bool {
+fn both<'a, T: Code<'a> + Blank + Clone + Serialize + Deserialize<'a>>(body: &'a [u8]) -> bool {
     let theirs = match postcard::take_from_bytes::<T>(body) {
         Ok((value, [])) => Some(postcard_bytes(&value)),
         _ => None,

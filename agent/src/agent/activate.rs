@@ -6,19 +6,17 @@
 
 use super::boot::SESSION;
 use super::logs::Which;
-use super::{Agent, Phase, Session, Step};
+use super::{Agent, Phase, Session};
 use crate::class::Class;
 use crate::error::Error;
-use crate::keys;
 use crate::lease::StoredLease;
-use crate::log::{Key, Progress};
-use crate::slot::{self, Salt, SlotContent};
+use crate::log::Key;
+use crate::slot::{self, SlotContent};
 use crate::state::{Activation, State, Stored};
 use crate::trace::event;
-use crate::wire::{ActivationId, Generation, Grant, WipeReason, codec, decode_signed};
+use crate::wire::{ActivationId, Body, Generation, Grant, WipeReason, codec::Blank};
 use nrd_hal::Platform;
 use rand_core::TryCryptoRng;
-use zeroize::Zeroizing;
 
 /// A grant being stored.
 pub(super) struct Install {
@@ -35,23 +33,21 @@ pub(super) const DISPLAY_NAME: Key = Key {
 impl<P: Platform> Agent<'_, P> {
     /// Begins an activation attempt: persists its id before the first request.
     /// Then exchange requests until [`State::Active`].
+    #[inline(never)]
     pub fn start_activation(&mut self) -> Result<(), Error> {
-        let signed_out = match (self.state(), &self.snapshot.stored) {
-            (State::Clean, _) => None,
-            (State::SignedOut, Stored::SignedOut { id, .. }) => Some(*id),
+        let state = self.state();
+        let (signed_out, epoch) = match &self.snapshot.stored {
+            Stored::Clean if state == State::Clean => (None, self.snapshot.epoch),
+            Stored::SignedOut { id, epoch, .. } if state == State::SignedOut => (Some(*id), *epoch),
             _ => return Err(Error::WrongState),
         };
         if self.snapshot.worn_out {
             return Err(Error::WornOut);
         }
         self.fill = None;
-        let parts = self.platform.parts();
-        let id = ActivationId(healthy_random(parts.rng)?);
+        let mut id = ActivationId::default();
+        healthy_random(self.platform.parts().rng, &mut id.0)?;
         let mut next = self.snapshot;
-        let epoch = match &next.stored {
-            Stored::SignedOut { epoch, .. } => *epoch,
-            _ => next.epoch,
-        };
         next.stored = Stored::Activating {
             id,
             epoch,
@@ -64,11 +60,13 @@ impl<P: Platform> Agent<'_, P> {
 
     /// Gives up the attempt. What it may have left in the slot is wiped, with
     /// a receipt, since a grant may have reached the device.
+    #[inline(never)]
     pub fn cancel_activation(&mut self) -> Result<(), Error> {
         if self.state() != State::Activating {
             return Err(Error::WrongState);
         }
-        self.begin_wipe(WipeReason::Abandoned, None)
+        self.begin_wipe(WipeReason::Abandoned, None);
+        Ok(())
     }
 
     /// The service ended the attempt before any grant: nothing was stored, so
@@ -81,7 +79,8 @@ impl<P: Platform> Agent<'_, P> {
             return Ok(());
         };
         if !self.efface_slots() {
-            return self.begin_wipe(WipeReason::Abandoned, None);
+            self.begin_wipe(WipeReason::Abandoned, None);
+            return Ok(());
         }
         let mut next = self.snapshot;
         next.stored = match signed_out {
@@ -100,12 +99,13 @@ impl<P: Platform> Agent<'_, P> {
 
     /// A grant arrived: checks it and begins to store it.
     pub(super) fn accept_grant(&mut self, frame: &[u8]) -> Result<(), Error> {
-        let key = self.trust()?.session_key;
-        let grant: Grant = decode_signed::<_, P::Crypto>(frame, &key)?;
-        let Stored::Activating { id, epoch, .. } = self.snapshot.stored else {
+        let mut grant = Grant::BLANK;
+        self.read_session_signed(frame, Grant::KIND, &mut grant)?;
+        let Stored::Activating { id, epoch, .. } = &self.snapshot.stored else {
             return Err(Error::NotForUs);
         };
-        if grant.device_id != self.device_id || grant.activation_id != id || grant.epoch != epoch {
+        if grant.device_id != self.device_id || grant.activation_id != *id || grant.epoch != *epoch
+        {
             return Err(Error::NotForUs);
         }
         self.install = Some(Install {
@@ -115,68 +115,70 @@ impl<P: Platform> Agent<'_, P> {
         Ok(())
     }
 
-    pub(super) fn install_step(&mut self) -> Result<Step, Error> {
-        let Some(install) = self.install.take() else {
-            return Ok(Step::Idle);
+    pub(super) fn install_step(&mut self) -> Result<(), Error> {
+        let written = self.install.as_ref().is_some_and(|i| i.slot_written);
+        let done = match written {
+            false => self.install_keys(),
+            true => self.install_session(),
         };
-        if !install.slot_written {
-            self.install_keys(&install.grant)?;
-            self.vault.want_writable();
-            self.install = Some(Install {
-                slot_written: true,
-                ..install
-            });
-            return Ok(Step::Working);
+        if done == Err(Error::Busy) {
+            return Ok(());
         }
-        if self.log_step(Which::Vault)? == Progress::Working {
-            self.install = Some(install);
-            return Ok(Step::Working);
-        }
-        self.install_session(&install.grant)?;
-        Ok(Step::Working)
+        // Whatever fails, the service gives the same grant again.
+        self.install = None;
+        done
     }
 
-    fn install_keys(&mut self, grant: &Grant) -> Result<(), Error> {
-        let parts = self.platform.parts();
-        let secret = Zeroizing::new(healthy_random::<32, _>(parts.rng)?);
-        let mut salts: [Salt; crate::log::CLASSES] = Default::default();
-        for s in &mut salts {
-            s.salt = healthy_random(parts.rng)?;
-        }
-        let content = SlotContent {
-            generation: 1,
-            epoch: grant.epoch,
-            activation_id: grant.activation_id.0,
-            secret: *secret,
-            salts,
+    /// Draws the secret and the salts, and writes the slot. `Busy`: the session
+    /// is next.
+    fn install_keys(&mut self) -> Result<(), Error> {
+        let Some(Install {
+            grant,
+            slot_written,
+        }) = &mut self.install
+        else {
+            return Ok(());
         };
+        let parts = self.platform.parts();
+        let mut content = SlotContent::BLANK;
+        content.generation = 1;
+        content.epoch = grant.epoch;
+        content.activation_id = grant.activation_id.0;
+        healthy_random(parts.rng, &mut content.secret)?;
+        for s in &mut content.salts {
+            healthy_random(parts.rng, &mut s.salt)?;
+        }
         if grant.remember {
-            let key = self.keys.slot.as_ref().ok_or(Error::Busy)?;
             let stored = slot::efface(parts.slot, 1)
-                && slot::write::<_, P::Crypto>(parts.slot, 0, &content, key);
+                && slot::write::<_, P::Crypto>(parts.slot, 0, &mut content, &self.keys.slot);
             if !stored {
                 return Err(Error::WornOut);
             }
         }
-        let vault =
-            keys::vault::<_, P::Crypto>(parts.root_key, &content).map_err(|_| Error::Hardware)?;
-        self.keys.vault = Some(vault);
-        self.keys.content = Some(content);
+        *slot_written = true;
+        self.open_vault(&content)?;
         self.vault.unmount();
-        Ok(())
+        self.vault.want_writable();
+        Err(Error::Busy)
     }
 
-    fn install_session(&mut self, grant: &Grant) -> Result<(), Error> {
-        let session = Session {
+    /// Stores the session; then the journal says that it is active. `Busy` while
+    /// the vault is made ready.
+    fn install_session(&mut self) -> Result<(), Error> {
+        self.log_step(Which::Vault)?;
+        let Some(Install { grant, .. }) = self.install.take() else {
+            return Ok(());
+        };
+        let mut session = Session {
             series: grant.series,
             generation: Generation(1),
             token: grant.token.clone(),
         };
-        self.put_session(&session)?;
+        self.put_session(&mut session)?;
         if !grant.display_name.is_empty() {
             let stamp = self.stamp();
-            let value = Some([stamp.as_slice(), grant.display_name.as_bytes()]);
-            self.log_write(Which::Vault, DISPLAY_NAME, value, false)?;
+            let value: [&[u8]; 2] = [&stamp, grant.display_name.as_bytes()];
+            self.log_write(Which::Vault, DISPLAY_NAME, Some(&value))?;
         }
         let now = self.now();
         let mut next = self.snapshot;
@@ -205,27 +207,38 @@ impl<P: Platform> Agent<'_, P> {
 
     /// Persists the session record: read back before it is used. A computer
     /// with "remember me" unticked keeps its token in RAM alone.
-    pub(super) fn put_session(&mut self, s: &Session) -> Result<(), Error> {
-        let mut buf = Zeroizing::new([0u8; 64]);
-        let n = codec::write(s, buf.as_mut()).ok_or(Error::TooLong)?;
-        let value = Some([&[], buf.get(..n).unwrap_or_default()]);
-        self.log_write(Which::Vault, SESSION, value, false)
+    pub(super) fn put_session(&mut self, s: &mut Session) -> Result<(), Error> {
+        self.store(Which::Vault, SESSION, s)
     }
 }
 
-/// Draws N bytes and refuses a generator that repeats or is stuck.
-fn healthy_random<const N: usize, G: TryCryptoRng>(rng: &mut G) -> Result<[u8; N], Error> {
-    let mut a = [0u8; N];
-    let mut b = [0u8; N];
-    rng.try_fill_bytes(&mut a)
-        .and_then(|()| rng.try_fill_bytes(&mut b))
+/// Fills `out` (at most 32 bytes), and refuses a generator that repeats or is
+/// stuck.
+#[inline(never)]
+fn healthy_random<G: TryCryptoRng>(rng: &mut G, out: &mut [u8]) -> Result<(), Error> {
+    let mut again = [0u8; 32];
+    let again = again.get_mut(..out.len()).ok_or(Error::TooLong)?;
+    rng.try_fill_bytes(out)
+        .and_then(|()| rng.try_fill_bytes(again))
         .map_err(|_| Error::RandomGenerator)?;
-    // NIST SP 800-90B §4.4.1 with one byte per sample: 2⁻²⁰ false alarms for a
-    // full-entropy source need four equal samples in a row; five are refused.
-    let stuck = |x: &[u8]| x.windows(5).any(|w| w.iter().all(|v| Some(v) == w.first()));
-    if a == b || stuck(&a) || stuck(&b) {
+    if out == again || is_stuck(out) || is_stuck(again) {
         return Err(Error::RandomGenerator);
     }
-    zeroize::Zeroize::zeroize(&mut b);
-    Ok(a)
+    zeroize::Zeroize::zeroize(again);
+    Ok(())
+}
+
+/// NIST SP 800-90B §4.4.1 with one byte per sample: 2⁻²⁰ false alarms for a
+/// full-entropy source need four equal samples in a row; five are refused.
+#[inline(never)]
+fn is_stuck(samples: &[u8]) -> bool {
+    let (mut last, mut run) = (None, 0);
+    for sample in samples {
+        run = if last == Some(sample) { run + 1 } else { 1 };
+        last = Some(sample);
+        if run >= 5 {
+            return true;
+        }
+    }
+    false
 }

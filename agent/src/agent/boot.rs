@@ -8,20 +8,19 @@
 //! Whatever does not fit together closes access (`Locked`) or finishes a wipe;
 //! it never opens anything, and never passes for a fresh device.
 
-use super::logs::Which;
+use super::logs::{Which, journal_key};
 use super::wipe::MAX_TRIES;
-use super::{Agent, CHARGE_S, Phase, RECEIPTS, Session, Step, id};
+use super::{Agent, CHARGE_S, Phase, Session, id};
 use crate::class::Class;
 use crate::error::Error;
 use crate::keys;
-use crate::log::{Key, Progress};
-use crate::slot;
+use crate::log::Key;
+use crate::slot::{self, SlotContent};
 use crate::state::{Snapshot, Stored, Tombstone};
 use crate::trace::event;
 use crate::wire::WipeReason;
-use crate::wire::codec::{self, Code};
+use crate::wire::codec::Blank;
 use nrd_hal::{MonotonicCounter, Platform};
-use zeroize::Zeroizing;
 
 /// The session record: series, generation, token.
 pub(super) const SESSION: Key = Key {
@@ -30,29 +29,27 @@ pub(super) const SESSION: Key = Key {
 };
 
 impl<P: Platform> Agent<'_, P> {
-    pub(super) fn boot_step(&mut self) -> Result<Step, Error> {
+    #[inline(never)]
+    pub(super) fn boot_step(&mut self) -> Result<(), Error> {
         match self.phase {
-            Phase::Journal => self.boot_journal()?,
-            Phase::Load => self.boot_load()?,
-            Phase::Vault => self.boot_vault()?,
-            Phase::Ready => {}
+            Phase::Journal => self.boot_journal(),
+            Phase::Load => self.boot_load(),
+            Phase::Vault => self.boot_vault(),
+            Phase::Ready => Ok(()),
         }
-        Ok(Step::Working)
     }
 
     fn boot_journal(&mut self) -> Result<(), Error> {
-        if self.keys.journal.is_none() {
+        if !self.keys.journal.are_set() {
             let root = self.platform.parts().root_key;
-            self.keys.slot = Some(keys::slot_key(root).map_err(|_| Error::Hardware)?);
-            self.keys.journal =
-                Some(keys::journal::<_, P::Crypto>(root).map_err(|_| Error::Hardware)?);
-            return Ok(());
+            keys::slot(root, &mut self.keys.slot)?;
+            return keys::journal::<_, P::Crypto>(root, &mut self.keys.journal);
         }
         // A journal that cannot be opened is lost, not a failed boot.
         self.journal.want_writable();
         match self.log_step(Which::Journal) {
-            Ok(Progress::Working) => {}
-            Ok(Progress::Idle) => self.phase = Phase::Load,
+            Err(Error::Busy) => {}
+            Ok(()) => self.phase = Phase::Load,
             Err(Error::Hardware) => return Err(Error::Hardware),
             Err(_) => {
                 self.lost = true;
@@ -82,33 +79,30 @@ impl<P: Platform> Agent<'_, P> {
             Ok(counter) => counter,
         };
         self.wipe_tries = 0;
-        self.receipts = self
-            .journal
-            .keys()
-            .filter(|k| (id::RECEIPT..id::RECEIPT + RECEIPTS).contains(&k.id))
-            .count() as u8;
-        let snapshot = self.read_record::<Snapshot>(id::SNAPSHOT);
-        let tombstone = self.read_record::<Tombstone>(id::TOMBSTONE);
+        self.count_receipts();
+        let mut snapshot = Snapshot::BLANK;
+        let mut tombstone = Tombstone::BLANK;
+        let read = self.load(Which::Journal, journal_key(id::SNAPSHOT), &mut snapshot);
+        let wipes = self.load(Which::Journal, journal_key(id::TOMBSTONE), &mut tombstone);
 
-        let mut fresh = false;
-        match snapshot {
-            Ok(s) => self.snapshot = s,
+        match read {
+            Ok(()) => self.snapshot = snapshot,
             Err(Error::NotFound) if self.journal_was_empty() => {
-                self.snapshot = Snapshot::fresh(counter);
-                fresh = counter == self.config.factory_epoch && self.live_slot().is_none();
+                self.snapshot.epoch = counter;
+                let fresh = counter == self.config.factory_epoch && !self.slot_lives();
                 // What a part is delivered with is nobody's key.
                 self.lost |= !(fresh && self.efface_slots());
             }
             Err(_) => self.lost = true,
         }
-        match tombstone {
-            Ok(t) => {
+        match wipes {
+            Ok(()) => {
                 // The snapshot that ended this wipe has counted its receipt.
-                let done = self.snapshot.next_receipt != t.receipt;
+                let done = self.snapshot.next_receipt != tombstone.receipt;
                 match done {
                     true => self.remove_journal(id::TOMBSTONE)?,
                     false => {
-                        self.tombstone = Some(t);
+                        self.tombstone = Some(tombstone);
                         self.wipe_doubt = super::wipe::RESUMED;
                     }
                 }
@@ -129,9 +123,6 @@ impl<P: Platform> Agent<'_, P> {
 
         // Charge this boot before anything is served.
         let mut next = self.snapshot;
-        if fresh {
-            next.epoch = counter;
-        }
         next.boots = next.boots.saturating_add(1);
         // Written anyway; taken back by the next write after an answer.
         self.exchange.go_on_backing_off(next.unanswered);
@@ -142,43 +133,35 @@ impl<P: Platform> Agent<'_, P> {
         self.commit(next)?;
 
         self.phase = Phase::Ready;
-        if self.tombstone.is_some() {
-            return Ok(());
+        if self.tombstone.is_none() {
+            self.reconcile(counter);
         }
-        self.reconcile(counter)
+        Ok(())
     }
 
     /// Holds the snapshot against the counter and the slots.
-    fn reconcile(&mut self, counter: u64) -> Result<(), Error> {
+    fn reconcile(&mut self, counter: u64) {
         let epoch = self.epoch();
         if epoch > counter {
             // A counter never goes back: this is not this device's journal.
             self.lost = true;
-            return Ok(());
+            return;
         }
-        if epoch < counter {
+        let dead = slot::are_blank(self.platform.parts().slot);
+        match &self.snapshot.stored {
             // The counter passed this state: an old image was put back, or a
             // wipe lost its tombstone. Finish what the counter says.
-            return self.begin_wipe(WipeReason::Recovered, None);
-        }
-        let slots = self.platform.parts().slot;
-        let dead = slot::is_blank(slots, 0) && slot::is_blank(slots, 1);
-        match &self.snapshot.stored {
+            _ if epoch < counter => self.begin_wipe(WipeReason::Recovered, None),
             Stored::Active(a) if !a.remember => self.begin_wipe(WipeReason::VisitEnded, None),
-            Stored::Active(_) => {
-                self.restore_slot();
-                Ok(())
-            }
+            Stored::Active(_) => self.restore_slot(),
             Stored::SignedOut { .. } => {
                 self.efface_slots();
-                Ok(())
             }
-            // What an abandoned attempt left in a slot opens nothing; a grant
-            // for this attempt writes it anew.
-            Stored::Activating { .. } => Ok(()),
             // Clean is what both slots show: not that nothing in them opens today.
             Stored::Clean if !dead => self.begin_wipe(WipeReason::Recovered, None),
-            Stored::Clean | Stored::Failed => Ok(()),
+            // What an abandoned attempt left in a slot opens nothing; a grant
+            // for this attempt writes it anew.
+            Stored::Activating { .. } | Stored::Clean | Stored::Failed => {}
         }
     }
 
@@ -194,33 +177,26 @@ impl<P: Platform> Agent<'_, P> {
     /// Loads the slot that the journal names, and finishes a half-done swap by
     /// effacing the other.
     fn restore_slot(&mut self) {
-        let Some(a) = self.activation().cloned() else {
+        let Stored::Active(a) = &self.snapshot.stored else {
             return;
         };
-        let Some(key) = self.keys.slot.clone() else {
-            return;
-        };
-        let parts = self.platform.parts();
-        let found = [0u8, 1].into_iter().find_map(|n| {
-            slot::read::<_, P::Crypto>(parts.slot, n, &key)
-                .filter(|c| {
-                    c.generation == a.slot_generation
-                        && c.epoch == a.epoch
-                        && c.activation_id == a.id.0
-                })
-                .map(|c| (n, c))
+        let slots = self.platform.parts().slot;
+        let mut content = SlotContent::BLANK;
+        let found = (0..2).find(|&n| {
+            slot::read::<_, P::Crypto>(slots, n, &self.keys.slot, &mut content)
+                && content.generation == a.slot_generation
+                && content.epoch == a.epoch
+                && content.activation_id == a.id.0
         });
-        let Some((n, content)) = found else {
+        let Some(n) = found else {
             self.lost = true;
             return;
         };
-        if !slot::is_blank(parts.slot, 1 - n) {
-            slot::efface(parts.slot, 1 - n);
+        if !slot::is_blank(slots, 1 - n) {
+            slot::efface(slots, 1 - n);
         }
-        match keys::vault::<_, P::Crypto>(parts.root_key, &content) {
-            Ok(vault) => {
-                self.keys.vault = Some(vault);
-                self.keys.content = Some(content);
+        match self.open_vault(&content) {
+            Ok(()) => {
                 self.vault.unmount();
                 self.phase = Phase::Vault;
             }
@@ -228,21 +204,28 @@ impl<P: Platform> Agent<'_, P> {
         }
     }
 
+    /// Derives the vault's keys from what a slot holds.
+    pub(super) fn open_vault(&mut self, content: &SlotContent) -> Result<(), Error> {
+        let root = self.platform.parts().root_key;
+        keys::vault::<_, P::Crypto>(root, content, &mut self.keys.vault)?;
+        self.keys.content = content.clone();
+        Ok(())
+    }
+
     fn boot_vault(&mut self) -> Result<(), Error> {
         // The session is there as soon as what the last cut left is decided;
         // the rest of the vault is read afterwards, step by step.
-        let mut buf = Zeroizing::new([0u8; 64]);
-        let found = self.log_get(Which::Vault, SESSION, &mut [], buf.as_mut());
+        let mut session = Session::BLANK;
+        let found = self.load(Which::Vault, SESSION, &mut session);
         if found == Err(Error::Busy) {
             match self.log_step(Which::Vault) {
-                Ok(Progress::Working) => return Ok(()),
-                Ok(Progress::Idle) => {}
+                Err(Error::Busy) => return Ok(()),
                 Err(Error::Hardware) => return Err(Error::Hardware),
                 // A vault that takes no more writes can still be read.
-                Err(_) => {}
+                Ok(()) | Err(_) => {}
             }
         }
-        self.keys.session = found.ok().and_then(|n| session(buf.get(..n)?));
+        self.keys.session = found.is_ok().then_some(session);
         self.phase = Phase::Ready;
         Ok(())
     }
@@ -252,35 +235,22 @@ impl<P: Platform> Agent<'_, P> {
         self.journal.keys().next().is_none()
     }
 
-    /// The number of a slot whose content authenticates.
-    fn live_slot(&mut self) -> Option<u8> {
-        let key = self.keys.slot.clone()?;
+    /// True when the content of a slot authenticates.
+    fn slot_lives(&mut self) -> bool {
         let slots = self.platform.parts().slot;
-        [0u8, 1]
-            .into_iter()
-            .find(|&n| slot::read::<_, P::Crypto>(slots, n, &key).is_some())
+        let mut content = SlotContent::BLANK;
+        (0..2).any(|n| slot::read::<_, P::Crypto>(slots, n, &self.keys.slot, &mut content))
     }
 
     /// Effaces whatever a slot still holds; false when one is stuck.
     pub(super) fn efface_slots(&mut self) -> bool {
         let slots = self.platform.parts().slot;
         let mut ok = true;
-        for n in [0u8, 1] {
+        for n in 0..2 {
             if !slot::is_blank(slots, n) {
                 ok &= slot::efface(slots, n);
             }
         }
         ok
     }
-
-    fn read_record<T: for<'a> Code<'a>>(&mut self, id: u16) -> Result<T, Error> {
-        let mut buf = [0u8; 384];
-        let n = self.get_journal(id, &mut buf)?;
-        let bytes = buf.get(..n).ok_or(Error::Corrupt)?;
-        codec::read(bytes).ok_or(Error::Corrupt)
-    }
-}
-
-fn session(bytes: &[u8]) -> Option<Session> {
-    codec::read(bytes)
 }

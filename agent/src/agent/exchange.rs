@@ -12,9 +12,9 @@ use crate::state::{State, Stored};
 use crate::trace::event;
 use crate::wire::{
     self, Answer, Ask, Body, Generation, Lease, LockReason, OrderOutcome, PROOF_CONTEXT,
-    RefusalCode, Reply, Request, SIGNATURE_LEN, Statement, TokenProof, decode, decode_signed,
+    RefusalCode, Reply, Request, SIGNATURE_LEN, Statement, TokenProof, codec, codec::Blank,
 };
-use heapless::{String, Vec};
+use heapless::String;
 use nrd_hal::{Clock, Crypto, DeviceIdentity, Platform};
 use rand_core::TryRng as _;
 
@@ -36,17 +36,19 @@ enum Sent {
 
 /// What the conversation stands at; RAM only.
 #[derive(Default)]
+#[repr(C)]
 pub(super) struct Exchange {
-    challenge: Option<[u8; 32]>,
-    sent: Option<(Sent, [u8; 16])>,
-    due_ms: u64,
-    failures: u32,
-    code: Option<(String<12>, u8)>,
-    outcome: Option<Vec<u8, { OrderOutcome::MAX }>>,
     /// A check-in was answered in this boot.
     checked_in: bool,
     /// Anything was answered in this boot.
     answered: bool,
+    failures: u32,
+    due_ms: u64,
+    sent: Option<(Sent, [u8; 16])>,
+    challenge: Option<[u8; 32]>,
+    code: Option<(String<12>, u8)>,
+    /// The answer to an order; signed when it is told.
+    outcome: Option<OrderOutcome>,
 }
 
 impl Exchange {
@@ -81,6 +83,7 @@ impl Exchange {
 impl<P: Platform> Agent<'_, P> {
     /// Milliseconds until the next request is due: 0 for now, `None` when there
     /// is nothing to say.
+    #[inline(never)]
     pub fn next_due_ms(&mut self) -> Option<u64> {
         self.next_ask()?;
         let now = self.platform.parts().clock.uptime_ms();
@@ -134,6 +137,7 @@ impl<P: Platform> Agent<'_, P> {
     /// Writes the next request into `out` ([`wire::MAX_FRAME`] bytes are always
     /// enough) when one is due; returns its length. Post it, then call
     /// [`Agent::handle_reply`] or [`Agent::exchange_failed`].
+    #[inline(never)]
     pub fn poll_request(&mut self, out: &mut [u8]) -> Result<Option<usize>, Error> {
         let Some(sent) = self.next_ask() else {
             return Ok(None);
@@ -147,7 +151,7 @@ impl<P: Platform> Agent<'_, P> {
             .rng
             .try_fill_bytes(&mut nonce)
             .map_err(|_| Error::RandomGenerator)?;
-        let n = self.write_request(sent, nonce, out)?;
+        let n = self.write_request(sent, &nonce, out)?;
         self.exchange.sent = Some((sent, nonce));
         Ok(Some(n))
     }
@@ -155,101 +159,104 @@ impl<P: Platform> Agent<'_, P> {
     fn write_request(
         &mut self,
         sent: Sent,
-        nonce: [u8; 16],
+        nonce: &[u8; 16],
         out: &mut [u8],
     ) -> Result<usize, Error> {
-        let challenge = self.exchange.challenge.unwrap_or_default();
         let mut payload = [0u8; wire::Receipt::MAX];
-        let ask = match sent {
+        let mut request = Request {
+            device_id: self.device_id,
+            challenge: self.exchange.challenge.unwrap_or_default(),
+            nonce: *nonce,
+            agent_version: super::AGENT_VERSION,
+            ask: Ask::BLANK,
+        };
+        match sent {
             Sent::Hello => {
-                let parts = self.platform.parts();
-                let certificate = parts.identity.certificate();
-                let n = certificate.len().min(payload.len());
-                for (o, b) in payload.iter_mut().zip(certificate) {
-                    *o = *b;
-                }
-                Ask::Hello {
-                    certificate: payload.get(..n).unwrap_or_default(),
-                }
+                let identity: &P::Identity = self.platform.parts().identity;
+                let certificate = identity.certificate();
+                request.ask = Ask::Hello { certificate };
             }
             Sent::Receipt => {
-                let place = self.oldest_receipt().ok_or(Error::NotFound)?;
+                let place = self.oldest_receipt(0, 0).ok_or(Error::NotFound)?;
                 let n = self.export_receipt(place, &mut payload)?;
-                Ask::Receipt {
-                    receipt: payload.get(..n).unwrap_or_default(),
-                }
+                let receipt = payload.get(..n).unwrap_or_default();
+                request.ask = Ask::Receipt { receipt };
             }
-            Sent::Outcome => Ask::Outcome {
-                outcome: self.exchange.outcome.as_deref().unwrap_or_default(),
-            },
-            sent => self.plain_ask(sent, &challenge, &nonce)?,
-        };
-        let request = Request {
-            device_id: self.device_id,
-            challenge,
-            nonce,
-            agent_version: super::AGENT_VERSION,
-            ask,
-        };
-        let n = wire::encode(&request, out)?;
+            Sent::Outcome => {
+                let mut outcome = self.exchange.outcome;
+                let outcome = outcome.as_mut().ok_or(Error::NotFound)?;
+                let n = self.sign_outcome(outcome, &mut payload)?;
+                let outcome = payload.get(..n).unwrap_or_default();
+                request.ask = Ask::Outcome { outcome };
+            }
+            sent => self.plain_ask(sent, &mut request)?,
+        }
+        let n = codec::write(Request::CONTEXT, &mut request, out)?;
         self.sign_frame(out, n)
     }
 
     /// The asks that borrow nothing.
-    fn plain_ask(
-        &mut self,
-        sent: Sent,
-        challenge: &[u8; 32],
-        nonce: &[u8; 16],
-    ) -> Result<Ask<'static>, Error> {
+    fn plain_ask(&mut self, sent: Sent, request: &mut Request<'_>) -> Result<(), Error> {
         let now = self.now();
-        Ok(match (&self.snapshot.stored, sent) {
-            (Stored::Activating { id, epoch, .. }, Sent::Start) => Ask::ActivateStart {
-                activation_id: *id,
-                epoch: *epoch,
-                previous_receipt: self.snapshot.last_receipt,
-            },
-            (Stored::Activating { id, epoch, .. }, Sent::Poll) => Ask::ActivatePoll {
-                activation_id: *id,
-                epoch: *epoch,
-            },
-            (Stored::SignedOut { id, epoch, .. }, Sent::SignedOut) => Ask::SignedOut {
-                activation_id: *id,
-                epoch: *epoch,
-            },
-            (Stored::SignedOut { id, epoch, .. }, Sent::CheckIn { .. }) => Ask::CheckIn {
-                activation_id: *id,
-                epoch: *epoch,
-                proof: None,
-                renew: false,
-                wait_s: self.config.wait_s,
-                powered_s: 0,
-                policy: Default::default(),
-            },
+        let wait_s = self.config.wait_s;
+        match (&self.snapshot.stored, sent) {
+            (Stored::Activating { id, epoch, .. }, Sent::Start) => {
+                request.ask = Ask::ActivateStart {
+                    activation_id: *id,
+                    epoch: *epoch,
+                    previous_receipt: self.snapshot.last_receipt,
+                };
+            }
+            (Stored::Activating { id, epoch, .. }, Sent::Poll) => {
+                request.ask = Ask::ActivatePoll {
+                    activation_id: *id,
+                    epoch: *epoch,
+                };
+            }
+            (Stored::SignedOut { id, epoch, .. }, Sent::SignedOut) => {
+                request.ask = Ask::SignedOut {
+                    activation_id: *id,
+                    epoch: *epoch,
+                };
+            }
+            (Stored::SignedOut { id, epoch, .. }, Sent::CheckIn { .. }) => {
+                request.ask = Ask::CheckIn {
+                    activation_id: *id,
+                    epoch: *epoch,
+                    proof: None,
+                    renew: false,
+                    wait_s,
+                    powered_s: 0,
+                    policy: Default::default(),
+                };
+            }
             (Stored::Active(a), Sent::CheckIn { renew }) => {
+                let context: [&[u8]; 3] = [PROOF_CONTEXT, &request.challenge, &request.nonce];
                 let proof = self.keys.session.as_ref().map(|s| TokenProof {
                     generation: s.generation,
-                    mac: P::Crypto::hmac(&s.token.0, &[PROOF_CONTEXT, challenge, nonce]),
+                    mac: P::Crypto::hmac(&s.token.0, &context),
                 });
-                Ask::CheckIn {
+                request.ask = Ask::CheckIn {
                     activation_id: a.id,
                     epoch: a.epoch,
                     renew: renew && proof.is_some(),
                     proof,
                     wait_s: match self.exchange.checked_in {
-                        true => self.config.wait_s,
+                        true => wait_s,
                         false => 0,
                     },
                     powered_s: now.powered_s.saturating_sub(a.lease.stored_at_s),
                     policy: a.policy,
-                }
+                };
             }
             _ => return Err(Error::WrongState),
-        })
+        }
+        Ok(())
     }
 
     /// The exchange failed on its way (no network, TLS, HTTP status): backs
     /// off. Never changes what the device keeps.
+    #[inline(never)]
     pub fn exchange_failed(&mut self) {
         self.exchange.sent = None;
         let cap = BACK_OFF_MS
@@ -286,6 +293,7 @@ impl<P: Platform> Agent<'_, P> {
         self.wait_ms(u32::from_le_bytes(draw) % window.max(1));
     }
 
+    #[inline(never)]
     fn wait_ms(&mut self, ms: u32) {
         let now = self.platform.parts().clock.uptime_ms();
         self.exchange.due_ms = now.saturating_add(u64::from(ms));
@@ -297,11 +305,14 @@ impl<P: Platform> Agent<'_, P> {
 
     /// Takes the reply to the request last polled. An error means that the
     /// reply was refused and nothing changed; the exchange backs off.
+    #[inline(never)]
     pub fn handle_reply(&mut self, frame: &[u8]) -> Result<(), Error> {
         let Some((sent, nonce)) = self.exchange.sent.take() else {
             return Err(Error::WrongState);
         };
-        let done = self.take_reply(sent, nonce, frame);
+        let mut reply = Reply::BLANK;
+        let done = wire::read(frame, Reply::KIND, &mut reply)
+            .and_then(|()| self.take_reply(sent, &nonce, &reply));
         match done {
             Ok(()) => {
                 self.exchange.failures = 0;
@@ -312,26 +323,24 @@ impl<P: Platform> Agent<'_, P> {
         done
     }
 
-    fn take_reply(&mut self, sent: Sent, nonce: [u8; 16], frame: &[u8]) -> Result<(), Error> {
-        let reply: Reply<'_> = decode(frame)?;
+    fn take_reply(&mut self, sent: Sent, nonce: &[u8; 16], reply: &Reply<'_>) -> Result<(), Error> {
         self.exchange.challenge = Some(reply.challenge);
-        if let Some(delegation) = reply.delegation.filter(|_| self.tombstone.is_none()) {
+        if let Some(delegation) = reply.delegation
+            && self.tombstone.is_none()
+        {
             self.accept_delegation(delegation)?;
         }
         self.wait_ms(0);
-        match (reply.answer, sent) {
-            (Answer::Welcome, Sent::Hello) => Ok(()),
-            (Answer::ReceiptStored { digest }, Sent::Receipt) => self.receipt_stored(&digest),
-            (Answer::Noted, Sent::Outcome) => {
-                self.exchange.outcome = None;
-                Ok(())
-            }
+        match (&reply.answer, sent) {
+            (Answer::Welcome, Sent::Hello) => {}
+            (Answer::ReceiptStored { digest }, Sent::Receipt) => self.receipt_stored(digest)?,
+            (Answer::Noted, Sent::Outcome) => self.exchange.outcome = None,
             (Answer::Noted, Sent::SignedOut) => {
                 let mut next = self.snapshot;
                 if let Stored::SignedOut { told, .. } = &mut next.stored {
                     *told = true;
                 }
-                self.commit(next)
+                self.commit(next)?;
             }
             (
                 Answer::Code {
@@ -342,16 +351,14 @@ impl<P: Platform> Agent<'_, P> {
                 },
                 Sent::Start,
             ) => {
-                self.exchange.code = Some((user_code, pictogram));
-                self.wait_s(u32::from(interval_s));
-                Ok(())
+                self.exchange.code = Some((user_code.clone(), *pictogram));
+                self.wait_s(u32::from(*interval_s));
             }
-            (Answer::Pending { interval_s }, Sent::Poll) => {
-                self.wait_s(u32::from(interval_s));
-                Ok(())
+            (Answer::Pending { interval_s }, Sent::Poll) => self.wait_s(u32::from(*interval_s)),
+            (Answer::Granted { grant }, Sent::Start | Sent::Poll) => self.accept_grant(grant)?,
+            (Answer::ActivationEnded { .. }, Sent::Start | Sent::Poll) => {
+                self.activation_ended()?;
             }
-            (Answer::Granted { grant }, Sent::Start | Sent::Poll) => self.accept_grant(grant),
-            (Answer::ActivationEnded { .. }, Sent::Start | Sent::Poll) => self.activation_ended(),
             (
                 Answer::CheckedIn {
                     lease,
@@ -365,17 +372,22 @@ impl<P: Platform> Agent<'_, P> {
                 // device that may wait comes back at once to do so.
                 let first = !core::mem::replace(&mut self.exchange.checked_in, true);
                 if !(first && self.config.wait_s > 0 && statement.is_none()) {
-                    self.wait_s(interval_s);
+                    self.wait_s(*interval_s);
                 }
                 if let Some(frame) = order {
-                    return self.order_by_check_in(frame);
+                    let mut outcome = OrderOutcome::BLANK;
+                    self.decide(frame, &mut outcome)?;
+                    self.exchange.outcome = Some(outcome);
+                    // The outcome, or the wipe's receipt, is the next thing to
+                    // say.
+                    self.wait_ms(0);
+                    return Ok(());
                 }
                 if let Some(frame) = statement {
-                    self.accept_statement(frame, &nonce)?;
+                    self.accept_statement(frame, nonce)?;
                 }
-                match lease {
-                    Some(frame) => self.accept_lease(frame, &nonce),
-                    None => Ok(()),
+                if let Some(frame) = lease {
+                    self.accept_lease(frame, nonce)?;
                 }
             }
             (
@@ -384,32 +396,20 @@ impl<P: Platform> Agent<'_, P> {
                     retry_after_s,
                 },
                 _,
-            ) => {
-                match code {
-                    // Sign again at once, over the new challenge.
-                    RefusalCode::StaleChallenge => {}
-                    RefusalCode::UnknownDevice => self.exchange.challenge = None,
-                    _ => self.wait_s(retry_after_s.max(1)),
-                }
-                Ok(())
-            }
-            _ => Err(Error::Malformed),
+            ) => match code {
+                // Sign again at once, over the new challenge.
+                RefusalCode::StaleChallenge => {}
+                RefusalCode::UnknownDevice => self.exchange.challenge = None,
+                _ => self.wait_s((*retry_after_s).max(1)),
+            },
+            _ => return Err(Error::Malformed),
         }
-    }
-
-    fn order_by_check_in(&mut self, frame: &[u8]) -> Result<(), Error> {
-        let mut out = [0u8; OrderOutcome::MAX];
-        let (_, n) = self.apply_order(frame, &mut out)?;
-        let bytes = out.get(..n).unwrap_or_default();
-        self.exchange.outcome = Vec::from_slice(bytes).ok();
-        // The outcome, or the wipe's receipt, is the next thing to say.
-        self.wait_ms(0);
         Ok(())
     }
 
     fn accept_statement(&mut self, frame: &[u8], nonce: &[u8; 16]) -> Result<(), Error> {
-        let key = self.trust()?.session_key;
-        let s: Statement = decode_signed::<_, P::Crypto>(frame, &key)?;
+        let mut s = Statement::BLANK;
+        self.read_session_signed(frame, Statement::KIND, &mut s)?;
         let Stored::Active(a) = &self.snapshot.stored else {
             return Ok(());
         };
@@ -432,8 +432,8 @@ impl<P: Platform> Agent<'_, P> {
     }
 
     fn accept_lease(&mut self, frame: &[u8], nonce: &[u8; 16]) -> Result<(), Error> {
-        let key = self.trust()?.session_key;
-        let lease: Lease = decode_signed::<_, P::Crypto>(frame, &key)?;
+        let mut lease = Lease::BLANK;
+        self.read_session_signed(frame, Lease::KIND, &mut lease)?;
         let Stored::Active(a) = &self.snapshot.stored else {
             return Ok(());
         };
@@ -446,12 +446,12 @@ impl<P: Platform> Agent<'_, P> {
         if let (Some(next), Some(now)) = (&lease.next, &self.keys.session)
             && next.generation == Generation(now.generation.0.saturating_add(1))
         {
-            let session = Session {
+            let mut session = Session {
                 series: now.series,
                 generation: next.generation,
                 token: next.token.clone(),
             };
-            self.put_session(&session)?;
+            self.put_session(&mut session)?;
             self.keys.session = Some(session);
         }
         let now = self.now();

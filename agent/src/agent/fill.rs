@@ -8,7 +8,7 @@
 //! A fill that loses power leaves blocks of the stream behind: the device then
 //! proves nothing until it is asked again, which starts over.
 
-use super::{Agent, Step};
+use super::Agent;
 use crate::error::Error;
 use crate::state::State;
 use crate::wire::Subject;
@@ -21,7 +21,8 @@ pub(super) struct Fill<D> {
     stage: Stage,
     /// How far this stage is, in bytes.
     at: u32,
-    digest: D,
+    /// Of what was read so far.
+    digest: Option<D>,
     read: [u8; 32],
 }
 
@@ -43,6 +44,7 @@ impl<P: Platform> Agent<'_, P> {
     /// `Busy` while that takes: call [`Agent::step`] until `Idle`, then this
     /// again with the same nonce; [`Agent::status`] tells how far it is. Another
     /// nonce starts over.
+    #[inline(never)]
     pub fn prove_fill(&mut self, nonce: [u8; 32], out: &mut [u8]) -> Result<usize, Error> {
         if self.state() != State::Clean {
             return Err(Error::WrongState);
@@ -54,7 +56,7 @@ impl<P: Platform> Agent<'_, P> {
                     nonce,
                     stage: Stage::Write,
                     at: 0,
-                    digest: Default::default(),
+                    digest: Some(Default::default()),
                     read: [0; 32],
                 });
                 None
@@ -88,57 +90,53 @@ impl<P: Platform> Agent<'_, P> {
         self.fill.as_ref().is_some_and(|f| f.stage != Stage::Done)
     }
 
-    pub(super) fn fill_step(&mut self) -> Result<Step, Error> {
+    #[inline(never)]
+    pub(super) fn fill_step(&mut self) {
         let Some(f) = &mut self.fill else {
-            return Ok(Step::Idle);
+            return;
         };
         let flash = self.platform.parts().vault;
         let g = flash.geometry();
-        let size = g.size;
         let to = super::wipe::block_end(&g, f.at);
         // What fails here shows in the digest, or in what is looked at last.
-        match f.stage {
-            Stage::Write => {
-                let _ = flash.erase(f.at, to);
-                for at in (f.at..to).step_by(CHUNK) {
-                    let _ = flash.program(at, &fill_block::<P::Crypto>(&f.nonce, at));
+        if f.stage != Stage::Read {
+            let _ = flash.erase(f.at, to);
+        }
+        while f.at < to && f.stage != Stage::Erase {
+            let mut buf = [0u8; CHUNK];
+            if f.stage == Stage::Write {
+                fill_block::<P::Crypto>(&f.nonce, f.at, &mut buf);
+                let _ = flash.program(f.at, &buf);
+            } else {
+                let _ = flash.read(f.at, &mut buf);
+                if let Some(digest) = &mut f.digest {
+                    digest.update(&buf);
                 }
             }
-            Stage::Read => {
-                for at in (f.at..to).step_by(CHUNK) {
-                    let mut buf = [0u8; CHUNK];
-                    let _ = flash.read(at, &mut buf);
-                    f.digest.update(&buf);
-                }
-            }
-            Stage::Erase => {
-                let _ = flash.erase(f.at, to);
-            }
-            Stage::Done => return Ok(Step::Idle),
+            f.at += CHUNK as u32;
         }
         f.at = to;
-        if to >= size {
+        if to >= g.size {
             f.at = 0;
             f.stage = match f.stage {
                 Stage::Write => Stage::Read,
                 Stage::Read => {
-                    f.read = core::mem::take(&mut f.digest).finish();
+                    if let Some(digest) = f.digest.take() {
+                        f.read = digest.finish();
+                    }
                     Stage::Erase
                 }
                 Stage::Erase | Stage::Done => Stage::Done,
             };
         }
-        Ok(Step::Working)
     }
 }
 
 /// Block `at / 256` of the fill stream: eight times HMAC-SHA-256(nonce,
 /// "nrd/1/fill\0" ‖ offset as u32 LE), offsets in steps of 32 bytes.
-fn fill_block<C: Crypto>(nonce: &[u8; 32], at: u32) -> [u8; CHUNK] {
-    let mut out = [0u8; CHUNK];
-    for (i, chunk) in out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
-        let offset = at.wrapping_add(i as u32 * 32).to_le_bytes();
-        *chunk = C::hmac(nonce, &[b"nrd/1/fill\0", &offset]);
+fn fill_block<C: Crypto>(nonce: &[u8; 32], mut at: u32, out: &mut [u8; CHUNK]) {
+    for chunk in out.as_chunks_mut::<32>().0 {
+        *chunk = C::hmac(nonce, &[b"nrd/1/fill\0", &at.to_le_bytes()]);
+        at = at.wrapping_add(32);
     }
-    out
 }

@@ -1,10 +1,12 @@
 //! The agent's two logs, journal and vault, each with its keys. Writes make
 //! room as they need it.
 
-use super::Agent;
+use super::{Agent, id};
 use crate::error::Error;
-use crate::log::{Io, Key, Progress};
+use crate::log::{Io, Key, Progress, value};
+use crate::wire::codec::{self, Code};
 use nrd_hal::Platform;
+use zeroize::Zeroizing;
 
 /// Which log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,23 +20,32 @@ pub(super) enum Which {
 /// needs more.
 const MAX_ROUNDS: u32 = 512;
 
+/// Longest record of the agent's own, receipts apart.
+const RECORD: usize = 384;
+
 /// Runs `$body` with the log of `$which` and its `$io`; `Busy` without keys.
 macro_rules! with_log {
     ($self:ident, $which:expr, |$log:ident, $io:ident| $body:expr) => {{
         let parts = $self.platform.parts();
         match $which {
             Which::Journal => {
-                let keys = $self.keys.journal.as_mut().ok_or(Error::Busy)?;
+                let keys = &mut $self.keys.journal;
                 let $io =
                     &mut Io::<_, _, P::Crypto>::new(parts.journal, parts.rng, keys, $self.scratch);
                 let $log = &mut $self.journal;
+                if !$io.keys.are_set() {
+                    return Err(Error::Busy);
+                }
                 $body
             }
             Which::Vault => {
-                let keys = $self.keys.vault.as_mut().ok_or(Error::Busy)?;
+                let keys = &mut $self.keys.vault;
                 let $io =
                     &mut Io::<_, _, P::Crypto>::new(parts.vault, parts.rng, keys, $self.scratch);
                 let $log = &mut $self.vault;
+                if !$io.keys.are_set() {
+                    return Err(Error::Busy);
+                }
                 $body
             }
         }
@@ -47,32 +58,34 @@ pub(super) fn journal_key(id: u16) -> Key {
 }
 
 impl<P: Platform> Agent<'_, P> {
-    pub(super) fn log_step(&mut self, which: Which) -> Result<Progress, Error> {
-        with_log!(self, which, |log, io| log.step(io))
+    /// Does one step of a log's pending work: `Ok` when none is left, `Busy` when
+    /// there may be more.
+    #[inline(never)]
+    pub(super) fn log_step(&mut self, which: Which) -> Result<(), Error> {
+        match with_log!(self, which, |log, io| log.step(io))? {
+            Progress::Idle => Ok(()),
+            Progress::Working => Err(Error::Busy),
+        }
     }
 
-    /// Reads a record: its first bytes into `prefix`, the rest into `out`.
-    pub(super) fn log_get(
-        &mut self,
-        which: Which,
-        key: Key,
-        prefix: &mut [u8],
-        out: &mut [u8],
-    ) -> Result<usize, Error> {
-        with_log!(self, which, |log, io| log
-            .get_prefixed(io, key, prefix, out))
+    /// Reads a record into the scratch buffer, where [`value`] finds it; returns
+    /// its length.
+    #[inline(never)]
+    pub(super) fn log_get(&mut self, which: Which, key: Key) -> Result<usize, Error> {
+        with_log!(self, which, |log, io| log.read(io, key))
     }
 
-    /// Writes a record of two parts, or removes it. `reserved` draws on room
-    /// that nothing else may use. Where the journal is full, its oldest
-    /// undelivered receipts give way.
+    /// Writes a record whose value comes in parts, or removes it. A tombstone
+    /// draws on room that nothing else may use. Where the journal is full, its
+    /// oldest undelivered receipts give way.
     pub(super) fn log_write(
         &mut self,
         which: Which,
         key: Key,
-        value: Option<[&[u8]; 2]>,
-        reserved: bool,
+        value: Option<&[&[u8]]>,
     ) -> Result<(), Error> {
+        let tombstone = which == Which::Journal && key.id == id::TOMBSTONE;
+        let reserved = tombstone && value.is_some();
         for _ in 0..MAX_ROUNDS {
             match with_log!(self, which, |log, io| log.write(io, key, value, reserved)) {
                 Err(Error::Busy) => {}
@@ -81,25 +94,57 @@ impl<P: Platform> Agent<'_, P> {
                 }
                 done => return done,
             }
-            self.log_step(which)?;
+            match self.log_step(which) {
+                Ok(()) | Err(Error::Busy) => {}
+                failed => return failed,
+            }
         }
         Err(Error::WornOut)
     }
 
     pub(super) fn put_journal(&mut self, id: u16, bytes: &[u8]) -> Result<(), Error> {
-        let value = Some([&[], bytes]);
-        self.log_write(Which::Journal, journal_key(id), value, false)
+        self.log_write(Which::Journal, journal_key(id), Some(&[bytes]))
+    }
+
+    /// Writes a record of the agent's own.
+    #[inline(never)]
+    pub(super) fn store(
+        &mut self,
+        which: Which,
+        key: Key,
+        record: &mut dyn for<'f> Code<'f>,
+    ) -> Result<(), Error> {
+        let mut buf = Zeroizing::new([0u8; RECORD]);
+        let n = codec::write(&[], record, buf.as_mut())?;
+        let bytes = buf.get(..n).unwrap_or_default();
+        self.log_write(which, key, Some(&[bytes]))
+    }
+
+    /// Reads a record of the agent's own into a blank.
+    #[inline(never)]
+    pub(super) fn load(
+        &mut self,
+        which: Which,
+        key: Key,
+        record: &mut dyn for<'f> Code<'f>,
+    ) -> Result<(), Error> {
+        let n = self.log_get(which, key)?;
+        match codec::read_into(value(self.scratch, n), record) {
+            true => Ok(()),
+            false => Err(Error::Corrupt),
+        }
     }
 
     /// Removes a record, if it is there.
     pub(super) fn remove_journal(&mut self, id: u16) -> Result<(), Error> {
-        match self.log_write(Which::Journal, journal_key(id), None, false) {
+        match self.log_write(Which::Journal, journal_key(id), None) {
             Err(Error::NotFound) => Ok(()),
             done => done,
         }
     }
 
-    pub(super) fn get_journal(&mut self, id: u16, out: &mut [u8]) -> Result<usize, Error> {
-        self.log_get(Which::Journal, journal_key(id), &mut [], out)
+    /// Reads a journal record into the scratch buffer; returns its length.
+    pub(super) fn get_journal(&mut self, id: u16) -> Result<usize, Error> {
+        self.log_get(Which::Journal, journal_key(id))
     }
 }

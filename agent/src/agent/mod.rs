@@ -29,14 +29,14 @@ mod wipe;
 
 use crate::error::Error;
 use crate::lease::{Now, Standing};
-use crate::log::{Entry, Log, LogKeys, Progress, ShapeError};
+use crate::log::{Entry, Log, LogKeys, ShapeError};
 use crate::slot::SlotContent;
 use crate::state::{Activation, Snapshot, State, Stored, Tombstone};
-use crate::wire::codec::{self, fields};
+use crate::wire::codec::fields;
 use crate::wire::{Delegation, DeviceId, Generation, LockReason, Series, TokenSecret};
 use exchange::Exchange;
 use heapless::String;
-use logs::Which;
+use logs::{Which, journal_key};
 use nrd_hal::{Clock, DeviceIdentity, Platform, Region};
 use zeroize::{Zeroize as _, Zeroizing};
 
@@ -151,51 +151,55 @@ struct Session {
 fields! { Session { series, generation, token } }
 
 /// Every key in one block, zeroized together.
-#[derive(Default)]
 struct Keys {
-    journal: Option<LogKeys>,
-    slot: Option<Zeroizing<[u8; 32]>>,
-    vault: Option<LogKeys>,
-    content: Option<SlotContent>,
+    journal: LogKeys,
+    /// Key of the slots' own check.
+    slot: Zeroizing<[u8; 32]>,
+    vault: LogKeys,
+    content: SlotContent,
     session: Option<Session>,
 }
 
 impl Keys {
     /// Forgets everything that opens account data.
     fn kill(&mut self) {
-        self.vault = None;
-        self.content = None;
+        self.vault.zeroize();
+        self.content.zeroize();
         self.session = None;
     }
 }
 
 /// The agent. Owns its platform.
+///
+/// Small fields come first: code reaches the first bytes of a block with its
+/// shortest instructions.
+#[repr(C)]
 pub struct Agent<'m, P: Platform> {
-    platform: P,
-    config: Config,
-    device_id: DeviceId,
-    journal: Log<'m>,
-    vault: Log<'m>,
-    scratch: &'m mut [u8],
-    keys: Keys,
     phase: Phase,
-    snapshot: Snapshot,
-    tombstone: Option<Tombstone>,
-    trust: Option<Delegation>,
     /// The journal, or the slot it names, is unreadable.
     lost: bool,
-    /// Powered seconds of the device's life when this boot began.
-    base_s: u32,
-    exchange: Exchange,
-    install: Option<activate::Install>,
+    reset_advised: bool,
+    /// Undelivered receipts in the journal: a bit for each place.
+    receipts: u8,
     wipe_tries: u8,
     /// Blocks that a resumed wipe still erases twice, see `wipe.rs`.
     wipe_doubt: u32,
-    /// Undelivered receipts in the journal.
-    receipts: u8,
-    reset_advised: bool,
+    /// Powered seconds of the device's life when this boot began.
+    base_s: u32,
+    scratch: &'m mut [u8],
+    exchange: Exchange,
+    tombstone: Option<Tombstone>,
+    snapshot: Snapshot,
+    journal: Log<'m>,
+    vault: Log<'m>,
+    keys: Keys,
+    trust: Option<Delegation>,
+    config: Config,
+    device_id: DeviceId,
+    install: Option<activate::Install>,
     /// A deep proof under way.
     fill: Option<fill::Fill<<P::Crypto as nrd_hal::Crypto>::Sha256>>,
+    platform: P,
 }
 
 /// Ids of the journal's records (class 0).
@@ -212,6 +216,7 @@ const RECEIPTS: u16 = 4;
 
 impl<'m, P: Platform> Agent<'m, P> {
     /// Builds the agent. Reads nothing yet: call [`Agent::step`].
+    #[inline(never)]
     pub fn new(mut platform: P, config: Config, memory: Memory<'m>) -> Result<Self, BuildError> {
         let parts = platform.parts();
         let device_id = DeviceId::new(parts.identity.device_id()).ok_or(BuildError::DeviceId)?;
@@ -243,7 +248,13 @@ impl<'m, P: Platform> Agent<'m, P> {
             journal,
             vault,
             scratch: memory.scratch,
-            keys: Keys::default(),
+            keys: Keys {
+                journal: LogKeys::NONE,
+                slot: Zeroizing::new([0; 32]),
+                vault: LogKeys::NONE,
+                content: SlotContent::BLANK,
+                session: None,
+            },
             phase: Phase::Journal,
             snapshot: Snapshot::fresh(0),
             tombstone: None,
@@ -273,42 +284,52 @@ impl<'m, P: Platform> Agent<'m, P> {
     /// Does one bounded piece of pending work: at most one erase block, one
     /// sector's copy, or a few programs. After an error nothing is lost; call
     /// again.
+    #[inline(never)]
     pub fn step(&mut self) -> Result<Step, Error> {
         if self.phase != Phase::Ready {
-            return self.boot_step();
-        }
-        if core::mem::take(&mut self.reset_advised) {
+            self.boot_step()?;
+        } else if core::mem::take(&mut self.reset_advised) {
             return Ok(Step::ResetAdvised);
+        } else if self.tombstone.is_some() {
+            self.wipe_step()?;
+        } else if self.install.is_some() {
+            self.install_step()?;
+        } else {
+            return self.step_at_rest();
         }
-        if self.tombstone.is_some() {
-            return self.wipe_step();
-        }
-        if self.install.is_some() {
-            return self.install_step();
-        }
+        Ok(Step::Working)
+    }
+
+    /// A step of a device that neither boots nor wipes nor stores a grant.
+    fn step_at_rest(&mut self) -> Result<Step, Error> {
         if !self.lost {
             self.charge()?;
-            if self.journal.needs_step() && self.log_step(Which::Journal)? == Progress::Working {
-                return Ok(Step::Working);
+            if self.journal.needs_step() {
+                match self.log_step(Which::Journal) {
+                    Err(Error::Busy) => return Ok(Step::Working),
+                    done => done?,
+                }
             }
             if self.standing() == Some(Standing::DeadMan) {
-                self.begin_wipe(crate::wire::WipeReason::DeadMan, None)?;
+                self.begin_wipe(crate::wire::WipeReason::DeadMan, None);
                 return Ok(Step::Working);
             }
         }
         if self.fill_goes_on() {
-            return self.fill_step();
-        }
-        if self.keys.vault.is_some()
-            && self.vault.needs_step()
-            && self.log_step(Which::Vault)? == Progress::Working
-        {
+            self.fill_step();
             return Ok(Step::Working);
+        }
+        if self.keys.vault.are_set() && self.vault.needs_step() {
+            match self.log_step(Which::Vault) {
+                Err(Error::Busy) => return Ok(Step::Working),
+                done => done?,
+            }
         }
         Ok(Step::Idle)
     }
 
     /// The state now.
+    #[inline(never)]
     pub fn state(&mut self) -> State {
         if self.phase != Phase::Ready {
             return State::Booting;
@@ -333,6 +354,7 @@ impl<'m, P: Platform> Agent<'m, P> {
     }
 
     /// What to show on screen.
+    #[inline(never)]
     pub fn status(&mut self) -> Status {
         let state = self.state();
         let policy = self.activation().map(|a| a.policy.0);
@@ -346,7 +368,7 @@ impl<'m, P: Platform> Agent<'m, P> {
                 .map(|t| (t.sectors.erased + t.sectors.failed, t.sectors.total)),
             fill: self.fill_progress(),
             policy,
-            receipts: self.receipts,
+            receipts: crate::log::ones(self.receipts.into()) as u8,
             generation: self.keys.session.as_ref().map(|s| s.generation.0),
             worn_out: self.snapshot.worn_out,
         }
@@ -410,10 +432,8 @@ impl<'m, P: Platform> Agent<'m, P> {
         if self.exchange.was_answered() {
             next.unanswered = 0;
         }
-        let mut buf = [0u8; 384];
-        let n = codec::write(&next, &mut buf).ok_or(Error::TooLong)?;
-        let bytes = buf.get(..n).unwrap_or_default();
-        self.put_journal(id::SNAPSHOT, bytes)?;
+        let key = journal_key(id::SNAPSHOT);
+        self.store(Which::Journal, key, &mut next)?;
         // What had to give way for this very record is told by the next one.
         let dropped = self.snapshot.receipts_dropped;
         self.snapshot = next;

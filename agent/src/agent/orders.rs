@@ -2,12 +2,13 @@
 
 use super::{Agent, id};
 use crate::error::Error;
+use crate::log::value;
 use crate::order::{Facts, Verdict, judge};
 use crate::state::{Stored, WipePhase};
 use crate::trace::event;
 use crate::wire::{
-    self, ActivationId, Body, Delegation, Digest, Order, OrderKind, OrderOutcome, OrderResult,
-    WipeReason, decode_signed, peek,
+    self, Body, Delegation, Kind, Order, OrderKind, OrderOutcome, OrderResult, WipeReason, codec,
+    codec::{Blank, Code},
 };
 use nrd_hal::{Crypto, Platform};
 
@@ -17,106 +18,117 @@ impl<P: Platform> Agent<'_, P> {
     /// length. An order that does not verify is an error and changes nothing.
     ///
     /// `Applied` means durable: for a deactivation, the tombstone is on flash.
+    #[inline(never)]
     pub fn apply_order(
         &mut self,
         frame: &[u8],
         out: &mut [u8],
     ) -> Result<(OrderResult, usize), Error> {
+        let mut outcome = OrderOutcome::BLANK;
+        self.decide(frame, &mut outcome)?;
+        let n = self.sign_outcome(&mut outcome, out)?;
+        Ok((outcome.result, n))
+    }
+
+    /// Applies a signed order; puts what is to be signed into `outcome`.
+    pub(super) fn decide(&mut self, frame: &[u8], outcome: &mut OrderOutcome) -> Result<(), Error> {
         if self.phase != super::Phase::Ready {
             return Err(Error::Busy);
         }
+        let mut order = Order::BLANK;
         let trust = self.trust()?;
-        let claimed: Order = peek(frame)?;
-        let digest = P::Crypto::sha256(frame);
+        wire::peek_into(frame, Order::KIND, &mut order)?;
+        // Which key signed it cannot be told any more when it is another than
+        // the one in force; nothing it says counts. The service signs pending
+        // orders again.
+        let retired = order.key_version != trust.order_key_version;
+        if !retired {
+            order = Order::BLANK;
+            wire::read_signed::<P::Crypto>(frame, Order::KIND, &trust.order_key, &mut order)?;
+        }
         let counter = self.counter()?;
-        if claimed.key_version != trust.order_key_version {
-            // Which key signed it cannot be told any more; nothing it says
-            // counts. The service signs pending orders again.
-            return self.outcome(digest, OrderResult::KeyRetired, counter, out);
+        outcome.device_id = self.device_id;
+        outcome.order = P::Crypto::sha256(frame);
+        outcome.epoch = counter;
+        outcome.result = OrderResult::KeyRetired;
+        if retired {
+            return Ok(());
         }
-        let order: Order = decode_signed::<_, P::Crypto>(frame, &trust.order_key)?;
-        if self.snapshot.last_order == Some(digest) {
-            return self.outcome(digest, OrderResult::AlreadyApplied, counter, out);
+        outcome.result = OrderResult::AlreadyApplied;
+        if self.snapshot.last_order == Some(outcome.order) {
+            return Ok(());
         }
-        let (activation_id, epoch, seen) = self.order_facts(counter);
-        let verdict = judge(
-            &order,
-            Facts {
-                device_id: &self.device_id,
-                epoch,
-                activation_id,
-                wiping: self.tombstone.is_some(),
-                seen: &seen,
-            },
-        );
-        let result = match verdict {
+        outcome.result = match judge(&order, &self.facts(counter)) {
             Verdict::Answer(result) => result,
-            Verdict::Apply(OrderKind::Deactivate) => {
-                self.begin_wipe(WipeReason::Order, Some(digest))?;
-                OrderResult::Applied
-            }
-            Verdict::Apply(OrderKind::SignOut) => {
-                let mut seen = seen;
-                seen.note(order.key_version, order.seq);
-                self.sign_out_with(seen, true)?;
+            Verdict::Apply(kind) => {
+                match kind {
+                    OrderKind::Deactivate => {
+                        self.begin_wipe(WipeReason::Order, Some(&outcome.order));
+                    }
+                    OrderKind::SignOut => self.sign_out_by(Some(&order))?,
+                }
                 OrderResult::Applied
             }
         };
-        event!("order answered with result {}", result as u8);
-        self.outcome(digest, result, counter, out)
+        event!("order answered with result {}", outcome.result as u8);
+        Ok(())
     }
 
-    fn order_facts(&self, counter: u64) -> (Option<ActivationId>, u64, crate::order::SeenOrders) {
-        if let Some(t) = &self.tombstone {
-            return (Some(t.activation_id), t.epoch, Default::default());
-        }
-        match &self.snapshot.stored {
-            Stored::Active(a) => (Some(a.id), counter, a.seen),
-            Stored::SignedOut { id, seen, .. } => (Some(*id), counter, *seen),
-            Stored::Activating { signed_out, .. } => (*signed_out, counter, Default::default()),
-            Stored::Clean | Stored::Failed => (None, counter, Default::default()),
+    fn facts(&self, counter: u64) -> Facts<'_> {
+        let (activation_id, seen) = match (&self.tombstone, &self.snapshot.stored) {
+            (Some(t), _) => (Some(&t.activation_id), None),
+            (_, Stored::Active(a)) => (Some(&a.id), Some(&a.seen)),
+            (_, Stored::SignedOut { id, seen, .. }) => (Some(id), Some(seen)),
+            (_, Stored::Activating { signed_out, .. }) => (signed_out.as_ref(), None),
+            (_, Stored::Clean | Stored::Failed) => (None, None),
+        };
+        Facts {
+            device_id: &self.device_id,
+            epoch: self.tombstone.as_ref().map_or(counter, |t| t.epoch),
+            activation_id,
+            wiping: self.tombstone.is_some(),
+            seen,
         }
     }
 
-    fn outcome(
+    /// Writes the signed frame of an outcome into `out`; returns its length.
+    pub(super) fn sign_outcome(
         &mut self,
-        order: Digest,
-        result: OrderResult,
-        epoch: u64,
+        outcome: &mut OrderOutcome,
         out: &mut [u8],
-    ) -> Result<(OrderResult, usize), Error> {
-        let body = OrderOutcome {
-            device_id: self.device_id,
-            order,
-            result,
-            epoch,
-        };
-        let n = wire::encode(&body, out)?;
-        let n = self.sign_frame(out, n)?;
-        Ok((result, n))
+    ) -> Result<usize, Error> {
+        let n = codec::write(OrderOutcome::CONTEXT, outcome, out)?;
+        self.sign_frame(out, n)
     }
 
     /// A person signs out: the session and all personal data die at once; the
     /// device stays on the account's list until it is removed there.
+    #[inline(never)]
     pub fn sign_out(&mut self) -> Result<(), Error> {
-        let seen = match &self.snapshot.stored {
-            Stored::Active(a) if self.tombstone.is_none() => a.seen,
-            _ => return Err(Error::WrongState),
-        };
-        self.sign_out_with(seen, false)
+        if self.tombstone.is_some() || self.activation().is_none() {
+            return Err(Error::WrongState);
+        }
+        self.sign_out_by(None)
     }
 
-    fn sign_out_with(&mut self, seen: crate::order::SeenOrders, told: bool) -> Result<(), Error> {
-        let (id, epoch) = match &self.snapshot.stored {
-            Stored::Active(a) => (a.id, a.epoch),
-            Stored::SignedOut { id, epoch, .. } => (*id, *epoch),
+    /// Signs out, by an order or by a person's word.
+    fn sign_out_by(&mut self, order: Option<&Order>) -> Result<(), Error> {
+        let mut next = self.snapshot;
+        let (id, epoch, seen) = match &self.snapshot.stored {
+            Stored::Active(a) => (&a.id, a.epoch, &a.seen),
+            Stored::SignedOut {
+                id, epoch, seen, ..
+            } => (id, *epoch, seen),
             _ => return Err(Error::WrongState),
         };
-        let mut next = self.snapshot;
+        let mut seen = *seen;
+        if let Some(order) = order {
+            seen.note(order.key_version, order.seq);
+        }
         next.stored = Stored::SignedOut {
-            id,
+            id: *id,
             epoch,
-            told,
+            told: order.is_some(),
             seen,
         };
         // The journal is the commit; a cut before the slots are gone is
@@ -129,36 +141,49 @@ impl<P: Platform> Agent<'_, P> {
             return Ok(());
         }
         // A slot that will not die cannot be called signed out: wipe, report.
-        self.begin_wipe(WipeReason::Recovered, None)?;
+        self.begin_wipe(WipeReason::Recovered, None);
         if let Some(t) = &mut self.tombstone {
             t.phase = WipePhase::Keys;
         }
         Ok(())
     }
 
+    /// Reads what the session key in force must have signed into a blank body.
+    pub(super) fn read_session_signed<'f>(
+        &mut self,
+        frame: &'f [u8],
+        kind: &Kind,
+        body: &mut dyn Code<'f>,
+    ) -> Result<(), Error> {
+        let key = &self.trust()?.session_key;
+        wire::read_signed::<P::Crypto>(frame, kind, key, body)
+    }
+
     /// The delegation in force: at its first use in a boot read from the journal,
     /// and held against the root that this firmware pins.
-    pub(super) fn trust(&mut self) -> Result<Delegation, Error> {
+    pub(super) fn trust(&mut self) -> Result<&Delegation, Error> {
         if self.trust.is_none() {
-            let mut buf = [0u8; Delegation::MAX];
-            let n = self.get_journal(id::TRUST, &mut buf);
-            let frame = buf.get(..n.map_err(|_| Error::WrongState)?);
-            let root = self.config.service_root;
-            self.trust = decode_signed::<_, P::Crypto>(frame.unwrap_or_default(), &root).ok();
+            let n = self.get_journal(id::TRUST);
+            let frame = value(self.scratch, n.map_err(|_| Error::WrongState)?);
+            let root = &self.config.service_root;
+            let trust = self.trust.insert(Delegation::BLANK);
+            if wire::read_signed::<P::Crypto>(frame, Delegation::KIND, root, trust).is_err() {
+                self.trust = None;
+            }
         }
-        self.trust.ok_or(Error::WrongState)
+        self.trust.as_ref().ok_or(Error::WrongState)
     }
 
     /// Accepts a newer delegation; older ones are refused silently, for they
     /// may simply have been on their way.
     pub(super) fn accept_delegation(&mut self, frame: &[u8]) -> Result<(), Error> {
-        let root = self.config.service_root;
-        let d: Delegation = decode_signed::<_, P::Crypto>(frame, &root)?;
-        let trust = self.trust();
+        let mut d = Delegation::BLANK;
+        let root = &self.config.service_root;
+        wire::read_signed::<P::Crypto>(frame, Delegation::KIND, root, &mut d)?;
+        let newest = self.trust().ok().map(|t| t.order_key_version);
         let newer = d.version > self.snapshot.delegation_version
-            || (trust.is_err() && d.version == self.snapshot.delegation_version);
-        let keys_fall = trust.is_ok_and(|t| d.order_key_version < t.order_key_version);
-        if !newer || keys_fall {
+            || (newest.is_none() && d.version == self.snapshot.delegation_version);
+        if !newer || newest.is_some_and(|n| d.order_key_version < n) {
             return Ok(());
         }
         self.put_journal(id::TRUST, frame)?;

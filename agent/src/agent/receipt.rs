@@ -7,96 +7,100 @@
 
 use super::{AGENT_VERSION, Agent, RECEIPTS, id};
 use crate::error::Error;
+use crate::log::value;
 use crate::slot;
-use crate::state::{State, Tombstone};
+use crate::state::State;
 use crate::wire::{
-    self, Body, Digest, Method, Receipt, ReceiptFlags, SIGNATURE_LEN, SectorCounts, Subject,
+    Body, Digest, Method, Receipt, ReceiptFlags, SIGNATURE_LEN, SectorCounts, Subject, codec,
+    codec::{Blank, copy},
 };
 use nrd_hal::{Crypto, DeviceIdentity, Effaceable, Guarantee, Platform, Region, RootKey};
 
 /// Largest unsigned receipt, in bytes.
 const FACTS: usize = Receipt::MAX - SIGNATURE_LEN;
+/// Every place holds a receipt.
+const ALL: u8 = (1 << RECEIPTS) - 1;
 
 impl<P: Platform> Agent<'_, P> {
-    /// Stores the facts of a finished wipe; returns their digest.
+    /// Stores the facts of a finished wipe, and puts their digest into `digest`.
     pub(super) fn store_receipt(
         &mut self,
-        t: &Tombstone,
         slots_blank: bool,
-    ) -> Result<Digest, Error> {
-        let subject = Subject::Wipe {
-            reason: t.reason,
-            order: t.order,
-            activation_id: t.activation_id,
-            previous: self.snapshot.last_receipt,
+        digest: &mut Digest,
+    ) -> Result<(), Error> {
+        let t = self.tombstone.as_ref().ok_or(Error::NotFound)?;
+        let receipt = Receipt {
+            subject: Subject::Wipe {
+                reason: t.reason,
+                order: t.order,
+                activation_id: t.activation_id,
+                previous: self.snapshot.last_receipt,
+            },
+            epoch: t.epoch,
+            sectors: t.sectors,
+            flags: ReceiptFlags {
+                slots_blank,
+                counter_worn_out: t.counter_worn_out,
+                tombstone_failed: t.late,
+                ..ReceiptFlags::BLANK
+            },
+            ..Receipt::BLANK
         };
         let mut facts = [0u8; FACTS];
-        let n = self.write_facts(
-            subject,
-            t.epoch,
-            t.sectors,
-            slots_blank,
-            (t.counter_worn_out, t.late),
-            &mut facts,
-        )?;
+        let n = self.write_facts(receipt, &mut facts)?;
         let facts = facts.get(..n).unwrap_or_default();
-        let place = id::RECEIPT + self.snapshot.next_receipt % RECEIPTS;
-        let key = super::logs::journal_key(place);
-        if self.journal.keys().any(|k| k == key) && self.receipts >= RECEIPTS as u8 {
-            self.snapshot.receipts_dropped = self.snapshot.receipts_dropped.saturating_add(1);
+        if self.receipts == ALL {
+            self.count_dropped();
         }
-        self.put_journal(place, facts)?;
+        self.put_journal(place(self.snapshot.next_receipt), facts)?;
         self.count_receipts();
-        Ok(P::Crypto::sha256(facts))
+        *digest = P::Crypto::sha256(facts);
+        Ok(())
     }
 
+    /// Looks which receipts the journal keeps.
     pub(super) fn count_receipts(&mut self) {
-        self.receipts = self
-            .journal
-            .keys()
-            .filter(|k| (id::RECEIPT..id::RECEIPT + RECEIPTS).contains(&k.id))
-            .count() as u8;
+        self.receipts = 0;
+        for key in self.journal.keys() {
+            let n = key.id.wrapping_sub(id::RECEIPT);
+            if n < RECEIPTS {
+                self.receipts |= 1 << n;
+            }
+        }
     }
 
-    fn write_facts(
-        &mut self,
-        subject: Subject,
-        epoch: u64,
-        sectors: SectorCounts,
-        slots_blank: bool,
-        (counter_worn_out, tombstone_failed): (bool, bool),
+    #[inline(never)]
+    fn count_dropped(&mut self) {
+        let dropped = &mut self.snapshot.receipts_dropped;
+        *dropped = dropped.saturating_add(1);
+    }
+
+    /// Completes a receipt (subject, epoch, sectors, flags) with what is known
+    /// now, and writes it, not signed.
+    fn write_facts<'r>(
+        &'r mut self,
+        mut receipt: Receipt<'r>,
         out: &mut [u8],
     ) -> Result<usize, Error> {
-        let powered_s = self.powered_s();
-        let dropped = self.snapshot.receipts_dropped;
+        receipt.powered_s = self.powered_s();
+        receipt.flags.dropped = self.snapshot.receipts_dropped;
+        receipt.agent_version = AGENT_VERSION;
         let parts = self.platform.parts();
-        let counter = nrd_hal::MonotonicCounter::read(parts.counter).map_or(0, |e| e.0);
-        let clean = slots_blank && sectors.failed == 0 && sectors.erased == sectors.total;
-        let method = match parts.slot.guarantee() {
+        receipt.counter = nrd_hal::MonotonicCounter::read(parts.counter).map_or(0, |e| e.0);
+        receipt.wall_s = nrd_hal::Clock::wall_s(parts.clock);
+        let sectors = &receipt.sectors;
+        let clean =
+            receipt.flags.slots_blank && sectors.failed == 0 && sectors.erased == sectors.total;
+        receipt.method = match parts.slot.guarantee() {
             _ if !clean => Method::Failed,
             Guarantee::Physical => Method::Purge,
             Guarantee::Logical => Method::Clear,
         };
-        let receipt = Receipt {
-            certificate: parts.identity.certificate(),
-            subject,
-            epoch,
-            counter,
-            method,
-            sectors,
-            flags: ReceiptFlags {
-                slots_blank,
-                slots_outside_image: parts.slot.outside_image(),
-                root_refuses_past: parts.root_key.refuses_past_epochs(),
-                counter_worn_out,
-                tombstone_failed,
-                dropped,
-            },
-            agent_version: AGENT_VERSION,
-            powered_s,
-            wall_s: nrd_hal::Clock::wall_s(parts.clock),
-        };
-        wire::encode(&receipt, out)
+        receipt.flags.slots_outside_image = parts.slot.outside_image();
+        receipt.flags.root_refuses_past = parts.root_key.refuses_past_epochs();
+        let identity: &P::Identity = parts.identity;
+        receipt.certificate = identity.certificate();
+        codec::write(Receipt::CONTEXT, &mut receipt, out)
     }
 
     /// Signs `out[..n]` in place; returns the length of the signed frame.
@@ -114,13 +118,14 @@ impl<P: Platform> Agent<'_, P> {
         Ok(n + SIGNATURE_LEN)
     }
 
-    /// The oldest undelivered receipt's place in the journal.
-    pub(super) fn oldest_receipt(&self) -> Option<u16> {
+    /// The place in the journal of the oldest undelivered receipt, of those
+    /// from number `from` on (in turn) and not at place `but`.
+    pub(super) fn oldest_receipt(&self, from: u16, but: u16) -> Option<u16> {
         // Places are used in turn, so the oldest is the first kept place from
         // the next one to be used.
-        (0..RECEIPTS)
-            .map(|d| id::RECEIPT + (self.snapshot.next_receipt.wrapping_add(d)) % RECEIPTS)
-            .find(|&p| self.journal.keys().any(|k| k.id == p))
+        (from..RECEIPTS)
+            .map(|n| place(self.snapshot.next_receipt.wrapping_add(n)))
+            .find(|&p| p != but && self.receipts >> (p - id::RECEIPT) & 1 == 1)
     }
 
     /// Drops the oldest undelivered receipt, but neither the one at place
@@ -129,43 +134,36 @@ impl<P: Platform> Agent<'_, P> {
         // The place that is next in turn holds the oldest receipt, or during a
         // wipe the one just stored.
         let from = u16::from(self.tombstone.is_some());
-        let place = (from..RECEIPTS)
-            .map(|d| id::RECEIPT + self.snapshot.next_receipt.wrapping_add(d) % RECEIPTS)
-            .find(|&p| p != keep && self.journal.keys().any(|k| k.id == p));
-        let Some(place) = place else {
+        let Some(place) = self.oldest_receipt(from, keep) else {
             return Ok(false);
         };
         self.remove_journal(place)?;
         self.count_receipts();
-        self.snapshot.receipts_dropped = self.snapshot.receipts_dropped.saturating_add(1);
+        self.count_dropped();
         Ok(true)
     }
 
     /// Writes the newest kept wipe receipt, signed, into `out`; returns its
     /// length. `NotFound` when none is kept (it was delivered).
+    #[inline(never)]
     pub fn newest_receipt(&mut self, out: &mut [u8]) -> Result<usize, Error> {
-        let place = id::RECEIPT + self.snapshot.next_receipt.wrapping_sub(1) % RECEIPTS;
-        self.export_receipt(place, out)
+        self.export_receipt(place(self.snapshot.next_receipt.wrapping_sub(1)), out)
     }
 
     pub(super) fn export_receipt(&mut self, place: u16, out: &mut [u8]) -> Result<usize, Error> {
-        let room = out
-            .len()
-            .checked_sub(SIGNATURE_LEN)
-            .ok_or(Error::BufferTooSmall)?;
-        let text = out.get_mut(..room).ok_or(Error::BufferTooSmall)?;
-        let n = self.get_journal(place, text)?;
+        let n = self.get_journal(place)?;
+        let text = out.get_mut(..n).ok_or(Error::BufferTooSmall)?;
+        copy(text, value(self.scratch, n));
         self.sign_frame(out, n)
     }
 
     /// Drops the delivered receipt named by `digest`.
     pub(super) fn receipt_stored(&mut self, digest: &Digest) -> Result<(), Error> {
-        let Some(place) = self.oldest_receipt() else {
+        let Some(place) = self.oldest_receipt(0, 0) else {
             return Ok(());
         };
-        let mut facts = [0u8; FACTS];
-        let n = self.get_journal(place, &mut facts)?;
-        if P::Crypto::sha256(facts.get(..n).unwrap_or_default()) == *digest {
+        let n = self.get_journal(place)?;
+        if P::Crypto::sha256(value(self.scratch, n)) == *digest {
             self.remove_journal(place)?;
             self.count_receipts();
         }
@@ -174,6 +172,7 @@ impl<P: Platform> Agent<'_, P> {
 
     /// True when the state is `Clean` **and** both slots and the whole vault
     /// read blank now. Reads every byte of the vault.
+    #[inline(never)]
     pub fn is_clean(&mut self) -> bool {
         self.state() == State::Clean && {
             let (counts, slots_blank) = self.look();
@@ -183,7 +182,7 @@ impl<P: Platform> Agent<'_, P> {
 
     fn look(&mut self) -> (SectorCounts, bool) {
         let parts = self.platform.parts();
-        let slots_blank = slot::is_blank(parts.slot, 0) && slot::is_blank(parts.slot, 1);
+        let slots_blank = slot::are_blank(parts.slot);
         let g = parts.vault.geometry();
         let total = g.size.checked_div(g.erase_size).unwrap_or(0);
         let erased = (0..total)
@@ -201,6 +200,7 @@ impl<P: Platform> Agent<'_, P> {
     /// Reads the flash again *now* and writes a signed answer to `nonce` into
     /// `out`; returns its length. What a returns desk asks. `WrongState`
     /// unless the device is clean or a wipe failed.
+    #[inline(never)]
     pub fn prove_clean(&mut self, nonce: [u8; 32], out: &mut [u8]) -> Result<usize, Error> {
         if !matches!(self.state(), State::Clean | State::WipeFailed) {
             return Err(Error::WrongState);
@@ -210,10 +210,24 @@ impl<P: Platform> Agent<'_, P> {
 
     /// Looks at slots and vault now, and signs what is seen.
     pub(super) fn write_proof(&mut self, subject: Subject, out: &mut [u8]) -> Result<usize, Error> {
-        let (counts, slots_blank) = self.look();
-        let epoch = self.snapshot.epoch;
-        let worn_out = self.snapshot.worn_out;
-        let n = self.write_facts(subject, epoch, counts, slots_blank, (worn_out, false), out)?;
+        let (sectors, slots_blank) = self.look();
+        let receipt = Receipt {
+            subject,
+            epoch: self.snapshot.epoch,
+            sectors,
+            flags: ReceiptFlags {
+                slots_blank,
+                counter_worn_out: self.snapshot.worn_out,
+                ..ReceiptFlags::BLANK
+            },
+            ..Receipt::BLANK
+        };
+        let n = self.write_facts(receipt, out)?;
         self.sign_frame(out, n)
     }
+}
+
+/// The place of a receipt in the journal, by its number.
+fn place(number: u16) -> u16 {
+    id::RECEIPT + number % RECEIPTS
 }

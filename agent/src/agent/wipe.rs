@@ -13,14 +13,13 @@
 //!
 //! Every phase may be cut and is repeated from its start.
 
-use super::logs::Which;
-use super::{Agent, Step, id};
+use super::logs::{Which, journal_key};
+use super::{Agent, id};
 use crate::error::Error;
-use crate::log::Progress;
 use crate::slot;
 use crate::state::{Stored, Tombstone, WipePhase};
 use crate::trace::event;
-use crate::wire::{ActivationId, Digest, SectorCounts, WipeReason, codec};
+use crate::wire::{ActivationId, Digest, SectorCounts, WipeReason};
 use nrd_hal::{Effaceable, Error as _, ErrorKind, Geometry, MonotonicCounter, Platform, Region};
 
 /// Progress is stored after at most this many erased blocks.
@@ -37,30 +36,33 @@ impl<P: Platform> Agent<'_, P> {
     /// A person at the device asks for deactivation: works in every state, and
     /// with no network. Call it only for physical or paired-remote keys, held
     /// to confirm.
+    #[inline(never)]
     pub fn deactivate(&mut self) -> Result<(), Error> {
         if self.tombstone.is_some() {
             return Ok(());
         }
-        self.begin_wipe(WipeReason::Local, None)
+        self.begin_wipe(WipeReason::Local, None);
+        Ok(())
     }
 
     pub(super) fn new_tombstone(
         &mut self,
         reason: WipeReason,
-        order: Option<Digest>,
+        order: Option<&Digest>,
         counter: u64,
     ) -> Tombstone {
         let activation_id = match &self.snapshot.stored {
-            Stored::Active(a) => a.id,
-            Stored::Activating { id, signed_out, .. } => signed_out.unwrap_or(*id),
-            Stored::SignedOut { id, .. } => *id,
-            Stored::Clean | Stored::Failed => ActivationId::default(),
+            Stored::Active(a) => &a.id,
+            Stored::Activating { id, signed_out, .. } => signed_out.as_ref().unwrap_or(id),
+            Stored::SignedOut { id, .. } => id,
+            Stored::Clean | Stored::Failed => &ActivationId([0; 16]),
         };
+        let activation_id = *activation_id;
         let g = self.platform.parts().vault.geometry();
         let sectors = g.size.checked_div(g.erase_size).unwrap_or(0);
         Tombstone {
             reason,
-            order,
+            order: order.copied(),
             activation_id,
             receipt: self.snapshot.next_receipt,
             epoch: counter,
@@ -76,19 +78,14 @@ impl<P: Platform> Agent<'_, P> {
         }
     }
 
-    /// Commits a wipe. On `Ok` it can no longer be undone, and the keys in RAM
-    /// are gone.
-    pub(super) fn begin_wipe(
-        &mut self,
-        reason: WipeReason,
-        order: Option<Digest>,
-    ) -> Result<(), Error> {
+    /// Commits a wipe: it can no longer be undone, and the keys in RAM are gone.
+    pub(super) fn begin_wipe(&mut self, reason: WipeReason, order: Option<&Digest>) {
         // A counter that does not answer holds nobody up: the slots die all the
         // same, and the receipt says that it was not raised.
         let counter = self.counter().unwrap_or(self.epoch());
         event!("wipe begins in epoch {}", counter);
         let mut tombstone = self.new_tombstone(reason, order, counter);
-        if self.save_tombstone(&tombstone).is_err() {
+        if self.save_tombstone(&mut tombstone).is_err() {
             // Better a wipe without a tombstone than a tombstone without a
             // wipe: the counter and the slots carry it from here.
             tombstone.late = true;
@@ -102,7 +99,6 @@ impl<P: Platform> Agent<'_, P> {
         self.wipe_tries = 0;
         self.tombstone = Some(tombstone);
         self.kill_keys();
-        Ok(())
     }
 
     /// The fastest key death: one counter step, one program a slot.
@@ -115,36 +111,33 @@ impl<P: Platform> Agent<'_, P> {
         {
             t.counter_worn_out = e.kind() == ErrorKind::WornOut;
         }
-        for n in [0, 1] {
+        for n in 0..2 {
             slot::zero(parts.slot, n);
         }
     }
 
-    fn save_tombstone(&mut self, t: &Tombstone) -> Result<(), Error> {
-        let mut buf = [0u8; super::TOMBSTONE_ROOM as usize];
-        let n = codec::write(t, &mut buf).ok_or(Error::TooLong)?;
-        let bytes = buf.get(..n).unwrap_or_default();
-        let key = super::logs::journal_key(id::TOMBSTONE);
-        self.log_write(Which::Journal, key, Some([&[], bytes]), true)
+    fn save_tombstone(&mut self, t: &mut Tombstone) -> Result<(), Error> {
+        self.store(Which::Journal, journal_key(id::TOMBSTONE), t)
     }
 
-    pub(super) fn wipe_step(&mut self) -> Result<Step, Error> {
+    #[inline(never)]
+    pub(super) fn wipe_step(&mut self) -> Result<(), Error> {
         self.forget_secrets();
         match self.tombstone.as_ref().map(|t| t.phase) {
-            None => Ok(Step::Idle),
+            None => Ok(()),
             Some(WipePhase::Keys) => self.wipe_keys(),
             Some(WipePhase::Vault(offset)) => self.wipe_vault(offset),
             Some(WipePhase::Receipt) => self.wipe_finish(),
         }
     }
 
-    fn wipe_keys(&mut self) -> Result<Step, Error> {
+    fn wipe_keys(&mut self) -> Result<(), Error> {
         if self.wipe_doubt > 0 || self.wipe_tries > 0 {
             self.kill_keys();
         }
         let parts = self.platform.parts();
         let mut stuck = false;
-        for n in [0, 1] {
+        for n in 0..2 {
             if self.wipe_doubt > 0 {
                 let _ = parts.slot.erase(n);
             }
@@ -156,7 +149,7 @@ impl<P: Platform> Agent<'_, P> {
         }
         let counter = parts.counter.read();
         let Some(t) = &mut self.tombstone else {
-            return Ok(Step::Idle);
+            return Ok(());
         };
         t.slot_stuck = stuck;
         let raised = matches!(counter, Ok(c) if c.0 >= t.target_epoch);
@@ -169,33 +162,36 @@ impl<P: Platform> Agent<'_, P> {
         }
         t.phase = WipePhase::Vault(0);
         self.save_progress();
-        Ok(Step::Working)
+        Ok(())
     }
 
     /// Progress is a convenience: if it cannot be stored, a cut repeats work.
     fn save_progress(&mut self) {
-        if let Some(t) = self.tombstone {
-            let _ = self.save_tombstone(&t);
+        if let Some(mut t) = self.tombstone {
+            let _ = self.save_tombstone(&mut t);
         }
     }
 
-    fn wipe_vault(&mut self, offset: u32) -> Result<Step, Error> {
+    fn wipe_vault(&mut self, offset: u32) -> Result<(), Error> {
         let flash = self.platform.parts().vault;
         let g = flash.geometry();
         let Some(t) = &mut self.tombstone else {
-            return Ok(Step::Idle);
+            return Ok(());
         };
         if offset >= g.size {
             t.phase = WipePhase::Receipt;
-            return Ok(Step::Working);
+            return Ok(());
         }
         let to = block_end(&g, offset);
         if self.wipe_doubt > 0 {
             self.wipe_doubt -= 1;
             let _ = flash.erase(offset, to);
         }
-        let blank = (0..3)
-            .any(|_| flash.erase(offset, to).is_ok() && crate::log::reads_blank(flash, offset, to));
+        let mut blank = false;
+        for _ in 0..3 {
+            blank = blank
+                || (flash.erase(offset, to).is_ok() && crate::log::reads_blank(flash, offset, to));
+        }
         let mut at = offset;
         while at < to {
             let end = at.saturating_add(g.erase_size);
@@ -212,34 +208,34 @@ impl<P: Platform> Agent<'_, P> {
         if blocks.is_multiple_of(SAVE_EVERY) {
             self.save_progress();
         }
-        Ok(Step::Working)
+        Ok(())
     }
 
-    fn wipe_finish(&mut self) -> Result<Step, Error> {
-        let Some(t) = self.tombstone else {
-            return Ok(Step::Idle);
+    fn wipe_finish(&mut self) -> Result<(), Error> {
+        let slots_blank = slot::are_blank(self.platform.parts().slot);
+        let Some(t) = &mut self.tombstone else {
+            return Ok(());
         };
-        let slots_blank = {
-            let slots = self.platform.parts().slot;
-            slot::is_blank(slots, 0) && slot::is_blank(slots, 1)
-        };
-        if !slots_blank && !t.slot_stuck {
+        let stuck = t.slot_stuck;
+        if !slots_blank && !stuck {
             // Read blank before, and not now: begin again with the keys.
-            if let Some(t) = &mut self.tombstone {
-                t.phase = WipePhase::Keys;
-                t.sectors.erased = 0;
-                t.sectors.failed = 0;
-            }
-            return Ok(Step::Working);
+            t.phase = WipePhase::Keys;
+            t.sectors.erased = 0;
+            t.sectors.failed = 0;
+            return Ok(());
         }
-        if self.log_step(Which::Journal)? == Progress::Working {
-            return Ok(Step::Working);
+        match self.log_step(Which::Journal) {
+            Err(Error::Busy) => return Ok(()),
+            done => done?,
         }
-        let failed = t.slot_stuck || t.sectors.failed > 0;
         // A slot whose erase fails is not proven dead, however blank it reads.
-        let digest = self.store_receipt(&t, slots_blank && !t.slot_stuck)?;
+        let mut digest = Digest::default();
+        self.store_receipt(slots_blank && !stuck, &mut digest)?;
+        let Some(t) = &self.tombstone else {
+            return Ok(());
+        };
         let mut next = self.snapshot;
-        next.stored = match failed {
+        next.stored = match stuck || t.sectors.failed > 0 {
             true => Stored::Failed,
             false => Stored::Clean,
         };
@@ -253,14 +249,16 @@ impl<P: Platform> Agent<'_, P> {
         next.next_receipt = next.next_receipt.wrapping_add(1);
         self.commit(next)?;
         self.remove_journal(id::TOMBSTONE)?;
-        self.tombstone = None;
-        event!(
-            "wipe ended: {} sectors erased, {} failed",
-            t.sectors.erased,
-            t.sectors.failed
-        );
+        let ended = self.tombstone.take();
+        if let Some(t) = ended {
+            event!(
+                "wipe ended: {} sectors erased, {} failed",
+                t.sectors.erased,
+                t.sectors.failed
+            );
+        }
         self.reset_advised = true;
-        Ok(Step::Working)
+        Ok(())
     }
 }
 

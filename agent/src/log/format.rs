@@ -1,7 +1,7 @@
 //! Byte formats of sector and record headers. All integers little-endian.
 
 use super::{Key, LogKeys};
-use crate::wire::codec::Writer;
+use crate::wire::codec::{self, Code, Coder, copy};
 use nrd_hal::Crypto;
 
 /// Sector header, in bytes.
@@ -27,8 +27,6 @@ const MAC: usize = SECTOR_HEADER - FIELDS - 2;
 
 /// Bytes of each of the two commit words: the last of the same HMAC.
 pub(crate) const COMMIT: usize = 8;
-/// The two commit words of a header.
-pub(crate) type Words = [[u8; COMMIT]; 2];
 
 /// Rounds up to a multiple of `unit`, a power of two.
 pub(crate) fn padded(bytes: u32, unit: u32) -> u32 {
@@ -36,8 +34,20 @@ pub(crate) fn padded(bytes: u32, unit: u32) -> u32 {
     bytes.wrapping_add(mask) & !mask
 }
 
+/// How many bits are set; without the many instructions of `count_ones` on a
+/// processor that has none for it.
+#[inline(never)]
+pub(crate) fn ones(mut bits: u32) -> u32 {
+    let mut n = 0;
+    while bits != 0 {
+        bits &= bits - 1;
+        n += 1;
+    }
+    n
+}
+
 /// Where a record lies: sector and offset, in one word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Place(pub(crate) u32);
 
 impl Place {
@@ -74,110 +84,122 @@ pub(crate) struct SectorHeader {
     pub(crate) pin: Place,
     /// Records of a lower sequence number may be older than one that was lost.
     pub(crate) lost: u32,
+    /// The code that authenticates all this: its beginning stands in the header,
+    /// its end in the commit words.
+    pub(crate) code: [u8; 32],
 }
 
 impl SectorHeader {
-    /// The header's bytes (fields, check bits, authentication), and the commit
-    /// words that follow it.
-    pub(crate) fn encode<C: Crypto>(&self, keys: &LogKeys) -> ([u8; SECTOR_HEADER], Words) {
-        let words = [
-            u32::from_le_bytes(MAGIC),
-            self.generation,
-            self.members,
-            self.base_seq,
-            self.copies_end,
-            self.pin.0,
-            self.lost,
-        ];
-        let (mut out, mut commit) = ([0; SECTOR_HEADER], Words::default());
-        for (out, word) in out.as_chunks_mut().0.iter_mut().zip(words) {
-            *out = word.to_le_bytes();
-        }
-        if let Some((fields, rest)) = out.split_first_chunk_mut::<FIELDS>()
-            && let Some([c0, c1, tag @ ..]) = rest.first_chunk_mut::<{ MAC + 2 }>()
+    pub(crate) const BLANK: SectorHeader = SectorHeader {
+        generation: 0,
+        members: 0,
+        base_seq: 0,
+        copies_end: 0,
+        pin: Place(0),
+        lost: 0,
+        code: [0; 32],
+    };
+
+    /// The two commit words that follow the header.
+    pub(crate) fn words(&self) -> &[[u8; COMMIT]] {
+        self.code.as_chunks().0.get(2..).unwrap_or_default()
+    }
+
+    /// The header's bytes: fields, check bits, authentication.
+    pub(crate) fn encode<C: Crypto>(&mut self, keys: &LogKeys) -> [u8; SECTOR_HEADER] {
+        let mut out = [0; SECTOR_HEADER];
+        let _ = codec::write(&MAGIC, self, &mut out);
+        self.authenticate::<C>(&out, keys);
+        let check = checksum(&out, FIELDS).to_le_bytes();
+        if let Some((check_bits, tag)) = out
+            .get_mut(FIELDS..)
+            .and_then(|rest| rest.split_first_chunk_mut())
         {
-            let mac = C::hmac(&keys.header, &[SECTOR_CONTEXT, &[keys.region], fields]);
-            [*c0, *c1] = CRC.checksum(fields).to_le_bytes();
-            *tag = mac.first_chunk::<MAC>().copied().unwrap_or_default();
-            if let [_, _, first, second] = mac.as_chunks().0 {
-                commit = [*first, *second];
-            }
+            *check_bits = check;
+            copy(tag, &self.code);
         }
-        (out, commit)
+        out
     }
 
-    /// Parses; `None` when it is no header, or the check bits do not fit.
-    fn parse(bytes: &[u8; SECTOR_HEADER]) -> Option<SectorHeader> {
-        let (fields, check) = bytes.split_at_checked(FIELDS)?;
-        if !check.starts_with(&CRC.checksum(fields).to_le_bytes()) {
-            return None;
-        }
-        let [magic, words @ ..] = fields.as_chunks().0 else {
-            return None;
-        };
-        let [generation, members, base_seq, copies_end, pin, lost] = *words else {
-            return None;
-        };
-        (*magic == MAGIC).then_some(SectorHeader {
-            generation: u32::from_le_bytes(generation),
-            members: u32::from_le_bytes(members),
-            base_seq: u32::from_le_bytes(base_seq),
-            copies_end: u32::from_le_bytes(copies_end),
-            pin: Place(u32::from_le_bytes(pin)),
-            lost: u32::from_le_bytes(lost),
-        })
+    /// Parses, not authenticated; false when this is no header. A single flipped
+    /// bit is mended, in `bytes`.
+    pub(crate) fn claim(&mut self, bytes: &mut [u8; SECTOR_HEADER]) -> bool {
+        mend(bytes, FIELDS, |bytes| bytes.starts_with(&MAGIC)).is_some()
+            && codec::read_into(bytes.get(MAGIC.len()..FIELDS).unwrap_or_default(), self)
     }
 
-    /// Parses, not authenticated. A single flipped bit is mended.
-    pub(crate) fn claim(bytes: &[u8; SECTOR_HEADER]) -> Option<SectorHeader> {
-        mended(bytes, FIELDS + 2, Self::parse)
-    }
-
-    /// Parses and authenticates; also gives the commit words that belong to it.
-    /// A single flipped bit is mended, in the authentication as well.
+    /// Parses and authenticates. A single flipped bit is mended, in the
+    /// authentication as well.
     pub(crate) fn open<C: Crypto>(
-        bytes: &[u8; SECTOR_HEADER],
+        &mut self,
+        bytes: &mut [u8; SECTOR_HEADER],
         keys: &LogKeys,
-    ) -> Option<(SectorHeader, Words)> {
-        let header = Self::claim(bytes)?;
-        let (good, commit) = header.encode::<C>(keys);
-        let (good, tag) = (good.last_chunk::<MAC>()?, bytes.last_chunk::<MAC>()?);
-        let flipped: u32 = good
-            .iter()
-            .zip(tag)
-            .map(|(a, b)| (a ^ b).count_ones())
-            .sum();
-        (flipped <= 1).then_some((header, commit))
+    ) -> bool {
+        if !self.claim(bytes) {
+            return false;
+        }
+        self.authenticate::<C>(bytes, keys);
+        let tag = bytes.get(SECTOR_HEADER - MAC..).unwrap_or_default();
+        let flipped = self.code.iter().zip(tag).map(|(a, b)| ones((a ^ b).into()));
+        flipped.sum::<u32>() <= 1
+    }
+
+    /// Makes the code for the fields in these bytes.
+    fn authenticate<C: Crypto>(&mut self, header: &[u8; SECTOR_HEADER], keys: &LogKeys) {
+        let fields = header.get(..FIELDS).unwrap_or_default();
+        self.code = C::hmac(&keys.header, &[SECTOR_CONTEXT, &[keys.region()], fields]);
     }
 }
 
-/// Tries `parse` on the bytes as they are, then with each bit of the first `n`
-/// bytes flipped.
-fn mended<const N: usize, T>(
-    bytes: &[u8; N],
-    n: usize,
-    parse: impl Fn(&[u8; N]) -> Option<T>,
-) -> Option<T> {
-    let mut trial = *bytes;
-    for bit in 0..n * 8 + 1 {
-        if let Some(found) = parse(&trial) {
-            return Some(found);
+impl Code<'_> for SectorHeader {
+    fn code(&mut self, c: &mut Coder<'_, '_>) {
+        c.fixed_u32(&mut self.generation);
+        c.fixed_u32(&mut self.members);
+        c.fixed_u32(&mut self.base_seq);
+        c.fixed_u32(&mut self.copies_end);
+        c.fixed_u32(&mut self.pin.0);
+        c.fixed_u32(&mut self.lost);
+    }
+}
+
+const CRC: crc::Crc<u16, crc::NoTable> = crc::Crc::<u16, crc::NoTable>::new(&crc::CRC_16_IBM_3740);
+
+/// CRC-16/IBM-3740 of the first `n` bytes: the check bits that follow them.
+#[inline(never)]
+fn checksum(bytes: &[u8], n: usize) -> u16 {
+    CRC.checksum(bytes.get(..n).unwrap_or_default())
+}
+
+/// True when the check bits after the first `n` bytes fit, and `good` agrees.
+fn checks(bytes: &[u8], n: usize, good: fn(&[u8]) -> bool) -> bool {
+    let check = bytes.get(n..).unwrap_or_default();
+    check.starts_with(&checksum(bytes, n).to_le_bytes()) && good(bytes)
+}
+
+/// Makes the first `n` bytes and the check bits after them fit, by flipping no
+/// more than one bit. True when one was flipped; `None` when none helps.
+#[inline(never)]
+fn mend(bytes: &mut [u8], n: usize, good: fn(&[u8]) -> bool) -> Option<bool> {
+    if checks(bytes, n, good) {
+        return Some(false);
+    }
+    for bit in 0..(n + 2) * 8 {
+        *bytes.get_mut(bit / 8)? ^= 1 << (bit % 8);
+        if checks(bytes, n, good) {
+            return Some(true);
         }
-        trial = *bytes;
-        *trial.get_mut(bit / 8)? ^= 1 << (bit % 8);
+        *bytes.get_mut(bit / 8)? ^= 1 << (bit % 8);
     }
     None
 }
 
 /// What a record's header says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct RecordHeader {
-    /// A delete marker (its value is empty).
-    pub(crate) deleted: bool,
     /// Class and id.
     pub(crate) key: Key,
-    /// Length of the value in bytes.
-    pub(crate) len: u16,
+    /// Length of the value in bytes, or [`DELETED`].
+    len: u16,
     /// Generation of the class's salt.
     pub(crate) salt_generation: u16,
     /// Sequence number.
@@ -186,75 +208,82 @@ pub(crate) struct RecordHeader {
 
 /// The length that a delete marker names: more than any value has.
 const DELETED: u16 = 0x1FFF;
-/// CRC-16/IBM-3740, the check bits of a record header.
-const CRC: crc::Crc<u16, crc::NoTable> = crc::Crc::<u16, crc::NoTable>::new(&crc::CRC_16_IBM_3740);
+/// Bytes of a record header before its check bits.
+const RECORD_FIELDS: usize = RECORD_HEADER - 2;
 
 impl RecordHeader {
+    /// Of a record with a value of `len` bytes, or of a delete marker.
+    pub(crate) fn new(key: Key, len: Option<u16>, salt_generation: u16, seq: u32) -> Self {
+        RecordHeader {
+            key,
+            len: len.unwrap_or(DELETED),
+            salt_generation,
+            seq,
+        }
+    }
+
+    /// A delete marker (its value is empty).
+    pub(crate) fn deleted(&self) -> bool {
+        self.len == DELETED
+    }
+
+    /// Length of the value in bytes.
+    pub(crate) fn len(&self) -> u32 {
+        match self.deleted() {
+            true => 0,
+            false => u32::from(self.len),
+        }
+    }
+
     /// The header's 12 bytes: length and class (2), id (2), salt generation
     /// (2), sequence (4), CRC-16 (2).
+    #[inline(never)]
     pub(crate) fn encode(&self) -> [u8; RECORD_HEADER] {
-        let len = if self.deleted { DELETED } else { self.len };
-        let [l0, l1] = (len | u16::from(self.key.class) << 13).to_le_bytes();
-        let [i0, i1] = self.key.id.to_le_bytes();
-        let [g0, g1] = self.salt_generation.to_le_bytes();
-        let [s0, s1, s2, s3] = self.seq.to_le_bytes();
-        let check = CRC.checksum(&[l0, l1, i0, i1, g0, g1, s0, s1, s2, s3]);
-        let [c0, c1] = check.to_le_bytes();
-        [l0, l1, i0, i1, g0, g1, s0, s1, s2, s3, c0, c1]
+        let first = u32::from(self.len) | u32::from(self.key.class) << 13;
+        let [a, b, c] = [
+            (first | u32::from(self.key.id) << 16).to_le_bytes(),
+            (u32::from(self.salt_generation) | self.seq << 16).to_le_bytes(),
+            (self.seq >> 16).to_le_bytes(),
+        ];
+        let mut out = [0; RECORD_HEADER];
+        copy(&mut out, [a, b, c].as_flattened());
+        let check = checksum(&out, RECORD_FIELDS).to_le_bytes();
+        if let Some(end) = out.last_chunk_mut() {
+            *end = check;
+        }
+        out
     }
 
-    /// Parses; `None` when the check bits do not fit or the length is out of
-    /// range.
-    pub(crate) fn parse(bytes: &[u8; RECORD_HEADER]) -> Option<RecordHeader> {
-        let [l0, l1, i0, i1, g0, g1, s0, s1, s2, s3, c0, c1] = *bytes;
-        if CRC.checksum(bytes.get(..10)?) != u16::from_le_bytes([c0, c1]) {
-            return None;
-        }
+    /// Parses, mending a single flipped bit by the check bits: then it is
+    /// `Some(true)`, and the caller must confirm the header by the record's tag.
+    /// `None` when nothing fits or the length is out of range.
+    pub(crate) fn parse_mended(&mut self, bytes: &mut [u8; RECORD_HEADER]) -> Option<bool> {
+        let mended = mend(bytes, RECORD_FIELDS, Self::has_length)?;
+        let [l0, l1, i0, i1, g0, g1, s0, s1, s2, s3, _, _] = *bytes;
         let word = u16::from_le_bytes([l0, l1]);
-        let len = word & DELETED;
-        let deleted = len == DELETED;
-        if !deleted && usize::from(len) > MAX_VALUE {
-            return None;
-        }
-        Some(RecordHeader {
-            deleted,
-            key: Key {
-                class: (word >> 13) as u8,
-                id: u16::from_le_bytes([i0, i1]),
-            },
-            len: if deleted { 0 } else { len },
-            salt_generation: u16::from_le_bytes([g0, g1]),
-            seq: u32::from_le_bytes([s0, s1, s2, s3]),
-        })
+        self.key.class = (word >> 13) as u8;
+        self.key.id = u16::from_le_bytes([i0, i1]);
+        self.len = word & DELETED;
+        self.salt_generation = u16::from_le_bytes([g0, g1]);
+        self.seq = u32::from_le_bytes([s0, s1, s2, s3]);
+        Some(mended)
     }
 
-    /// Parses, mending a single flipped bit by the check bits. The caller must
-    /// confirm a header that encodes to other bytes by the record's tag.
-    pub(crate) fn parse_mended(bytes: &[u8; RECORD_HEADER]) -> Option<RecordHeader> {
-        mended(bytes, RECORD_HEADER, Self::parse)
+    /// True when these are the bytes of a header without a fault.
+    pub(crate) fn is_faultless(bytes: &[u8; RECORD_HEADER]) -> bool {
+        checks(bytes, RECORD_FIELDS, Self::has_length)
+    }
+
+    /// True when the length is in range.
+    fn has_length(bytes: &[u8]) -> bool {
+        let length = bytes.first_chunk().map_or(0, |w| u16::from_le_bytes(*w)) & DELETED;
+        length == DELETED || usize::from(length) <= MAX_VALUE
     }
 
     /// Unpadded size of the record in bytes.
     pub(crate) fn size(&self) -> u32 {
-        RECORD_OVERHEAD as u32 + u32::from(self.len)
+        RECORD_OVERHEAD as u32 + self.len()
     }
-
-    /// The whole nonce: the sequence number, then the stored part.
-    pub(crate) fn nonce(&self, stored: &[u8; NONCE]) -> [u8; 12] {
-        let [s0, s1, s2, s3] = self.seq.to_le_bytes();
-        let [a, b, c, d, e, f, g, h] = *stored;
-        [s0, s1, s2, s3, a, b, c, d, e, f, g, h]
-    }
-}
-
-/// Associated data of a record's seal: region, epoch, the header's bytes.
-pub(crate) fn aad(keys: &LogKeys, header: &[u8; RECORD_HEADER]) -> [u8; 21] {
-    let mut out = [0; 21];
-    let mut w = Writer::new(&mut out);
-    w.byte(keys.region);
-    w.bytes(&keys.epoch.to_le_bytes());
-    w.bytes(header);
-    out
 }
 
 /// True when every byte reads as erased.

@@ -1,35 +1,25 @@
 //! Where each record lies: a sorted table lent by the caller.
 
 use super::Key;
-use super::format::{Place, RECORD_OVERHEAD, padded};
+use super::format::{Place, RecordHeader, padded};
 
 /// One record; 16 bytes of RAM. A deleted key keeps its entry while an older
 /// version of it may still stand on flash.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Entry {
-    pub(crate) key: Key,
-    pub(crate) len: u16,
-    pub(crate) deleted: bool,
+    pub(crate) header: RecordHeader,
     pub(crate) place: Place,
-    pub(crate) seq: u32,
-}
-
-impl Default for Entry {
-    fn default() -> Self {
-        Entry {
-            key: Key { class: 0, id: 0 },
-            len: 0,
-            deleted: false,
-            place: Place::NONE,
-            seq: 0,
-        }
-    }
 }
 
 impl Entry {
+    pub(crate) fn key(&self) -> Key {
+        self.header.key
+    }
+
     /// Padded size of the record in bytes.
+    #[inline(never)]
     pub(crate) fn size(&self, unit: u32) -> u32 {
-        padded(RECORD_OVERHEAD as u32 + u32::from(self.len), unit)
+        padded(self.header.size(), unit)
     }
 }
 
@@ -37,10 +27,6 @@ pub(crate) struct Index<'m> {
     entries: &'m mut [Entry],
     used: usize,
     unit: u32,
-    /// Padded bytes of all entries.
-    bytes: u32,
-    /// Entries of deleted keys.
-    deleted: u32,
 }
 
 impl<'m> Index<'m> {
@@ -49,15 +35,11 @@ impl<'m> Index<'m> {
             entries,
             used: 0,
             unit,
-            bytes: 0,
-            deleted: 0,
         }
     }
 
     pub(crate) fn clear(&mut self) {
         self.used = 0;
-        self.bytes = 0;
-        self.deleted = 0;
     }
 
     fn all(&self) -> &[Entry] {
@@ -66,78 +48,62 @@ impl<'m> Index<'m> {
 
     /// Entries of keys that exist.
     pub(crate) fn live(&self) -> impl Iterator<Item = &Entry> {
-        self.all().iter().filter(|e| !e.deleted)
+        self.all().iter().filter(|e| !e.header.deleted())
     }
 
-    /// Padded bytes of all entries, deleted keys' markers included.
-    pub(crate) fn bytes(&self) -> u32 {
-        self.bytes
+    /// True when deleted keys have entries.
+    #[inline(never)]
+    pub(crate) fn has_deleted(&self) -> bool {
+        self.all().iter().any(|e| e.header.deleted())
     }
 
-    /// Entries of deleted keys.
-    pub(crate) fn deleted(&self) -> u32 {
-        self.deleted
+    /// Padded bytes of the entries in these sectors (a bit each), deleted keys'
+    /// markers included.
+    #[inline(never)]
+    pub(crate) fn bytes_in(&self, sectors: u32) -> u32 {
+        let there = |e: &&Entry| sectors >> (e.place.sector() & 31) & 1 == 1;
+        let sizes = self.all().iter().filter(there).map(|e| e.size(self.unit));
+        sizes.sum()
     }
 
-    /// Padded bytes that must move when `sector` is emptied.
-    pub(crate) fn bytes_in(&self, sector: u32) -> u32 {
-        let there = self.all().iter().filter(|e| e.place.sector() == sector);
-        there.map(|e| e.size(self.unit)).sum()
+    pub(crate) fn nth(&self, i: usize) -> Option<&Entry> {
+        self.all().get(i)
     }
 
-    pub(crate) fn nth(&self, i: usize) -> Option<Entry> {
-        self.all().get(i).copied()
+    /// Where the entry of `key` is, or where it belongs.
+    #[inline(never)]
+    fn find(&self, key: Key) -> usize {
+        let smaller = |e: &&Entry| e.key().number() < key.number();
+        self.all().iter().take_while(smaller).count()
     }
 
-    fn find(&self, key: Key) -> Result<usize, usize> {
-        self.all().binary_search_by_key(&key, |e| e.key)
-    }
-
-    pub(crate) fn get(&self, key: Key) -> Option<Entry> {
-        self.nth(self.find(key).ok()?)
+    pub(crate) fn get(&self, key: Key) -> Option<&Entry> {
+        self.nth(self.find(key)).filter(|e| e.key() == key)
     }
 
     pub(crate) fn has_room_for(&self, key: Key) -> bool {
-        self.used < self.entries.len() || self.find(key).is_ok()
-    }
-
-    fn count(&mut self, e: &Entry, add: bool) {
-        let (bytes, one) = (e.size(self.unit), u32::from(e.deleted));
-        if add {
-            self.bytes += bytes;
-            self.deleted += one;
-        } else {
-            self.bytes -= bytes;
-            self.deleted -= one;
-        }
+        self.used < self.entries.len() || self.get(key).is_some()
     }
 
     /// Inserts, or replaces an older version; false when the table is full.
-    pub(crate) fn set(&mut self, entry: Entry) -> bool {
-        match self.find(entry.key) {
-            Ok(at) => {
-                if let Some(old) = self.nth(at).filter(|old| old.seq <= entry.seq) {
-                    self.count(&old, false);
-                    self.count(&entry, true);
-                    if let Some(e) = self.entries.get_mut(at) {
-                        *e = entry;
-                    }
-                }
-                true
+    pub(crate) fn set(&mut self, entry: &Entry) -> bool {
+        let at = self.find(entry.key());
+        if self.get(entry.key()).is_none() {
+            if self.used >= self.entries.len() {
+                return false;
             }
-            Err(at) => {
-                if self.used >= self.entries.len() {
-                    return false;
-                }
-                self.used += 1;
-                self.count(&entry, true);
-                let mut moved = entry;
-                for slot in self.entries.iter_mut().take(self.used).skip(at) {
-                    core::mem::swap(slot, &mut moved);
-                }
-                true
+            self.used += 1;
+            let mut moved = *entry;
+            for slot in self.entries.iter_mut().take(self.used).skip(at) {
+                core::mem::swap(slot, &mut moved);
             }
+            return true;
         }
+        let old = self.entries.get_mut(at);
+        if let Some(old) = old.filter(|old| old.header.seq <= entry.header.seq) {
+            *old = *entry;
+        }
+        true
     }
 
     /// Moves entry `i` to another place.
@@ -147,18 +113,18 @@ impl<'m> Index<'m> {
         }
     }
 
-    pub(crate) fn retain(&mut self, keep: impl Fn(&Entry) -> bool) {
+    /// Drops the entries that are `gone`.
+    #[inline(never)]
+    pub(crate) fn drop_if(&mut self, gone: &dyn Fn(&Entry) -> bool) {
         let mut to = 0;
         for from in 0..self.used {
-            let Some(e) = self.nth(from) else { break };
-            if !keep(&e) {
-                self.count(&e, false);
-                continue;
-            }
-            if let Some(slot) = self.entries.get_mut(to) {
+            if let Some(&e) = self.nth(from)
+                && !gone(&e)
+                && let Some(slot) = self.entries.get_mut(to)
+            {
                 *slot = e;
+                to += 1;
             }
-            to += 1;
         }
         self.used = to;
     }

@@ -40,11 +40,13 @@ mod index;
 mod mount;
 mod open;
 mod record;
-pub(crate) use record::reads_blank;
+pub(crate) use format::ones;
+pub(crate) use record::{reads_blank, value};
 
 pub use format::{MAX_VALUE, RECORD_OVERHEAD, SECTOR_HEADER};
 pub use index::Entry;
 
+use crate::wire::codec::copy;
 use format::{Place, padded};
 use index::Index;
 use nrd_hal::{Crypto, Region};
@@ -59,6 +61,13 @@ pub struct Key {
     pub class: u8,
     /// Id within the class.
     pub id: u16,
+}
+
+impl Key {
+    /// Orders keys by class, then id.
+    fn number(self) -> u32 {
+        u32::from(self.class) << 16 | u32::from(self.id)
+    }
 }
 
 /// Number of classes, each with a key of its own.
@@ -77,10 +86,8 @@ pub enum Progress {
 /// One block, zeroized on drop, no `Debug`.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct LogKeys {
-    /// Which region this is, part of every record's associated data.
-    pub(crate) region: u8,
-    /// The epoch, part of every record's associated data.
-    pub(crate) epoch: u64,
+    /// Region (1) and epoch (8), the start of every record's associated data.
+    place: [u8; 9],
     base: [u8; 32],
     /// Authenticates sector headers.
     pub(crate) header: [u8; 32],
@@ -89,25 +96,68 @@ pub struct LogKeys {
 }
 
 /// The salt of one class, how often it was replaced, and the key from it.
-#[derive(Zeroize, Clone, Default)]
+#[derive(Zeroize)]
 pub(crate) struct ClassKey {
     pub(crate) salt_generation: u32,
     salt: [u8; 16],
     key: Option<[u8; 32]>,
 }
 
+impl ClassKey {
+    const BLANK: ClassKey = ClassKey {
+        salt_generation: 0,
+        salt: [0; 16],
+        key: None,
+    };
+}
+
 impl LogKeys {
-    /// Keys of region `region` in `epoch`, from `base`; every class's salt is
-    /// zeros of generation 0.
+    /// No keys.
+    pub(crate) const NONE: LogKeys = LogKeys {
+        place: [0; 9],
+        base: [0; 32],
+        header: [0; 32],
+        nonce: None,
+        classes: [ClassKey::BLANK; CLASSES],
+    };
+
+    /// Keys of region `region` (not 0) in `epoch`, from `base`; every class's
+    /// salt is zeros of generation 0.
     pub fn new<C: Crypto>(region: u8, epoch: u64, base: &[u8; 32]) -> LogKeys {
-        LogKeys {
-            region,
-            epoch,
-            base: *base,
-            header: expand::<C>(base, [b"nrd/1/sector", &[], &[], &[]]),
-            nonce: None,
-            classes: Default::default(),
-        }
+        let mut keys = LogKeys::NONE;
+        keys.set::<C>(region, epoch, base);
+        keys
+    }
+
+    /// Replaces these keys.
+    pub(crate) fn set<C: Crypto>(&mut self, region: u8, epoch: u64, base: &[u8; 32]) {
+        self.zeroize();
+        let [place, rest @ ..] = &mut self.place;
+        *place = region;
+        *rest = epoch.to_le_bytes();
+        self.base = *base;
+        self.header = C::hmac(base, &[b"nrd/1/sector", LAST]);
+    }
+
+    /// True when there are keys.
+    pub(crate) fn are_set(&self) -> bool {
+        self.region() != 0
+    }
+
+    /// Which region this is.
+    pub(crate) fn region(&self) -> u8 {
+        let [region, ..] = self.place;
+        region
+    }
+
+    /// Associated data of a record's seal: region, epoch, the header's bytes.
+    #[inline(never)]
+    pub(crate) fn aad(&self, header: &[u8; format::RECORD_HEADER]) -> [u8; 21] {
+        let mut out = [0; 21];
+        let (place, rest) = out.split_at_mut(self.place.len());
+        copy(place, &self.place);
+        copy(rest, header);
+        out
     }
 
     /// Sets a class's salt and its generation.
@@ -120,25 +170,31 @@ impl LogKeys {
 
     /// Keys the hedged nonces.
     pub(crate) fn nonce<C: Crypto>(&mut self) -> &[u8; 32] {
-        let base = &self.base;
-        self.nonce
-            .get_or_insert_with(|| expand::<C>(base, [b"nrd/1/nonce", &[], &[], &[]]))
+        derived::<C>(&mut self.nonce, &self.base, &[b"nrd/1/nonce", LAST])
     }
 
     /// Seals a class's records (AES-256-GCM).
     pub(crate) fn class<C: Crypto>(&mut self, class: u8) -> Option<&[u8; 32]> {
         let c = self.classes.get_mut(usize::from(class))?;
-        let base = &self.base;
         let generation = c.salt_generation.to_le_bytes();
-        let info: [&[u8]; 4] = [b"nrd/1/class", &[class], &generation, &c.salt];
-        Some(c.key.get_or_insert_with(|| expand::<C>(base, info)))
+        let info: [&[u8]; 5] = [b"nrd/1/class", &[class], &generation, &c.salt, LAST];
+        Some(derived::<C>(&mut c.key, &self.base, &info))
     }
 }
 
-/// HKDF-Expand-SHA-256 (RFC 5869 §2.3) to 32 bytes: `base` is a uniform key
-/// already, so there is nothing to extract (§3.3).
-fn expand<C: Crypto>(base: &[u8; 32], [a, b, c, d]: [&[u8]; 4]) -> [u8; 32] {
-    C::hmac(base, &[a, b, c, d, &[1]])
+/// What HKDF-Expand-SHA-256 (RFC 5869 §2.3) to 32 bytes adds to its info: one
+/// HMAC under a base that is a uniform key already, so that there is nothing
+/// to extract (§3.3).
+const LAST: &[u8] = &[1];
+
+/// A key that is derived when it is first needed.
+#[inline(never)]
+fn derived<'k, C: Crypto>(
+    key: &'k mut Option<[u8; 32]>,
+    base: &[u8; 32],
+    info: &[&[u8]],
+) -> &'k [u8; 32] {
+    key.get_or_insert_with(|| C::hmac(base, info))
 }
 
 /// What every operation needs besides the log itself.
@@ -186,22 +242,26 @@ impl<R, G, C> Io<'_, R, G, C> {
 pub(crate) struct Shape {
     /// Logical sector.
     pub(crate) sector: u32,
-    /// How many.
+    /// How many; at most 32.
     pub(crate) sectors: u32,
     /// Records start at multiples of this: the write size, at least 4.
     pub(crate) unit: u32,
+    /// Padded size of a commit word.
+    pub(crate) word: u32,
+    /// Where the first record of a sector starts.
+    pub(crate) first: u32,
 }
 
 impl Shape {
-    /// Where a sector's commit words stand.
-    pub(crate) fn commit(&self) -> [u32; 2] {
-        let first = padded(SECTOR_HEADER as u32, self.unit);
-        [first, first + padded(format::COMMIT as u32, self.unit)]
-    }
-
-    /// Where the first record of a sector starts.
-    pub(crate) fn first(&self) -> u32 {
-        padded(SECTOR_HEADER as u32, self.unit) + 2 * padded(format::COMMIT as u32, self.unit)
+    fn new(sector: u32, sectors: u32, unit: u32) -> Shape {
+        let word = padded(format::COMMIT as u32, unit);
+        Shape {
+            sector,
+            sectors,
+            unit,
+            word,
+            first: padded(SECTOR_HEADER as u32, unit) + 2 * word,
+        }
     }
 
     /// Padded size of a delete marker.
@@ -216,7 +276,7 @@ impl Shape {
 
     /// Bytes for records in one sector.
     pub(crate) fn payload(&self) -> u32 {
-        self.sector.saturating_sub(self.first())
+        self.sector.saturating_sub(self.first)
     }
 }
 
@@ -311,11 +371,7 @@ impl<'m> Log<'m> {
         table.fill(0);
         let unit = geometry.write_size.max(4);
         Ok(Log {
-            shape: Shape {
-                sector,
-                sectors,
-                unit,
-            },
+            shape: Shape::new(sector, sectors, unit),
             reserve: padded(reserve, unit),
             table,
             index: Index::new(index, unit),
@@ -374,7 +430,7 @@ impl<'m> Log<'m> {
 
     /// Live bytes, padding and markers of deleted keys included.
     pub fn live_bytes(&self) -> u32 {
-        self.index.bytes()
+        self.index.bytes_in(u32::MAX)
     }
 
     /// Longest value that a record of this log can hold, in bytes.
@@ -386,13 +442,15 @@ impl<'m> Log<'m> {
 
     /// The records alive now, in order of class and id.
     pub fn keys(&self) -> impl Iterator<Item = Key> + '_ {
-        self.index.live().map(|e| e.key)
+        self.index.live().map(Entry::key)
     }
 
     /// Drops every record of `class` from the index: its key is gone.
     pub fn drop_class(&mut self, class: u8) {
-        self.index.retain(|e| e.key.class != class);
-        self.doubt = self.doubt.filter(|d| d.key.class != class);
+        self.index.drop_if(&|e| e.key().class == class);
+        if self.doubt.is_some_and(|d| d.key().class == class) {
+            self.doubt = None;
+        }
     }
 
     /// True when what the last cut left is decided: [`PIN`] can be read, if it
@@ -423,6 +481,7 @@ impl<'m> Log<'m> {
 
     /// Most sectors that may be members between two openings. Two more are
     /// needed: one to open, and one whose cut opening may yet be the head.
+    #[inline(never)]
     pub(crate) fn member_limit(&self) -> u32 {
         let good = self.shape.sectors.saturating_sub(self.bad);
         good.saturating_sub(2).max(1)
@@ -432,10 +491,11 @@ impl<'m> Log<'m> {
     /// ones. By the pigeonhole principle some sector then has room for it once
     /// it is emptied.
     fn fits(&self, size: u32, reserve: u32) -> bool {
-        let payload = u64::from(self.shape.payload().saturating_sub(reserve));
-        let Some(free) = payload.checked_sub(u64::from(size)) else {
+        let payload = self.shape.payload().saturating_sub(reserve);
+        let Some(free) = payload.checked_sub(size) else {
             return false;
         };
-        u64::from(self.live_bytes()) < u64::from(self.member_limit()) * (free + 1)
+        // At most 2^29: 32 sectors of 2^24 bytes.
+        self.live_bytes() < self.member_limit() * (free + 1)
     }
 }

@@ -31,10 +31,7 @@
 //! The last one of the head, when only blank cells follow: it reads well now,
 //! but nothing shows that it always will.
 
-use super::format::{
-    NONCE, Place, RECORD_HEADER, RECORD_OVERHEAD, RecordHeader, SectorHeader, TAG, Words, is_blank,
-    padded,
-};
+use super::format::{Place, RECORD_HEADER, RECORD_OVERHEAD, RecordHeader, SectorHeader, is_blank};
 use super::index::Entry;
 use super::open::{BAD, EDGE, GENERATION, IN, KEPT, STRANGE};
 use super::record::reads_back;
@@ -43,12 +40,14 @@ use crate::error::Error;
 use nrd_hal::{Crypto, Error as _, ErrorKind, Region};
 use rand_core::TryCryptoRng;
 
-/// One record found by a scan.
-#[derive(Debug, Clone, Copy)]
-struct Found {
-    header: RecordHeader,
-    offset: u32,
-    end: u32,
+/// What stands at a place where a record may begin.
+enum Found {
+    /// Blank cells, or the sector's end.
+    Nothing,
+    /// A record.
+    Record,
+    /// Something unreadable; where to go on after it.
+    Torn(u32),
 }
 
 /// How much of a sector's opening reads well.
@@ -76,16 +75,22 @@ impl Log<'_> {
         self.unmount();
         self.wanted = wanted;
         self.read_claims(io)?;
-        let mut below = (GENERATION, 0);
-        while let Some((claim, sector)) = self.highest_claim(below) {
-            below = (claim, sector);
-            let header = self.read_header(io, sector);
-            let Some((header, words)) = header.filter(|(h, _)| h.generation == claim) else {
+        let mut left = self.sectors_with(0, 0);
+        // From the highest claim down.
+        let height = |log: &Self, s| u64::from(log.generation(s)) << 32 | u64::from(s);
+        while let Some(sector) = self.least(left, &|s| !height(self, s)) {
+            left &= !(1 << sector);
+            let claim = self.generation(sector);
+            if claim == 0 {
+                break;
+            }
+            let mut header = SectorHeader::BLANK;
+            if !self.read_header(io, sector, &mut header) || header.generation != claim {
                 self.set(sector, STRANGE);
                 continue;
-            };
+            }
             self.next_generation = self.next_generation.max(claim + 1);
-            let Some(rank) = self.rank(io, sector, &header, &words) else {
+            let Some(rank) = self.rank(io, sector, &header) else {
                 continue;
             };
             match (self.head, rank) {
@@ -100,11 +105,10 @@ impl Log<'_> {
             }
         }
         if let Some(h) = self.head {
-            for s in 0..self.shape.sectors {
-                let flags = self.table.get(s as usize).map_or(0, |t| t & (IN | STRANGE));
-                if flags == STRANGE {
-                    self.look_for_newer(io, s);
-                }
+            let mut strange = self.sectors_with(IN | STRANGE, STRANGE);
+            while strange != 0 {
+                self.look_for_newer(io, strange.trailing_zeros());
+                strange &= strange - 1;
             }
             self.unread = self.members() & !(1 << h.sector);
         }
@@ -119,25 +123,16 @@ impl Log<'_> {
     ) -> Result<(), Error> {
         for s in 0..self.shape.sectors {
             let mut buf = [0u8; super::SECTOR_HEADER];
+            let mut header = SectorHeader::BLANK;
             let claim = match io.region.read(s * self.shape.sector, &mut buf) {
                 Err(e) if e.kind() != ErrorKind::Ecc => return Err(Error::Hardware),
                 Ok(()) if is_blank(&buf) => continue,
-                Ok(()) => SectorHeader::claim(&buf).map_or(STRANGE, |h| h.generation),
-                Err(_) => STRANGE,
+                Ok(()) if header.claim(&mut buf) => header.generation.min(STRANGE),
+                _ => STRANGE,
             };
-            self.set(s, claim.min(STRANGE));
+            self.set(s, claim);
         }
         Ok(())
-    }
-
-    /// The highest claim below one, and the sector that makes it.
-    fn highest_claim(&self, below: (u32, u32)) -> Option<(u32, u32)> {
-        (0u32..)
-            .zip(self.table.iter())
-            .filter(|(_, t)| **t != BAD)
-            .map(|(s, t)| (t & GENERATION, s))
-            .filter(|&claim| claim.0 != 0 && claim < below)
-            .max()
     }
 
     /// A sector whose header is unreadable, and no member: if it holds a second
@@ -145,17 +140,19 @@ impl Log<'_> {
     /// whatever it held may have replaced anything. One such record alone may
     /// be what a cut opening left.
     fn look_for_newer<R: Region, G, C: Crypto>(&mut self, io: &mut Io<'_, R, G, C>, sector: u32) {
-        let mut at = self.resync(io, sector, self.shape.first());
-        while let Some(f) = self.record_at(io, sector, at) {
+        let mut f = Entry::default();
+        let mut at = self.resync(io, sector, self.shape.first);
+        while self.record_at(io, sector, at, &mut f) {
             if f.header.seq > self.next_seq {
                 self.next_seq = f.header.seq.saturating_add(1);
                 self.damaged_before = self.next_seq;
             }
-            at = self.resync(io, sector, f.end);
+            at = self.resync(io, sector, self.end(&f));
         }
     }
 
     /// Sets a sector's entry, unless it was found bad.
+    #[inline(never)]
     pub(crate) fn set(&mut self, sector: u32, value: u32) {
         if let Some(t) = self.table.get_mut(sector as usize).filter(|t| **t != BAD) {
             *t = value;
@@ -170,18 +167,17 @@ impl Log<'_> {
         }
     }
 
-    /// Reads and authenticates the header of `sector`; also gives the commit words
-    /// that belong to it.
+    /// Reads and authenticates the header of `sector`; false when it has none.
     pub(crate) fn read_header<R: Region, G, C: Crypto>(
         &self,
         io: &mut Io<'_, R, G, C>,
         sector: u32,
-    ) -> Option<(SectorHeader, Words)> {
+        header: &mut SectorHeader,
+    ) -> bool {
         let mut buf = [0u8; super::SECTOR_HEADER];
-        io.region.read(sector * self.shape.sector, &mut buf).ok()?;
-        SectorHeader::open::<C>(&buf, io.keys).filter(|(h, _)| {
-            h.copies_end >= self.shape.first() && h.copies_end <= self.shape.sector
-        })
+        io.region.read(sector * self.shape.sector, &mut buf).is_ok()
+            && header.open::<C>(&mut buf, io.keys)
+            && (self.shape.first..=self.shape.sector).contains(&header.copies_end)
     }
 
     fn rank<R: Region, G, C: Crypto>(
@@ -189,19 +185,19 @@ impl Log<'_> {
         io: &mut Io<'_, R, G, C>,
         sector: u32,
         header: &SectorHeader,
-        words: &Words,
     ) -> Option<Rank> {
-        let [first, second] = self.shape.commit();
-        let [first_word, second_word] = words;
-        let at = sector * self.shape.sector;
+        let [first_word, second_word] = header.words() else {
+            return None;
+        };
+        let at = sector * self.shape.sector + self.shape.first;
         let own = header.copies_end;
         let followed = !self.blank_at(io, sector, own);
-        let read_well = reads_back(io.region, at + second, second_word);
+        let read_well = reads_back(io.region, at - self.shape.word, second_word);
         if read_well || (followed && self.resync(io, sector, own) < self.shape.sector) {
             return Some(Rank::Firm { followed });
         }
         (0..EDGE_READS)
-            .all(|_| reads_back(io.region, at + first, first_word))
+            .all(|_| reads_back(io.region, at - 2 * self.shape.word, first_word))
             .then_some(Rank::Edge)
     }
 
@@ -217,27 +213,24 @@ impl Log<'_> {
         self.next_seq = header.base_seq;
         self.damaged_before = header.lost;
         let firm = rank != Rank::Edge;
-        let mut last: Option<Found> = None;
-        let mut at = self.shape.first();
+        let mut last: Option<Entry> = None;
+        let mut at = self.shape.first;
         // Of an edge everything that it commits must be there and authentic.
         let limit = match firm {
             true => self.shape.sector,
             false => header.copies_end,
         };
-        while at < limit
-            && let Some(next) = self.past(io, sector, at)
-        {
-            if !firm && !next.is_ok_and(|f| self.authentic(io, sector, &f)) {
-                break;
-            }
-            match next {
-                Ok(f) => {
-                    if let Some(done) = last.replace(f) {
-                        self.apply(io, sector, &done)?;
+        while at < limit {
+            let mut f = Entry::default();
+            match self.past(io, sector, at, &mut f) {
+                Found::Record if firm || self.authentic(io, &f) => {
+                    if let Some(done) = &last {
+                        self.apply(io, done)?;
                     }
-                    at = f.end;
+                    at = self.end(&f);
+                    last = Some(f);
                 }
-                Err(next) => {
+                Found::Torn(next) if firm => {
                     self.torn = next >= self.shape.sector;
                     if !self.torn || at < header.copies_end {
                         // Records follow the unreadable one: rot, not a cut.
@@ -245,22 +238,24 @@ impl Log<'_> {
                     }
                     at = next;
                 }
+                _ => break,
             }
         }
         if !firm && at != limit {
             self.index.clear();
             return Ok(false);
         }
-        let mut end = last.map_or(at, |f| f.end);
-        if let Some(f) = last {
-            let copied = f.end <= header.copies_end;
-            if copied || self.authentic(io, sector, &f) {
-                self.apply(io, sector, &f)?;
-                if !copied && !self.torn && !self.forgotten(io, &f.header) {
-                    self.doubt = Some(entry(sector, &f));
+        let mut end = at;
+        if let Some(f) = &last {
+            end = self.end(f);
+            let copied = end <= header.copies_end;
+            if copied || self.authentic(io, f) {
+                self.apply(io, f)?;
+                if !copied && !self.torn && !self.forgotten(io, f) {
+                    self.doubt = last;
                 }
             } else {
-                end = f.offset;
+                end = f.place.offset();
                 self.torn = true;
             }
         }
@@ -289,20 +284,22 @@ impl Log<'_> {
         // Without a generation that reads, every record must show by itself
         // that it belongs here.
         let known = self.generation(sector) != 0;
-        let mut at = self.shape.first();
-        while let Some(next) = self.past(io, sector, at) {
-            at = match next {
-                Ok(f) if known || self.authentic(io, sector, &f) => {
-                    self.apply(io, sector, &f)?;
-                    f.end
+        let mut at = self.shape.first;
+        loop {
+            let mut f = Entry::default();
+            at = match self.past(io, sector, at, &mut f) {
+                Found::Nothing => break,
+                Found::Record if known || self.authentic(io, &f) => {
+                    self.apply(io, &f)?;
+                    self.end(&f)
                 }
                 // Something stood here and is unreadable: whose, we cannot
                 // know, so nothing older is served.
-                Ok(f) => {
+                Found::Record => {
                     self.damage(io, sector);
-                    f.offset + self.shape.unit
+                    at + self.shape.unit
                 }
-                Err(next) => {
+                Found::Torn(next) => {
                     self.damage(io, sector);
                     next
                 }
@@ -315,16 +312,20 @@ impl Log<'_> {
     /// What was lost in `sector` was written before the next one was opened.
     fn damage<R: Region, G, C: Crypto>(&mut self, io: &mut Io<'_, R, G, C>, sector: u32) {
         let generation = self.generation(sector);
-        let next = (0u32..)
-            .zip(self.table.iter())
-            .filter(|(_, t)| **t & IN != 0 && **t & GENERATION > generation)
-            .min_by_key(|(_, t)| **t & GENERATION);
-        let bound = next
-            .filter(|_| generation != 0)
-            .and_then(|(s, _)| self.read_header(io, s))
-            .map(|(h, _)| h.base_seq)
-            .or(self.head.map(|h| h.base_seq))
-            .unwrap_or(u32::MAX);
+        let above = |s| u64::from(self.generation(s).wrapping_sub(generation + 1));
+        let next = self.least(self.members(), &above);
+        let mut header = SectorHeader::BLANK;
+        let bound = match (next, self.head) {
+            (Some(s), _)
+                if generation != 0
+                    && self.generation(s) > generation
+                    && self.read_header(io, s, &mut header) =>
+            {
+                header.base_seq
+            }
+            (_, Some(h)) => h.base_seq,
+            (_, None) => u32::MAX,
+        };
         self.damaged_before = self.damaged_before.max(bound);
     }
 
@@ -334,32 +335,37 @@ impl Log<'_> {
         io: &mut Io<'_, R, G, C>,
     ) -> Option<Entry> {
         let sector = self.pin.sector();
-        let f = self.record_at(io, sector, self.pin.offset())?;
-        (self.unread >> sector & 1 == 1 && f.header.key == PIN && !f.header.deleted)
-            .then(|| entry(sector, &f))
+        let mut f = Entry::default();
+        let there = self.record_at(io, sector, self.pin.offset(), &mut f)
+            && self.unread >> (sector & 31) & 1 == 1;
+        (there && f.key() == PIN && !f.header.deleted()).then_some(f)
     }
 
+    #[inline(never)]
     pub(crate) fn generation(&self, sector: u32) -> u32 {
-        self.table
-            .get(sector as usize)
-            .map_or(0, |t| t & GENERATION)
+        let entry = self.table.get(sector as usize).copied();
+        entry.unwrap_or_default() & GENERATION
     }
 
-    /// What stands at `at`: `None` for blank cells and at the end, else a
-    /// record, or where to go on after something unreadable.
-    #[allow(clippy::type_complexity)]
+    /// Where a record ends in its sector.
+    fn end(&self, e: &Entry) -> u32 {
+        e.place.offset() + e.size(self.shape.unit)
+    }
+
+    /// What stands at `at`, a record in `f`.
     fn past<R: Region, G, C: Crypto>(
         &self,
         io: &mut Io<'_, R, G, C>,
         sector: u32,
         at: u32,
-    ) -> Option<Result<Found, u32>> {
+        f: &mut Entry,
+    ) -> Found {
         if at >= self.shape.sector || self.blank_at(io, sector, at) {
-            return None;
+            return Found::Nothing;
         }
-        match self.record_at(io, sector, at) {
-            Some(f) => Some(Ok(f)),
-            None => Some(Err(self.resync(io, sector, at))),
+        match self.record_at(io, sector, at, f) {
+            true => Found::Record,
+            false => Found::Torn(self.resync(io, sector, at)),
         }
     }
 
@@ -372,74 +378,53 @@ impl Log<'_> {
         io.region.read(sector * self.shape.sector + at, buf).is_ok() && is_blank(buf)
     }
 
-    /// The record whose header stands at `at`, if one does and it fits.
+    /// True when a record's header stands at `at` and it fits: puts it into `f`.
     fn record_at<R: Region, G, C: Crypto>(
         &self,
         io: &mut Io<'_, R, G, C>,
         sector: u32,
         at: u32,
-    ) -> Option<Found> {
-        if at + RECORD_OVERHEAD as u32 > self.shape.sector {
-            return None;
-        }
+        f: &mut Entry,
+    ) -> bool {
         let mut buf = [0u8; RECORD_HEADER];
-        io.region
-            .read(sector * self.shape.sector + at, &mut buf)
-            .ok()?;
-        let found = |header: RecordHeader| {
-            let end = at + padded(header.size(), self.shape.unit);
-            (end <= self.shape.sector).then_some(Found {
-                header,
-                offset: at,
-                end,
-            })
+        f.place = Place::new(sector, at);
+        if at + RECORD_OVERHEAD as u32 > self.shape.sector
+            || io.region.read(self.shape.at(f.place), &mut buf).is_err()
+        {
+            return false;
+        }
+        let Some(mended) = f.header.parse_mended(&mut buf) else {
+            return false;
         };
-        let f = RecordHeader::parse_mended(&buf).and_then(found)?;
-        (f.header.encode() == buf || self.sealed(io, sector, &f)).then_some(f)
+        self.end(f) <= self.shape.sector && (!mended || self.sealed(io, f))
     }
 
     /// True when the record's tag verifies. Records of a forgotten salt count
     /// as authentic: nobody can tell any more.
-    fn authentic<R: Region, G, C: Crypto>(
-        &self,
-        io: &mut Io<'_, R, G, C>,
-        sector: u32,
-        f: &Found,
-    ) -> bool {
-        self.forgotten(io, &f.header) || self.sealed(io, sector, f)
+    fn authentic<R: Region, G, C: Crypto>(&self, io: &mut Io<'_, R, G, C>, f: &Entry) -> bool {
+        self.forgotten(io, f) || self.sealed(io, f)
     }
 
     /// True when the record's tag verifies under a key that is still there.
-    fn sealed<R: Region, G, C: Crypto>(
-        &self,
-        io: &mut Io<'_, R, G, C>,
-        sector: u32,
-        f: &Found,
-    ) -> bool {
-        if self.forgotten(io, &f.header) {
+    fn sealed<R: Region, G, C: Crypto>(&self, io: &mut Io<'_, R, G, C>, f: &Entry) -> bool {
+        if self.forgotten(io, f) {
             return false;
         }
-        let len = NONCE + TAG + RECORD_HEADER + usize::from(f.header.len);
-        let Some(record) = io.scratch.get_mut(..len) else {
+        let Some(record) = io.scratch.get_mut(..f.header.size() as usize) else {
             return false;
         };
-        let at = sector * self.shape.sector + f.offset;
-        io.region.read(at, record).is_ok()
+        io.region.read(self.shape.at(f.place), record).is_ok()
             && super::record::open::<C>(record, io.keys, &f.header).is_ok()
     }
 
-    fn forgotten<R, G, C>(&self, io: &Io<'_, R, G, C>, h: &RecordHeader) -> bool {
-        io.salt_generation(h.key.class) != h.salt_generation
+    /// True for a record of a salt that is no more.
+    fn forgotten<R, G, C>(&self, io: &Io<'_, R, G, C>, f: &Entry) -> bool {
+        io.salt_generation(f.key().class) != f.header.salt_generation
     }
 
-    fn apply<R, G, C>(
-        &mut self,
-        io: &Io<'_, R, G, C>,
-        sector: u32,
-        f: &Found,
-    ) -> Result<(), Error> {
+    fn apply<R, G, C>(&mut self, io: &Io<'_, R, G, C>, f: &Entry) -> Result<(), Error> {
         self.next_seq = self.next_seq.max(f.header.seq.saturating_add(1));
-        match self.forgotten(io, &f.header) || self.index.set(entry(sector, f)) {
+        match self.forgotten(io, f) || self.index.set(f) {
             true => Ok(()),
             false => Err(Error::Full),
         }
@@ -454,27 +439,18 @@ impl Log<'_> {
         mut at: u32,
     ) -> u32 {
         let mut buf = [0u8; RECORD_HEADER];
+        let mut f = Entry::default();
         while at + RECORD_OVERHEAD as u32 <= self.shape.sector {
             let start = sector * self.shape.sector + at;
             if io.region.read(start, &mut buf).is_ok()
-                && RecordHeader::parse(&buf).is_some()
-                && let Some(f) = self.record_at(io, sector, at)
-                && self.sealed(io, sector, &f)
+                && RecordHeader::is_faultless(&buf)
+                && self.record_at(io, sector, at, &mut f)
+                && self.sealed(io, &f)
             {
                 return at;
             }
             at += self.shape.unit;
         }
         self.shape.sector
-    }
-}
-
-fn entry(sector: u32, f: &Found) -> Entry {
-    Entry {
-        key: f.header.key,
-        len: f.header.len,
-        deleted: f.header.deleted,
-        place: Place::new(sector, f.offset),
-        seq: f.header.seq,
     }
 }

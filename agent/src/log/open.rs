@@ -23,11 +23,12 @@
 //! So every member was written in one power cycle and read back there; only the
 //! head's end can be in doubt at a boot.
 
-use super::format::{Place, RECORD_OVERHEAD, RecordHeader, SectorHeader, padded};
+use super::format::{Place, SectorHeader, ones, padded};
 use super::index::Entry;
 use super::record::{reads_back, reads_blank, reseal};
 use super::{Head, Io, Log, PIN, Progress};
 use crate::error::Error;
+use crate::wire::codec::copy;
 use nrd_hal::{Crypto, Region};
 use rand_core::TryCryptoRng;
 
@@ -102,32 +103,63 @@ impl Log<'_> {
     fn must_open(&self) -> bool {
         match self.head.is_some_and(|h| h.writable) {
             false => self.wanted > 0 || self.torn || self.doubt.is_some(),
-            true => self.wanted > self.room() || (self.sweep > 0 && self.index.deleted() > 0),
+            true => self.wanted > self.room() || (self.sweep > 0 && self.index.has_deleted()),
         }
+    }
+
+    /// The sectors of whose entry these bits have this value, a bit each; none
+    /// that was found bad.
+    #[inline(never)]
+    pub(crate) fn sectors_with(&self, bits: u32, value: u32) -> u32 {
+        let table = (0u32..).zip(self.table.iter());
+        table
+            .filter(|(_, t)| **t & bits == value && **t != BAD)
+            .fold(0, |found, (s, _)| found | 1 << s)
+    }
+
+    pub(crate) fn members(&self) -> u32 {
+        self.sectors_with(IN, IN)
+    }
+
+    /// Of `sectors`, the first of those that cost the least.
+    #[inline(never)]
+    pub(crate) fn least(&self, sectors: u32, cost: &dyn Fn(u32) -> u64) -> Option<u32> {
+        let (mut left, mut lowest, mut found) = (sectors, u64::MAX, None);
+        while left != 0 {
+            let sector = left.trailing_zeros();
+            left &= left - 1;
+            let cost = cost(sector);
+            if cost < lowest {
+                (lowest, found) = (cost, Some(sector));
+            }
+        }
+        found
     }
 
     /// The last sector that holds something nobody needs or knows: may be one
     /// whose erase was cut.
     fn strange(&self) -> Option<u32> {
-        let flags = |t: &u32| t & (IN | KEPT | EDGE | STRANGE);
-        let last = self.table.iter().rposition(|t| flags(t) == STRANGE);
-        last.map(|s| s as u32)
+        let strange = self.sectors_with(IN | KEPT | EDGE | STRANGE, STRANGE);
+        31u32.checked_sub(strange.leading_zeros())
     }
 
     /// The next sector, going round from the head, that nothing needs.
     fn choose(&self) -> Option<u32> {
-        let n = self.shape.sectors;
-        let after = self.head.map_or(n - 1, |h| h.sector);
+        let upto = self.head.map_or(0, |h| 2 << h.sector);
         // With so many bad sectors that none is free, one of the head below is
         // the last resort: still right unless the cut that follows also leaves
         // this head unreadable.
-        [IN | KEPT | EDGE, IN | KEPT, IN].iter().find_map(|mask| {
-            let mut round = (1..=n).filter_map(|d| (after + d).checked_rem(n));
-            round.find(|&s| {
-                let t = self.table.get(s as usize).copied().unwrap_or(IN);
-                t & mask == 0 && t != BAD
-            })
-        })
+        let mut free = self.sectors_with(IN | KEPT | EDGE, 0);
+        if free == 0 {
+            free = self.sectors_with(IN | KEPT, 0);
+        }
+        if free == 0 {
+            free = self.sectors_with(IN, 0);
+        }
+        // After the head, else from the start.
+        let after = free & !u32::wrapping_sub(upto, 1);
+        let next = if after != 0 { after } else { free };
+        (next != 0).then(|| next.trailing_zeros())
     }
 
     fn erase<R: Region, G, C>(&mut self, io: &mut Io<'_, R, G, C>, mut o: Opening) {
@@ -198,20 +230,20 @@ impl Log<'_> {
         }
         self.next_generation += 1;
         let mut members = self.members();
-        let mut end = self.shape.first();
+        let mut end = self.shape.first;
         let replaced = self.head.filter(|h| !h.writable);
         if let Some(h) = replaced {
             members &= !(1 << h.sector);
             end = self.empty(io, h.sector, members, sector, end)?;
         }
         let mut swept = self.sweep == 0;
-        while members.count_ones() >= self.member_limit() || (!swept && members != 0) {
+        while ones(members) >= self.member_limit() || (!swept && members != 0) {
             swept = true;
-            let oldest = self.index.deleted() > 0 || generation.is_multiple_of(LEVEL);
-            let Some((from, bytes)) = self.least(members, oldest) else {
+            let oldest = self.index.has_deleted() || generation.is_multiple_of(LEVEL);
+            let Some(from) = self.least_to_move(members, oldest) else {
                 break;
             };
-            if end + bytes > self.shape.sector {
+            if end + self.index.bytes_in(1 << from) > self.shape.sector {
                 break;
             }
             members &= !(1 << from);
@@ -219,38 +251,36 @@ impl Log<'_> {
         }
         members |= 1 << sector;
         let pin = match self.index.get(PIN) {
-            Some(e) if e.deleted => Place::NONE,
+            Some(e) if e.header.deleted() => Place::NONE,
             Some(e) => e.place,
             None => self.pin,
         };
-        let header = SectorHeader {
+        let mut header = SectorHeader {
             generation,
             members,
             base_seq: self.next_seq,
             copies_end: end,
             pin,
             lost: self.damaged_before,
+            ..SectorHeader::BLANK
         };
         let base_seq = self.next_seq;
-        let (header, words) = header.encode::<C>(io.keys);
+        let bytes = header.encode::<C>(io.keys);
         let at = sector * self.shape.sector;
-        self.program_padded(io, at, &header)?;
-        for (offset, word) in self.shape.commit().iter().zip(&words) {
-            self.program_padded(io, at + offset, word)?;
+        self.program_padded(io, at, &bytes)?;
+        let mut at = at + self.shape.first - 2 * self.shape.word;
+        for word in header.words() {
+            self.program_padded(io, at, word)?;
+            at += self.shape.word;
         }
 
         // Committed.
         for (s, t) in self.table.iter_mut().enumerate() {
             if *t != BAD {
-                *t &= GENERATION | STRANGE;
-                if members >> s & 1 == 1 {
-                    *t |= IN;
-                }
+                *t = (*t & (GENERATION | STRANGE)) | ((members >> s & 1) * IN);
             }
         }
-        if let Some(t) = self.table.get_mut(sector as usize) {
-            *t = generation | IN;
-        }
+        self.set(sector, generation | IN);
         self.head = Some(Head {
             sector,
             end,
@@ -276,26 +306,20 @@ impl Log<'_> {
         let size = padded(bytes.len() as u32, self.shape.unit) as usize;
         let buf = io.scratch.get_mut(..size).ok_or(Error::TooLong)?;
         buf.fill(0xFF);
-        for (o, b) in buf.iter_mut().zip(bytes) {
-            *o = *b;
-        }
+        copy(buf, bytes);
         program(io.region, at, buf)
     }
 
-    pub(crate) fn members(&self) -> u32 {
-        (0u32..)
-            .zip(self.table.iter())
-            .filter(|(_, t)| **t & IN != 0)
-            .fold(0, |bits, (s, _)| bits | 1 << s)
-    }
-
-    /// The member to empty, and how many bytes must move: the one with the
-    /// fewest, or the oldest.
-    fn least(&self, members: u32, oldest: bool) -> Option<(u32, u32)> {
-        (0..self.shape.sectors)
-            .filter(|s| members >> s & 1 == 1)
-            .map(|s| (s, self.index.bytes_in(s)))
-            .min_by_key(|&(s, bytes)| (if oldest { 0 } else { bytes }, self.generation(s)))
+    /// The member to empty: the one with the fewest bytes to move, or the
+    /// oldest.
+    fn least_to_move(&self, members: u32, oldest: bool) -> Option<u32> {
+        self.least(members, &|s| {
+            let bytes = match oldest {
+                true => 0,
+                false => self.index.bytes_in(1 << s),
+            };
+            u64::from(bytes) << 32 | u64::from(self.generation(s))
+        })
     }
 
     /// Moves all that counts from the sector `from`, which is no member any
@@ -309,18 +333,19 @@ impl Log<'_> {
         mut end: u32,
     ) -> Result<u32, Error> {
         let age = self.generation(from);
-        let older = |s: u32| members >> s & 1 == 1 && self.generation(s) <= age;
-        if age != 0 && !(0..self.shape.sectors).any(older) {
+        let oldest = self.least(members, &|s| self.generation(s).into());
+        let older = oldest.is_some_and(|s| self.generation(s) <= age);
+        if age != 0 && !older {
             // No older version of what is deleted here stands anywhere else.
             self.index
-                .retain(|e| !e.deleted || e.place.sector() != from);
+                .drop_if(&|e| e.header.deleted() && e.place.sector() == from);
         }
         let careful = self.head.is_some_and(|h| h.sector == from && !h.firm);
         let mut i = 0;
-        while let Some(e) = self.index.nth(i) {
+        while let Some(&e) = self.index.nth(i) {
             if e.place.sector() == from {
-                let careful = careful || self.doubt.is_some_and(|d| d.key == e.key);
-                self.copy(io, e, careful, to, end)?;
+                let careful = careful || self.doubt.is_some_and(|d| d.key() == e.key());
+                self.copy(io, &e, careful, to, end)?;
                 self.index.place(i, Place::new(to, end));
                 end += e.size(self.shape.unit);
             }
@@ -336,7 +361,7 @@ impl Log<'_> {
     fn copy<R: Region, G, C: Crypto>(
         &mut self,
         io: &mut Io<'_, R, G, C>,
-        e: Entry,
+        e: &Entry,
         careful: bool,
         to: u32,
         end: u32,
@@ -345,24 +370,13 @@ impl Log<'_> {
         if end + size > self.shape.sector {
             return Err(Error::Full);
         }
-        let len = RECORD_OVERHEAD + usize::from(e.len);
-        let salt_generation = io.salt_generation(e.key.class);
-        let buf = io
-            .scratch
-            .get_mut(..padded(len as u32, self.shape.unit) as usize)
-            .ok_or(Error::TooLong)?;
-        let header = RecordHeader {
-            deleted: e.deleted,
-            key: e.key,
-            len: e.len,
-            salt_generation,
-            seq: e.seq,
-        };
+        let len = e.header.size() as usize;
+        let buf = io.scratch.get_mut(..size as usize).ok_or(Error::TooLong)?;
         for _ in 0..DOUBT_READS {
             buf.fill(0xFF);
-            let (record, _) = buf.split_at_mut(len.min(buf.len()));
+            let record = buf.get_mut(..len).unwrap_or_default();
             let read = io.region.read(self.shape.at(e.place), record).is_ok();
-            if careful && !(read && reseal::<C>(record, io.keys, &header).is_ok()) {
+            if careful && !(read && reseal::<C>(record, io.keys, &e.header).is_ok()) {
                 continue;
             }
             if !read {
@@ -370,9 +384,7 @@ impl Log<'_> {
             }
             // A record with rotten check bits, or one that cannot be read at
             // all, keeps its place under a mended header: its tag still tells.
-            for (o, b) in record.iter_mut().zip(header.encode()) {
-                *o = b;
-            }
+            copy(record, &e.header.encode());
             return program(io.region, to * self.shape.sector + end, buf);
         }
         // It reads well no more: at the next mount it does not count.

@@ -1,9 +1,10 @@
 //! Sealing, writing and reading one record.
 
-use super::format::{NONCE, Place, RECORD_HEADER, RECORD_OVERHEAD, RecordHeader, TAG, aad, padded};
+use super::format::{NONCE, Place, RECORD_HEADER, RECORD_OVERHEAD, RecordHeader, TAG, padded};
 use super::index::Entry;
-use super::{Head, Io, Key, Log, LogKeys, PIN};
+use super::{Io, Key, Log, LogKeys, PIN};
 use crate::error::Error;
+use crate::wire::codec::copy;
 use nrd_hal::{Crypto, Error as _, ErrorKind, Region};
 use rand_core::TryCryptoRng;
 use zeroize::Zeroize;
@@ -14,27 +15,25 @@ const CHUNK: usize = 64;
 /// True when `region` reads `expected` at `offset`.
 pub(crate) fn reads_back<R: Region>(region: &mut R, offset: u32, expected: &[u8]) -> bool {
     let mut at = offset;
-    expected.chunks(CHUNK).all(|want| {
+    for want in expected.chunks(CHUNK) {
         let mut buf = [0u8; CHUNK];
-        let Some(got) = buf.get_mut(..want.len()) else {
+        let got = buf.get_mut(..want.len()).unwrap_or_default();
+        if region.read(at, got).is_err() || got != want {
             return false;
-        };
-        let ok = region.read(at, got).is_ok() && got == want;
+        }
         at = at.saturating_add(want.len() as u32);
-        ok
-    })
+    }
+    true
 }
 
 /// True when `from..to` reads blank.
 pub(crate) fn reads_blank<R: Region>(region: &mut R, from: u32, to: u32) -> bool {
+    const BLANK: [u8; CHUNK] = [0xFF; CHUNK];
     let mut at = from;
     while at < to {
-        let mut buf = [0u8; CHUNK];
         let n = (to - at).min(CHUNK as u32);
-        let Some(got) = buf.get_mut(..n as usize) else {
-            return false;
-        };
-        if region.read(at, got).is_err() || !super::format::is_blank(got) {
+        let blank = BLANK.get(..n as usize).unwrap_or_default();
+        if !reads_back(region, at, blank) {
             return false;
         }
         at += n;
@@ -44,24 +43,17 @@ pub(crate) fn reads_blank<R: Region>(region: &mut R, from: u32, to: u32) -> bool
 
 /// Hedged nonce: HMAC over fresh randomness, associated data and plaintext, so
 /// that a dead or repeating generator never gives one nonce to two contents.
-fn nonce<C: Crypto>(
-    key: &[u8; 32],
-    random: &[u8; 32],
-    aad: &[u8],
-    [a, b]: [&[u8]; 2],
-) -> [u8; NONCE] {
+fn nonce<C: Crypto>(key: &[u8; 32], random: &[u8; 32], aad: &[u8], text: &[u8]) -> [u8; NONCE] {
     let lengths = [
         (aad.len() as u32).to_le_bytes(),
-        ((a.len() + b.len()) as u32).to_le_bytes(),
+        (text.len() as u32).to_le_bytes(),
     ];
     let full = C::hmac(
         key,
-        &[b"nrd/1/nonce\0", random, lengths.as_flattened(), aad, a, b],
+        &[b"nrd/1/nonce\0", random, lengths.as_flattened(), aad, text],
     );
     let mut out = [0; NONCE];
-    for (o, f) in out.iter_mut().zip(full) {
-        *o = f;
-    }
+    copy(&mut out, &full);
     out
 }
 
@@ -73,7 +65,7 @@ impl Log<'_> {
         key: Key,
         value: &[u8],
     ) -> Result<(), Error> {
-        self.write(io, key, Some([&[], value]), false)
+        self.write(io, key, Some(&[value]), false)
     }
 
     /// Deletes a record: writes a marker. `NotFound` when there is none.
@@ -90,13 +82,13 @@ impl Log<'_> {
         self.mounted && self.unread == 0 && self.opening.is_none() && self.doubt.is_none()
     }
 
-    /// Writes a record of two parts, or removes it. `reserved` draws on the
-    /// reserve: for what must never wait.
+    /// Writes a record whose value comes in parts, or removes it. `reserved` draws
+    /// on the reserve: for what must never wait.
     pub(crate) fn write<R: Region, G: TryCryptoRng, C: Crypto>(
         &mut self,
         io: &mut Io<'_, R, G, C>,
         key: Key,
-        value: Option<[&[u8]; 2]>,
+        value: Option<&[&[u8]]>,
         reserved: bool,
     ) -> Result<(), Error> {
         let reserve = if reserved { 0 } else { self.reserve };
@@ -111,7 +103,7 @@ impl Log<'_> {
         if !self.may_write() {
             return Err(Error::Busy);
         }
-        if deleted && self.index.get(key).is_none_or(|e| e.deleted) {
+        if deleted && self.index.get(key).is_none_or(|e| e.header.deleted()) {
             self.wanted = 0;
             return Err(Error::NotFound);
         }
@@ -121,66 +113,38 @@ impl Log<'_> {
         let room = deleted || (self.fits(taken, reserve) && self.index.has_room_for(key));
         if !room {
             // What deleted keys still hold is given back first.
-            if self.index.deleted() > 0 {
+            if self.index.has_deleted() {
                 self.sweep = self.shape.sectors;
                 return Err(Error::Busy);
             }
             self.wanted = 0;
             return Err(Error::Full);
         }
-        let head = match self.head {
-            Some(h) if h.writable && self.room() >= self.wanted => h,
-            _ => return Err(Error::Busy),
-        };
-        let header = RecordHeader {
-            deleted,
-            key,
-            len: len as u16,
-            salt_generation: 0,
-            seq: self.next_seq,
-        };
-        if !self.append(io, head, header, value, size)? {
+        let wanted = self.wanted;
+        let (room, next_seq) = (self.room(), self.next_seq.checked_add(1));
+        let Some(head) = self.head.as_mut().filter(|h| h.writable && room >= wanted) else {
             return Err(Error::Busy);
-        }
-        self.wanted = 0;
-        self.index.set(Entry {
-            key,
-            len: len as u16,
-            deleted,
+        };
+        let len = (!deleted).then_some(len as u16);
+        let salt_generation = io.salt_generation(key.class);
+        let entry = Entry {
+            header: RecordHeader::new(key, len, salt_generation, self.next_seq),
             place: Place::new(head.sector, head.end),
-            seq: header.seq,
-        });
-        Ok(())
-    }
-
-    /// Programs one record at the end of the head; false when the cells did
-    /// not take it, and then nothing more is written to this sector.
-    fn append<R: Region, G: TryCryptoRng, C: Crypto>(
-        &mut self,
-        io: &mut Io<'_, R, G, C>,
-        head: Head,
-        mut header: RecordHeader,
-        value: [&[u8]; 2],
-        size: u32,
-    ) -> Result<bool, Error> {
-        header.salt_generation = io.salt_generation(header.key.class);
-        let next_seq = self.next_seq.checked_add(1).ok_or(Error::WornOut)?;
-        let buf = seal::<G, C>(io.scratch, io.rng, io.keys, &header, value, size)?;
-        let at = head.sector * self.shape.sector + head.end;
+        };
+        let next_seq = next_seq.ok_or(Error::WornOut)?;
+        let buf = seal::<G, C>(io.scratch, io.rng, io.keys, &entry.header, value, size)?;
+        let at = self.shape.at(entry.place);
         let ok = io.region.program(at, buf).is_ok() && reads_back(io.region, at, buf);
         self.next_seq = next_seq;
-        if ok {
-            self.head = Some(Head {
-                end: head.end + size,
-                ..head
-            });
-        } else {
-            self.head = Some(Head {
-                writable: false,
-                ..head
-            });
+        if !ok {
+            // The cells did not take it: nothing more is written to this sector.
+            head.writable = false;
+            return Err(Error::Busy);
         }
-        Ok(ok)
+        head.end += size;
+        self.wanted = 0;
+        self.index.set(&entry);
+        Ok(())
     }
 
     /// Reads a record into `out`; returns its length in bytes.
@@ -190,37 +154,36 @@ impl Log<'_> {
         key: Key,
         out: &mut [u8],
     ) -> Result<usize, Error> {
-        self.get_prefixed(io, key, &mut [], out)
+        let n = self.read(io, key)?;
+        let out = out.get_mut(..n).ok_or(Error::BufferTooSmall)?;
+        copy(out, value(io.scratch, n));
+        Ok(n)
     }
 
-    /// Reads a record's first bytes into `prefix`, which they must fill, and
-    /// the rest into `out`; returns the length of the rest.
-    pub(crate) fn get_prefixed<R: Region, G: TryCryptoRng, C: Crypto>(
+    /// Reads a record into the scratch buffer, where [`value`] finds it; returns
+    /// its length in bytes.
+    pub(crate) fn read<R: Region, G: TryCryptoRng, C: Crypto>(
         &mut self,
         io: &mut Io<'_, R, G, C>,
         key: Key,
-        prefix: &mut [u8],
-        out: &mut [u8],
     ) -> Result<usize, Error> {
         let undecided = !self.mounted || self.torn;
-        if undecided || self.doubt.is_some_and(|d| d.key == key) {
+        if undecided || self.doubt.is_some_and(|d| d.key() == key) {
             self.wanted = self.wanted.max(1);
             return Err(Error::Busy);
         }
         let entry = match self.index.get(key) {
-            Some(e) if e.deleted => return Err(Error::NotFound),
-            Some(e) => e,
+            Some(e) if e.header.deleted() => return Err(Error::NotFound),
+            Some(e) => *e,
             None if self.unread == 0 => return Err(Error::NotFound),
             None if key != PIN => return Err(Error::Busy),
             None if self.pin == Place::NONE => return Err(Error::NotFound),
             None => self.pinned(io).ok_or(Error::Busy)?,
         };
-        if entry.seq < self.damaged_before {
+        if entry.header.seq < self.damaged_before {
             return Err(Error::Corrupt);
         }
-        let len = usize::from(entry.len);
-        let rest = len.checked_sub(prefix.len()).ok_or(Error::Corrupt)?;
-        let out = out.get_mut(..rest).ok_or(Error::BufferTooSmall)?;
+        let len = entry.header.len() as usize;
         let at = self.shape.at(entry.place);
         let record = io
             .scratch
@@ -231,24 +194,21 @@ impl Log<'_> {
             Err(e) if e.kind() == ErrorKind::Ecc => return Err(Error::Corrupt),
             Err(_e) => return Err(Error::Hardware),
         }
-        let header = record
-            .first_chunk::<RECORD_HEADER>()
-            .and_then(RecordHeader::parse_mended)
-            .filter(|h| h.key == key && h.seq == entry.seq && h.len == entry.len && !h.deleted)
-            .ok_or(Error::Corrupt)?;
-        let value = open::<C>(record, io.keys, &header)?;
-        let (front, rest) = value.split_at_checked(prefix.len()).unwrap_or_default();
-        copy(prefix, front);
-        copy(out, rest);
-        Ok(rest.len())
+        let mut header = RecordHeader::default();
+        let bytes = record.first_chunk_mut().ok_or(Error::Corrupt)?;
+        if header.parse_mended(bytes).is_none() || header != entry.header {
+            return Err(Error::Corrupt);
+        }
+        open::<C>(record, io.keys, &header)?;
+        Ok(len)
     }
 }
 
-/// Copies as much as both hold.
-fn copy(to: &mut [u8], from: &[u8]) {
-    for (to, from) in to.iter_mut().zip(from) {
-        *to = *from;
-    }
+/// The value of `n` bytes that was just read into the scratch buffer.
+#[inline(never)]
+pub(crate) fn value(scratch: &[u8], n: usize) -> &[u8] {
+    let value = scratch.get(RECORD_HEADER + NONCE..).unwrap_or_default();
+    value.get(..n).unwrap_or_default()
 }
 
 /// Builds the sealed, padded record in `scratch`.
@@ -257,58 +217,73 @@ fn seal<'s, G: TryCryptoRng, C: Crypto>(
     rng: &mut G,
     keys: &mut LogKeys,
     header: &RecordHeader,
-    [a, b]: [&[u8]; 2],
+    value: &[&[u8]],
     size: u32,
 ) -> Result<&'s [u8], Error> {
     let buf = scratch.get_mut(..size as usize).ok_or(Error::TooLong)?;
-    let bytes = header.encode();
-    let aad = aad(keys, &bytes);
+    buf.fill(0xFF);
+    let (stored, text, _) = parts(buf, header).ok_or(Error::TooLong)?;
+    let mut rest = &mut *text;
+    for part in value {
+        copy(rest, part);
+        rest = rest.get_mut(part.len()..).unwrap_or_default();
+    }
     let mut random = [0u8; 32];
     // A failed generator is tolerated here: the hedge keeps nonces distinct.
     let _ = rng.try_fill_bytes(&mut random);
-    let stored = nonce::<C>(keys.nonce::<C>(), &random, &aad, [a, b]);
+    let aad = keys.aad(&header.encode());
+    *stored = nonce::<C>(keys.nonce::<C>(), &random, &aad, text);
     random.zeroize();
-    let (front, rest) = buf
-        .split_first_chunk_mut::<RECORD_HEADER>()
-        .ok_or(Error::TooLong)?;
-    *front = bytes;
-    let (front, rest) = rest
-        .split_first_chunk_mut::<NONCE>()
-        .ok_or(Error::TooLong)?;
-    *front = stored;
-    let (text, rest) = rest
-        .split_at_mut_checked(a.len() + b.len())
-        .ok_or(Error::TooLong)?;
-    let (first, second) = text.split_at_mut_checked(a.len()).unwrap_or_default();
-    copy(first, a);
-    copy(second, b);
-    let (tail, pad) = rest.split_first_chunk_mut::<TAG>().ok_or(Error::TooLong)?;
-    let key = keys.class::<C>(header.key.class).ok_or(Error::Crypto)?;
-    *tail = C::seal(key, &header.nonce(&stored), &aad, text).map_err(|_| Error::Crypto)?;
-    pad.fill(0xFF);
+    crypt::<C>(buf, keys, header, true)?;
     Ok(buf)
 }
 
 /// The parts of a record after its header: stored nonce, text, tag.
 #[allow(clippy::type_complexity)]
-fn parts(record: &mut [u8], len: u16) -> Option<(&mut [u8; NONCE], &mut [u8], &mut [u8; TAG])> {
+#[inline(never)]
+fn parts<'r>(
+    record: &'r mut [u8],
+    header: &RecordHeader,
+) -> Option<(&'r mut [u8; NONCE], &'r mut [u8], &'r mut [u8; TAG])> {
     let body = record.get_mut(RECORD_HEADER..)?;
     let (nonce, rest) = body.split_first_chunk_mut::<NONCE>()?;
-    let (text, rest) = rest.split_at_mut_checked(usize::from(len))?;
+    let (text, rest) = rest.split_at_mut_checked(header.len() as usize)?;
     Some((nonce, text, rest.first_chunk_mut::<TAG>()?))
 }
 
 /// Authenticates and decrypts in place a record whose header is `header`.
-pub(crate) fn open<'r, C: Crypto>(
-    record: &'r mut [u8],
+pub(crate) fn open<C: Crypto>(
+    record: &mut [u8],
     keys: &mut LogKeys,
     header: &RecordHeader,
-) -> Result<&'r [u8], Error> {
-    let (nonce, text, tag) = parts(record, header.len).ok_or(Error::Corrupt)?;
-    let aad = aad(keys, &header.encode());
+) -> Result<(), Error> {
+    crypt::<C>(record, keys, header, false)
+}
+
+/// Opens a record in place; or seals one whose nonce and plain text are in
+/// their places, and completes it with its header and tag.
+#[inline(never)]
+fn crypt<C: Crypto>(
+    record: &mut [u8],
+    keys: &mut LogKeys,
+    header: &RecordHeader,
+    seals: bool,
+) -> Result<(), Error> {
+    let bytes = header.encode();
+    let aad = keys.aad(&bytes);
     let key = keys.class::<C>(header.key.class).ok_or(Error::Corrupt)?;
-    C::open(key, &header.nonce(nonce), &aad, text, tag).map_err(|_| Error::Corrupt)?;
-    Ok(text)
+    let (stored, text, tag) = parts(record, header).ok_or(Error::Corrupt)?;
+    // The whole nonce: the sequence number, then the stored part.
+    let mut nonce = [0; 12];
+    let (seq, rest) = nonce.split_at_mut(4);
+    copy(seq, &header.seq.to_le_bytes());
+    copy(rest, stored);
+    if !seals {
+        return C::open(key, &nonce, &aad, text, tag).map_err(|_| Error::Corrupt);
+    }
+    *tag = C::seal(key, &nonce, &aad, text).map_err(|_| Error::Crypto)?;
+    copy(record, &bytes);
+    Ok(())
 }
 
 /// Authenticates a record, and puts the authentic bytes back in its place.
@@ -318,13 +293,5 @@ pub(crate) fn reseal<C: Crypto>(
     header: &RecordHeader,
 ) -> Result<(), Error> {
     open::<C>(record, keys, header)?;
-    let bytes = header.encode();
-    let (nonce, text, tag) = parts(record, header.len).ok_or(Error::Corrupt)?;
-    let aad = aad(keys, &bytes);
-    let key = keys.class::<C>(header.key.class).ok_or(Error::Crypto)?;
-    *tag = C::seal(key, &header.nonce(nonce), &aad, text).map_err(|_| Error::Crypto)?;
-    if let Some(front) = record.first_chunk_mut() {
-        *front = bytes;
-    }
-    Ok(())
+    crypt::<C>(record, keys, header, true)
 }

@@ -6,315 +6,406 @@
 //! strings and text carry their length. With the feature `serde` the same types
 //! can be read and written by `serde` and postcard itself.
 //!
-//! `fields!` and `variants!` derive both directions from a list of names.
-//! A reader that met an error reads zeros from then on, and says so at the end:
-//! nothing that it gave is used then.
+//! Each type lists its fields once ([`Code`]): the same pass writes a value, or
+//! reads one into a blank. `fields!` and `variants!` derive it from a list of
+//! names. A pass that met an error leaves the rest as it is, and says so at the
+//! end: nothing that it read is used then.
 
+use crate::error::Error;
 use heapless::String;
+use heapless::string::StringView;
 
-/// Writes into a buffer.
-pub struct Writer<'b> {
-    out: &'b mut [u8],
-    at: usize,
+/// One pass over a value: reads it from bytes, or writes it to a buffer.
+pub struct Coder<'i, 'o> {
+    /// What is still to be read.
+    input: &'i [u8],
+    /// Where there is still room.
+    output: &'o mut [u8],
+    reads: bool,
     ok: bool,
 }
 
-impl<'b> Writer<'b> {
-    /// Writes from the start of `out`.
-    pub fn new(out: &'b mut [u8]) -> Self {
-        Writer {
-            out,
-            at: 0,
-            ok: true,
-        }
-    }
-
-    /// Appends bytes as they are.
-    pub fn bytes(&mut self, bytes: &[u8]) {
-        match self
-            .out
-            .get_mut(self.at..)
-            .and_then(|o| o.get_mut(..bytes.len()))
-        {
-            Some(to) if self.ok => {
-                for (to, from) in to.iter_mut().zip(bytes) {
-                    *to = *from;
-                }
-                self.at += bytes.len();
-            }
-            _ => self.ok = false,
-        }
-    }
-
-    /// Appends one byte.
-    pub fn byte(&mut self, byte: u8) {
-        self.bytes(&[byte]);
-    }
-
-    /// Appends a varint.
-    pub fn varint(&mut self, mut value: u64) {
-        while value > 0x7F {
-            self.byte(value as u8 | 0x80);
-            value >>= 7;
-        }
-        self.byte(value as u8);
-    }
-
-    /// Notes that what was to be written cannot be.
-    pub fn fail(&mut self) {
-        self.ok = false;
-    }
-
-    /// How many bytes were written; `None` when they did not fit.
-    pub fn end(self) -> Option<usize> {
-        self.ok.then_some(self.at)
-    }
-}
-
-/// Reads from a buffer.
-pub struct Reader<'a> {
-    rest: &'a [u8],
-    ok: bool,
-}
-
-impl<'a> Reader<'a> {
+impl<'i, 'o> Coder<'i, 'o> {
     /// Reads from the start of `bytes`.
-    pub fn new(bytes: &'a [u8]) -> Self {
-        Reader {
-            rest: bytes,
+    pub fn reader(bytes: &'i [u8]) -> Self {
+        Coder {
+            input: bytes,
+            output: &mut [],
+            reads: true,
             ok: true,
         }
     }
 
-    /// Notes that what was read makes no sense.
-    pub fn fail(&mut self) {
-        self.ok = false;
+    /// Writes from the start of `out`.
+    pub fn writer(out: &'o mut [u8]) -> Self {
+        Coder {
+            input: &[],
+            output: out,
+            reads: false,
+            ok: true,
+        }
     }
 
-    /// The next `n` bytes; nothing after an error.
-    pub fn bytes(&mut self, n: usize) -> &'a [u8] {
-        match self.rest.split_at_checked(n) {
-            Some((bytes, rest)) if self.ok => {
-                self.rest = rest;
+    /// True when this pass reads.
+    pub fn reads(&self) -> bool {
+        self.reads
+    }
+
+    /// Notes that what was read makes no sense, or that what was to be written
+    /// cannot be.
+    #[inline(never)]
+    pub fn fail(&mut self) {
+        self.ok = false;
+        self.input = &[];
+        self.output = &mut [];
+    }
+
+    /// The next `n` bytes to read; nothing after an error.
+    #[inline(never)]
+    pub fn next(&mut self, n: usize) -> &'i [u8] {
+        match self.input.split_at_checked(n) {
+            Some((bytes, rest)) => {
+                self.input = rest;
                 bytes
             }
-            _ => {
-                self.ok = false;
+            None => {
+                self.fail();
                 &[]
             }
         }
     }
 
-    /// All that is left.
-    pub fn rest(&mut self) -> &'a [u8] {
-        self.bytes(self.rest.len())
+    /// All that is left to read.
+    pub fn rest(&mut self) -> &'i [u8] {
+        self.next(self.input.len())
     }
 
-    /// The next byte.
-    pub fn byte(&mut self) -> u8 {
-        self.bytes(1).first().copied().unwrap_or(0)
-    }
-
-    /// A varint of at most `max`.
-    pub fn varint(&mut self, max: u64) -> u64 {
-        let mut value = 0u64;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte();
-            let part = u64::from(byte & 0x7F);
-            value |= part << shift;
-            if byte & 0x80 == 0 {
-                if value > max || part << shift >> shift != part {
-                    break;
-                }
-                return value;
+    /// Appends bytes as they are.
+    #[inline(never)]
+    pub fn write(&mut self, bytes: &[u8]) {
+        match core::mem::take(&mut self.output).split_at_mut_checked(bytes.len()) {
+            Some((to, rest)) => {
+                to.copy_from_slice(bytes);
+                self.output = rest;
             }
+            None => self.fail(),
         }
-        self.ok = false;
-        0
+    }
+
+    /// Bytes as they are.
+    #[inline(never)]
+    pub fn bytes(&mut self, bytes: &mut [u8]) {
+        if self.reads {
+            // Fewer only after an error.
+            copy(bytes, self.next(bytes.len()));
+        } else {
+            self.write(bytes);
+        }
+    }
+
+    /// A varint: `value` itself where it is written.
+    #[inline(never)]
+    pub fn varint(&mut self, value: u64) -> u64 {
+        if !self.reads {
+            let mut rest = value;
+            while rest > 0x7F {
+                self.write(&[rest as u8 | 0x80]);
+                rest >>= 7;
+            }
+            self.write(&[rest as u8]);
+            return value;
+        }
+        let mut more = 0;
+        while self.input.get(more).is_some_and(|b| b & 0x80 != 0) {
+            more += 1;
+        }
+        if more >= 10 {
+            self.fail();
+        }
+        let mut value = 0u64;
+        for byte in self.next(more + 1).iter().rev() {
+            if value >> 57 != 0 {
+                self.fail();
+            }
+            value = (value << 7) | u64::from(byte & 0x7F);
+        }
+        value
     }
 
     /// The number of a variant, of `count`.
-    pub fn variant(&mut self, count: u8) -> u8 {
-        let n = self.byte();
-        if n >= count {
-            self.ok = false;
-            return 0;
+    #[inline(never)]
+    pub fn variant(&mut self, number: u8, count: u8) -> u8 {
+        let mut number = [number];
+        self.bytes(&mut number);
+        let [number] = number;
+        if number < count {
+            return number;
         }
-        n
+        self.fail();
+        0
     }
 
-    /// True when everything made sense and nothing is left.
+    /// A byte string with its length.
+    #[inline(never)]
+    pub fn block(&mut self, bytes: &'i [u8]) -> &'i [u8] {
+        if !self.reads {
+            self.write_block(bytes);
+            return bytes;
+        }
+        let mut n = 0u32;
+        n.code(self);
+        self.next(n as usize)
+    }
+
+    /// Writes a byte string with its length.
+    #[inline(never)]
+    pub(crate) fn write_block(&mut self, bytes: &[u8]) {
+        self.varint(bytes.len() as u64);
+        self.write(bytes);
+    }
+
+    /// Text with its length.
+    #[inline(never)]
+    fn text(&mut self, text: &mut StringView) {
+        if !self.reads {
+            return self.write_block(text.as_bytes());
+        }
+        let read = core::str::from_utf8(self.block(&[])).map(|t| text.push_str(t));
+        if !matches!(read, Ok(Ok(()))) {
+            self.fail();
+        }
+    }
+
+    /// Four bytes, the lowest first.
+    pub fn fixed_u32(&mut self, value: &mut u32) {
+        let mut bytes = value.to_le_bytes();
+        self.bytes(&mut bytes);
+        *value = u32::from_le_bytes(bytes);
+    }
+
+    /// Eight bytes, the lowest first.
+    pub fn fixed_u64(&mut self, value: &mut u64) {
+        let mut bytes = value.to_le_bytes();
+        self.bytes(&mut bytes);
+        *value = u64::from_le_bytes(bytes);
+    }
+
+    /// True when everything made sense and nothing is left to read.
     pub fn is_done(&self) -> bool {
-        self.ok && self.rest.is_empty()
+        self.ok && self.input.is_empty()
+    }
+}
+
+/// Copies as much as both hold.
+#[inline(never)]
+pub(crate) fn copy(to: &mut [u8], from: &[u8]) {
+    let n = to.len().min(from.len());
+    if let (Some(to), Some(from)) = (to.get_mut(..n), from.get(..n)) {
+        to.copy_from_slice(from);
     }
 }
 
 /// A type with a place in a frame.
-pub trait Code<'a>: Sized {
-    /// Writes it.
-    fn put(&self, w: &mut Writer<'_>);
-    /// Reads it; zeros after an error.
-    fn take(r: &mut Reader<'a>) -> Self;
+pub trait Code<'a> {
+    /// Passes over its fields, in order.
+    fn code(&mut self, c: &mut Coder<'a, '_>);
+}
+
+/// A type that has a blank, to read into.
+pub trait Blank {
+    /// Zeros, nothing, the first variant.
+    const BLANK: Self;
+}
+
+/// Reads all of `bytes` into a blank `value`; false when they make no sense.
+#[inline(never)]
+pub fn read_into<'a>(bytes: &'a [u8], value: &mut dyn Code<'a>) -> bool {
+    let mut c = Coder::reader(bytes);
+    value.code(&mut c);
+    c.is_done()
 }
 
 /// Reads `bytes`, all of them.
-pub fn read<'a, T: Code<'a>>(bytes: &'a [u8]) -> Option<T> {
-    let mut r = Reader::new(bytes);
-    let value = T::take(&mut r);
-    r.is_done().then_some(value)
+pub fn read<'a, T: Code<'a> + Blank>(bytes: &'a [u8]) -> Option<T> {
+    let mut value = T::BLANK;
+    read_into(bytes, &mut value).then_some(value)
 }
 
-/// Writes `value` to the start of `out`; returns its length, `None` when it
-/// does not fit.
-pub fn write<'a, T: Code<'a>>(value: &T, out: &mut [u8]) -> Option<usize> {
-    let mut w = Writer::new(out);
-    value.put(&mut w);
-    w.end()
-}
-
-impl Code<'_> for u8 {
-    fn put(&self, w: &mut Writer<'_>) {
-        w.byte(*self);
-    }
-    fn take(r: &mut Reader<'_>) -> Self {
-        r.byte()
-    }
-}
-
-impl Code<'_> for bool {
-    fn put(&self, w: &mut Writer<'_>) {
-        w.byte(u8::from(*self));
-    }
-    fn take(r: &mut Reader<'_>) -> Self {
-        r.variant(2) == 1
+/// Writes `context` and then `value` to the start of `out`; returns the length.
+/// The value stays as it is.
+#[inline(never)]
+pub fn write<'a>(context: &[u8], value: &mut dyn Code<'a>, out: &mut [u8]) -> Result<usize, Error> {
+    let room = out.len();
+    let mut c = Coder::writer(out);
+    c.write(context);
+    value.code(&mut c);
+    match c.ok {
+        true => Ok(room - c.output.len()),
+        false => Err(Error::BufferTooSmall),
     }
 }
 
 macro_rules! integers {
     ($($t:ident)*) => {$(
         impl Code<'_> for $t {
-            fn put(&self, w: &mut Writer<'_>) {
-                w.varint(u64::from(*self));
+            #[inline(never)]
+            fn code(&mut self, c: &mut Coder<'_, '_>) {
+                match $t::try_from(c.varint(u64::from(*self))) {
+                    Ok(value) => *self = value,
+                    Err(_) => c.fail(),
+                }
             }
-            fn take(r: &mut Reader<'_>) -> Self {
-                r.varint(u64::from($t::MAX)) as $t
-            }
+        }
+        impl Blank for $t {
+            const BLANK: Self = 0;
         }
     )*};
 }
 integers!(u16 u32 u64);
 
+impl Code<'_> for u8 {
+    fn code(&mut self, c: &mut Coder<'_, '_>) {
+        c.bytes(core::slice::from_mut(self));
+    }
+}
+impl Blank for u8 {
+    const BLANK: Self = 0;
+}
+
+impl Code<'_> for bool {
+    #[inline(never)]
+    fn code(&mut self, c: &mut Coder<'_, '_>) {
+        *self = c.variant(u8::from(*self), 2) == 1;
+    }
+}
+impl Blank for bool {
+    const BLANK: Self = false;
+}
+
 impl<const N: usize> Code<'_> for [u8; N] {
-    fn put(&self, w: &mut Writer<'_>) {
-        w.bytes(self);
+    fn code(&mut self, c: &mut Coder<'_, '_>) {
+        c.bytes(self);
     }
-    fn take(r: &mut Reader<'_>) -> Self {
-        let mut out = [0; N];
-        // Shorter only after an error.
-        for (o, b) in out.iter_mut().zip(r.bytes(N)) {
-            *o = *b;
-        }
-        out
-    }
+}
+impl<const N: usize> Blank for [u8; N] {
+    const BLANK: Self = [0; N];
 }
 
 impl<'a> Code<'a> for &'a [u8] {
-    fn put(&self, w: &mut Writer<'_>) {
-        w.varint(self.len() as u64);
-        w.bytes(self);
+    #[inline(never)]
+    fn code(&mut self, c: &mut Coder<'a, '_>) {
+        *self = c.block(self);
     }
-    fn take(r: &mut Reader<'a>) -> Self {
-        let n = r.varint(u64::from(u16::MAX));
-        r.bytes(n as usize)
-    }
+}
+impl Blank for &[u8] {
+    const BLANK: Self = &[];
 }
 
 impl<const N: usize> Code<'_> for String<N> {
-    fn put(&self, w: &mut Writer<'_>) {
-        self.as_bytes().put(w);
+    fn code(&mut self, c: &mut Coder<'_, '_>) {
+        c.text(self);
     }
-    fn take(r: &mut Reader<'_>) -> Self {
-        let text = core::str::from_utf8(Code::take(r));
-        match text.ok().and_then(|t| String::try_from(t).ok()) {
-            Some(text) => text,
-            None => {
-                r.fail();
-                String::new()
-            }
+}
+impl<const N: usize> Blank for String<N> {
+    const BLANK: Self = String::new();
+}
+
+impl<'a, T: Code<'a> + Blank> Code<'a> for Option<T> {
+    fn code(&mut self, c: &mut Coder<'a, '_>) {
+        // What is read into is blank: nothing.
+        if c.variant(u8::from(self.is_some()), 2) == 1 {
+            self.get_or_insert(T::BLANK).code(c);
         }
     }
 }
-
-impl<'a, T: Code<'a>> Code<'a> for Option<T> {
-    fn put(&self, w: &mut Writer<'_>) {
-        self.is_some().put(w);
-        if let Some(value) = self {
-            value.put(w);
-        }
-    }
-    fn take(r: &mut Reader<'a>) -> Self {
-        bool::take(r).then(|| T::take(r))
-    }
+impl<T> Blank for Option<T> {
+    const BLANK: Self = None;
 }
 
 impl<'a, A: Code<'a>, B: Code<'a>> Code<'a> for (A, B) {
-    fn put(&self, w: &mut Writer<'_>) {
-        self.0.put(w);
-        self.1.put(w);
-    }
-    fn take(r: &mut Reader<'a>) -> Self {
-        (A::take(r), B::take(r))
+    fn code(&mut self, c: &mut Coder<'a, '_>) {
+        self.0.code(c);
+        self.1.code(c);
     }
 }
+impl<A: Blank, B: Blank> Blank for (A, B) {
+    const BLANK: Self = (A::BLANK, B::BLANK);
+}
 
-/// Derives [`Code`] for structs from the list of their fields.
+/// Derives [`Code`] and [`Blank`] for structs from the list of their fields.
 macro_rules! fields {
     ($($name:ident $(<$life:lifetime>)? { $($field:tt),* $(,)? })*) => {$(
         impl<'a> $crate::wire::codec::Code<'a> for $name $(<$life>)? {
-            fn put(&self, w: &mut $crate::wire::codec::Writer<'_>) {
-                $($crate::wire::codec::Code::put(&self.$field, w);)*
+            fn code(&mut self, c: &mut $crate::wire::codec::Coder<'a, '_>) {
+                $($crate::wire::codec::Code::code(&mut self.$field, c);)*
             }
-            fn take(r: &mut $crate::wire::codec::Reader<'a>) -> Self {
-                $name { $($field: $crate::wire::codec::Code::take(r)),* }
-            }
+        }
+        impl $(<$life>)? $crate::wire::codec::Blank for $name $(<$life>)? {
+            const BLANK: Self = $name { $($field: $crate::wire::codec::Blank::BLANK),* };
         }
     )*};
 }
 pub(crate) use fields;
 
-/// Derives [`Code`] for enums from their number of variants and the list of
-/// these, each with its fields.
+/// Derives [`Code`] and [`Blank`] for enums from their number of variants and
+/// the list of these, each with its number and its fields.
 macro_rules! variants {
     ($($name:ident $(<$life:lifetime>)? [$count:literal] {
-        $first:ident $({ $($f:ident),* $(,)? })? $(($i:ident))?,
+        $first:ident $({ $($f:ident),* $(,)? })?,
         $($n:literal $variant:ident $({ $($field:ident),* $(,)? })? $(($inner:ident))?),* $(,)?
     })*) => {$(
         impl<'a> $crate::wire::codec::Code<'a> for $name $(<$life>)? {
-            fn put(&self, w: &mut $crate::wire::codec::Writer<'_>) {
+            fn code(&mut self, c: &mut $crate::wire::codec::Coder<'a, '_>) {
+                let number = match self {
+                    $name::$first { .. } => 0,
+                    $($name::$variant { .. } => $n,)*
+                };
+                let number = c.variant(number, $count);
+                if c.reads() {
+                    match number {
+                        $($n => *self = $name::$variant
+                            $({ $($field: $crate::wire::codec::Blank::BLANK),* })?
+                            $(({ let $inner = $crate::wire::codec::Blank::BLANK; $inner }))?,)*
+                        _ => *self = $crate::wire::codec::Blank::BLANK,
+                    }
+                }
                 match self {
-                    $name::$first $({ $($f),* })? $(($i))? => {
-                        w.byte(0);
-                        $($($crate::wire::codec::Code::put($f, w);)*)?
-                        $($crate::wire::codec::Code::put($i, w);)?
+                    $name::$first $({ $($f),* })? => {
+                        $($($crate::wire::codec::Code::code($f, c);)*)?
                     }
                     $($name::$variant $({ $($field),* })? $(($inner))? => {
-                        w.byte($n);
-                        $($($crate::wire::codec::Code::put($field, w);)*)?
-                        $($crate::wire::codec::Code::put($inner, w);)?
+                        $($($crate::wire::codec::Code::code($field, c);)*)?
+                        $($crate::wire::codec::Code::code($inner, c);)?
                     })*
                 }
+                // Without this each arm ends in a tail call with an epilogue of
+                // its own.
+                core::hint::black_box(());
             }
-            fn take(r: &mut $crate::wire::codec::Reader<'a>) -> Self {
-                match r.variant($count) {
-                    $($n => $name::$variant
-                        $({ $($field: $crate::wire::codec::Code::take(r)),* })?
-                        $(({ let $inner = $crate::wire::codec::Code::take(r); $inner }))?,)*
-                    _ => $name::$first
-                        $({ $($f: $crate::wire::codec::Code::take(r)),* })?
-                        $(({ let $i = $crate::wire::codec::Code::take(r); $i }))?,
-                }
-            }
+        }
+        impl $(<$life>)? $crate::wire::codec::Blank for $name $(<$life>)? {
+            const BLANK: Self = $name::$first $({ $($f: $crate::wire::codec::Blank::BLANK),* })?;
         }
     )*};
 }
 pub(crate) use variants;
+
+/// Derives [`Code`] and [`Blank`] for enums without fields from their number of
+/// variants and the list of these.
+macro_rules! units {
+    ($($name:ident[$count:literal] { $first:ident $(, $n:literal $variant:ident)* $(,)? })*) => {$(
+        impl $crate::wire::codec::Code<'_> for $name {
+            fn code(&mut self, c: &mut $crate::wire::codec::Coder<'_, '_>) {
+                *self = match c.variant(*self as u8, $count) {
+                    $($n => $name::$variant,)*
+                    _ => $name::$first,
+                };
+            }
+        }
+        impl $crate::wire::codec::Blank for $name {
+            const BLANK: Self = $name::$first;
+        }
+        $(const _: () = assert!($name::$variant as u8 == $n);)*
+    )*};
+}
+pub(crate) use units;

@@ -1,6 +1,6 @@
 //! The request a device posts and the reply it gets.
 
-use super::codec::{fields, variants};
+use super::codec::{fields, units, variants};
 use super::types::*;
 use super::{Body, MAX_FRAME};
 use heapless::String;
@@ -34,6 +34,7 @@ impl<'a> Body<'a> for Request<'a> {
 /// What a request asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
+#[repr(u8)]
 pub enum Ask<'a> {
     /// Introduces the device and asks for a challenge.
     Hello {
@@ -252,6 +253,9 @@ variants! {
         7 ReceiptStored { digest },
         8 Refused { code, retry_after_s },
     }
+}
+
+units! {
     EndReason[3] { Denied, 1 Expired, 2 Cancelled }
     RefusalCode[7] {
         StaleChallenge,

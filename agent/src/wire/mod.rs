@@ -27,7 +27,7 @@ pub use object::*;
 pub use types::*;
 
 use crate::error::Error;
-use codec::Code;
+use codec::{Blank, Code};
 use nrd_hal::Crypto;
 
 /// Length of an Ed25519 signature in bytes (RFC 8032).
@@ -35,21 +35,31 @@ pub const SIGNATURE_LEN: usize = 64;
 /// Largest frame of any type, in bytes.
 pub const MAX_FRAME: usize = 1536;
 
+/// What a frame of one type opens with, and how long it may be.
+pub struct Kind {
+    /// The opening bytes, `b"nrd/1/<type>\0"`.
+    pub context: &'static [u8],
+    /// Largest frame in bytes, signature included.
+    pub max: usize,
+}
+
 /// A body that travels in a frame of its own type.
-pub trait Body<'a>: Code<'a> {
+pub trait Body<'a>: Code<'a> + Blank + Clone {
     /// The opening bytes, `b"nrd/1/<type>\0"`.
     const CONTEXT: &'static [u8];
     /// Largest frame of this type in bytes, signature included.
     const MAX: usize;
+    /// Both.
+    const KIND: &'static Kind = &Kind {
+        context: Self::CONTEXT,
+        max: Self::MAX,
+    };
 }
 
 /// Writes the unsigned part of a frame (context and body) into `out`; returns
 /// its length. Append a signature over exactly these bytes to sign it.
 pub fn encode<'a, B: Body<'a>>(body: &B, out: &mut [u8]) -> Result<usize, Error> {
-    let mut w = codec::Writer::new(out);
-    w.bytes(B::CONTEXT);
-    body.put(&mut w);
-    w.end().ok_or(Error::BufferTooSmall)
+    codec::write(B::CONTEXT, &mut body.clone(), out)
 }
 
 /// Writes a signed frame into `out`; returns its length. `sign` is given the
@@ -70,7 +80,9 @@ pub fn encode_signed<'a, B: Body<'a>, E: From<Error>>(
 
 /// Reads an unsigned frame.
 pub fn decode<'a, B: Body<'a>>(frame: &'a [u8]) -> Result<B, Error> {
-    codec::read(body(frame, B::CONTEXT, B::MAX)?).ok_or(Error::Malformed)
+    let mut value = B::BLANK;
+    read(frame, B::KIND, &mut value)?;
+    Ok(value)
 }
 
 /// Reads a signed frame: checks the signature first, then parses.
@@ -78,38 +90,64 @@ pub fn decode_signed<'a, B: Body<'a>, C: Crypto>(
     frame: &'a [u8],
     public_key: &[u8; 32],
 ) -> Result<B, Error> {
-    let signed = verified::<C>(frame, B::CONTEXT, B::MAX, public_key)?;
-    codec::read(signed).ok_or(Error::Malformed)
+    let mut value = B::BLANK;
+    read_signed::<C>(frame, B::KIND, public_key, &mut value)?;
+    Ok(value)
 }
 
 /// Reads the body of a signed frame **without** checking its signature, to
 /// learn which key must check it. Never act on what this returns.
 pub fn peek<'a, B: Body<'a>>(frame: &'a [u8]) -> Result<B, Error> {
-    let (signed, _) = frame
-        .split_last_chunk::<SIGNATURE_LEN>()
-        .ok_or(Error::WrongType)?;
-    decode(signed)
+    let mut value = B::BLANK;
+    peek_into(frame, B::KIND, &mut value)?;
+    Ok(value)
 }
 
-/// The body of a frame of this type.
-fn body<'a>(frame: &'a [u8], context: &[u8], max: usize) -> Result<&'a [u8], Error> {
-    if frame.len() > max {
+/// As [`peek`], into a blank body.
+pub(crate) fn peek_into<'a>(
+    frame: &'a [u8],
+    kind: &Kind,
+    body: &mut dyn Code<'a>,
+) -> Result<(), Error> {
+    let (signed, _) = signature(frame)?;
+    read(signed, kind, body)
+}
+
+/// As [`decode`], into a blank body.
+#[inline(never)]
+pub(crate) fn read<'a>(frame: &'a [u8], kind: &Kind, body: &mut dyn Code<'a>) -> Result<(), Error> {
+    if frame.len() > kind.max {
         return Err(Error::TooLong);
     }
-    frame.strip_prefix(context).ok_or(Error::WrongType)
+    let bytes = frame.strip_prefix(kind.context).ok_or(Error::WrongType)?;
+    match codec::read_into(bytes, body) {
+        true => Ok(()),
+        false => Err(Error::Malformed),
+    }
 }
 
-/// The body of a signed frame of this type whose signature verifies.
-fn verified<'a, C: Crypto>(
+/// As [`decode_signed`], into a blank body.
+#[inline(never)]
+pub(crate) fn read_signed<'a, C: Crypto>(
     frame: &'a [u8],
-    context: &[u8],
-    max: usize,
+    kind: &Kind,
     public_key: &[u8; 32],
-) -> Result<&'a [u8], Error> {
-    body(frame, context, max)?;
-    let (signed, signature) = frame
-        .split_last_chunk::<SIGNATURE_LEN>()
-        .ok_or(Error::WrongType)?;
+    body: &mut dyn Code<'a>,
+) -> Result<(), Error> {
+    if frame.len() > kind.max {
+        return Err(Error::TooLong);
+    }
+    if !frame.starts_with(kind.context) {
+        return Err(Error::WrongType);
+    }
+    let (signed, signature) = signature(frame)?;
     C::verify(public_key, signed, signature).map_err(|_| Error::BadSignature)?;
-    body(signed, context, max)
+    read(signed, kind, body)
+}
+
+/// What a frame's signature covers, and the signature.
+fn signature(frame: &[u8]) -> Result<(&[u8], &[u8; SIGNATURE_LEN]), Error> {
+    frame
+        .split_last_chunk::<SIGNATURE_LEN>()
+        .ok_or(Error::WrongType)
 }

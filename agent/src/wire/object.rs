@@ -1,7 +1,7 @@
 //! The signed objects. Each carries its authority by itself.
 
 use super::Body;
-use super::codec::{fields, variants};
+use super::codec::{fields, units, variants};
 use super::types::*;
 use heapless::String;
 #[cfg(feature = "serde")]
@@ -348,12 +348,15 @@ fields! {
 }
 
 variants! {
-    OrderKind[2] { Deactivate, 1 SignOut }
-    OrderResult[5] { Applied, 1 AlreadyApplied, 2 NotApplicable, 3 Stale, 4 KeyRetired }
-    Method[3] { Purge, 1 Clear, 2 Failed }
     Subject[3] {
         Wipe { reason, order, activation_id, previous },
         1 Clean { nonce },
         2 Fill { nonce, digest, bytes },
     }
+}
+
+units! {
+    OrderKind[2] { Deactivate, 1 SignOut }
+    OrderResult[5] { Applied, 1 AlreadyApplied, 2 NotApplicable, 3 Stale, 4 KeyRetired }
+    Method[3] { Purge, 1 Clear, 2 Failed }
 }

@@ -1,6 +1,6 @@
 //! Small types of the protocol. What must not be mixed up has its own type.
 
-use super::codec::{Code, Reader, Writer, fields, variants};
+use super::codec::{Blank, Code, Coder, copy, fields, units};
 #[cfg(feature = "serde")]
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -15,20 +15,23 @@ pub struct DeviceId {
 impl DeviceId {
     /// Checks length and alphabet.
     pub fn new(id: &str) -> Option<DeviceId> {
-        let mut text = [0; 32];
-        for (o, b) in text.get_mut(..id.len())?.iter_mut().zip(id.bytes()) {
-            *o = b;
+        let ok = (1..=32).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
+        if !ok {
+            return None;
         }
-        let ok = !id.is_empty() && id.bytes().all(|b| b.is_ascii_graphic());
         let len = id.len() as u8;
-        ok.then_some(DeviceId { len, text })
+        let mut text = [0; 32];
+        copy(&mut text, id.as_bytes());
+        Some(DeviceId { len, text })
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.text.get(..usize::from(self.len)).unwrap_or_default()
     }
 
     /// The id as text.
     pub fn as_str(&self) -> &str {
-        let text = self.text.get(..usize::from(self.len));
-        text.and_then(|t| core::str::from_utf8(t).ok())
-            .unwrap_or_default()
+        core::str::from_utf8(self.bytes()).unwrap_or_default()
     }
 }
 
@@ -172,19 +175,23 @@ pub struct LeaseTerms {
 }
 
 impl Code<'_> for DeviceId {
-    fn put(&self, w: &mut Writer<'_>) {
-        self.as_str().as_bytes().put(w);
+    fn code(&mut self, c: &mut Coder<'_, '_>) {
+        if !c.reads() {
+            return c.write_block(self.bytes());
+        }
+        let text = core::str::from_utf8(c.block(&[])).unwrap_or_default();
+        match DeviceId::new(text) {
+            Some(id) => *self = id,
+            None => c.fail(),
+        }
     }
-    fn take(r: &mut Reader<'_>) -> Self {
-        let text = core::str::from_utf8(Code::take(r)).unwrap_or_default();
-        DeviceId::new(text).unwrap_or_else(|| {
-            r.fail();
-            DeviceId {
-                len: 0,
-                text: [0; 32],
-            }
-        })
-    }
+}
+
+impl Blank for DeviceId {
+    const BLANK: Self = DeviceId {
+        len: 0,
+        text: [0; 32],
+    };
 }
 
 fields! {
@@ -198,7 +205,7 @@ fields! {
     LeaseTerms { renew_after_s, expires_after_s, max_boots, dead_man_s }
 }
 
-variants! {
+units! {
     DeviceKind[3] { SetTopBox, 1 Console, 2 Computer }
     WipeReason[6] { Order, 1 Local, 2 DeadMan, 3 VisitEnded, 4 Abandoned, 5 Recovered }
     LockReason[5] { LeaseExpired, 1 Revoked, 2 ConsentDue, 3 TheftSuspected, 4 JournalLost }

@@ -4,7 +4,7 @@
 use super::Verified;
 use crate::when::moment;
 use nrd_agent::Error;
-use nrd_agent::wire::codec::{Code, Reader, Writer};
+use nrd_agent::wire::codec::{Blank, Code, Coder};
 use nrd_agent::wire::{Body, decode_signed, encode_signed};
 use nrd_hal::crypto::RingCrypto;
 use ring::signature::Ed25519KeyPair;
@@ -29,21 +29,29 @@ pub struct StatusList {
 
 /// No device reads this: it goes through serde and postcard.
 impl Code<'_> for StatusList {
-    fn put(&self, w: &mut Writer<'_>) {
-        match postcard::to_stdvec(self) {
-            Ok(bytes) => w.bytes(&bytes),
-            Err(_) => w.fail(),
+    fn code(&mut self, c: &mut Coder<'_, '_>) {
+        if !c.reads() {
+            return match postcard::to_stdvec(self) {
+                Ok(bytes) => c.write(&bytes),
+                Err(_) => c.fail(),
+            };
+        }
+        match postcard::take_from_bytes(c.rest()) {
+            Ok((list, [])) => *self = list,
+            _ => c.fail(),
         }
     }
-    fn take(r: &mut Reader<'_>) -> Self {
-        match postcard::take_from_bytes(r.rest()) {
-            Ok((list, [])) => list,
-            _ => {
-                r.fail();
-                StatusList::default()
-            }
-        }
-    }
+}
+
+impl Blank for StatusList {
+    const BLANK: Self = StatusList {
+        number: 0,
+        issued_at: 0,
+        next_update: 0,
+        devices: Vec::new(),
+        models: Vec::new(),
+        agents: Vec::new(),
+    };
 }
 
 impl Body<'_> for StatusList {
