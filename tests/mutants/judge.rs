@@ -1,0 +1,25 @@
+//! The quick tests of the agent in one program: what judges its mutants
+//! (`.cargo/mutants.toml`). One program links faster than ten, which is what a
+//! run over hundreds of mutants is made of. `cargo test` leaves it out, for it
+//! runs each of these tests by itself.
+
+#[path = "../tests/attacks.rs"]
+mod attacks;
+#[path = "../tests/attacks_more.rs"]
+mod attacks_more;
+#[path = "../tests/attacks_trust.rs"]
+mod attacks_trust;
+#[path = "../tests/codec.rs"]
+mod codec;
+#[path = "../tests/counts.rs"]
+mod counts;
+#[path = "../tests/emmc.rs"]
+mod emmc;
+#[path = "../tests/full.rs"]
+mod full;
+#[path = "../tests/physics.rs"]
+mod physics;
+#[path = "../tests/reference.rs"]
+mod reference;
+#[path = "../tests/vectors.rs"]
+mod vectors;
