@@ -23,3 +23,5 @@ mod physics;
 mod reference;
 #[path = "../tests/vectors.rs"]
 mod vectors;
+#[path = "../tests/wipe_rules.rs"]
+mod wipe_rules;
