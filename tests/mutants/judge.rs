@@ -17,6 +17,8 @@ mod counts;
 mod emmc;
 #[path = "../tests/full.rs"]
 mod full;
+#[path = "../tests/order_rules.rs"]
+mod order_rules;
 #[path = "../tests/physics.rs"]
 mod physics;
 #[path = "../tests/reference.rs"]
