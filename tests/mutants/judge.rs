@@ -9,6 +9,8 @@ mod attacks;
 mod attacks_more;
 #[path = "../tests/attacks_trust.rs"]
 mod attacks_trust;
+#[path = "../tests/cache_rules.rs"]
+mod cache_rules;
 #[path = "../tests/codec.rs"]
 mod codec;
 #[path = "../tests/counts.rs"]
@@ -21,6 +23,8 @@ mod full;
 mod order_rules;
 #[path = "../tests/physics.rs"]
 mod physics;
+#[path = "../tests/receipt_rules.rs"]
+mod receipt_rules;
 #[path = "../tests/reference.rs"]
 mod reference;
 #[path = "../tests/vectors.rs"]
