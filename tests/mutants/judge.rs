@@ -9,6 +9,8 @@ mod attacks;
 mod attacks_more;
 #[path = "../tests/attacks_trust.rs"]
 mod attacks_trust;
+#[path = "../tests/boot_rules.rs"]
+mod boot_rules;
 #[path = "../tests/cache_rules.rs"]
 mod cache_rules;
 #[path = "../tests/codec.rs"]

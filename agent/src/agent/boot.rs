@@ -10,7 +10,7 @@
 
 use super::logs::Which;
 use super::wipe::MAX_TRIES;
-use super::{Agent, CHARGE_S, Phase, RECEIPTS, Session, Step, id};
+use super::{Agent, CHARGE_S, Phase, Session, Step, id};
 use crate::class::Class;
 use crate::error::Error;
 use crate::keys;
@@ -69,7 +69,7 @@ impl<P: Platform> Agent<'_, P> {
 
     fn boot_load(&mut self) -> Result<(), Error> {
         let counter = match self.counter() {
-            Err(e) if self.wipe_tries < MAX_TRIES => {
+            Err(e) if self.wipe_tries < MAX_TRIES - 1 => {
                 self.wipe_tries += 1;
                 return Err(e);
             }
@@ -82,11 +82,7 @@ impl<P: Platform> Agent<'_, P> {
             Ok(counter) => counter,
         };
         self.wipe_tries = 0;
-        self.receipts = self
-            .journal
-            .keys()
-            .filter(|k| (id::RECEIPT..id::RECEIPT + RECEIPTS).contains(&k.id))
-            .count() as u8;
+        self.count_receipts();
         let snapshot = self.read_record::<Snapshot>(id::SNAPSHOT);
         let tombstone = self.read_record::<Tombstone>(id::TOMBSTONE);
 
