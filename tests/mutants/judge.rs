@@ -1,7 +1,7 @@
 //! The quick tests of the agent in one program: what judges its mutants
-//! (`.cargo/mutants.toml`). One program links faster than ten, which is what a
-//! run over hundreds of mutants is made of. `cargo test` leaves it out, for it
-//! runs each of these tests by itself.
+//! (`.cargo/mutants.toml`). Built with the feature `judge` only, as unit tests:
+//! these need none of this crate's programs, and one program links faster than
+//! a dozen. `cargo test` runs each of these tests by itself.
 
 #[path = "../tests/attacks.rs"]
 mod attacks;
