@@ -261,3 +261,178 @@ pub(crate) fn aad(keys: &LogKeys, header: &[u8; RECORD_HEADER]) -> [u8; 21] {
 pub(crate) fn is_blank(bytes: &[u8]) -> bool {
     bytes.iter().all(|&b| b == 0xFF)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nrd_hal::crypto::RingCrypto;
+
+    fn keys(region: u8) -> LogKeys {
+        LogKeys::new::<RingCrypto>(region, 5, &[9; 32])
+    }
+
+    fn sector() -> SectorHeader {
+        SectorHeader {
+            generation: 0x0102_0304,
+            members: 0x8000_0001,
+            base_seq: 77,
+            copies_end: 1024,
+            pin: Place::new(3, 0x1234),
+            lost: 12,
+        }
+    }
+
+    fn record() -> RecordHeader {
+        RecordHeader {
+            deleted: false,
+            key: Key {
+                class: 5,
+                id: 0x0201,
+            },
+            len: 0x0403,
+            salt_generation: 0x0605,
+            seq: 0x0A09_0807,
+        }
+    }
+
+    fn flip(bytes: &mut [u8], bit: usize) {
+        bytes[bit / 8] ^= 1 << (bit % 8);
+    }
+
+    #[test]
+    fn sizes_are_rounded_up_to_the_unit() {
+        for (bytes, unit, padded_to) in [
+            (0, 4, 0),
+            (1, 4, 4),
+            (4, 4, 4),
+            (36, 4, 36),
+            (36, 8, 40),
+            (37, 256, 256),
+        ] {
+            assert_eq!(padded(bytes, unit), padded_to, "{bytes} to {unit}");
+        }
+        let sizes = (RECORD_OVERHEAD, SECTOR_HEADER, FIELDS + 2 + MAC);
+        assert_eq!(sizes, (36, 40, 40));
+    }
+
+    #[test]
+    fn a_place_is_a_sector_and_an_offset_below_16_mib() {
+        assert_eq!(Place::MAX_SECTOR, 16 * 1024 * 1024);
+        let place = Place::new(31, 0xAB_CDEF);
+        assert_eq!((place.sector(), place.offset()), (31, 0xAB_CDEF));
+        assert_eq!(place.0, 31 * Place::MAX_SECTOR + 0xAB_CDEF);
+    }
+
+    #[test]
+    fn a_sector_header_and_its_commit_words_are_laid_out_as_the_specification_says() {
+        let keys = keys(2);
+        let (bytes, words) = sector().encode::<RingCrypto>(&keys);
+        assert_eq!(&bytes[..4], b"NRL2");
+        assert_eq!(bytes[4..8], [4, 3, 2, 1]);
+        assert_eq!(bytes[8..12], [1, 0, 0, 0x80]);
+        assert_eq!(bytes[12..16], 77u32.to_le_bytes());
+        assert_eq!(bytes[16..20], 1024u32.to_le_bytes());
+        assert_eq!(bytes[20..24], [0x34, 0x12, 0, 3]);
+        assert_eq!(bytes[24..28], 12u32.to_le_bytes());
+        assert_eq!(bytes[28..30], CRC.checksum(&bytes[..28]).to_le_bytes());
+        let h = RingCrypto::hmac(&keys.header, &[b"nrd/1/sector\0", &[2], &bytes[..28]]);
+        assert_eq!(bytes[30..], h[..10]);
+        assert_eq!(words.as_flattened(), &h[16..]);
+        let opened = SectorHeader::open::<RingCrypto>(&bytes, &keys);
+        assert_eq!(opened, Some((sector(), words)));
+    }
+
+    #[test]
+    fn one_flipped_bit_of_a_sector_header_is_mended_and_two_are_not() {
+        let keys = keys(1);
+        let (good, words) = sector().encode::<RingCrypto>(&keys);
+        for bit in 0..SECTOR_HEADER * 8 {
+            let mut bytes = good;
+            flip(&mut bytes, bit);
+            assert_eq!(SectorHeader::claim(&bytes), Some(sector()), "bit {bit}");
+            let opened = SectorHeader::open::<RingCrypto>(&bytes, &keys);
+            assert_eq!(opened, Some((sector(), words)), "bit {bit}");
+        }
+        for (a, b) in [(0, 1), (40, 230), (239, 238)] {
+            let mut bytes = good;
+            flip(&mut bytes, a);
+            flip(&mut bytes, b);
+            assert_eq!(SectorHeader::claim(&bytes), None, "bits {a} and {b}");
+        }
+        let mut bytes = good;
+        flip(&mut bytes, 240);
+        flip(&mut bytes, 319);
+        assert_eq!(SectorHeader::claim(&bytes), Some(sector()));
+        assert_eq!(SectorHeader::open::<RingCrypto>(&bytes, &keys), None);
+    }
+
+    #[test]
+    fn a_sector_header_of_another_region_key_or_format_does_not_open() {
+        let (bytes, _) = sector().encode::<RingCrypto>(&keys(1));
+        let other = LogKeys::new::<RingCrypto>(1, 5, &[8; 32]);
+        assert_eq!(SectorHeader::open::<RingCrypto>(&bytes, &keys(2)), None);
+        assert_eq!(SectorHeader::open::<RingCrypto>(&bytes, &other), None);
+        let mut bytes = bytes;
+        bytes[3] = b'1';
+        let check = CRC.checksum(&bytes[..FIELDS]).to_le_bytes();
+        bytes[FIELDS..FIELDS + 2].copy_from_slice(&check);
+        assert_eq!(SectorHeader::claim(&bytes), None);
+        assert_eq!(SectorHeader::claim(&[0xFF; SECTOR_HEADER]), None);
+    }
+
+    #[test]
+    fn a_record_header_is_laid_out_as_the_specification_says() {
+        let bytes = record().encode();
+        assert_eq!(bytes[..6], [3, 4 | 5 << 5, 1, 2, 5, 6]);
+        assert_eq!(bytes[6..10], [7, 8, 9, 10]);
+        assert_eq!(bytes[10..], CRC.checksum(&bytes[..10]).to_le_bytes());
+        assert_eq!(RecordHeader::parse(&bytes), Some(record()));
+        assert_eq!(record().size(), 36 + 0x0403);
+        assert_eq!(
+            record().nonce(&[1, 2, 3, 4, 5, 6, 7, 8]),
+            [7, 8, 9, 10, 1, 2, 3, 4, 5, 6, 7, 8]
+        );
+        let marker = RecordHeader {
+            deleted: true,
+            len: 0,
+            ..record()
+        };
+        let bytes = marker.encode();
+        assert_eq!(bytes[..2], [0xFF, 0x1F | 5 << 5]);
+        assert_eq!(RecordHeader::parse(&bytes), Some(marker));
+        assert_eq!(marker.size(), 36);
+    }
+
+    #[test]
+    fn no_value_is_longer_than_4096_bytes() {
+        for (len, parses) in [(4095, true), (4096, true), (4097, false), (8190, false)] {
+            let bytes = RecordHeader { len, ..record() }.encode();
+            assert_eq!(RecordHeader::parse(&bytes).is_some(), parses, "{len}");
+        }
+    }
+
+    #[test]
+    fn one_flipped_bit_of_a_record_header_is_mended_and_two_are_not() {
+        for bit in 0..RECORD_HEADER * 8 {
+            let mut bytes = record().encode();
+            flip(&mut bytes, bit);
+            assert_eq!(RecordHeader::parse(&bytes), None, "bit {bit}");
+            assert_eq!(RecordHeader::parse_mended(&bytes), Some(record()));
+            flip(&mut bytes, (bit + 1) % 96);
+            assert_eq!(RecordHeader::parse_mended(&bytes), None, "from bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_record_is_bound_to_its_region_epoch_and_header() {
+        let bound = aad(&keys(2), &record().encode());
+        assert_eq!(bound[..9], [2, 5, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(bound[9..], record().encode());
+    }
+
+    #[test]
+    fn blank_is_all_ones() {
+        assert!(is_blank(&[0xFF; 8]));
+        assert!(!is_blank(&[0xFF, 0xFE]));
+    }
+}
