@@ -19,6 +19,8 @@ mod codec;
 mod counts;
 #[path = "../tests/emmc.rs"]
 mod emmc;
+#[path = "../tests/fill_rules.rs"]
+mod fill_rules;
 #[path = "../tests/full.rs"]
 mod full;
 #[path = "../tests/order_rules.rs"]
