@@ -19,6 +19,8 @@ mod codec;
 mod counts;
 #[path = "../tests/emmc.rs"]
 mod emmc;
+#[path = "../tests/exchange_rules.rs"]
+mod exchange_rules;
 #[path = "../tests/fill_rules.rs"]
 mod fill_rules;
 #[path = "../tests/full.rs"]
