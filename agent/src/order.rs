@@ -203,15 +203,17 @@ mod tests {
 
     #[test]
     fn the_two_newest_order_keys_are_remembered_and_a_sequence_never_falls() {
-        let last = |seen: &SeenOrders| [1, 2, 3].map(|v| seen.last(KeyVersion(v)).map(|s| s.0));
+        let last = |seen: &SeenOrders| [1, 2, 3, 4].map(|v| seen.last(KeyVersion(v)).map(|s| s.0));
         let mut seen = SeenOrders::default();
         seen.note(KeyVersion(2), OrderSeq(7));
         seen.note(KeyVersion(2), OrderSeq(3));
-        assert_eq!(last(&seen), [None, Some(7), None]);
+        assert_eq!(last(&seen), [None, Some(7), None, None]);
         seen.note(KeyVersion(1), OrderSeq(9));
-        assert_eq!(last(&seen), [Some(9), Some(7), None]);
+        assert_eq!(last(&seen), [Some(9), Some(7), None, None]);
         seen.note(KeyVersion(3), OrderSeq(1));
-        assert_eq!(last(&seen), [None, Some(7), Some(1)]);
+        assert_eq!(last(&seen), [None, Some(7), Some(1), None]);
+        seen.note(KeyVersion(4), OrderSeq(2));
+        assert_eq!(last(&seen), [None, None, Some(1), Some(2)]);
     }
 
     #[test]
