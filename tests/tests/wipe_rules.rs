@@ -5,7 +5,7 @@ use nrd_agent::wire::{Method, Receipt, SectorCounts, peek};
 use nrd_agent::{Agent, Class, Error, State, Step};
 use nrd_hal::Geometry;
 use nrd_hal::layout::Layout;
-use nrd_sim::hw::{Board, Chip, ChipSpec, Fault, Hardware, OpKind, Tear};
+use nrd_sim::hw::{Board, Chip, ChipSpec, Fault, Hardware, OpKind, Tear, Worn};
 use nrd_sim::rig::{Ram, Rig, settle, talk};
 
 /// One step of a wipe erases this much where the part has no larger block.
@@ -273,4 +273,21 @@ fn what_will_not_erase_is_counted_by_itself_and_programmed_to_zero_where_it_can_
         assert!((0..512).all(|i| unit(1)[i] == if i == 100 { rest & 0xFE } else { rest }));
         assert_eq!([unit(0), unit(2)], [[0xFF; 512]; 2], "its neighbours");
     }
+}
+
+#[test]
+fn a_slot_whose_erase_fails_is_not_called_blank_however_it_reads() {
+    let mut rig = active(211, BLOCK, false);
+    let l = layout(&rig);
+    let since = ops(&rig);
+    let blank = l.slot_start + l.slot_size..l.slot_start + 2 * l.slot_size;
+    let mut chip = rig.hw.chip();
+    chip.defects().wear_out(blank, Worn::Fails, true, since);
+    drop(chip);
+    wiped(&mut rig, State::WipeFailed);
+    rig.boot(|authority, agent| {
+        talk(authority, agent).unwrap();
+        let r: Receipt<'_> = peek(authority.receipts.last().unwrap()).unwrap();
+        assert_eq!((r.method, r.flags.slots_blank), (Method::Failed, false));
+    });
 }
