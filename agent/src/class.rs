@@ -52,3 +52,29 @@ impl Class {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_number_below_eight_is_a_class_and_no_other() {
+        for n in 0..=u8::MAX {
+            let class = Class::from_number(n);
+            assert_eq!(class.is_some(), n < 8, "{n}");
+            assert!(class.is_none_or(|c| c as u8 == n), "{n}");
+        }
+    }
+
+    #[test]
+    fn payment_is_kept_30_days_addresses_90_activity_180_the_rest_for_good() {
+        let days = Class::ALL.map(|c| c.retention_powered_hours().map(|h| (h / 24, h % 24)));
+        let (payment, address, activity) = (Some((30, 0)), Some((90, 0)), Some((180, 0)));
+        assert_eq!(
+            days,
+            [
+                None, None, address, address, payment, address, None, activity
+            ]
+        );
+    }
+}

@@ -108,4 +108,33 @@ mod tests {
             .any(|(i, k)| m.press(*k, i as u64 * (MAX_PAUSE_MS + 1)));
         assert!(!opened);
     }
+
+    #[test]
+    fn a_pause_of_just_the_longest_length_is_allowed() {
+        let mut m = MenuSequence::default();
+        let opened = SEQUENCE
+            .iter()
+            .enumerate()
+            .filter(|(i, k)| m.press(**k, *i as u64 * MAX_PAUSE_MS))
+            .count();
+        assert_eq!(opened, 1);
+    }
+
+    #[test]
+    fn the_end_of_an_unfinished_sequence_may_begin_the_next() {
+        // ↑↑↓↓←→←→↑↑, and then on as after the first ↑↑.
+        let mut keys = SEQUENCE[..10].to_vec();
+        keys.extend(&SEQUENCE[2..]);
+        assert_eq!(run(&keys), 1);
+    }
+
+    #[test]
+    fn an_opened_menu_takes_a_whole_sequence_to_open_again() {
+        let mut keys = SEQUENCE.to_vec();
+        keys.extend(&SEQUENCE[2..]);
+        assert_eq!(run(&keys), 1);
+        keys.truncate(12);
+        keys.extend(SEQUENCE);
+        assert_eq!(run(&keys), 2);
+    }
 }

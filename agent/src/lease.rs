@@ -193,4 +193,53 @@ mod tests {
             }
         );
     }
+
+    #[test]
+    fn the_terms_of_a_grant_name_no_time_so_no_wall_clock_closes_them() {
+        let mut l = lease();
+        l.issued_at = 0;
+        let now = Now {
+            powered_s: 50,
+            boot: 8,
+            wall_s: Some(u64::MAX),
+        };
+        assert!(matches!(l.standing(now), Standing::Open { .. }));
+    }
+
+    #[test]
+    fn boots_bring_the_dead_man_neither_nearer_nor_into_being() {
+        // 40 of 1000 seconds are used: 960 are left, then 500.
+        assert_eq!(
+            at(90, 11, None),
+            Standing::Expired {
+                dead_man_in_s: Some(1460)
+            }
+        );
+        let mut l = lease();
+        l.terms.dead_man_s = 0;
+        let now = Now {
+            powered_s: 90,
+            boot: 11,
+            wall_s: None,
+        };
+        let never = Standing::Expired {
+            dead_man_in_s: None,
+        };
+        assert_eq!(l.standing(now), never);
+    }
+
+    #[test]
+    fn more_than_half_of_the_boots_make_it_time_to_renew() {
+        let mut l = lease();
+        l.terms.max_boots = 10;
+        let renew = |boots: u32| {
+            let now = Now {
+                powered_s: 50,
+                boot: 7 + boots,
+                wall_s: None,
+            };
+            matches!(l.standing(now), Standing::Open { renew: true, .. })
+        };
+        assert_eq!([1, 5, 6, 10].map(renew), [false, false, true, true]);
+    }
 }

@@ -175,4 +175,48 @@ mod tests {
             Verdict::Apply(OrderKind::SignOut)
         );
     }
+
+    #[test]
+    fn a_sign_out_that_meets_a_wipe_is_not_applicable() {
+        let seen = SeenOrders::default();
+        assert_eq!(
+            judged(&order(OrderKind::SignOut), &seen, true),
+            Verdict::Answer(OrderResult::NotApplicable)
+        );
+    }
+
+    #[test]
+    fn a_newer_sequence_applies_after_an_older_one() {
+        let mut seen = SeenOrders::default();
+        seen.note(KeyVersion(2), OrderSeq(4));
+        assert_eq!(
+            judged(&order(OrderKind::SignOut), &seen, false),
+            Verdict::Apply(OrderKind::SignOut)
+        );
+    }
+
+    #[test]
+    fn the_two_newest_order_keys_are_remembered_and_a_sequence_never_falls() {
+        let last = |seen: &SeenOrders| [1, 2, 3, 4].map(|v| seen.last(KeyVersion(v)).map(|s| s.0));
+        let mut seen = SeenOrders::default();
+        seen.note(KeyVersion(2), OrderSeq(7));
+        seen.note(KeyVersion(2), OrderSeq(3));
+        assert_eq!(last(&seen), [None, Some(7), None, None]);
+        seen.note(KeyVersion(1), OrderSeq(9));
+        assert_eq!(last(&seen), [Some(9), Some(7), None, None]);
+        seen.note(KeyVersion(3), OrderSeq(1));
+        assert_eq!(last(&seen), [None, Some(7), Some(1), None]);
+        seen.note(KeyVersion(4), OrderSeq(2));
+        assert_eq!(last(&seen), [None, None, Some(1), Some(2)]);
+    }
+
+    #[test]
+    fn what_was_seen_is_read_back_as_it_was_written() {
+        let mut seen = SeenOrders::default();
+        seen.note(KeyVersion(2), OrderSeq(7));
+        seen.note(KeyVersion(3), OrderSeq(1));
+        let mut buf = [0; 32];
+        let n = crate::wire::codec::write(&[], &mut seen, &mut buf).unwrap();
+        assert_eq!(crate::wire::codec::read(&buf[..n]), Some(seen));
+    }
 }

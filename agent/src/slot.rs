@@ -154,3 +154,197 @@ pub(crate) fn zero<S: Effaceable>(slots: &mut S, n: u8) {
         let _ = slots.zero(n);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nrd_hal::crypto::RingCrypto;
+    use nrd_hal::{ErrorKind, ErrorType, Guarantee};
+
+    const KEY: [u8; 32] = [7; 32];
+
+    /// Two slots that can be told to go wrong.
+    struct Slots {
+        cells: [[u8; SLOT_BYTES]; 2],
+        zeros: u32,
+        /// So many erases do nothing.
+        idle_erases: u32,
+        /// So many erases work, and are called failed.
+        failing_erases: u32,
+        /// So many reads fail, and tell nothing.
+        mute_reads: u32,
+        /// So many writes leave the last byte out.
+        short_writes: u32,
+    }
+
+    impl Slots {
+        fn new() -> Self {
+            Slots {
+                cells: [[0xA5; SLOT_BYTES]; 2],
+                zeros: 0,
+                idle_erases: 0,
+                failing_erases: 0,
+                mute_reads: 0,
+                short_writes: 0,
+            }
+        }
+    }
+
+    /// Counts one down; true while there was one.
+    fn one_of(n: &mut u32) -> bool {
+        let was = *n;
+        *n = was.saturating_sub(1);
+        was > 0
+    }
+
+    impl ErrorType for Slots {
+        type Error = ErrorKind;
+    }
+
+    impl Effaceable for Slots {
+        fn read(&mut self, slot: u8, bytes: &mut [u8]) -> Result<(), ErrorKind> {
+            bytes.copy_from_slice(&self.cells[usize::from(slot)][..bytes.len()]);
+            match one_of(&mut self.mute_reads) {
+                true => Err(ErrorKind::Ecc),
+                false => Ok(()),
+            }
+        }
+        fn write(&mut self, slot: u8, bytes: &[u8]) -> Result<(), ErrorKind> {
+            let n = bytes.len() - usize::from(one_of(&mut self.short_writes));
+            self.cells[usize::from(slot)][..n].copy_from_slice(&bytes[..n]);
+            Ok(())
+        }
+        fn zero(&mut self, slot: u8) -> Result<bool, ErrorKind> {
+            self.zeros += 1;
+            self.cells[usize::from(slot)].fill(0);
+            Ok(true)
+        }
+        fn erase(&mut self, slot: u8) -> Result<(), ErrorKind> {
+            if !one_of(&mut self.idle_erases) {
+                self.cells[usize::from(slot)].fill(0xFF);
+            }
+            match one_of(&mut self.failing_erases) {
+                true => Err(ErrorKind::OperationFailed),
+                false => Ok(()),
+            }
+        }
+        fn guarantee(&self) -> Guarantee {
+            Guarantee::Physical
+        }
+    }
+
+    fn content() -> SlotContent {
+        SlotContent {
+            generation: 3,
+            epoch: 4,
+            activation_id: [5; 16],
+            secret: [6; 32],
+            salts: core::array::from_fn(|n| Salt {
+                generation: n as u32,
+                salt: [n as u8; 16],
+            }),
+        }
+    }
+
+    fn written() -> Slots {
+        let mut slots = Slots::new();
+        assert!(write::<_, RingCrypto>(&mut slots, 1, &mut content(), &KEY));
+        slots
+    }
+
+    fn generation(slots: &mut Slots, key: &[u8; 32]) -> Option<u32> {
+        let mut content = SlotContent::BLANK;
+        read::<_, RingCrypto>(slots, 1, key, &mut content).then_some(content.generation)
+    }
+
+    #[test]
+    fn a_slot_is_laid_out_as_the_specification_says() {
+        let slots = written();
+        let [other, bytes] = &slots.cells;
+        assert_eq!(other, &[0xA5; SLOT_BYTES], "the other slot is left alone");
+        assert_eq!(&bytes[..8], b"NRS1\x03\0\0\0");
+        assert_eq!(bytes[8..16], [4, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(bytes[16..32], [5; 16]);
+        assert_eq!(bytes[32..64], [6; 32]);
+        assert_eq!(bytes[84..88], [1, 0, 0, 0]);
+        assert_eq!(bytes[208..224], [7; 16]);
+    }
+
+    #[test]
+    fn a_slot_opens_with_its_own_key_and_every_bit_in_place_only() {
+        let mut slots = written();
+        assert_eq!(generation(&mut slots, &KEY), Some(3));
+        assert_eq!(generation(&mut slots, &[8; 32]), None);
+        for at in 0..SLOT_BYTES {
+            slots.cells[1][at] ^= 1;
+            assert_eq!(generation(&mut slots, &KEY), None, "byte {at}");
+            slots.cells[1][at] ^= 1;
+        }
+        slots.mute_reads = 1;
+        assert_eq!(generation(&mut slots, &KEY), None);
+    }
+
+    #[test]
+    fn another_format_does_not_open_although_its_check_is_good() {
+        let mut slots = written();
+        let (text, mac) = slots.cells[1].split_last_chunk_mut::<MAC>().unwrap();
+        text[3] = b'2';
+        *mac = RingCrypto::hmac(&KEY, &[CONTEXT, text]);
+        assert_eq!(generation(&mut slots, &KEY), None);
+    }
+
+    #[test]
+    fn blank_is_what_was_read_as_all_ones() {
+        let mut slots = written();
+        assert!(!is_blank(&mut slots, 1));
+        slots.cells[1].fill(0xFF);
+        assert!(is_blank(&mut slots, 1));
+        slots.mute_reads = 1;
+        assert!(!is_blank(&mut slots, 1), "nobody saw it");
+        slots.cells[1][255] = 0xFE;
+        assert!(!is_blank(&mut slots, 1));
+    }
+
+    #[test]
+    fn effaced_is_what_was_erased_and_read_blank_within_three_tries() {
+        for (bad, good) in [(2, true), (3, false)] {
+            let mut slots = written();
+            slots.idle_erases = bad;
+            assert_eq!(efface(&mut slots, 1), good, "{bad} idle erases");
+            let mut slots = written();
+            slots.failing_erases = bad;
+            assert_eq!(efface(&mut slots, 1), good, "{bad} failing erases");
+            let mut slots = written();
+            slots.mute_reads = bad;
+            assert_eq!(efface(&mut slots, 1), good, "{bad} mute reads");
+        }
+    }
+
+    #[test]
+    fn written_is_what_reads_back_within_two_tries() {
+        for (bad, good) in [(1, true), (2, false)] {
+            let mut slots = Slots::new();
+            slots.short_writes = bad;
+            let done = write::<_, RingCrypto>(&mut slots, 1, &mut content(), &KEY);
+            assert_eq!(done, good, "{bad} short writes");
+        }
+    }
+
+    #[test]
+    fn nothing_is_written_to_a_slot_that_does_not_erase() {
+        let mut slots = Slots::new();
+        slots.idle_erases = 6;
+        assert!(!write::<_, RingCrypto>(&mut slots, 1, &mut content(), &KEY));
+        assert_eq!(slots.cells[1], [0xA5; SLOT_BYTES]);
+    }
+
+    #[test]
+    fn a_slot_that_holds_something_is_zeroed_and_a_blank_one_spared() {
+        let mut slots = written();
+        zero(&mut slots, 1);
+        assert_eq!((slots.cells[1], slots.zeros), ([0; SLOT_BYTES], 1));
+        slots.cells[1].fill(0xFF);
+        zero(&mut slots, 1);
+        assert_eq!((slots.cells[1], slots.zeros), ([0xFF; SLOT_BYTES], 1));
+    }
+}

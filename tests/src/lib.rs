@@ -10,6 +10,12 @@ pub mod measure;
 pub mod model;
 pub mod tools;
 
+#[cfg(all(test, feature = "judge"))]
+extern crate self as nrd_tests;
+#[cfg(all(test, feature = "judge"))]
+#[path = "../mutants/judge.rs"]
+mod judge;
+
 use nrd_hal::Geometry;
 use nrd_sim::hw::{Chip, ChipSpec, Hardware};
 use nrd_sim::rig::Rig;

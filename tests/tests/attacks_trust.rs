@@ -215,13 +215,21 @@ fn record(tv: &Device, class: &str, id: u16) -> Opened {
         .expect("the record is on flash")
 }
 
+/// Where a record's parts begin: its check bits, its nonce, its text.
+const CHECK: usize = 10;
+const NONCE: usize = 12;
+const TEXT: usize = 20;
+
 /// Rewrites a record's header and its check bits: what only an attacker does.
 fn forge(tv: &Device, at: u32, change: impl Fn(&mut [u8])) {
+    let crc = crc::Crc::<u16>::new(&crc::CRC_16_IBM_3740);
     let mut cells = tv.hw.chip().cells().to_vec();
-    let header = &mut cells[at as usize..at as usize + 16];
+    let header = &mut cells[at as usize..at as usize + NONCE];
+    let check = |header: &[u8]| crc.checksum(&header[..CHECK]).to_le_bytes();
+    assert_eq!(header[CHECK..], check(header), "no record's header");
     change(header);
-    let check = crc::Crc::<u16>::new(&crc::CRC_16_IBM_3740).checksum(&header[..14]);
-    header[14..].copy_from_slice(&check.to_le_bytes());
+    let check = check(header);
+    header[CHECK..].copy_from_slice(&check);
     tv.hw.chip().restore_image(&cells);
 }
 
@@ -230,10 +238,10 @@ fn attack_11_a_record_moved_to_another_place_is_never_served() {
     let bench = Bench::new();
     type Forgery<'f> = (&'f str, &'f dyn Fn(&mut [u8]));
     let forgeries: [Forgery<'_>; 4] = [
-        ("another id", &|h| h[1] = 9),
-        ("another class", &|h| h[0] = 4),
-        ("another sequence number", &|h| h[8] ^= 0x40),
-        ("another salt generation", &|h| h[5] ^= 1),
+        ("another id", &|h| h[2] = 9),
+        ("another class", &|h| h[1] = (4 << 5) | (h[1] & 0x1F)),
+        ("another sequence number", &|h| h[6] ^= 0x40),
+        ("another salt generation", &|h| h[4] ^= 1),
     ];
     for (n, (what, change)) in forgeries.into_iter().enumerate() {
         let id = ["NRD-11A", "NRD-11B", "NRD-11C", "NRD-11D"][n];
@@ -250,7 +258,7 @@ fn attack_11_a_record_moved_to_another_place_is_never_served() {
     let a = active(&bench, "NRD-11E", 115);
     let mut b = active(&bench, "NRD-11F", 116);
     let (from, to) = (record(&a, "e-mail", 1), record(&b, "e-mail", 1));
-    let size = 16 + 12 + 4 + VALUE.len() + 16;
+    let size = TEXT + 4 + VALUE.len() + 16;
     let bytes = a.hw.chip().cells()[from.offset as usize..][..size].to_vec();
     let mut cells = b.hw.chip().cells().to_vec();
     cells[to.offset as usize..][..size].copy_from_slice(&bytes);
@@ -269,7 +277,7 @@ fn attack_12_a_damaged_record_is_reported_or_read_right_never_wrong() {
     let at = record(&tv, "e-mail", 1).offset as usize;
     let cells = tv.hw.chip().cells().to_vec();
     let mut outcomes = [0; 2];
-    for byte in 0..16 + 12 + 4 + VALUE.len() + 16 {
+    for byte in 0..TEXT + 4 + VALUE.len() + 16 {
         for damage in [0x01u8, 0x80, 0xFF] {
             let mut tv = tv.copy();
             let mut cells = cells.clone();
@@ -390,9 +398,9 @@ fn attack_32_equal_values_under_a_dead_generator_do_not_look_alike() {
     let mut nonces = Vec::new();
     let mut texts = Vec::new();
     for o in opened.iter().filter(|o| [20, 21].contains(&o.id)) {
-        let at = o.offset as usize + 16;
-        nonces.push(chip.cells()[at..at + 12].to_vec());
-        texts.push(chip.cells()[at + 12..at + 32].to_vec());
+        let at = o.offset as usize;
+        nonces.push(chip.cells()[at + NONCE..at + TEXT].to_vec());
+        texts.push(chip.cells()[at + TEXT..at + TEXT + 20].to_vec());
     }
     assert_eq!(nonces.len(), 3);
     for list in [&mut nonces, &mut texts] {

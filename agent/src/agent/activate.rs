@@ -242,3 +242,44 @@ fn is_stuck(samples: &[u8]) -> bool {
     }
     false
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::convert::Infallible;
+    use rand_core::TryRng;
+
+    /// Gives these bytes, one after the other.
+    struct Bytes<'b>(&'b [u8]);
+
+    impl TryRng for Bytes<'_> {
+        type Error = Infallible;
+        fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+            rand_core::utils::next_word_via_fill(self)
+        }
+        fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+            rand_core::utils::next_word_via_fill(self)
+        }
+        fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Infallible> {
+            let (now, later) = self.0.split_at(out.len());
+            out.copy_from_slice(now);
+            self.0 = later;
+            Ok(())
+        }
+    }
+    impl TryCryptoRng for Bytes<'_> {}
+
+    #[test]
+    fn a_generator_that_repeats_or_is_stuck_for_five_bytes_is_refused() {
+        let draw = |bytes: &[u8; 16]| {
+            let mut out = [0; 8];
+            healthy_random(&mut Bytes(bytes), &mut out).map(|()| out)
+        };
+        let refused = Err(Error::RandomGenerator);
+        assert_eq!(draw(b"abcdefghijklmnop"), Ok(*b"abcdefgh"));
+        assert_eq!(draw(b"aaaabbbbccccdddd"), Ok(*b"aaaabbbb"));
+        assert_eq!(draw(b"abcdefghabcdefgh"), refused, "twice the same");
+        assert_eq!(draw(b"abaaaaabijklmnop"), refused, "five in the first");
+        assert_eq!(draw(b"abcdefghijkkkkkp"), refused, "five in the second");
+    }
+}

@@ -66,7 +66,7 @@ impl<P: Platform> Agent<'_, P> {
 
     fn boot_load(&mut self) -> Result<(), Error> {
         let counter = match self.counter() {
-            Err(e) if self.wipe_tries < MAX_TRIES => {
+            Err(e) if self.wipe_tries < MAX_TRIES - 1 => {
                 self.wipe_tries += 1;
                 return Err(e);
             }

@@ -290,3 +290,193 @@ impl RecordHeader {
 pub(crate) fn is_blank(bytes: &[u8]) -> bool {
     bytes.iter().all(|&b| b == 0xFF)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nrd_hal::crypto::RingCrypto;
+
+    fn keys(region: u8) -> LogKeys {
+        LogKeys::new::<RingCrypto>(region, 5, &[9; 32])
+    }
+
+    fn sector() -> SectorHeader {
+        SectorHeader {
+            generation: 0x0102_0304,
+            members: 0x8000_0001,
+            base_seq: 77,
+            copies_end: 1024,
+            pin: Place::new(3, 0x1234),
+            lost: 12,
+            code: [0; 32],
+        }
+    }
+
+    /// A header's bytes, and the header with its code.
+    fn encoded(keys: &LogKeys) -> ([u8; SECTOR_HEADER], SectorHeader) {
+        let mut header = sector();
+        (header.encode::<RingCrypto>(keys), header)
+    }
+
+    fn claim(bytes: &[u8; SECTOR_HEADER]) -> Option<SectorHeader> {
+        let mut header = SectorHeader::BLANK;
+        header.claim(&mut bytes.clone()).then_some(header)
+    }
+
+    fn open(bytes: &[u8; SECTOR_HEADER], keys: &LogKeys) -> Option<SectorHeader> {
+        let mut header = SectorHeader::BLANK;
+        let opens = header.open::<RingCrypto>(&mut bytes.clone(), keys);
+        opens.then_some(header)
+    }
+
+    /// The record, and whether a bit was mended.
+    fn parsed(bytes: &[u8; RECORD_HEADER]) -> Option<(RecordHeader, bool)> {
+        let mut header = RecordHeader::default();
+        let mended = header.parse_mended(&mut bytes.clone())?;
+        assert_eq!(RecordHeader::is_faultless(bytes), !mended);
+        Some((header, mended))
+    }
+
+    const KEY: Key = Key {
+        class: 5,
+        id: 0x0201,
+    };
+
+    fn record() -> RecordHeader {
+        RecordHeader::new(KEY, Some(0x0403), 0x0605, 0x0A09_0807)
+    }
+
+    fn flip(bytes: &mut [u8], bit: usize) {
+        bytes[bit / 8] ^= 1 << (bit % 8);
+    }
+
+    #[test]
+    fn sizes_are_rounded_up_to_the_unit() {
+        for (bytes, unit, padded_to) in [
+            (0, 4, 0),
+            (1, 4, 4),
+            (4, 4, 4),
+            (36, 4, 36),
+            (36, 8, 40),
+            (37, 256, 256),
+        ] {
+            assert_eq!(padded(bytes, unit), padded_to, "{bytes} to {unit}");
+        }
+        let sizes = (RECORD_OVERHEAD, SECTOR_HEADER, FIELDS + 2 + MAC);
+        assert_eq!(sizes, (36, 40, 40));
+    }
+
+    #[test]
+    fn a_place_is_a_sector_and_an_offset_below_16_mib() {
+        assert_eq!(Place::MAX_SECTOR, 16 * 1024 * 1024);
+        let place = Place::new(31, 0xAB_CDEF);
+        assert_eq!((place.sector(), place.offset()), (31, 0xAB_CDEF));
+        assert_eq!(place.0, 31 * Place::MAX_SECTOR + 0xAB_CDEF);
+    }
+
+    #[test]
+    fn a_sector_header_and_its_commit_words_are_laid_out_as_the_specification_says() {
+        let keys = keys(2);
+        let (bytes, header) = encoded(&keys);
+        assert_eq!(&bytes[..4], b"NRL2");
+        assert_eq!(bytes[4..8], [4, 3, 2, 1]);
+        assert_eq!(bytes[8..12], [1, 0, 0, 0x80]);
+        assert_eq!(bytes[12..16], 77u32.to_le_bytes());
+        assert_eq!(bytes[16..20], 1024u32.to_le_bytes());
+        assert_eq!(bytes[20..24], [0x34, 0x12, 0, 3]);
+        assert_eq!(bytes[24..28], 12u32.to_le_bytes());
+        assert_eq!(bytes[28..30], CRC.checksum(&bytes[..28]).to_le_bytes());
+        let h = RingCrypto::hmac(&keys.header, &[b"nrd/1/sector\0", &[2], &bytes[..28]]);
+        assert_eq!(bytes[30..], h[..10]);
+        assert_eq!(header.words().as_flattened(), &h[16..]);
+        assert_eq!(open(&bytes, &keys), Some(header));
+    }
+
+    #[test]
+    fn one_flipped_bit_of_a_sector_header_is_mended_and_two_are_not() {
+        let keys = keys(1);
+        let (good, header) = encoded(&keys);
+        for bit in 0..SECTOR_HEADER * 8 {
+            let mut bytes = good;
+            flip(&mut bytes, bit);
+            assert_eq!(claim(&bytes), Some(sector()), "bit {bit}");
+            assert_eq!(open(&bytes, &keys), Some(header), "bit {bit}");
+        }
+        for (a, b) in [(0, 1), (40, 230), (239, 238)] {
+            let mut bytes = good;
+            flip(&mut bytes, a);
+            flip(&mut bytes, b);
+            assert_eq!(claim(&bytes), None, "bits {a} and {b}");
+        }
+        let mut bytes = good;
+        flip(&mut bytes, 240);
+        flip(&mut bytes, 319);
+        assert_eq!(claim(&bytes), Some(sector()));
+        assert_eq!(open(&bytes, &keys), None);
+    }
+
+    #[test]
+    fn a_sector_header_of_another_region_key_or_format_does_not_open() {
+        let (bytes, _) = encoded(&keys(1));
+        let other = LogKeys::new::<RingCrypto>(1, 5, &[8; 32]);
+        assert_eq!(open(&bytes, &keys(2)), None);
+        assert_eq!(open(&bytes, &other), None);
+        let mut bytes = bytes;
+        bytes[3] = b'1';
+        let check = CRC.checksum(&bytes[..FIELDS]).to_le_bytes();
+        bytes[FIELDS..FIELDS + 2].copy_from_slice(&check);
+        assert_eq!(claim(&bytes), None);
+        assert_eq!(claim(&[0xFF; SECTOR_HEADER]), None);
+    }
+
+    #[test]
+    fn a_record_header_is_laid_out_as_the_specification_says() {
+        let bytes = record().encode();
+        assert_eq!(bytes[..6], [3, 4 | 5 << 5, 1, 2, 5, 6]);
+        assert_eq!(bytes[6..10], [7, 8, 9, 10]);
+        assert_eq!(bytes[10..], CRC.checksum(&bytes[..10]).to_le_bytes());
+        assert_eq!(parsed(&bytes), Some((record(), false)));
+        assert_eq!(record().size(), 36 + 0x0403);
+        let marker = RecordHeader::new(KEY, None, 0x0605, 0x0A09_0807);
+        let bytes = marker.encode();
+        assert_eq!(bytes[..2], [0xFF, 0x1F | 5 << 5]);
+        assert_eq!(parsed(&bytes), Some((marker, false)));
+        assert_eq!(
+            (marker.size(), marker.len(), marker.deleted()),
+            (36, 0, true)
+        );
+    }
+
+    #[test]
+    fn no_value_is_longer_than_4096_bytes() {
+        for (len, parses) in [(4095, true), (4096, true), (4097, false), (8190, false)] {
+            let bytes = RecordHeader { len, ..record() }.encode();
+            assert_eq!(RecordHeader::is_faultless(&bytes), parses, "{len}");
+            assert_eq!(parsed(&bytes).is_some_and(|p| !p.1), parses, "{len}");
+        }
+    }
+
+    #[test]
+    fn one_flipped_bit_of_a_record_header_is_mended_and_two_are_not() {
+        for bit in 0..RECORD_HEADER * 8 {
+            let mut bytes = record().encode();
+            flip(&mut bytes, bit);
+            assert_eq!(parsed(&bytes), Some((record(), true)), "bit {bit}");
+            flip(&mut bytes, (bit + 1) % 96);
+            assert_eq!(parsed(&bytes), None, "from bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_record_is_bound_to_its_region_epoch_and_header() {
+        let bound = keys(2).aad(&record().encode());
+        assert_eq!(bound[..9], [2, 5, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(bound[9..], record().encode());
+    }
+
+    #[test]
+    fn blank_is_all_ones() {
+        assert!(is_blank(&[0xFF; 8]));
+        assert!(!is_blank(&[0xFF, 0xFE]));
+    }
+}

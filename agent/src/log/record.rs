@@ -295,3 +295,105 @@ pub(crate) fn reseal<C: Crypto>(
     open::<C>(record, keys, header)?;
     crypt::<C>(record, keys, header, true)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nrd_hal::crypto::RingCrypto;
+    use nrd_hal::{ErrorType, Geometry};
+    use std::{vec, vec::Vec};
+
+    /// Cells to read, of which one may fail: it is given, but called an error.
+    struct Cells(Vec<u8>, Option<u32>);
+
+    impl ErrorType for Cells {
+        type Error = ErrorKind;
+    }
+
+    impl Region for Cells {
+        fn geometry(&self) -> Geometry {
+            unreachable!("nobody asks")
+        }
+        fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), ErrorKind> {
+            let end = offset + bytes.len() as u32;
+            bytes.copy_from_slice(&self.0[offset as usize..end as usize]);
+            match self.1.is_some_and(|bad| (offset..end).contains(&bad)) {
+                true => Err(ErrorKind::Ecc),
+                false => Ok(()),
+            }
+        }
+        fn program(&mut self, _: u32, _: &[u8]) -> Result<(), ErrorKind> {
+            unreachable!("nobody programs")
+        }
+        fn erase(&mut self, _: u32, _: u32) -> Result<(), ErrorKind> {
+            unreachable!("nobody erases")
+        }
+    }
+
+    #[test]
+    fn what_is_read_back_is_every_byte_of_it_and_without_an_error() {
+        let text: Vec<u8> = (0..200).collect();
+        let mut cells = Cells(text.clone(), None);
+        assert!(reads_back(&mut cells, 3, &text[3..]));
+        for at in [3, 66, 67, 131, 199] {
+            cells.0[at] ^= 1;
+            assert!(!reads_back(&mut cells, 3, &text[3..]), "byte {at}");
+            cells.0[at] ^= 1;
+            cells.1 = Some(at as u32);
+            assert!(!reads_back(&mut cells, 3, &text[3..]), "an error at {at}");
+            cells.1 = None;
+        }
+        cells.0[2] ^= 1;
+        assert!(reads_back(&mut cells, 3, &text[3..]), "not what is before");
+    }
+
+    #[test]
+    fn what_is_blank_is_every_byte_of_it_and_without_an_error() {
+        let mut cells = Cells(vec![0xFF; 200], None);
+        cells.0[2] = 0;
+        cells.0[190] = 0;
+        assert!(reads_blank(&mut cells, 3, 190));
+        assert!(!reads_blank(&mut cells, 2, 190));
+        assert!(!reads_blank(&mut cells, 3, 191));
+        for at in [3, 66, 67, 189] {
+            cells.0[at] = 0x7F;
+            assert!(!reads_blank(&mut cells, 3, 190), "byte {at}");
+            cells.0[at] = 0xFF;
+            cells.1 = Some(at as u32);
+            assert!(!reads_blank(&mut cells, 3, 190), "an error at {at}");
+            cells.1 = None;
+        }
+    }
+
+    #[test]
+    fn a_nonce_is_of_key_randomness_header_and_both_parts_with_their_lengths() {
+        let made = |key: u8, random: u8, aad: &[u8], value: [&[u8]; 2]| {
+            nonce::<RingCrypto>(&[key; 32], &[random; 32], aad, &value.concat())
+        };
+        let first = made(1, 2, b"head", [b"ab", b"c"]);
+        assert_eq!(first, made(1, 2, b"head", [b"a", b"bc"]), "one value");
+        for other in [
+            made(9, 2, b"head", [b"ab", b"c"]),
+            made(1, 9, b"head", [b"ab", b"c"]),
+            made(1, 2, b"heaD", [b"ab", b"c"]),
+            made(1, 2, b"head", [b"aB", b"c"]),
+            made(1, 2, b"head", [b"ab", b"C"]),
+            made(1, 2, b"heada", [b"b", b"c"]),
+        ] {
+            assert_ne!(first, other);
+        }
+        // As SPEC §3 says.
+        let lengths = [4u32, 3].map(u32::to_le_bytes);
+        let spec = RingCrypto::hmac(
+            &[1; 32],
+            &[
+                b"nrd/1/nonce\0",
+                &[2; 32],
+                lengths.as_flattened(),
+                b"head",
+                b"abc",
+            ],
+        );
+        assert_eq!(first, spec[..8]);
+    }
+}

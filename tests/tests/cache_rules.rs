@@ -1,0 +1,132 @@
+//! Values, their retention, and how a class is forgotten: found missing by
+//! mutants of `agent/src/agent/cache.rs`.
+
+use nrd_agent::{Agent, Class, Error, State};
+use nrd_hal::layout::Layout;
+use nrd_sim::hw::Board;
+use nrd_sim::rig::{Ram, Rig, settle, talk};
+
+const HOUR_MS: u64 = 3_600_000;
+const MAIL: &[u8] = b"holder@example.org";
+const CARD: &[u8] = b"Visa 8861";
+
+fn active(seed: u64) -> Rig {
+    let mut rig = nrd_tests::rig(seed);
+    rig.authority.terms.expires_after_s = u32::MAX / 2;
+    rig.boot(|authority, agent| {
+        agent.start_activation().unwrap();
+        talk(authority, agent).unwrap();
+        assert_eq!(agent.state(), State::Active);
+        agent.put(Class::Email, 0, MAIL).unwrap();
+        agent.put(Class::Payment, 0, CARD).unwrap();
+    });
+    rig
+}
+
+fn get(agent: &mut Agent<'_, Board>, class: Class) -> Result<Vec<u8>, Error> {
+    let mut out = [0; 64];
+    agent.get(class, 0, &mut out).map(|n| out[..n].to_vec())
+}
+
+/// Which of the two slots hold anything.
+fn slots(rig: &Rig) -> [bool; 2] {
+    let chip = rig.hw.chip();
+    let l = Layout::plan(&chip.spec().geometry).unwrap();
+    [0, 1].map(|n| {
+        let at = (l.slot_start + n * l.slot_size) as usize;
+        chip.cells()[at..at + l.slot_size as usize]
+            .iter()
+            .any(|&b| b != 0xFF)
+    })
+}
+
+#[test]
+fn payment_data_is_served_for_720_powered_hours_and_no_longer() {
+    let mut rig = active(501);
+    rig.boot(|_, agent| {
+        let clock = agent.platform().clock();
+        clock.advance_ms(719 * HOUR_MS);
+        settle(agent).unwrap();
+        assert_eq!(get(agent, Class::Payment).as_deref(), Ok(CARD));
+        clock.advance_ms(HOUR_MS);
+        settle(agent).unwrap();
+        assert_eq!(get(agent, Class::Payment), Err(Error::NotFound));
+        assert_eq!(get(agent, Class::Email).as_deref(), Ok(MAIL));
+    });
+    rig.boot(|_, agent| assert_eq!(get(agent, Class::Payment), Err(Error::NotFound)));
+}
+
+#[test]
+fn a_class_can_be_forgotten_again_and_again_and_the_others_stay() {
+    let mut rig = active(502);
+    assert_eq!(slots(&rig), [true, false]);
+    for n in 0..4u8 {
+        let card = [b'0' + n; 16];
+        rig.boot(|_, agent| {
+            agent.put(Class::Payment, 0, &card).unwrap();
+            agent.forget(Class::Payment).unwrap();
+            assert_eq!(get(agent, Class::Payment), Err(Error::NotFound));
+            assert_eq!(get(agent, Class::Email).as_deref(), Ok(MAIL));
+        });
+        let even = n % 2 == 0;
+        assert_eq!(slots(&rig), [!even, even], "the slots take turns");
+        rig.boot(|_, agent| {
+            assert_eq!(agent.state(), State::Active);
+            assert_eq!(get(agent, Class::Payment), Err(Error::NotFound));
+            assert_eq!(get(agent, Class::Email).as_deref(), Ok(MAIL));
+        });
+    }
+    // And the class can be used afterwards.
+    rig.boot(|_, agent| agent.put(Class::Payment, 0, CARD).unwrap());
+    rig.boot(|_, agent| assert_eq!(get(agent, Class::Payment).as_deref(), Ok(CARD)));
+}
+
+#[test]
+fn a_removed_value_stays_removed_and_the_session_is_nobodys_to_take() {
+    let mut rig = active(503);
+    rig.boot(|_, agent| {
+        agent.remove(Class::Payment, 0).unwrap();
+        assert_eq!(get(agent, Class::Payment), Err(Error::NotFound));
+        assert_eq!(get(agent, Class::Session), Err(Error::WrongState));
+        let put = agent.put(Class::Session, 0, CARD);
+        assert_eq!(put, Err(Error::WrongState));
+        assert_eq!(agent.remove(Class::Session, 0), Err(Error::WrongState));
+        assert_eq!(agent.forget(Class::Session), Err(Error::WrongState));
+    });
+    rig.boot(|_, agent| {
+        assert_eq!(get(agent, Class::Payment), Err(Error::NotFound));
+        let mut name = [0; 32];
+        let n = agent.display_name(&mut name).unwrap();
+        assert_eq!(&name[..n], b"Alexandra");
+        assert!(agent.status().generation.is_some(), "the session is open");
+    });
+}
+
+#[test]
+fn before_the_boot_is_done_a_caller_is_asked_to_wait() {
+    let mut rig = active(504);
+    let mut ram = Ram::default();
+    let mut agent = Agent::new(rig.board(), rig.config(), ram.memory()).unwrap();
+    assert_eq!(get(&mut agent, Class::Email), Err(Error::Busy));
+    assert_eq!(agent.put(Class::Email, 0, MAIL), Err(Error::Busy));
+    assert_eq!(agent.forget(Class::Email), Err(Error::Busy));
+    settle(&mut agent).unwrap();
+    assert_eq!(get(&mut agent, Class::Email).as_deref(), Ok(MAIL));
+}
+
+#[test]
+fn a_slot_that_will_not_be_written_or_destroyed_is_said_by_forget() {
+    for n in [0, 1] {
+        let mut rig = active(505);
+        let at = {
+            let chip = rig.hw.chip();
+            let l = Layout::plan(&chip.spec().geometry).unwrap();
+            l.slot_start + n * l.slot_size
+        };
+        // The old slot, which must die, or the other, which must be written.
+        rig.hw.chip().stick(at + 8, 1, false);
+        rig.boot(|_, agent| {
+            assert_eq!(agent.forget(Class::Payment), Err(Error::WornOut));
+        });
+    }
+}

@@ -1,0 +1,331 @@
+//! When a device speaks, and what a reply may change: found missing by mutants
+//! of `agent/src/agent/exchange.rs`.
+
+use nrd_agent::wire::{
+    self, ActivationId, Answer, Ask, DeviceId, Generation, Lease, LeaseTerms, LockReason,
+    MAX_FRAME, NextToken, PolicyVersion, RefusalCode, Reply, Request, Statement, TokenSecret,
+};
+use nrd_agent::{Agent, Config, Error, State};
+use nrd_sim::hw::Board;
+use nrd_sim::rig::{Ram, Rig, exchange, settle, talk};
+use nrd_sim::sign::signed;
+use nrd_tests::bench::{Bench, activate, talk_later};
+
+const MINUTE_MS: u64 = 60_000;
+const MONTH_MS: u64 = 30 * 24 * 60 * MINUTE_MS;
+
+type Device<'a> = Agent<'a, Board>;
+
+fn active(seed: u64) -> Rig {
+    let mut rig = nrd_tests::rig(seed);
+    rig.boot(|authority, agent| {
+        agent.start_activation().unwrap();
+        talk(authority, agent).unwrap();
+        assert_eq!(agent.state(), State::Active);
+    });
+    rig
+}
+
+fn reply(answer: Answer<'_>) -> Vec<u8> {
+    let mut out = [0; MAX_FRAME];
+    let reply = Reply {
+        challenge: [1; 32],
+        delegation: None,
+        answer,
+    };
+    let n = wire::encode(&reply, &mut out).unwrap();
+    out[..n].to_vec()
+}
+
+fn checked_in<'a>(lease: Option<&'a [u8]>, statement: Option<&'a [u8]>) -> Vec<u8> {
+    reply(Answer::CheckedIn {
+        lease,
+        statement,
+        order: None,
+        interval_s: 60,
+    })
+}
+
+/// Waits until something is due and asks; runs `look` on the request.
+fn ask<T>(agent: &mut Device<'_>, look: impl FnOnce(Request<'_>) -> T) -> T {
+    let ms = agent.next_due_ms().expect("something to say");
+    agent.platform().clock().advance_ms(ms);
+    settle(agent).unwrap();
+    let mut out = [0; MAX_FRAME];
+    let n = agent.poll_request(&mut out).unwrap().expect("it is due");
+    look(wire::peek(&out[..n]).unwrap())
+}
+
+fn nonce(agent: &mut Device<'_>) -> [u8; 16] {
+    ask(agent, |r| r.nonce)
+}
+
+#[test]
+fn only_what_names_this_device_activation_and_request_locks_or_opens() {
+    let bench = Bench::new();
+    let holder = bench.account(0);
+    let mut tv = bench.device("NRD-X1", 801);
+    tv.boot(|service, agent| {
+        activate(service, agent, holder, true);
+        talk_later(service, agent);
+        let id = ActivationId(bench.newest(0).id);
+        let us = DeviceId::new("NRD-X1").unwrap();
+        let session = &bench.service.keys.session;
+        let statement = |device_id, activation_id, nonce, reason| {
+            signed(
+                session,
+                &Statement {
+                    device_id,
+                    activation_id,
+                    nonce,
+                    reason,
+                },
+            )
+        };
+        let lease = |device_id, activation_id, nonce, next: Option<u32>| {
+            signed(
+                session,
+                &Lease {
+                    device_id,
+                    activation_id,
+                    nonce,
+                    issued_at: 1,
+                    terms: LeaseTerms {
+                        renew_after_s: 86_400,
+                        expires_after_s: 10 * 86_400,
+                        max_boots: 500,
+                        dead_man_s: 0,
+                    },
+                    policy: PolicyVersion(1),
+                    next: next.map(|g| NextToken {
+                        generation: Generation(g),
+                        token: TokenSecret([g as u8; 32]),
+                    }),
+                },
+            )
+        };
+        let other = DeviceId::new("NRD-X2").unwrap();
+        let another = ActivationId([9; 16]);
+        let revoked = LockReason::Revoked;
+        // Each wrong in one thing alone.
+        for wrong in 0..3 {
+            let n = nonce(agent);
+            let s = match wrong {
+                0 => statement(other, id, n, revoked),
+                1 => statement(us, another, n, revoked),
+                _ => statement(us, id, [0; 16], revoked),
+            };
+            let taken = agent.handle_reply(&checked_in(None, Some(&s)));
+            assert_eq!(taken, Err(Error::NotForUs));
+            assert_eq!(agent.state(), State::Active);
+        }
+        for reason in [LockReason::LeaseExpired, LockReason::JournalLost] {
+            let s = statement(us, id, nonce(agent), reason);
+            let taken = agent.handle_reply(&checked_in(None, Some(&s)));
+            assert_eq!(taken, Err(Error::NotForUs));
+            assert_eq!(agent.state(), State::Active);
+        }
+        for reason in [LockReason::TheftSuspected, LockReason::ConsentDue, revoked] {
+            let s = statement(us, id, nonce(agent), reason);
+            agent.handle_reply(&checked_in(None, Some(&s))).unwrap();
+            assert_eq!(agent.state(), State::Locked(reason));
+        }
+        // Said again, it is not written again.
+        let s = statement(us, id, nonce(agent), revoked);
+        let before = agent.platform().with_chip(|c| c.ops());
+        agent.handle_reply(&checked_in(None, Some(&s))).unwrap();
+        assert_eq!(agent.platform().with_chip(|c| c.ops()), before);
+        for wrong in 0..3 {
+            let n = nonce(agent);
+            let l = match wrong {
+                0 => lease(other, id, n, None),
+                1 => lease(us, another, n, None),
+                _ => lease(us, id, [0; 16], None),
+            };
+            let taken = agent.handle_reply(&checked_in(Some(&l), None));
+            assert_eq!(taken, Err(Error::NotForUs));
+            assert_eq!(agent.state(), State::Locked(revoked));
+        }
+        // A good one opens; of the tokens it takes the very next alone.
+        let g = agent.status().generation.unwrap();
+        for (next, then) in [
+            (None, g),
+            (Some(g), g),
+            (Some(g + 2), g),
+            (Some(g + 1), g + 1),
+        ] {
+            let l = lease(us, id, nonce(agent), next);
+            agent.handle_reply(&checked_in(Some(&l), None)).unwrap();
+            assert_eq!(agent.state(), State::Active);
+            assert_eq!(agent.status().generation, Some(then), "offered {next:?}");
+        }
+    });
+}
+
+#[test]
+fn a_failed_exchange_backs_off_from_2_s_doubling_to_15_minutes_with_full_jitter() {
+    let mut rig = active(802);
+    rig.boot(|_, agent| {
+        // The boots before it without an answer count as well: here one.
+        let mut longest = Vec::new();
+        for n in 1..60u32 {
+            let cap = (2_000 << n.min(20)).min(15 * MINUTE_MS);
+            agent.exchange_failed();
+            let due = agent.next_due_ms().unwrap();
+            assert!(due < cap, "{due} after {n} failures");
+            if n > 10 {
+                longest.push(due);
+            }
+        }
+        println!("{longest:?}");
+        let long = longest.iter().filter(|&&ms| ms > 10 * MINUTE_MS).count();
+        let short = longest.iter().filter(|&&ms| ms < 5 * MINUTE_MS).count();
+        assert!(long > 5 && short > 5);
+    });
+}
+
+#[test]
+fn a_request_is_given_when_it_is_due_and_not_before() {
+    let mut rig = active(803);
+    rig.boot(|authority, agent| {
+        talk(authority, agent).unwrap();
+        let ms = agent.next_due_ms().unwrap();
+        assert_eq!(ms, 3_600_000, "as the service said");
+        let mut out = [0; MAX_FRAME];
+        agent.platform().clock().advance_ms(ms - 1);
+        settle(agent).unwrap();
+        assert_eq!(agent.poll_request(&mut out), Ok(None));
+        assert_eq!(agent.next_due_ms(), Some(1));
+        agent.platform().clock().advance_ms(1);
+        assert!(agent.poll_request(&mut out).unwrap().is_some());
+        // A reply is taken once.
+        let answer = checked_in(None, None);
+        assert_eq!(agent.handle_reply(&answer), Ok(()));
+        assert_eq!(agent.handle_reply(&answer), Err(Error::WrongState));
+    });
+}
+
+#[test]
+fn the_first_check_in_of_a_boot_does_not_wait_and_the_next_does_at_once() {
+    let mut rig = active(804);
+    let config = Config {
+        wait_s: 25,
+        ..rig.config()
+    };
+    let mut ram = Ram::default();
+    let mut agent = Agent::new(rig.board(), config, ram.memory()).unwrap();
+    settle(&mut agent).unwrap();
+    exchange(&mut rig.authority, &mut agent).unwrap();
+    let wait = |agent: &mut Device<'_>| {
+        let wait = ask(agent, |r| match r.ask {
+            Ask::CheckIn { wait_s, .. } => wait_s,
+            _ => panic!("no check-in"),
+        });
+        agent.handle_reply(&checked_in(None, None)).unwrap();
+        (wait, agent.next_due_ms())
+    };
+    assert_eq!(wait(&mut agent), (0, Some(0)));
+    assert_eq!(wait(&mut agent), (25, Some(60_000)));
+    assert_eq!(wait(&mut agent), (25, Some(60_000)));
+}
+
+#[test]
+fn a_refusal_says_how_long_to_wait_and_a_stale_challenge_costs_no_wait() {
+    let mut rig = active(805);
+    rig.boot(|authority, agent| {
+        talk(authority, agent).unwrap();
+        let hello = |agent: &mut Device<'_>| ask(agent, |r| matches!(r.ask, Ask::Hello { .. }));
+        for (code, retry_after_s, due) in [
+            (RefusalCode::StaleChallenge, 30, 0),
+            (RefusalCode::BadRequest, 30, 30_000),
+            (RefusalCode::Unavailable, 0, 1_000),
+            (RefusalCode::UnknownDevice, 30, 0),
+        ] {
+            assert!(!hello(agent), "the device is known");
+            let refused = Answer::Refused {
+                code,
+                retry_after_s,
+            };
+            agent.handle_reply(&reply(refused)).unwrap();
+            assert_eq!(agent.next_due_ms(), Some(due), "{code:?}");
+        }
+        assert!(hello(agent), "it introduces itself again");
+    });
+}
+
+#[test]
+fn a_check_in_asks_for_a_lease_when_it_is_time_and_when_it_is_locked() {
+    let mut rig = active(806);
+    rig.boot(|authority, agent| {
+        talk(authority, agent).unwrap();
+        let renew = |agent: &mut Device<'_>| {
+            ask(agent, |r| match r.ask {
+                Ask::CheckIn { renew, .. } => renew,
+                _ => panic!("no check-in"),
+            })
+        };
+        assert!(!renew(agent));
+        agent.handle_reply(&checked_in(None, None)).unwrap();
+        agent.platform().clock().advance_ms(25 * 60 * MINUTE_MS);
+        assert!(renew(agent), "after a day");
+        agent.handle_reply(&checked_in(None, None)).unwrap();
+        agent.platform().clock().advance_ms(MONTH_MS);
+        settle(agent).unwrap();
+        assert_eq!(agent.state(), State::Locked(LockReason::LeaseExpired));
+        assert!(renew(agent), "when it has run out");
+    });
+}
+
+#[test]
+fn a_device_with_nothing_to_say_says_nothing() {
+    let mut rig = nrd_tests::rig(807);
+    rig.boot(|authority, agent| {
+        assert_eq!(agent.next_due_ms(), None, "fresh");
+        agent.deactivate().unwrap();
+        assert_eq!(
+            agent.next_due_ms(),
+            None,
+            "a person's wipe waits for its end"
+        );
+        settle(agent).unwrap();
+        agent.spread_first_contact(600);
+        assert_eq!(agent.next_due_ms(), Some(0), "a receipt is not held up");
+        talk(authority, agent).unwrap();
+        assert_eq!(agent.next_due_ms(), None, "its receipt is delivered");
+        agent.start_activation().unwrap();
+        agent.spread_first_contact(600);
+        assert_eq!(agent.next_due_ms(), Some(0), "a person waits");
+    });
+}
+
+#[test]
+fn the_first_contact_is_spread_over_the_window_once() {
+    let mut rig = active(808);
+    let mut longest = 0;
+    for _ in 0..30 {
+        rig.boot(|authority, agent| {
+            agent.spread_first_contact(10);
+            let ms = agent.next_due_ms().unwrap();
+            // Doubled for each boot without an answer, at most 15 minutes.
+            assert!(ms < 20_000, "{ms}");
+            longest = longest.max(ms);
+            agent.platform().clock().advance_ms(ms);
+            talk(authority, agent).unwrap();
+            let due = agent.next_due_ms();
+            agent.spread_first_contact(1);
+            assert_eq!(agent.next_due_ms(), due, "it was answered");
+        });
+    }
+    assert!(longest > 5_000, "{longest}");
+    rig.boot(|_, agent| {
+        let longest = (0..60).map(|_| {
+            agent.spread_first_contact(u32::MAX);
+            agent.next_due_ms().unwrap()
+        });
+        let longest = longest.max().unwrap();
+        assert!(
+            (10 * MINUTE_MS..15 * MINUTE_MS).contains(&longest),
+            "{longest}"
+        );
+    });
+}

@@ -1,0 +1,293 @@
+//! What each step of a wipe does to the part, counted: found missing by mutants
+//! of `agent/src/agent/wipe.rs`.
+
+use nrd_agent::wire::{Method, Receipt, SectorCounts, peek};
+use nrd_agent::{Agent, Class, Error, State, Step};
+use nrd_hal::Geometry;
+use nrd_hal::layout::Layout;
+use nrd_sim::hw::{Board, Chip, ChipSpec, Fault, Hardware, OpKind, Tear, Worn};
+use nrd_sim::rig::{Ram, Rig, settle, talk};
+
+/// One step of a wipe erases this much where the part has no larger block.
+const BLOCK: u32 = 2048;
+/// A resumed wipe erases so many blocks twice.
+const TWICE: usize = 17;
+/// Progress is stored after so many blocks.
+const STORED: usize = 16;
+
+/// An active device on a part of 48 blocks, each of several erase units.
+fn active(seed: u64, erase_size: u32, can_overwrite: bool) -> Rig {
+    println!("seed {seed}");
+    let spec = ChipSpec {
+        geometry: Geometry {
+            size: 48 * BLOCK,
+            write_size: 4,
+            erase_size,
+            best_erase: erase_size,
+        },
+        can_overwrite,
+    };
+    let mut rig = Rig::new(Hardware::new(Chip::new(spec, seed)), seed);
+    rig.boot(|authority, agent| {
+        agent.start_activation().unwrap();
+        talk(authority, agent).unwrap();
+        assert_eq!(agent.state(), State::Active);
+        agent.put(Class::Email, 0, b"holder@example.org").unwrap();
+    });
+    rig
+}
+
+fn layout(rig: &Rig) -> Layout {
+    Layout::plan(&rig.hw.chip().spec().geometry).unwrap()
+}
+
+/// How often each block from `start` on was erased since operation `since`.
+fn erases(rig: &Rig, start: u32, size: u32, since: u64) -> Vec<u32> {
+    let mut blocks = vec![0; size.div_ceil(BLOCK) as usize];
+    for op in &rig.hw.chip().trace()[since as usize..] {
+        if op.kind == OpKind::Erase && (start..start + size).contains(&op.at) {
+            blocks[((op.at - start) / BLOCK) as usize] += 1;
+        }
+    }
+    blocks
+}
+
+fn vault_erases(rig: &Rig, since: u64) -> Vec<u32> {
+    let l = layout(rig);
+    erases(rig, l.vault_start, l.vault_size, since)
+}
+
+fn slot_erases(rig: &Rig, since: u64) -> [u32; 2] {
+    let l = layout(rig);
+    [0, 1].map(|n| {
+        let start = l.slot_start + n * l.slot_size;
+        erases(rig, start, l.slot_size, since).iter().sum()
+    })
+}
+
+fn counter_steps(rig: &Rig, since: u64) -> usize {
+    let chip = rig.hw.chip();
+    let ops = chip.trace()[since as usize..].iter();
+    ops.filter(|o| o.kind == OpKind::Count).count()
+}
+
+fn ops(rig: &Rig) -> u64 {
+    rig.hw.chip().ops()
+}
+
+/// Steps until the wipe has handled `n` sectors of the vault.
+fn wipe_until(agent: &mut Agent<'_, Board>, n: u32) {
+    while agent.status().wipe.is_some_and(|(done, _)| done < n) {
+        agent.step().unwrap();
+    }
+    assert_eq!(agent.state(), State::Wiping);
+}
+
+fn wiped(rig: &mut Rig, then: State) {
+    rig.boot(|_, agent| {
+        if agent.state() == State::Active {
+            agent.deactivate().unwrap();
+        }
+        settle(agent).unwrap();
+        assert_eq!(agent.state(), then);
+    });
+}
+
+/// What the newest receipt says: how, and of how many sectors.
+fn receipt(rig: &mut Rig) -> (Method, SectorCounts) {
+    rig.boot(|authority, agent| {
+        talk(authority, agent).unwrap();
+        let frame = authority.receipts.last().unwrap();
+        let r: Receipt<'_> = peek(frame).unwrap();
+        (r.method, r.sectors)
+    })
+}
+
+#[test]
+fn the_call_that_begins_a_wipe_kills_the_keys_before_any_step() {
+    let mut rig = active(201, BLOCK, true);
+    let l = layout(&rig);
+    rig.boot(|_, agent| agent.deactivate().unwrap());
+    let chip = rig.hw.chip();
+    assert_eq!(chip.counter(), 1, "the counter is raised");
+    let slot = |n: u32| &chip.cells()[(l.slot_start + n * l.slot_size) as usize..][..256];
+    assert!(slot(0).iter().all(|&b| b == 0), "the slot is zeroed");
+    assert!(
+        slot(1).iter().all(|&b| b == 0xFF),
+        "the blank one is spared"
+    );
+}
+
+#[test]
+fn a_wipe_takes_one_step_of_the_counter_wherever_it_is_cut() {
+    for done in [0, 1] {
+        let mut rig = active(202, BLOCK, false);
+        rig.boot(|_, agent| {
+            agent.deactivate().unwrap();
+            wipe_until(agent, done);
+        });
+        wiped(&mut rig, State::Clean);
+        assert_eq!(rig.hw.chip().counter(), 1);
+        assert_eq!(counter_steps(&rig, 0), 1, "cut after {done} sectors");
+    }
+}
+
+#[test]
+fn a_wipe_in_one_go_erases_each_slot_and_each_block_once() {
+    let mut rig = active(203, BLOCK, false);
+    let since = rig.boot(|_, agent| {
+        let since = agent.platform().with_chip(|c| c.ops());
+        agent.deactivate().unwrap();
+        settle(agent).unwrap();
+        since
+    });
+    assert!(vault_erases(&rig, since).iter().all(|&n| n == 1));
+    assert_eq!(slot_erases(&rig, since), [1, 1]);
+}
+
+#[test]
+fn a_resumed_wipe_erases_the_slots_and_the_first_17_blocks_twice() {
+    let mut rig = active(204, BLOCK, false);
+    rig.boot(|_, agent| agent.deactivate().unwrap());
+    let since = ops(&rig);
+    wiped(&mut rig, State::Clean);
+    let blocks = vault_erases(&rig, since);
+    assert!(blocks.len() > 2 * TWICE, "enough blocks to tell");
+    assert_eq!(blocks[..TWICE], [2; TWICE]);
+    assert!(blocks[TWICE..].iter().all(|&n| n == 1), "{blocks:?}");
+    assert_eq!(slot_erases(&rig, since), [2, 2]);
+}
+
+#[test]
+fn a_wipe_cut_in_the_vault_goes_on_where_progress_was_stored() {
+    let mut rig = active(205, BLOCK, false);
+    rig.boot(|_, agent| {
+        agent.deactivate().unwrap();
+        wipe_until(agent, 20);
+    });
+    let since = ops(&rig);
+    wiped(&mut rig, State::Clean);
+    let blocks = vault_erases(&rig, since);
+    assert_eq!(blocks[..STORED], [0; STORED]);
+    assert_eq!(blocks[STORED..STORED + TWICE], [2; TWICE]);
+    let (method, sectors) = receipt(&mut rig);
+    assert_eq!(method, Method::Purge);
+    assert_eq!(sectors.erased, sectors.total);
+}
+
+#[test]
+fn a_resumed_wipe_raises_the_counter_that_a_cut_kept_down_and_says_no_error() {
+    let rig = active(206, BLOCK, false);
+    let from = ops(&rig);
+    let mut struck = false;
+    for at in from..from + 20 {
+        let mut rig = rig.fork();
+        let fault = Fault {
+            at,
+            tear: Tear::Nothing,
+            unstable: false,
+        };
+        let board = rig.board();
+        let mut ram = Ram::default();
+        let mut agent = Agent::new(board, rig.config(), ram.memory()).unwrap();
+        settle(&mut agent).unwrap();
+        rig.hw.chip().plan(Some(fault));
+        let _ = agent.deactivate();
+        drop(agent);
+        let hit = rig.hw.chip().struck();
+        if hit.is_none_or(|o| o.kind != OpKind::Count) {
+            continue;
+        }
+        struck = true;
+        assert_eq!(rig.hw.chip().counter(), 0);
+        rig.power_on(at);
+        let board = rig.board();
+        let mut ram = Ram::default();
+        let mut agent = Agent::new(board, rig.config(), ram.memory()).unwrap();
+        while agent.step().unwrap() != Step::Idle {}
+        assert_eq!(agent.state(), State::Clean);
+        assert_eq!(rig.hw.chip().counter(), 1);
+    }
+    assert!(struck, "no cut met the counter's step");
+}
+
+#[test]
+fn a_counter_that_does_not_step_is_asked_eight_times() {
+    let mut rig = active(207, BLOCK, false);
+    rig.hw.chip().defects().silence_counter(0, u64::MAX);
+    let since = ops(&rig);
+    wiped(&mut rig, State::Clean);
+    assert_eq!(counter_steps(&rig, since), 8);
+    rig.boot(|_, agent| {
+        assert!(agent.status().worn_out);
+        assert_eq!(agent.start_activation(), Err(Error::WornOut));
+    });
+}
+
+#[test]
+fn a_worn_out_counter_is_asked_once_and_the_device_stays_worn_out() {
+    let mut rig = active(208, BLOCK, false);
+    rig.hw.chip().wear_out_counter(0);
+    let since = ops(&rig);
+    wiped(&mut rig, State::Clean);
+    assert_eq!(counter_steps(&rig, since), 1);
+    rig.boot(|_, agent| assert!(agent.status().worn_out));
+}
+
+#[test]
+fn a_slot_that_reads_otherwise_at_the_end_is_effaced_again() {
+    for n in [0, 1] {
+        let mut rig = active(209, BLOCK, false);
+        let l = layout(&rig);
+        rig.boot(|_, agent| {
+            agent.deactivate().unwrap();
+            let (_, total) = agent.status().wipe.unwrap();
+            wipe_until(agent, total);
+            agent
+                .platform()
+                .with_chip(|c| c.rot(l.slot_start + n * l.slot_size, 1));
+            settle(agent).unwrap();
+            assert_eq!(agent.state(), State::Clean);
+            assert!(agent.is_clean(), "slot {n}");
+        });
+        let (method, sectors) = receipt(&mut rig);
+        assert_eq!(method, Method::Purge, "slot {n}");
+        assert_eq!(sectors.erased, sectors.total, "slot {n}");
+    }
+}
+
+#[test]
+fn what_will_not_erase_is_counted_by_itself_and_programmed_to_zero_where_it_can_be() {
+    for can_overwrite in [true, false] {
+        let mut rig = active(210, 512, can_overwrite);
+        let stuck = (layout(&rig).vault_start + 21 * 512 + 100) as usize;
+        rig.hw.chip().stick(stuck as u32, 1, false);
+        wiped(&mut rig, State::WipeFailed);
+        let (method, sectors) = receipt(&mut rig);
+        assert_eq!(method, Method::Failed);
+        assert_eq!(sectors.failed, 1);
+        assert_eq!(sectors.erased, sectors.total - 1);
+        let chip = rig.hw.chip();
+        let unit = |n: usize| &chip.cells()[(stuck - 100) + n * 512 - 512..][..512];
+        let rest = if can_overwrite { 0 } else { 0xFF };
+        assert!((0..512).all(|i| unit(1)[i] == if i == 100 { rest & 0xFE } else { rest }));
+        assert_eq!([unit(0), unit(2)], [[0xFF; 512]; 2], "its neighbours");
+    }
+}
+
+#[test]
+fn a_slot_whose_erase_fails_is_not_called_blank_however_it_reads() {
+    let mut rig = active(211, BLOCK, false);
+    let l = layout(&rig);
+    let since = ops(&rig);
+    let blank = l.slot_start + l.slot_size..l.slot_start + 2 * l.slot_size;
+    let mut chip = rig.hw.chip();
+    chip.defects().wear_out(blank, Worn::Fails, true, since);
+    drop(chip);
+    wiped(&mut rig, State::WipeFailed);
+    rig.boot(|authority, agent| {
+        talk(authority, agent).unwrap();
+        let r: Receipt<'_> = peek(authority.receipts.last().unwrap()).unwrap();
+        assert_eq!((r.method, r.flags.slots_blank), (Method::Failed, false));
+    });
+}
