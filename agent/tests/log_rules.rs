@@ -2,7 +2,7 @@
 //! of `agent/src/log/`.
 
 use nrd_agent::Error;
-use nrd_agent::log::{Entry, Io, Key, Log, LogKeys, Progress};
+use nrd_agent::log::{Entry, Io, Key, Log, LogKeys, PIN, Progress};
 use nrd_hal::crypto::RingCrypto;
 use nrd_hal::rand_core::{TryCryptoRng, TryRng, utils};
 use nrd_hal::{ErrorKind, ErrorType, Geometry, Region};
@@ -30,6 +30,8 @@ struct Flash {
     cells: Vec<u8>,
     idle_programs: u32,
     idle_erases: u32,
+    /// How reads fail.
+    mute: Option<ErrorKind>,
     /// Operations so far.
     ops: u32,
 }
@@ -42,6 +44,7 @@ impl Flash {
             cells: vec![0xA5; (sectors * SECTOR) as usize],
             idle_programs: 0,
             idle_erases: 0,
+            mute: None,
             ops: 0,
         }
     }
@@ -69,7 +72,7 @@ impl Region for Flash {
     }
     fn read(&mut self, at: u32, bytes: &mut [u8]) -> Result<(), ErrorKind> {
         bytes.copy_from_slice(&self.cells[at as usize..at as usize + bytes.len()]);
-        Ok(())
+        self.mute.map_or(Ok(()), Err)
     }
     fn program(&mut self, at: u32, bytes: &[u8]) -> Result<(), ErrorKind> {
         self.ops += 1;
@@ -279,4 +282,54 @@ fn a_put_is_one_program_and_a_refused_one_none() {
     assert_eq!(boot.get(22).as_deref(), Ok(&long[..longest]));
     boot.settle();
     assert!(!boot.log.needs_step());
+}
+
+#[test]
+fn the_pinned_record_is_known_before_the_members_are_read() {
+    for (pinned, expected) in [
+        (Some(&b"session"[..]), Ok(b"session".to_vec())),
+        (None, Err(Error::NotFound)),
+    ] {
+        let mut flash = Flash::new(9);
+        let mut ram = Ram::default();
+        let mut boot = Boot::new(&mut flash, &mut ram);
+        boot.settle();
+        if let Some(value) = pinned {
+            while boot.run(|log, io| log.put(io, PIN, value)) == Err(Error::Busy) {
+                boot.settle();
+            }
+        }
+        // It stands in an old member then, and the last of these in the head.
+        for id in 1..=12 {
+            boot.put(id, &value(id));
+        }
+        let mut ram = Ram::default();
+        let mut boot = Boot::new(&mut flash, &mut ram);
+        let mut out = [0; 64];
+        while !boot.log.is_settled() {
+            boot.step();
+        }
+        assert_eq!(boot.get(1), Err(Error::Busy), "not read yet");
+        let got = boot.run(|log, io| log.get(io, PIN, &mut out));
+        assert_eq!(got.map(|n| out[..n].to_vec()), expected);
+        boot.settle();
+        assert_eq!(boot.get(1), Ok(value(1)));
+    }
+}
+
+#[test]
+fn a_read_that_fails_is_corrupt_where_the_part_says_so_and_else_to_be_tried_again() {
+    let mut flash = filled();
+    let mut ram = Ram::default();
+    let mut boot = Boot::new(&mut flash, &mut ram);
+    boot.settle();
+    for (kind, error) in [
+        (ErrorKind::Ecc, Error::Corrupt),
+        (ErrorKind::Unavailable, Error::Hardware),
+    ] {
+        boot.flash.mute = Some(kind);
+        assert_eq!(boot.get(3), Err(error));
+        boot.flash.mute = None;
+        assert_eq!(boot.get(3), Ok(value(3)));
+    }
 }
