@@ -433,10 +433,11 @@ impl<'m> Log<'m> {
         self.index.bytes_in(u32::MAX)
     }
 
-    /// Longest value that a record of this log can hold, in bytes.
+    /// Longest value that a record of this log can hold, beside the marker that
+    /// removes it, in bytes.
     pub fn max_value(&self) -> usize {
         let most = self.shape.payload().saturating_sub(self.reserve) as usize;
-        most.saturating_sub(RECORD_OVERHEAD + self.shape.unit as usize)
+        most.saturating_sub(RECORD_OVERHEAD + self.shape.marker() as usize)
             .min(MAX_VALUE)
     }
 

@@ -1,0 +1,335 @@
+//! Rules of the log that its random lives do not show: found missing by mutants
+//! of `agent/src/log/`.
+
+use nrd_agent::Error;
+use nrd_agent::log::{Entry, Io, Key, Log, LogKeys, PIN, Progress};
+use nrd_hal::crypto::RingCrypto;
+use nrd_hal::rand_core::{TryCryptoRng, TryRng, utils};
+use nrd_hal::{ErrorKind, ErrorType, Geometry, Region};
+
+/// Randomness does not matter here.
+struct Zeros;
+
+impl TryRng for Zeros {
+    type Error = core::convert::Infallible;
+    fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
+        utils::next_word_via_fill(self)
+    }
+    fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
+        utils::next_word_via_fill(self)
+    }
+    fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Self::Error> {
+        out.fill(0);
+        Ok(())
+    }
+}
+impl TryCryptoRng for Zeros {}
+
+/// Flash of sectors of 2 KiB, some of whose operations do nothing.
+struct Flash {
+    cells: Vec<u8>,
+    idle_programs: u32,
+    idle_erases: u32,
+    /// How reads fail.
+    mute: Option<ErrorKind>,
+    /// Operations so far.
+    ops: u32,
+}
+
+const SECTOR: u32 = 2048;
+
+impl Flash {
+    fn new(sectors: u32) -> Flash {
+        Flash {
+            cells: vec![0xA5; (sectors * SECTOR) as usize],
+            idle_programs: 0,
+            idle_erases: 0,
+            mute: None,
+            ops: 0,
+        }
+    }
+}
+
+/// Counts one down; true while there was one.
+fn one_of(n: &mut u32) -> bool {
+    let was = *n;
+    *n = was.saturating_sub(1);
+    was > 0
+}
+
+impl ErrorType for Flash {
+    type Error = ErrorKind;
+}
+
+impl Region for Flash {
+    fn geometry(&self) -> Geometry {
+        Geometry {
+            size: self.cells.len() as u32,
+            write_size: 4,
+            erase_size: SECTOR,
+            best_erase: SECTOR,
+        }
+    }
+    fn read(&mut self, at: u32, bytes: &mut [u8]) -> Result<(), ErrorKind> {
+        bytes.copy_from_slice(&self.cells[at as usize..at as usize + bytes.len()]);
+        self.mute.map_or(Ok(()), Err)
+    }
+    fn program(&mut self, at: u32, bytes: &[u8]) -> Result<(), ErrorKind> {
+        self.ops += 1;
+        let cells = &mut self.cells[at as usize..at as usize + bytes.len()];
+        assert!(
+            cells.iter().all(|&c| c == 0xFF),
+            "programmed over what was not erased"
+        );
+        if !one_of(&mut self.idle_programs) {
+            cells.copy_from_slice(bytes);
+        }
+        Ok(())
+    }
+    fn erase(&mut self, from: u32, to: u32) -> Result<(), ErrorKind> {
+        self.ops += 1;
+        if !one_of(&mut self.idle_erases) {
+            self.cells[from as usize..to as usize].fill(0xFF);
+        }
+        Ok(())
+    }
+}
+
+/// One boot of a log over `flash`.
+struct Boot<'b> {
+    log: Log<'b>,
+    flash: &'b mut Flash,
+    keys: LogKeys,
+    scratch: Vec<u8>,
+}
+
+/// What a boot lends its log.
+#[derive(Default)]
+struct Ram(Vec<u32>, Vec<Entry>);
+
+impl<'b> Boot<'b> {
+    fn new(flash: &'b mut Flash, ram: &'b mut Ram) -> Boot<'b> {
+        *ram = Ram(vec![0; 32], vec![Entry::default(); 64]);
+        Boot {
+            log: Log::new(flash.geometry(), &mut ram.0, &mut ram.1, 0).unwrap(),
+            flash,
+            keys: LogKeys::new::<RingCrypto>(1, 7, &[1; 32]),
+            scratch: vec![0; 8192],
+        }
+    }
+    fn run<T>(
+        &mut self,
+        f: impl FnOnce(&mut Log<'b>, &mut Io<'_, Flash, Zeros, RingCrypto>) -> T,
+    ) -> T {
+        let mut zeros = Zeros;
+        let mut io = Io::new(self.flash, &mut zeros, &mut self.keys, &mut self.scratch);
+        f(&mut self.log, &mut io)
+    }
+    fn step(&mut self) -> Progress {
+        self.run(|log, io| log.step(io)).unwrap()
+    }
+    fn settle(&mut self) {
+        while self.step() == Progress::Working {}
+    }
+    fn try_put(&mut self, id: u16, value: &[u8]) -> Result<(), Error> {
+        self.run(|log, io| log.put(io, key(id), value))
+    }
+    fn put(&mut self, id: u16, value: &[u8]) {
+        while let Err(e) = self.try_put(id, value) {
+            assert_eq!(e, Error::Busy);
+            self.settle();
+        }
+    }
+    fn remove(&mut self, id: u16) -> Result<(), Error> {
+        self.run(|log, io| log.remove(io, key(id)))
+    }
+    fn get(&mut self, id: u16) -> Result<Vec<u8>, Error> {
+        let mut out = [0; 2048];
+        let n = self.run(|log, io| log.get(io, key(id), &mut out))?;
+        Ok(out[..n].to_vec())
+    }
+}
+
+fn key(id: u16) -> Key {
+    Key { class: 1, id }
+}
+
+/// A value that is 500 bytes of its id.
+fn value(id: u16) -> Vec<u8> {
+    vec![id as u8; 500]
+}
+
+/// Fills several sectors with values 1 to 12.
+fn filled() -> Flash {
+    let mut flash = Flash::new(9);
+    let mut ram = Ram::default();
+    let mut boot = Boot::new(&mut flash, &mut ram);
+    for id in 1..=12 {
+        boot.put(id, &value(id));
+    }
+    flash
+}
+
+#[test]
+fn a_write_that_the_cells_did_not_take_is_never_ok() {
+    let mut flash = filled();
+    let mut ram = Ram::default();
+    let mut boot = Boot::new(&mut flash, &mut ram);
+    boot.put(20, b"first");
+    boot.flash.idle_programs = 1;
+    assert_eq!(boot.try_put(20, b"second"), Err(Error::Busy));
+    assert_eq!(boot.get(20).as_deref(), Ok(&b"first"[..]));
+    boot.put(20, b"second");
+    assert_eq!(boot.get(20).as_deref(), Ok(&b"second"[..]));
+    let mut ram = Ram::default();
+    let mut boot = Boot::new(&mut flash, &mut ram);
+    boot.settle();
+    assert_eq!(boot.get(20).as_deref(), Ok(&b"second"[..]));
+}
+
+#[test]
+fn idle_erases_and_programs_of_an_opening_are_noticed_and_lose_nothing() {
+    for idle in 0..4 {
+        let mut flash = filled();
+        let mut ram = Ram::default();
+        let mut boot = Boot::new(&mut flash, &mut ram);
+        (boot.flash.idle_erases, boot.flash.idle_programs) = (idle, 3 - idle);
+        // Flash itself says when something is programmed over old cells.
+        boot.put(20, b"new");
+        let mut ram = Ram::default();
+        let mut boot = Boot::new(&mut flash, &mut ram);
+        boot.settle();
+        assert_eq!(boot.get(20).as_deref(), Ok(&b"new"[..]), "{idle} idle");
+        for id in 1..=12 {
+            assert_eq!(boot.get(id), Ok(value(id)), "{idle} idle, {id}");
+        }
+    }
+}
+
+#[test]
+fn until_every_member_was_read_nothing_is_called_not_there() {
+    for writable in [false, true] {
+        let mut flash = filled();
+        for id in 1..=12 {
+            let mut ram = Ram::default();
+            let mut boot = Boot::new(&mut flash, &mut ram);
+            if writable {
+                boot.log.want_writable();
+            }
+            let mut early = 0;
+            loop {
+                let got = boot.get(id);
+                match got {
+                    Ok(v) => assert_eq!(v, value(id)),
+                    Err(e) => assert_eq!(e, Error::Busy),
+                }
+                early += 1;
+                if boot.step() == Progress::Idle {
+                    break;
+                }
+            }
+            assert!(early > 2, "several steps");
+            assert_eq!(boot.get(id), Ok(value(id)));
+        }
+    }
+}
+
+#[test]
+fn until_every_member_was_read_nothing_is_written_or_removed() {
+    let mut flash = filled();
+    let cells = flash.cells.clone();
+    for id in 1..=12 {
+        flash.cells.clone_from(&cells);
+        let mut ram = Ram::default();
+        let mut boot = Boot::new(&mut flash, &mut ram);
+        // One step at a time, each followed by the caller's try.
+        let done = loop {
+            match boot.remove(id) {
+                Err(Error::Busy) => boot.step(),
+                done => break done,
+            };
+        };
+        assert_eq!(done, Ok(()), "{id} was there");
+        assert_eq!(boot.get(id), Err(Error::NotFound));
+        let mut ram = Ram::default();
+        let mut boot = Boot::new(&mut flash, &mut ram);
+        boot.settle();
+        assert_eq!(boot.get(id), Err(Error::NotFound));
+    }
+}
+
+#[test]
+fn a_put_is_one_program_and_a_refused_one_none() {
+    let mut flash = filled();
+    let mut ram = Ram::default();
+    let mut boot = Boot::new(&mut flash, &mut ram);
+    boot.put(20, b"first");
+    let before = boot.flash.ops;
+    boot.try_put(21, b"second").unwrap();
+    assert_eq!(boot.flash.ops, before + 1);
+    let longest = boot.log.max_value();
+    let long = vec![0; longest + 1];
+    assert_eq!(boot.try_put(22, &long), Err(Error::TooLong));
+    assert_eq!(boot.remove(22), Err(Error::NotFound));
+    assert_eq!(boot.flash.ops, before + 1);
+    assert_eq!(boot.try_put(22, &long[..longest]), Err(Error::Full));
+    assert_eq!(boot.flash.ops, before + 1);
+    // The longest takes a sector to itself.
+    let mut flash = Flash::new(3);
+    let mut ram = Ram::default();
+    let mut boot = Boot::new(&mut flash, &mut ram);
+    boot.put(22, &long[..longest]);
+    assert_eq!(boot.get(22).as_deref(), Ok(&long[..longest]));
+    boot.settle();
+    assert!(!boot.log.needs_step());
+}
+
+#[test]
+fn the_pinned_record_is_known_before_the_members_are_read() {
+    for (pinned, expected) in [
+        (Some(&b"session"[..]), Ok(b"session".to_vec())),
+        (None, Err(Error::NotFound)),
+    ] {
+        let mut flash = Flash::new(9);
+        let mut ram = Ram::default();
+        let mut boot = Boot::new(&mut flash, &mut ram);
+        boot.settle();
+        if let Some(value) = pinned {
+            while boot.run(|log, io| log.put(io, PIN, value)) == Err(Error::Busy) {
+                boot.settle();
+            }
+        }
+        // It stands in an old member then, and the last of these in the head.
+        for id in 1..=12 {
+            boot.put(id, &value(id));
+        }
+        let mut ram = Ram::default();
+        let mut boot = Boot::new(&mut flash, &mut ram);
+        let mut out = [0; 64];
+        while !boot.log.is_settled() {
+            boot.step();
+        }
+        assert_eq!(boot.get(1), Err(Error::Busy), "not read yet");
+        let got = boot.run(|log, io| log.get(io, PIN, &mut out));
+        assert_eq!(got.map(|n| out[..n].to_vec()), expected);
+        boot.settle();
+        assert_eq!(boot.get(1), Ok(value(1)));
+    }
+}
+
+#[test]
+fn a_read_that_fails_is_corrupt_where_the_part_says_so_and_else_to_be_tried_again() {
+    let mut flash = filled();
+    let mut ram = Ram::default();
+    let mut boot = Boot::new(&mut flash, &mut ram);
+    boot.settle();
+    for (kind, error) in [
+        (ErrorKind::Ecc, Error::Corrupt),
+        (ErrorKind::Unavailable, Error::Hardware),
+    ] {
+        boot.flash.mute = Some(kind);
+        assert_eq!(boot.get(3), Err(error));
+        boot.flash.mute = None;
+        assert_eq!(boot.get(3), Ok(value(3)));
+    }
+}
