@@ -402,3 +402,29 @@ fn the_room_of_deleted_values_is_given_back_before_a_log_is_called_full() {
         "{counts:?}"
     );
 }
+
+#[test]
+fn a_genuine_record_in_anothers_place_is_corrupt_even_if_it_is_put_there_while_running() {
+    let mut flash = Flash::new(9);
+    let mut ram = Ram::default();
+    let mut boot = Boot::new(&mut flash, &mut ram);
+    // An older and a newer version of one key, and another key.
+    boot.put(1, &value(1));
+    boot.put(1, &value(9));
+    boot.put(2, &value(2));
+    // Length and class, id, salt generation.
+    let find = |cells: &[u8], id| {
+        let header = [0xF4, 0x21, id, 0, 0, 0];
+        let found = cells.windows(6).enumerate().filter(|(_, w)| *w == header);
+        found.map(|(at, _)| at..at + 536).collect::<Vec<_>>()
+    };
+    let (ones, twos) = (find(&boot.flash.cells, 1), find(&boot.flash.cells, 2));
+    let (older, newer, other) = (&ones[0], &ones[1], &twos[0]);
+    let good = boot.flash.cells.clone();
+    for from in [older, other] {
+        boot.flash.cells.copy_within(from.clone(), newer.start);
+        assert_eq!(boot.get(1), Err(Error::Corrupt));
+        boot.flash.cells.clone_from(&good);
+        assert_eq!(boot.get(1), Ok(value(9)));
+    }
+}
