@@ -333,3 +333,98 @@ fn a_read_that_fails_is_corrupt_where_the_part_says_so_and_else_to_be_tried_agai
         assert_eq!(boot.get(3), Ok(value(3)));
     }
 }
+
+#[test]
+fn a_record_that_a_cut_may_have_torn_is_not_served_before_it_is_written_anew() {
+    let mut flash = filled();
+    let mut ram = Ram::default();
+    let mut boot = Boot::new(&mut flash, &mut ram);
+    let mut others = 0;
+    while !boot.log.is_settled() {
+        assert_eq!(boot.get(12), Err(Error::Busy), "the last one written");
+        others += u32::from(boot.get(11).is_ok());
+        boot.step();
+    }
+    assert!(others > 0, "what stands before it is served");
+    assert_eq!(boot.get(12), Ok(value(12)));
+}
+
+#[test]
+fn a_lost_record_makes_what_is_older_corrupt_and_nothing_that_is_newer() {
+    let mut flash = filled();
+    // Three values to a sector. Length and class, id, salt generation of 2.
+    let header = [0xF4, 0x21, 2, 0, 0, 0];
+    let at = flash.cells.windows(6).position(|w| w == header).unwrap();
+    flash.cells[at..at + 12].fill(0);
+    for _ in 0..2 {
+        let mut ram = Ram::default();
+        let mut boot = Boot::new(&mut flash, &mut ram);
+        boot.log.want_writable();
+        boot.settle();
+        assert_eq!(boot.get(1), Err(Error::Corrupt));
+        assert!(boot.get(2).is_err());
+        for id in 4..=12 {
+            assert_eq!(boot.get(id), Ok(value(id)), "{id}");
+        }
+    }
+}
+
+#[test]
+fn the_room_of_deleted_values_is_given_back_before_a_log_is_called_full() {
+    let mut flash = Flash::new(4);
+    let mut ram = Ram::default();
+    let mut boot = Boot::new(&mut flash, &mut ram);
+    let mut counts = Vec::new();
+    for round in 1..4 {
+        // Keys that no marker stands for yet.
+        let first = round * 1000;
+        let full = (first..).find(|&id| {
+            loop {
+                match boot.try_put(id, &[7; 100]) {
+                    Ok(()) => break false,
+                    Err(Error::Full) => break true,
+                    Err(e) => assert_eq!(e, Error::Busy),
+                }
+                boot.settle();
+            }
+        });
+        let full = full.unwrap();
+        for id in first..full {
+            while boot.remove(id) == Err(Error::Busy) {
+                boot.settle();
+            }
+            assert_eq!(boot.get(id), Err(Error::NotFound));
+        }
+        counts.push(full - first);
+    }
+    assert!(
+        counts[0] > 20 && counts.iter().all(|&n| n == counts[0]),
+        "{counts:?}"
+    );
+}
+
+#[test]
+fn a_genuine_record_in_anothers_place_is_corrupt_even_if_it_is_put_there_while_running() {
+    let mut flash = Flash::new(9);
+    let mut ram = Ram::default();
+    let mut boot = Boot::new(&mut flash, &mut ram);
+    // An older and a newer version of one key, and another key.
+    boot.put(1, &value(1));
+    boot.put(1, &value(9));
+    boot.put(2, &value(2));
+    // Length and class, id, salt generation.
+    let find = |cells: &[u8], id| {
+        let header = [0xF4, 0x21, id, 0, 0, 0];
+        let found = cells.windows(6).enumerate().filter(|(_, w)| *w == header);
+        found.map(|(at, _)| at..at + 536).collect::<Vec<_>>()
+    };
+    let (ones, twos) = (find(&boot.flash.cells, 1), find(&boot.flash.cells, 2));
+    let (older, newer, other) = (&ones[0], &ones[1], &twos[0]);
+    let good = boot.flash.cells.clone();
+    for from in [older, other] {
+        boot.flash.cells.copy_within(from.clone(), newer.start);
+        assert_eq!(boot.get(1), Err(Error::Corrupt));
+        boot.flash.cells.clone_from(&good);
+        assert_eq!(boot.get(1), Ok(value(9)));
+    }
+}

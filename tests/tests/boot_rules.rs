@@ -247,3 +247,27 @@ fn a_tombstone_that_rotted_is_still_one() {
     rig.boot(|_, agent| assert!(agent.is_clean()));
     assert_eq!(reason(&mut rig), WipeReason::Recovered);
 }
+
+#[test]
+fn a_journal_that_lost_its_snapshot_is_locked_and_never_fresh() {
+    // Signed out: no slot, the counter as the factory left it.
+    let mut rig = active(611);
+    rig.boot(|authority, agent| {
+        agent.sign_out().unwrap();
+        talk(authority, agent).unwrap();
+    });
+    let journal = layout(&rig).journal();
+    let mut image = cells(&rig);
+    // Every copy of its record: class 0, id 1, salt generation 0.
+    for at in (journal.start as usize..journal.end as usize).step_by(4) {
+        if image[at + 1..].starts_with(&[0, 1, 0, 0, 0]) {
+            image[at..at + 12].fill(0);
+        }
+    }
+    assert_ne!(image, cells(&rig));
+    rig.hw.chip().restore_image(&image);
+    rig.boot(|_, agent| {
+        assert_eq!(agent.state(), LOST);
+        assert_eq!(agent.start_activation(), Err(Error::WrongState));
+    });
+}
