@@ -12,12 +12,14 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// By key (hashed) and nonce: what was sealed, hashed.
+type Share = Mutex<HashMap<(u64, [u8; 12]), u64>>;
+
 /// What was sealed under which key and nonce. Threads share one.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    /// By key (hashed) and nonce: what was sealed, hashed. In shares, so that
-    /// threads seldom wait.
-    shares: [Mutex<HashMap<(u64, [u8; 12]), u64>>; 16],
+    /// Many, so that threads seldom wait.
+    shares: [Share; 16],
     seals: AtomicU64,
     reused: AtomicU64,
 }
@@ -50,7 +52,7 @@ impl Ledger {
 
     /// How many different pairs of key and nonce were seen.
     pub fn nonces(&self) -> u64 {
-        let len = |s: &Mutex<HashMap<_, _>>| s.lock().map_or(0, |s| s.len() as u64);
+        let len = |s: &Share| s.lock().map_or(0, |s| s.len() as u64);
         self.shares.iter().map(len).sum()
     }
 
