@@ -216,10 +216,28 @@ fn a_sign_out_whose_slot_will_not_die_becomes_a_wipe_that_fails() {
     assert_eq!(reason(&mut rig), WipeReason::Recovered);
 }
 
-#[test]
-fn a_tombstone_that_rotted_is_still_one() {
-    let mut rig = active(610);
-    // No step of the counter, no zeroed slot: the tombstone alone says it.
+/// Rots the text of every copy of these journal records (class 0, salt
+/// generation 0); how many there were.
+fn rot_records(rig: &Rig, ids: &[u8]) -> usize {
+    let journal = layout(rig).journal();
+    let image = cells(rig);
+    let found = (journal.start as usize..journal.end as usize).step_by(4);
+    let copies: Vec<_> = found
+        .filter(|&at| image[at] < 192 && image[at + 1] == 0 && ids.contains(&image[at + 2]))
+        .filter(|&at| image[at + 3..].starts_with(&[0, 0, 0]))
+        .collect();
+    for &at in &copies {
+        for byte in 20..24 {
+            rig.hw.chip().rot(at as u32 + byte, 0xFF);
+        }
+    }
+    copies.len()
+}
+
+/// A device whose wipe was begun, and nothing but its tombstone says so: the
+/// counter took no step, no slot was zeroed. Other records follow it.
+fn only_a_tombstone(seed: u64) -> Rig {
+    let mut rig = active(seed);
     rig.hw.chip().defects().silence_counter(0, u64::MAX);
     rig.boot(|_, agent| agent.deactivate().unwrap());
     let mut ram = Ram::default();
@@ -229,23 +247,30 @@ fn a_tombstone_that_rotted_is_still_one() {
     }
     assert_eq!(agent.state(), State::Wiping);
     drop(agent);
-    let journal = layout(&rig).journal();
-    let image = cells(&rig);
-    // Its record: class 0, id 2, salt generation 0.
-    let copies = (journal.start as usize..journal.end as usize).filter(|&at| {
-        at % 4 == 0 && image[at] < 192 && image[at + 1..].starts_with(&[0, 2, 0, 0, 0])
-    });
-    let mut rotted = 0;
-    for at in copies {
-        for byte in 20..24 {
-            rig.hw.chip().rot(at as u32 + byte, 0xFF);
-        }
-        rotted += 1;
-    }
-    assert!(rotted > 0);
     rig.hw.chip().defects().mend_counter();
+    rig
+}
+
+#[test]
+fn a_tombstone_that_rotted_is_still_one() {
+    let mut rig = only_a_tombstone(610);
+    assert!(rot_records(&rig, &[2]) > 0);
     rig.boot(|_, agent| assert!(agent.is_clean()));
     assert_eq!(reason(&mut rig), WipeReason::Recovered);
+}
+
+#[test]
+fn a_journal_that_rotted_as_a_whole_locks_and_wipes_nothing_by_itself() {
+    let mut rig = only_a_tombstone(612);
+    assert!(rot_records(&rig, &[1, 2]) > 1);
+    let slot_a = cells(&rig)[slot(&rig, 0)].to_vec();
+    rig.boot(|_, agent| assert_eq!(agent.state(), LOST));
+    assert_eq!(cells(&rig)[slot(&rig, 0)], slot_a);
+    rig.boot(|_, agent| {
+        agent.deactivate().unwrap();
+        settle(agent).unwrap();
+        assert!(agent.is_clean(), "a person still can");
+    });
 }
 
 #[test]
