@@ -54,6 +54,7 @@ fn both<'a, T: Code<'a> + Blank + Clone + Serialize + Deserialize<'a>>(body: &'a
     assert_eq!(postcard_bytes(&ours), again, "written differently");
     let theirs = theirs.unwrap_or_else(|| panic!("postcard refuses {}", hex(body)));
     assert_eq!(theirs, again, "read differently: {}", hex(body));
+    assert_eq!(hex(body), hex(&again), "a second encoding");
     true
 }
 
@@ -223,4 +224,23 @@ fn what_the_journal_keeps_is_postcard_too() {
         };
         around::<Tombstone>(&codec_bytes(&tombstone), &mut draws);
     }
+}
+
+#[test]
+fn an_integer_is_taken_in_its_shortest_form_only() {
+    for (bytes, value) in [
+        (&[0][..], Some(0)),
+        (&[0x7F], Some(127)),
+        (&[0x80, 0x01], Some(128)),
+        (&[0x80, 0x00], None),
+        (&[0xFF, 0x80, 0x00], None),
+        (&[0x80, 0x80, 0x01], Some(16_384)),
+    ] {
+        assert_eq!(codec::read::<u64>(bytes), value, "{bytes:02x?}");
+        assert_eq!(codec::read::<u32>(bytes).map(u64::from), value);
+    }
+    let most = codec_bytes(&u64::MAX);
+    assert_eq!(codec::read(&most), Some(u64::MAX));
+    assert_eq!(codec::read::<u64>(&[&most[..9], &[2]].concat()), None);
+    assert_eq!(codec::read::<u32>(&most), None);
 }

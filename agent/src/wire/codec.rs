@@ -2,8 +2,9 @@
 //! code.
 //!
 //! A struct is its fields in order, an enum the number of its variant and then
-//! its fields; unsigned integers wider than a byte are varints (LEB128); byte
-//! strings and text carry their length. With the feature `serde` the same types
+//! its fields; unsigned integers wider than a byte are varints (LEB128) in their
+//! shortest form; byte strings and text carry their length. What is read has one
+//! encoding, and no other is taken. With the feature `serde` the same types
 //! can be read and written by `serde` and postcard itself.
 //!
 //! Each type lists its fields once ([`Code`]): the same pass writes a value, or
@@ -119,11 +120,13 @@ impl<'i, 'o> Coder<'i, 'o> {
         while self.input.get(more).is_some_and(|b| b & 0x80 != 0) {
             more += 1;
         }
-        if more >= 10 {
+        let bytes = self.next(more + 1);
+        // A last byte of zero: there is a shorter form.
+        if more >= 10 || (more > 0 && bytes.last() == Some(&0)) {
             self.fail();
         }
         let mut value = 0u64;
-        for byte in self.next(more + 1).iter().rev() {
+        for byte in bytes.iter().rev() {
             if value >> 57 != 0 {
                 self.fail();
             }

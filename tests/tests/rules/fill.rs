@@ -1,4 +1,4 @@
-//! The deep proof: found missing by mutants of `agent/src/agent/fill.rs`.
+//! The deep proof.
 
 use nrd_agent::wire::{Digest, Receipt, Subject, peek};
 use nrd_agent::{Agent, Error, State, Step};

@@ -1,5 +1,4 @@
-//! What each step of a wipe does to the part, counted: found missing by mutants
-//! of `agent/src/agent/wipe.rs`.
+//! What each step of a wipe does to the part, counted.
 
 use nrd_agent::wire::{Method, Receipt, SectorCounts, peek};
 use nrd_agent::{Agent, Class, Error, State, Step};

@@ -1,5 +1,4 @@
-//! When a device speaks, and what a reply may change: found missing by mutants
-//! of `agent/src/agent/exchange.rs`.
+//! When a device speaks, and what a reply may change.
 
 use nrd_agent::wire::{
     self, ActivationId, Answer, Ask, DeviceId, Generation, Lease, LeaseTerms, LockReason,

@@ -1,5 +1,4 @@
-//! What a boot makes of slots, counter and journal that do not fit: found
-//! missing by mutants of `agent/src/agent/boot.rs`.
+//! What a boot makes of slots, counter and journal that do not fit.
 
 use nrd_agent::wire::{LockReason, Receipt, Subject, WipeReason, peek};
 use nrd_agent::{Agent, Class, Error, State};
