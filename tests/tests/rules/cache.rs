@@ -1,5 +1,4 @@
-//! Values, their retention, and how a class is forgotten: found missing by
-//! mutants of `agent/src/agent/cache.rs`.
+//! Values, their retention, and how a class is forgotten.
 
 use nrd_agent::{Agent, Class, Error, State};
 use nrd_hal::layout::Layout;

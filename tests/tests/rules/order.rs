@@ -1,5 +1,4 @@
-//! Which delegations and orders a device takes: found missing by mutants of
-//! `agent/src/agent/orders.rs`.
+//! Which delegations and orders a device takes.
 
 use nrd_agent::wire::{
     self, Answer, Delegation, KeyVersion, LockReason, MAX_FRAME, Order, OrderKind, OrderResult,

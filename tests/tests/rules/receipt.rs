@@ -1,5 +1,4 @@
-//! What receipts and proofs say, and which are kept: found missing by mutants of
-//! `agent/src/agent/receipt.rs`.
+//! What receipts and proofs say, and which are kept.
 
 use nrd_agent::wire::{Digest, MAX_FRAME, Method, Receipt, Subject, peek, receipt_digest};
 use nrd_agent::{Agent, Error, State};
