@@ -27,12 +27,6 @@ const REASONS: &[(&str, &str, &str)] = &[
     ),
     (
         "instructions",
-        "boot",
-        "the first boot after a life opens a second sector of the journal: one more header \
-         and two more commit words to seal, with the tail copied",
-    ),
-    (
-        "instructions",
         "update",
         "the hedged nonce: HMAC-SHA-256 over the whole value, without SHA instructions",
     ),
@@ -50,8 +44,7 @@ const REASONS: &[(&str, &str, &str)] = &[
     (
         "host",
         "",
-        "the hedged nonce, most of an update's time beside the AEAD (its column), and the work \
-         buffer zeroized byte by byte",
+        "the hedged nonce of an update (its column), and the work buffer zeroized byte by byte",
     ),
     (
         "wipe",
