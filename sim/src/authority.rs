@@ -33,6 +33,7 @@ pub struct Authority {
     root: Arc<Ed25519KeyPair>,
     order: Arc<Ed25519KeyPair>,
     session: Arc<Ed25519KeyPair>,
+    delegation: Arc<[u8]>,
     token_master: [u8; 32],
     /// Terms of every grant and lease.
     pub terms: LeaseTerms,
@@ -58,11 +59,22 @@ impl Authority {
     /// Every key is a function of `seed`.
     pub fn new(seed: u64) -> Self {
         let seed = RingCrypto::sha256(&seed.to_le_bytes());
+        let (root, order) = (derived(&seed, "root"), derived(&seed, "order"));
+        let session = derived(&seed, "session");
+        let delegation = Delegation {
+            version: 1,
+            order_key_version: KeyVersion(1),
+            order_key: public(&order),
+            session_key: public(&session),
+            time_version: 1,
+            time_floor: 1_700_000_000,
+        };
         Authority {
+            delegation: signed(&root, &delegation).into(),
             maker: Arc::new(derived(&seed, "maker")),
-            root: Arc::new(derived(&seed, "root")),
-            order: Arc::new(derived(&seed, "order")),
-            session: Arc::new(derived(&seed, "session")),
+            root: Arc::new(root),
+            order: Arc::new(order),
+            session: Arc::new(session),
             token_master: RingCrypto::hkdf(b"nrd/sim/authority", &seed, &[b"token"]),
             terms: LeaseTerms {
                 renew_after_s: 24 * 3600,
@@ -93,18 +105,8 @@ impl Authority {
     }
 
     /// The current delegation.
-    pub fn delegation(&self) -> Vec<u8> {
-        signed(
-            &self.root,
-            &Delegation {
-                version: 1,
-                order_key_version: KeyVersion(1),
-                order_key: public(&self.order),
-                session_key: public(&self.session),
-                time_version: 1,
-                time_floor: 1_700_000_000,
-            },
-        )
+    pub fn delegation(&self) -> &[u8] {
+        &self.delegation
     }
 
     /// Signs an order.
@@ -175,7 +177,6 @@ impl Authority {
         self.challenge += 1;
         let mut challenge = [0u8; 32];
         challenge[..8].copy_from_slice(&self.challenge.to_le_bytes());
-        let delegation = self.delegation();
         // The in-process peer trusts its one device; the reference service
         // checks signature and challenge first.
         let request: Request<'_> = wire::peek(frame).expect("the agent sends well-formed requests");
@@ -183,7 +184,7 @@ impl Authority {
         let answer = self.answer_to(&request, &mut keep);
         let reply = Reply {
             challenge,
-            delegation: Some(&delegation),
+            delegation: Some(&self.delegation.clone()),
             answer,
         };
         let mut out = [0u8; wire::MAX_FRAME];

@@ -2,7 +2,7 @@
 //! boot, drives it to rest, and lets it talk to an [`Authority`].
 
 use crate::authority::Authority;
-use crate::hw::{Board, Hardware};
+use crate::hw::{Board, Hardware, Identity, VirtualRng};
 use crate::service::Service;
 use crate::service::sample::Sample;
 use nrd_agent::log::Entry;
@@ -74,27 +74,36 @@ pub struct Rig {
     pub root: [u8; 32],
     /// The service, in process.
     pub authority: Authority,
-    /// The kind of device.
-    pub kind: DeviceKind,
-    /// The device id.
-    pub device_id: &'static str,
+    /// Its id, key and certificate.
+    identity: Identity,
     /// Set for a generator that gives the same at each boot: its seed.
     pub same_draws: Option<u64>,
     draws: u64,
 }
 
+/// What its certificate calls it.
+const MODEL: &str = "Virtual box";
+const KIND: DeviceKind = DeviceKind::SetTopBox;
+
 impl Rig {
     /// A set-top box on `hw`; everything random is a function of `seed`.
     pub fn new(hw: Hardware, seed: u64) -> Self {
+        let root = [0x5A; 32];
+        let authority = Authority::new(seed);
         Rig {
             hw,
-            root: [0x5A; 32],
-            authority: Authority::new(seed),
-            kind: DeviceKind::SetTopBox,
-            device_id: "NRD-SIM-0001",
+            root,
+            identity: Identity::certified(&root, "NRD-SIM-0001", &authority.maker, MODEL, KIND),
+            authority,
             same_draws: None,
             draws: seed,
         }
+    }
+
+    /// Gives the device another id, as if it had been made with it.
+    pub fn call_it(&mut self, device_id: &str) {
+        let maker = &self.authority.maker;
+        self.identity = Identity::certified(&self.root, device_id, maker, MODEL, KIND);
     }
 
     /// A copy of chip, service and draws that goes on independently.
@@ -103,7 +112,7 @@ impl Rig {
         Rig {
             hw: Hardware::new(chip),
             authority: self.authority.clone(),
-            root: self.root,
+            identity: self.identity.clone(),
             ..*self
         }
     }
@@ -133,15 +142,9 @@ impl Rig {
             .draws
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1);
-        Board::new(
-            &self.hw,
-            self.root,
-            self.same_draws.unwrap_or(self.draws),
-            &self.authority.maker,
-            self.device_id,
-            self.kind,
-        )
-        .expect("the geometry was checked")
+        let rng = VirtualRng::new(self.same_draws.unwrap_or(self.draws));
+        Board::assemble(&self.hw, self.root, rng, self.identity.clone())
+            .expect("the geometry was checked")
     }
 
     /// The agent's configuration.

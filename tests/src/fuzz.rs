@@ -15,7 +15,7 @@ use nrd_agent::wire::{
 use nrd_agent::{Agent, Class, State, Step};
 use nrd_hal::crypto::RingCrypto;
 use nrd_sim::hw::{Board, Chip, Hardware};
-use nrd_sim::inspect::{Image, Search, inspect};
+use nrd_sim::inspect::{Image, Search, Secret, inspect};
 use nrd_sim::rig::{Rig, settle, talk};
 use nrd_sim::room::replay::{Recording, is_recording};
 use nrd_sim::world::read::read;
@@ -184,7 +184,7 @@ pub fn inspect_image(data: &[u8]) {
     let search = Search {
         root: Some(rig.root),
         epochs: vec![0, 1],
-        secrets: vec![b"alexandra@example.com".to_vec()],
+        secrets: vec![Secret::new("alexandra@example.com")],
         ..Search::default()
     };
     let report = inspect(&image, &search).expect("a good geometry");

@@ -10,7 +10,7 @@ use nrd_agent::{Agent, Class, Error, State, Step};
 use nrd_hal::Geometry;
 use nrd_hal::layout::{Layout, logical_sector};
 use nrd_sim::hw::{Board, Chip, ChipSpec, Fault, Hardware, OpKind, SplitMix, VirtualRng};
-use nrd_sim::inspect::{Image, Search, inspect};
+use nrd_sim::inspect::{Image, Search, Secret, inspect};
 use nrd_sim::rig::{Ram, Rig, talk};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -83,7 +83,7 @@ pub struct Life {
     /// acknowledged, several where a write went wrong.
     may: BTreeMap<Key, Vec<Option<Vec<u8>>>>,
     slots: Vec<Vec<u8>>,
-    secrets: Vec<Vec<u8>>,
+    secrets: Vec<Secret>,
     fault: Option<Fault>,
     seed: u64,
     /// An account was on the device since it was last clean.
@@ -340,7 +340,7 @@ impl Life {
             0..6 => {
                 let mut value = format!("SECRET-{}-", self.draws.draw()).into_bytes();
                 value.resize(20 + self.draws.below(100) as usize, b'#');
-                self.secrets.push(value.clone());
+                self.secrets.push(Secret::new(value.clone()));
                 let done = agent.put(class, key.1, &value);
                 self.note(key, Some(value), done);
             }

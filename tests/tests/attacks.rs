@@ -277,7 +277,7 @@ fn a_tombstone_always_finds_room_however_full_the_journal() {
             let erase = if unit == 256 { 4096 } else { 2048 };
             let chip = nrd_sim::hw::Chip::new(nrd_tests::part(unit, erase, 9), 51);
             let mut rig = Rig::new(nrd_sim::hw::Hardware::new(chip), 51);
-            rig.device_id = &ID[..len];
+            rig.call_it(&ID[..len]);
             activate(&mut rig);
             for n in 0..6 {
                 rig.boot(|_, agent| {

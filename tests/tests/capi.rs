@@ -5,7 +5,7 @@ use nrd_agent::wire::DeviceKind;
 use nrd_hal::Geometry;
 use nrd_sim::demo::Browser;
 use nrd_sim::hw::maker_certificate;
-use nrd_sim::inspect::{Image, Search, inspect};
+use nrd_sim::inspect::{Image, Search, Secret, inspect};
 use nrd_sim::serve::{Ports, Running, start};
 use nrd_sim::service::sample::Samples;
 use nrd_sim::service::{Service, Settings, unhex};
@@ -319,7 +319,7 @@ fn read_flash(dir: &Path) -> (usize, usize) {
     let search = Search {
         root: Some([0x44; 32]),
         epochs: vec![0, 1, 2],
-        secrets: vec![EMAIL.as_bytes().to_vec()],
+        secrets: vec![Secret::new(EMAIL)],
         ..Search::default()
     };
     let report = inspect(&image, &search).unwrap();

@@ -2,7 +2,7 @@
 
 use nrd_agent::wire::DeviceKind;
 use nrd_hal::conformance::{after_power_cycle, before_power_cycle, platform};
-use nrd_sim::hw::{Board, Chip, Folder, Hardware, VirtualRng};
+use nrd_sim::hw::{Board, Chip, Folder, Hardware, Identity, VirtualRng};
 use nrd_sim::process::{Order, provision};
 use nrd_sim::service::{Service, Settings, ca};
 use nrd_sim::sign::keypair;
@@ -53,14 +53,8 @@ fn a_device_in_a_folder_passes_and_outlives_its_process() {
             .step_by(2)
             .map(|i| u8::from_str_radix(&f.made.certificate[i..i + 2], 16).unwrap())
             .collect();
-        Board::assemble(
-            &f.hw,
-            f.root,
-            VirtualRng::system(),
-            &f.made.device_id,
-            certificate,
-        )
-        .unwrap()
+        let identity = Identity::new(&f.root, &f.made.device_id, certificate);
+        Board::assemble(&f.hw, f.root, VirtualRng::system(), identity).unwrap()
     };
     let before = {
         let folder = Folder::open(&home).unwrap();

@@ -170,27 +170,39 @@ fn checksum(bytes: &[u8], n: usize) -> u16 {
     CRC.checksum(bytes.get(..n).unwrap_or_default())
 }
 
-/// True when the check bits after the first `n` bytes fit, and `good` agrees.
-fn checks(bytes: &[u8], n: usize, good: fn(&[u8]) -> bool) -> bool {
-    let check = bytes.get(n..).unwrap_or_default();
-    check.starts_with(&checksum(bytes, n).to_le_bytes()) && good(bytes)
+/// What the check bits after the first `n` bytes differ in; `None` when there
+/// are none.
+fn syndrome(bytes: &[u8], n: usize) -> Option<u16> {
+    let check = bytes.get(n..)?.first_chunk()?;
+    Some(checksum(bytes, n) ^ u16::from_le_bytes(*check))
 }
 
 /// Makes the first `n` bytes and the check bits after them fit, by flipping no
 /// more than one bit. True when one was flipped; `None` when none helps.
 #[inline(never)]
 fn mend(bytes: &mut [u8], n: usize, good: fn(&[u8]) -> bool) -> Option<bool> {
-    if checks(bytes, n, good) {
-        return Some(false);
-    }
-    for bit in 0..(n + 2) * 8 {
-        *bytes.get_mut(bit / 8)? ^= 1 << (bit % 8);
-        if checks(bytes, n, good) {
-            return Some(true);
+    let wrong = syndrome(bytes, n)?;
+    if wrong != 0 {
+        // A CRC is linear: one wrong bit shows as a difference of its own,
+        // whatever the others are. From the last bit to the first.
+        let mut of_one = 1u16;
+        let mut bit = 0;
+        while of_one != wrong {
+            bit += 1;
+            if bit == (n + 2) * 8 {
+                return None;
+            }
+            let carry = of_one >> 15;
+            of_one = (of_one << 1) ^ (carry * CRC.algorithm.poly);
         }
-        *bytes.get_mut(bit / 8)? ^= 1 << (bit % 8);
+        // The check bits stand with the low byte first.
+        let at = match bit / 8 {
+            check @ 0..2 => n + check,
+            field => n + 1 - field,
+        };
+        *bytes.get_mut(at)? ^= 1 << (bit % 8);
     }
-    None
+    good(bytes).then_some(wrong != 0)
 }
 
 /// What a record's header says.
@@ -271,7 +283,7 @@ impl RecordHeader {
 
     /// True when these are the bytes of a header without a fault.
     pub(crate) fn is_faultless(bytes: &[u8; RECORD_HEADER]) -> bool {
-        checks(bytes, RECORD_FIELDS, Self::has_length)
+        Self::has_length(bytes) && syndrome(bytes, RECORD_FIELDS) == Some(0)
     }
 
     /// True when the length is in range.

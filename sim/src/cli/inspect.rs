@@ -5,7 +5,7 @@ use nrd_hal::Geometry;
 use nrd_hal::layout::Layout;
 use nrd_sim::hw::Made;
 use nrd_sim::inspect::{
-    Image, InspectError, Report, Search, SectorState, SlotState, inspect, key_slots,
+    Image, InspectError, Report, Search, Secret, SectorState, SlotState, inspect, key_slots,
 };
 use nrd_sim::service::unhex;
 use std::path::{Path, PathBuf};
@@ -67,7 +67,11 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         epochs: (0..args.epochs.min(4096)).collect(),
         slots: Vec::new(),
         keys: Vec::new(),
-        secrets: args.secret.iter().map(|s| s.clone().into_bytes()).collect(),
+        secrets: args
+            .secret
+            .iter()
+            .map(|s| Secret::new(s.as_str()))
+            .collect(),
         deep: args.deep,
     };
     for path in &args.older_image {

@@ -3,7 +3,7 @@
 use super::browser::link;
 use super::{Browser, Child, Report, Step, WipeFigures};
 use crate::hw::Made;
-use crate::inspect::{Image, Search, inspect};
+use crate::inspect::{Image, Search, Secret, inspect};
 use crate::serve::{Ports, Running, start};
 use crate::service::sample::{Sample, Samples};
 use crate::service::{Service, Settings, hex, unhex};
@@ -213,7 +213,7 @@ fn examine(s: &Story<'_>, cells: &[u8], slots: &[Vec<u8>]) -> Result<(usize, usi
         root: unhex(&root),
         epochs: (0..8).collect(),
         slots: slots.to_vec(),
-        secrets: s.alexandra.secrets(),
+        secrets: s.alexandra.secrets().into_iter().map(Secret::new).collect(),
         keys: Vec::new(),
         deep: false,
     };

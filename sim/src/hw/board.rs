@@ -193,12 +193,27 @@ pub struct Identity {
 }
 
 impl Identity {
-    pub(super) fn new(device_id: &str, key: Ed25519KeyPair, certificate: Vec<u8>) -> Identity {
+    /// Of a device whose certificate the factory has made.
+    pub fn new(root: &[u8; 32], device_id: &str, certificate: Vec<u8>) -> Identity {
         Identity {
             device_id: device_id.to_owned(),
-            key: Arc::new(key),
+            key: Arc::new(device_key(root, device_id)),
             certificate,
         }
+    }
+
+    /// Of a device that `maker` certifies here.
+    pub fn certified(
+        root: &[u8; 32],
+        device_id: &str,
+        maker: &Ed25519KeyPair,
+        model: &str,
+        kind: DeviceKind,
+    ) -> Identity {
+        let mut identity = Identity::new(root, device_id, Vec::new());
+        let public_key = identity.public_key();
+        identity.certificate = maker_certificate(maker, device_id, public_key, model, kind);
+        identity
     }
 }
 
@@ -276,18 +291,16 @@ impl Board {
         device_id: &str,
         kind: DeviceKind,
     ) -> Result<Board, LayoutError> {
-        let public_key = sign::public(&device_key(&root, device_id));
-        let certificate = maker_certificate(maker, device_id, public_key, "Virtual box", kind);
-        Board::assemble(hw, root, VirtualRng::new(seed), device_id, certificate)
+        let identity = Identity::certified(&root, device_id, maker, "Virtual box", kind);
+        Board::assemble(hw, root, VirtualRng::new(seed), identity)
     }
 
-    /// The board of a device whose certificate the factory has made.
+    /// The board of a device that has its identity.
     pub fn assemble(
         hw: &Hardware,
         root: [u8; 32],
         rng: VirtualRng,
-        device_id: &str,
-        certificate: Vec<u8>,
+        identity: Identity,
     ) -> Result<Board, LayoutError> {
         let layout = Layout::plan(&hw.chip().spec().geometry)?;
         let region = |start, size| FlashRegion {
@@ -308,7 +321,7 @@ impl Board {
                 RootKey::guarded(root, move || hw.chip().counter())
             },
             rng,
-            identity: Identity::new(device_id, device_key(&root, device_id), certificate),
+            identity,
             clock: VirtualClock::default(),
             layout,
         })

@@ -14,10 +14,9 @@
 //! The port keeps both key slots and the epoch in the RPMB. Its erases are
 //! logical: [`Guarantee::Logical`], and the receipt says *clear*, not *purge*.
 
-use super::board::{Identity, RootKey, VirtualClock, device_key, maker_certificate};
+use super::board::{Identity, RootKey, VirtualClock};
 use super::rng::VirtualRng;
 use crate::rig::Powered;
-use crate::sign;
 use nrd_agent::wire::DeviceKind;
 use nrd_hal::crypto::RingCrypto;
 use nrd_hal::layout::Layout;
@@ -396,14 +395,8 @@ impl EmmcBoard {
             part: part.clone(),
             key: rpmb_key,
         };
-        let key = device_key(&root, device_id);
-        let certificate = maker_certificate(
-            maker,
-            device_id,
-            sign::public(&key),
-            "Virtual eMMC box",
-            DeviceKind::SetTopBox,
-        );
+        let kind = DeviceKind::SetTopBox;
+        let identity = Identity::certified(&root, device_id, maker, "Virtual eMMC box", kind);
         let epoch = RpmbCounter(rpmb.clone());
         Ok(EmmcBoard {
             part: part.clone(),
@@ -414,7 +407,7 @@ impl EmmcBoard {
             // Its hardware reads the replay-protected epoch itself.
             root_key: RootKey::guarded(root, move || epoch.value().unwrap_or(u64::MAX)),
             rng: VirtualRng::new(seed),
-            identity: Identity::new(device_id, key, certificate),
+            identity,
             clock: VirtualClock::default(),
         })
     }

@@ -14,7 +14,7 @@ mod search;
 mod sectors;
 
 pub use keys::{SlotState, class_key, parse_slot};
-pub use search::{Hit, Opened};
+pub use search::{Hit, Opened, Secret};
 pub use sectors::{Sector, SectorState};
 
 use nrd_hal::Geometry;
@@ -43,7 +43,7 @@ pub struct Search {
     /// epoch.
     pub keys: Vec<[u8; 32]>,
     /// Texts that must not stand in the image.
-    pub secrets: Vec<Vec<u8>>,
+    pub secrets: Vec<Secret>,
     /// Try keys even where a record header's check bits are wrong.
     pub deep: bool,
 }

@@ -6,6 +6,7 @@ use memchr::memmem;
 use nrd_hal::Crypto as _;
 use nrd_hal::crypto::RingCrypto;
 use serde::Serialize;
+use std::sync::Arc;
 
 /// A record that opened.
 #[derive(Debug, Clone, Serialize, PartialEq, Eq)]
@@ -39,8 +40,42 @@ const HEADER: usize = 12;
 const NONCE: usize = 8;
 const TAG: usize = 16;
 const MAX_VALUE: usize = 4096;
-/// CRC-16/IBM-3740 (SPEC §5).
-const CHECK: crc::Crc<u16> = crc::Crc::<u16>::new(&crc::CRC_16_IBM_3740);
+/// Bytes of the header under its check bits.
+const CHECKED: usize = 10;
+
+/// The check bits (CRC-16/IBM-3740, SPEC §5) of every run of [`CHECKED`] bytes,
+/// each from the one before: a CRC is linear, so the byte that leaves is taken
+/// out and the one that comes is put in.
+struct Rolling {
+    /// What a byte comes to, with none and with [`CHECKED`] more behind it.
+    enters: [u16; 256],
+    leaves: [u16; 256],
+    /// Of [`CHECKED`] zeros: what the initial value makes of them.
+    base: u16,
+}
+
+impl Rolling {
+    fn new() -> Rolling {
+        // The same polynomial without an initial value.
+        let linear = crc::Crc::<u16>::new(&crc::CRC_16_XMODEM);
+        let after = |byte: usize, zeros: usize| {
+            let mut run = [0; CHECKED + 1];
+            run[0] = byte as u8;
+            linear.checksum(&run[..1 + zeros])
+        };
+        Rolling {
+            enters: std::array::from_fn(|b| after(b, 0)),
+            leaves: std::array::from_fn(|b| after(b, CHECKED)),
+            base: crc::Crc::<u16>::new(&crc::CRC_16_IBM_3740).checksum(&[0; CHECKED]),
+        }
+    }
+
+    /// The linear part, with `byte` in and `old` out.
+    fn step(&self, linear: u16, byte: u8, old: u8) -> u16 {
+        let top = usize::from(linear.to_be_bytes()[0] ^ byte);
+        (linear << 8) ^ self.enters[top] ^ self.leaves[usize::from(old)]
+    }
+}
 
 /// Tries each key wherever a record might begin; counts the trials.
 pub(super) fn open_everywhere(
@@ -51,11 +86,19 @@ pub(super) fn open_everywhere(
 ) -> Vec<Opened> {
     let mut found = Vec::new();
     let mut text = vec![0u8; MAX_VALUE];
+    let rolling = Rolling::new();
+    let mut linear = 0;
+    let mut seen = 0;
     for offset in 0..cells.len().saturating_sub(HEADER + NONCE + TAG - 1) {
         let header: &[u8; HEADER] = match cells[offset..].first_chunk() {
             Some(h) => h,
             None => break,
         };
+        while seen < offset + CHECKED {
+            let old = seen.checked_sub(CHECKED).map_or(0, |at| cells[at]);
+            linear = rolling.step(linear, cells[seen], old);
+            seen += 1;
+        }
         if header == &[0xFF; HEADER] {
             continue;
         }
@@ -67,7 +110,7 @@ pub(super) fn open_everywhere(
             false => usize::from(word & 0x1FFF),
         };
         let check = u16::from_le_bytes([header[10], header[11]]);
-        let plausible = CHECK.checksum(&header[..10]) == check;
+        let plausible = linear ^ rolling.base == check;
         if !(plausible || deep) || length > MAX_VALUE {
             continue;
         }
@@ -131,15 +174,44 @@ fn opens(
     RingCrypto::open(key, &nonce, &aad, text, tag).is_ok()
 }
 
+/// A text that must not stand in an image, and all that it is looked for as.
+#[derive(Clone)]
+pub struct Secret(Arc<Searched>);
+
+struct Searched {
+    text: Vec<u8>,
+    as_written: Vec<(&'static str, memmem::Finder<'static>)>,
+}
+
+impl Secret {
+    /// A secret; an empty one is never found.
+    pub fn new(text: impl Into<Vec<u8>>) -> Secret {
+        let text = text.into();
+        let written = match text.is_empty() {
+            true => Vec::new(),
+            false => encodings(&text),
+        };
+        let finders = written
+            .into_iter()
+            .map(|(name, needle)| (name, memmem::Finder::new(&needle).into_owned()));
+        Secret(Arc::new(Searched {
+            as_written: finders.collect(),
+            text,
+        }))
+    }
+
+    /// What was given.
+    pub fn text(&self) -> &[u8] {
+        &self.0.text
+    }
+}
+
 /// Looks for every secret in plain and in simple encodings.
-pub(super) fn plaintext(cells: &[u8], secrets: &[Vec<u8>]) -> Vec<Hit> {
+pub(super) fn plaintext(cells: &[u8], secrets: &[Secret]) -> Vec<Hit> {
     let mut hits = Vec::new();
-    for (secret, text) in secrets.iter().enumerate() {
-        if text.is_empty() {
-            continue;
-        }
-        for (encoding, needle) in encodings(text) {
-            hits.extend(memmem::find_iter(cells, &needle).map(|offset| Hit {
+    for (secret, looked_for) in secrets.iter().enumerate() {
+        for (encoding, needle) in &looked_for.0.as_written {
+            hits.extend(needle.find_iter(cells).map(|offset| Hit {
                 secret,
                 offset,
                 encoding,

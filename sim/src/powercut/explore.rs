@@ -157,6 +157,26 @@ fn uncut<'a>(
     }
 }
 
+/// What is still to come after a cut, and how it came to it.
+struct Rest {
+    /// The boot of the script.
+    n: usize,
+    /// Its acts that were acknowledged.
+    done: usize,
+    /// The cuts so far, in words.
+    name: String,
+}
+
+impl Rest {
+    /// After one more cut.
+    fn then(&self, at: u64, tear: Tear) -> Rest {
+        Rest {
+            name: format!("{}, then operation {at} {tear:?}", self.name),
+            ..*self
+        }
+    }
+}
+
 /// One of the threads.
 struct Worker<'a> {
     options: &'a Options,
@@ -208,82 +228,82 @@ impl Worker<'_> {
             self.note(&name, Err(v));
             return image;
         }
+        // A silent no-op comes here as well: what was acknowledged must be
+        // there at the next boot.
+        let rest = Rest { n, done, name };
+        if self.arrives(&mut world, &rest).is_none() {
+            return image;
+        }
         let again = self.options.depth >= 2
             && ended == Err(Stop::Off)
             && at.is_multiple_of(self.options.stride.max(1));
         let cut = again.then(|| world.fork());
-        // A silent no-op comes here as well: what was acknowledged must be
-        // there at the next boot.
-        if self.after_cut(&mut world, n, segment.acts, done, &name)
-            && let Some(cut) = cut
-        {
-            self.second(&cut, n, segment.acts, done, &name);
+        self.judge(&mut world, segment.acts, &rest);
+        if let Some(cut) = cut {
+            self.second(&cut, segment.acts, &rest);
         }
         image
     }
 
-    /// True when this world is new; counts it.
-    fn is_new(&mut self, world: &World, rest: (usize, usize, bool)) -> bool {
-        let new = locked(self.reached).insert(world.state(rest));
+    /// Counts this world; its state when it is new.
+    fn is_new(&mut self, world: &World, rest: &Rest, seen: bool) -> Option<u64> {
+        let state = world.state((rest.n, rest.done, seen));
+        let new = locked(self.reached).insert(state);
         self.report.pruned += u64::from(!new);
-        new
+        new.then_some(state)
     }
 
-    /// Judges a world whose power has just gone; false when it was judged
-    /// before, as the end of another path.
-    fn after_cut(
-        &mut self,
-        world: &mut World,
-        n: usize,
-        acts: &[Act],
-        done: usize,
-        name: &str,
-    ) -> bool {
+    /// Power comes back after a cut; the state, unless another path has led to
+    /// it before.
+    fn arrives(&mut self, world: &mut World, rest: &Rest) -> Option<u64> {
         world.rig.power_on(2);
-        if !self.is_new(world, (n, done, false)) {
-            return false;
-        }
-        let act = acts.get(done).copied();
+        self.is_new(world, rest, false)
+    }
+
+    /// Judges a world whose power has just come back.
+    fn judge(&mut self, world: &mut World, acts: &[Act], rest: &Rest) {
+        let act = acts.get(rest.done).copied();
         let outcome = match observe(world, act) {
-            Ok(()) if !self.is_new(world, (n, done, true)) => Ok(()),
-            Ok(()) => live_on(world, acts, done),
+            Ok(()) if self.is_new(world, rest, true).is_none() => Ok(()),
+            Ok(()) => live_on(world, acts, rest.done),
             Err(v) => Err(v),
         };
         self.report.trial_opens += world.trials;
-        self.note(name, outcome);
-        true
+        self.note(&rest.name, outcome);
     }
 
     /// Cuts again at every operation of the recovery.
-    fn second(&mut self, cut: &World, n: usize, acts: &[Act], done: usize, name: &str) {
+    fn second(&mut self, cut: &World, acts: &[Act], rest: &Rest) {
         for (at, kind) in recovery(cut, 1) {
             for tear in tears(self.options, kind) {
                 let mut world = cut.fork();
                 let ended = boot_with_fault(&mut world, 1, at, tear);
                 self.report.second_cuts += 1;
-                let name = format!("{name}, then operation {at} {tear:?}");
+                let rest = rest.then(at, tear);
                 if let Err(Stop::Wrong(v)) = ended {
-                    self.note(&name, Err(v));
+                    self.note(&rest.name, Err(v));
                     continue;
                 }
+                let Some(state) = self.arrives(&mut world, &rest) else {
+                    continue;
+                };
+                // By the state, so that the choice does not depend on which
+                // thread came first.
                 let third = self.options.third;
-                let again = third > 0
-                    && self.report.second_cuts.is_multiple_of(third)
-                    && ended == Err(Stop::Off);
+                let again = third > 0 && state.is_multiple_of(third) && ended == Err(Stop::Off);
                 let twice = again.then(|| world.fork());
-                if self.after_cut(&mut world, n, acts, done, &name)
-                    && let Some(twice) = twice
-                {
-                    self.third(&twice, n, acts, done, &name);
+                self.judge(&mut world, acts, &rest);
+                if let Some(twice) = twice {
+                    self.third(&twice, acts, &rest);
                 }
             }
         }
     }
 
     /// Cuts once more, at an operation and with a tear that are drawn.
-    fn third(&mut self, twice: &World, n: usize, acts: &[Act], done: usize, name: &str) {
+    fn third(&mut self, twice: &World, acts: &[Act], rest: &Rest) {
         let ops = recovery(twice, 4);
-        let mut draw = SplitMix(twice.state(name));
+        let mut draw = SplitMix(twice.state(rest.n));
         if ops.is_empty() {
             return;
         }
@@ -296,12 +316,13 @@ impl Worker<'_> {
         let mut world = twice.fork();
         let ended = boot_with_fault(&mut world, 4, at, tear);
         self.report.third_cuts += 1;
-        let name = format!("{name}, then operation {at} {tear:?}");
+        let rest = rest.then(at, tear);
         match ended {
-            Err(Stop::Wrong(v)) => self.note(&name, Err(v)),
-            _ => {
-                self.after_cut(&mut world, n, acts, done, &name);
+            Err(Stop::Wrong(v)) => self.note(&rest.name, Err(v)),
+            _ if self.arrives(&mut world, &rest).is_some() => {
+                self.judge(&mut world, acts, &rest);
             }
+            _ => {}
         }
     }
 

@@ -1,9 +1,9 @@
 //! Looks at the physical cells after a wipe.
 
 use super::life::{Violation, World};
+use crate::hw::NotedCrypto;
 use crate::inspect::{Image, Report, Search, inspect};
 use nrd_agent::wire::{MakerCertificate, Method, Receipt, Subject, WipeReason, decode_signed};
-use nrd_hal::crypto::RingCrypto;
 use nrd_hal::layout::Layout;
 
 /// Judges a device that says it is clean: every bit of both slots and of the
@@ -69,10 +69,7 @@ fn adversary(world: &mut World, spied: bool) -> Result<Report, Violation> {
         },
         secrets: match spied {
             // Tokens and activation secrets must be gone as well.
-            true => {
-                let keys = world.keys.iter().map(|k| k.to_vec());
-                world.secrets.iter().cloned().chain(keys).collect()
-            }
+            true => [&world.secrets[..], &world.key_texts].concat(),
             false => world.secrets.clone(),
         },
         deep: false,
@@ -121,9 +118,9 @@ fn receipt(world: &World) -> Result<(), Violation> {
         nrd_agent::wire::peek(frame).map_err(|e| format!("the receipt is malformed: {e}"))?;
     let maker = world.rig.authority.maker_key();
     let certificate: MakerCertificate =
-        decode_signed::<_, RingCrypto>(unchecked.certificate, &maker)
+        decode_signed::<_, NotedCrypto>(unchecked.certificate, &maker)
             .map_err(|e| format!("the receipt's certificate: {e}"))?;
-    let receipt: Receipt<'_> = decode_signed::<_, RingCrypto>(frame, &certificate.public_key)
+    let receipt: Receipt<'_> = decode_signed::<_, NotedCrypto>(frame, &certificate.public_key)
         .map_err(|e| format!("the receipt: {e}"))?;
     let whole = receipt.sectors.erased == receipt.sectors.total && receipt.sectors.failed == 0;
     let reasons = [WipeReason::Local, WipeReason::Order];

@@ -1,7 +1,7 @@
 //! The life of a device as a script, and the model it is held against.
 
 use crate::hw::{Board, Chip, Hardware, OpKind};
-use crate::inspect::key_slots;
+use crate::inspect::{Secret, key_slots};
 use crate::rig::{self, Ram, Rig, Stop};
 use nrd_agent::wire::{OrderKind, WipeReason};
 use nrd_agent::{Agent, Class, Error, State};
@@ -144,9 +144,10 @@ fn number(c: Class) -> u8 {
 pub(super) struct World {
     pub(super) rig: Rig,
     pub(super) model: Model,
-    pub(super) secrets: Vec<Vec<u8>>,
-    /// Tokens and activation secrets ever seen.
+    pub(super) secrets: Vec<Secret>,
+    /// Tokens and activation secrets ever seen, and the same as secrets.
     pub(super) keys: Vec<[u8; 32]>,
+    pub(super) key_texts: Vec<Secret>,
     /// Every key slot ever seen, as one who read the part each time has them.
     pub(super) slots: Vec<Vec<u8>>,
     /// (Offset, key) pairs that the judge has tried.
@@ -164,6 +165,7 @@ impl World {
             model: Model::default(),
             secrets: Vec::new(),
             keys: Vec::new(),
+            key_texts: Vec::new(),
             slots: Vec::new(),
             trials: 0,
             rested: None,
@@ -183,15 +185,22 @@ impl World {
         for generation in 1..=3 {
             let token = self.rig.authority.present_token(generation);
             if !self.keys.contains(&token) {
-                self.keys.push(token);
+                self.keep_key(token);
             }
         }
         for slot in found {
             if !self.slots.contains(&slot) {
-                self.keys.extend(slot[32..].first_chunk::<32>());
+                if let Some(secret) = slot[32..].first_chunk() {
+                    self.keep_key(*secret);
+                }
                 self.slots.push(slot);
             }
         }
+    }
+
+    fn keep_key(&mut self, key: [u8; 32]) {
+        self.keys.push(key);
+        self.key_texts.push(Secret::new(key));
     }
 
     /// A copy that goes on independently.
@@ -201,6 +210,7 @@ impl World {
             model: self.model.clone(),
             secrets: self.secrets.clone(),
             keys: self.keys.clone(),
+            key_texts: self.key_texts.clone(),
             slots: self.slots.clone(),
             trials: 0,
             rested: None,
@@ -215,7 +225,10 @@ impl World {
     pub(super) fn state(&self, rest: impl Hash) -> u64 {
         let mut h = DefaultHasher::new();
         self.rig.hash_into(&mut h);
-        (&self.model, &self.secrets, &self.keys, &self.slots).hash(&mut h);
+        (&self.model, &self.keys, &self.slots).hash(&mut h);
+        for secret in &self.secrets {
+            secret.text().hash(&mut h);
+        }
         rest.hash(&mut h);
         h.finish()
     }
@@ -250,8 +263,8 @@ impl World {
     }
 
     fn keep_secret(&mut self, secret: Vec<u8>) {
-        if !self.secrets.contains(&secret) {
-            self.secrets.push(secret);
+        if !self.secrets.iter().any(|s| s.text() == secret) {
+            self.secrets.push(Secret::new(secret));
         }
     }
 

@@ -5,7 +5,7 @@ use super::command::{Command, parse};
 use super::meter::{Mark, cost, mark};
 use super::net::{Answer, Net};
 use super::screen::{Screen, Show};
-use crate::hw::{Board, Folder, VirtualClock, VirtualRng};
+use crate::hw::{Board, Folder, Identity, VirtualClock, VirtualRng};
 use crate::outbox::mqtt::{self, Broker};
 use crate::pictogram;
 use crate::rig::{Ram, cache_samples, prove_fill};
@@ -156,8 +156,8 @@ fn board(folder: &Folder, seed: Option<u64>) -> Result<Board, String> {
     let certificate = hex_bytes(&folder.made.certificate)
         .ok_or("device.json: the certificate is not hexadecimal")?;
     let rng = seed.map_or_else(VirtualRng::system, VirtualRng::new);
-    let id = &folder.made.device_id;
-    let board = Board::assemble(&folder.hw, folder.root, rng, id, certificate)
+    let identity = Identity::new(&folder.root, &folder.made.device_id, certificate);
+    let board = Board::assemble(&folder.hw, folder.root, rng, identity)
         .map_err(|e| format!("device.json: the flash sizes make no sense ({e:?})"))?;
     // Consoles and computers have a battery-backed clock; boxes have none.
     if folder.made.kind != "set-top-box"

@@ -1,7 +1,7 @@
 //! A picture of a flash part: a square an erase unit.
 
 use crate::hw::Chip;
-use crate::inspect::{Image, Search, inspect};
+use crate::inspect::{Image, Search, Secret, inspect};
 use crate::service::sample::Sample;
 use nrd_hal::layout::Layout;
 use std::collections::BTreeMap;
@@ -108,7 +108,11 @@ pub fn readable(chip: &Chip, root: [u8; 32], samples: &[Sample]) -> Readable {
     let search = Search {
         root: Some(root),
         epochs: (0..=chip.counter()).rev().take(4).collect(),
-        secrets: samples.iter().flat_map(Sample::secrets).collect(),
+        secrets: samples
+            .iter()
+            .flat_map(Sample::secrets)
+            .map(Secret::new)
+            .collect(),
         ..Search::default()
     };
     let image = Image {

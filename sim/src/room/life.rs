@@ -5,7 +5,7 @@ use super::face::{Face, Item, Key, Menu, Progress, locked};
 use super::power::strike;
 use super::set::{Act, Inner};
 use super::tape::{Heard, Live, Outside};
-use crate::hw::{Board, VirtualClock, VirtualRng};
+use crate::hw::{Board, Identity, VirtualClock, VirtualRng};
 use crate::rig::{Ram, cache_samples};
 use crate::service::Service;
 use nrd_agent::keypad::MenuSequence;
@@ -75,7 +75,8 @@ pub(super) fn boot(
         chip.power_on(seed);
     }
     let rng = VirtualRng::new(seed);
-    let board = Board::assemble(&set.hw, set.root, rng, &set.id, set.certificate.clone());
+    let identity = Identity::new(&set.root, &set.id, set.certificate.clone());
+    let board = Board::assemble(&set.hw, set.root, rng, identity);
     let Ok(board) = board else { return false };
     let clock = board.clock();
     clock.set_wall_s(wall_s);

@@ -3,12 +3,10 @@
 
 use super::host::Time;
 use crate::hw::{
-    Board, Chip, ChipSpec, Fault, Hardware, SplitMix, VirtualClock, VirtualRng, device_key,
-    maker_certificate,
+    Board, Chip, ChipSpec, Fault, Hardware, Identity, SplitMix, VirtualClock, VirtualRng,
 };
 use crate::rig::{Powered as _, Ram};
 use crate::service::Service;
-use crate::sign;
 use nrd_agent::wire::{DeviceKind, MAX_FRAME};
 use nrd_agent::{Agent, Config, Error, State, Step};
 use nrd_hal::Crypto as _;
@@ -57,7 +55,7 @@ pub struct Made {
 pub struct Device {
     made: Made,
     root: [u8; 32],
-    certificate: Vec<u8>,
+    identity: Identity,
     hw: Hardware,
     draws: SplitMix,
     boot: Option<Boot>,
@@ -81,15 +79,14 @@ impl Device {
     pub(super) fn new(made: Made, service: &Service, seed: u64) -> Device {
         let seed = SplitMix(seed).draw();
         let root = RingCrypto::hkdf(b"nrd/sim/world", &seed.to_le_bytes(), &[made.id.as_bytes()]);
-        let public = sign::public(&device_key(&root, &made.id));
         let maker = service.keys.maker();
-        let certificate = maker_certificate(maker, &made.id, public, &made.model, made.kind);
+        let identity = Identity::certified(&root, &made.id, maker, &made.model, made.kind);
         Device {
             hw: Hardware::new(Chip::blank(made.chip, seed)),
             draws: SplitMix(seed ^ 0x0DE5_1CE0),
             made,
             root,
-            certificate,
+            identity,
             boot: None,
             clock: VirtualClock::default(),
             synced_ms: 0,
@@ -107,7 +104,7 @@ impl Device {
         Device {
             made: self.made.clone(),
             root: self.root,
-            certificate: self.certificate.clone(),
+            identity: self.identity.clone(),
             hw: Hardware::new(chip),
             draws: SplitMix(seed),
             boot: None,
@@ -152,14 +149,8 @@ impl Device {
             chip.power_on(seed);
         }
         let rng = VirtualRng::new(seed);
-        let board = Board::assemble(
-            &self.hw,
-            self.root,
-            rng,
-            &self.made.id,
-            self.certificate.clone(),
-        )
-        .expect("the geometry was checked");
+        let board = Board::assemble(&self.hw, self.root, rng, self.identity.clone())
+            .expect("the geometry was checked");
         self.clock = board.clock();
         if self.made.kind != DeviceKind::SetTopBox {
             // Boxes have no battery-backed clock.

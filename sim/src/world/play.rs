@@ -3,7 +3,7 @@
 use super::read::{Act, Expect, PAGES, Slot, Step, Story};
 use super::{Made, World};
 use crate::hw::ChipSpec;
-use crate::inspect::{Image, Search, inspect};
+use crate::inspect::{Image, Search, Secret, inspect};
 use crate::service::account::Standing;
 use crate::service::sample::Sample;
 use crate::service::store::AccountId;
@@ -75,7 +75,7 @@ struct Stage<'s> {
     /// What the desk said of each device's last proof.
     proofs: BTreeMap<usize, &'static str>,
     /// Every text that must not stand on flash in plain.
-    secrets: Vec<Vec<u8>>,
+    secrets: Vec<Secret>,
     /// Activations that were consented to, with their device.
     given: Vec<(usize, [u8; 16])>,
     draws: u64,
@@ -108,7 +108,9 @@ pub fn play(story: &Story, mut tell: impl FnMut(usize, &Step)) -> Result<Report>
     };
     for name in &story.accounts {
         let sample = account(name);
-        stage.secrets.extend(sample.secrets());
+        stage
+            .secrets
+            .extend(sample.secrets().into_iter().map(Secret::new));
         let id = stage.world.service.add_account_without_password(&sample)?;
         stage.accounts.push(id);
     }
@@ -211,7 +213,7 @@ impl Stage<'_> {
                 value,
             } => {
                 self.must_be_on(*device)?;
-                self.secrets.push(value.clone().into_bytes());
+                self.secrets.push(Secret::new(value.as_str()));
                 let put = self.world.devices[*device]
                     .with(|agent| agent.put(slot.class, slot.id, value.as_bytes()));
                 self.world.call(*device);

@@ -6,13 +6,10 @@ use nrd_agent::{Agent, Config, State};
 use nrd_hal::crypto::RingCrypto;
 use nrd_hal::layout::Layout;
 use nrd_hal::{Crypto as _, Geometry};
-use nrd_sim::hw::{
-    Board, Chip, ChipSpec, Hardware, VirtualRng, Worn, device_key, maker_certificate,
-};
+use nrd_sim::hw::{Board, Chip, ChipSpec, Hardware, Identity, VirtualRng, Worn};
 use nrd_sim::rig::{Ram, exchange, settle, talk};
 use nrd_sim::service::Service;
 use nrd_sim::service::store::AccountId;
-use nrd_sim::sign;
 use std::sync::Arc;
 
 /// Where the stage's people type.
@@ -56,12 +53,11 @@ impl Actor {
     ) -> T {
         self.boots += 1;
         let root = RingCrypto::sha256(self.id.as_bytes());
-        let public = sign::public(&device_key(&root, &self.id));
         let maker = self.service.keys.maker();
-        let certificate = maker_certificate(maker, &self.id, public, &self.model, self.kind);
+        let identity = Identity::certified(&root, &self.id, maker, &self.model, self.kind);
         let seed = u64::from_le_bytes(root[..8].try_into().unwrap());
         let rng = VirtualRng::new(seed ^ self.boots);
-        let board = Board::assemble(&self.hw, root, rng, &self.id, certificate).unwrap();
+        let board = Board::assemble(&self.hw, root, rng, identity).unwrap();
         if self.kind != DeviceKind::SetTopBox {
             board.clock().set_wall_s(self.service.now_s());
         }

@@ -42,7 +42,7 @@ fn first(authority: &Authority) -> Delegation {
         version: 5,
         order_key_version: KeyVersion(3),
         order_key: public(&keypair(&ORDERS)),
-        ..wire::peek(&authority.delegation()).unwrap()
+        ..wire::peek(authority.delegation()).unwrap()
     }
 }
 

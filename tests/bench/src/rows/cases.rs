@@ -105,7 +105,7 @@ fn signed() -> (Vec<u8>, [u8; 32]) {
     let mut device = Device::new(small(), 5);
     device.activate(1, 32);
     let order = device.order(device.authority.activation_id());
-    let delegation = device.authority.delegation();
+    let delegation = device.authority.delegation().to_vec();
     let root = device.authority.root_key();
     let body: nrd_agent::wire::Delegation =
         decode_signed::<_, RingCrypto>(&delegation, &root).expect("a good delegation");
