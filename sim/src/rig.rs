@@ -2,7 +2,7 @@
 //! boot, drives it to rest, and lets it talk to an [`Authority`].
 
 use crate::authority::Authority;
-use crate::hw::{Board, Hardware, Identity, VirtualRng};
+use crate::hw::{Board, Hardware, Identity, MODEL, VirtualRng};
 use crate::service::Service;
 use crate::service::sample::Sample;
 use nrd_agent::log::Entry;
@@ -81,8 +81,6 @@ pub struct Rig {
     draws: u64,
 }
 
-/// What its certificate calls it.
-const MODEL: &str = "Virtual box";
 const KIND: DeviceKind = DeviceKind::SetTopBox;
 
 impl Rig {

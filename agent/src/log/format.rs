@@ -177,8 +177,8 @@ fn syndrome(bytes: &[u8], n: usize) -> Option<u16> {
     Some(checksum(bytes, n) ^ u16::from_le_bytes(*check))
 }
 
-/// Makes the first `n` bytes and the check bits after them fit, by flipping no
-/// more than one bit. True when one was flipped; `None` when none helps.
+/// Mends the first `n` bytes where one bit of them or of the check bits after
+/// them is wrong. True when one was; `None` when no one bit explains it.
 #[inline(never)]
 fn mend(bytes: &mut [u8], n: usize, good: fn(&[u8]) -> bool) -> Option<bool> {
     let wrong = syndrome(bytes, n)?;
@@ -195,12 +195,10 @@ fn mend(bytes: &mut [u8], n: usize, good: fn(&[u8]) -> bool) -> Option<bool> {
             let carry = of_one >> 15;
             of_one = (of_one << 1) ^ (carry * CRC.algorithm.poly);
         }
-        // The check bits stand with the low byte first.
-        let at = match bit / 8 {
-            check @ 0..2 => n + check,
-            field => n + 1 - field,
-        };
-        *bytes.get_mut(at)? ^= 1 << (bit % 8);
+        // A wrong check bit leaves the rest right.
+        if bit >= 16 {
+            *bytes.get_mut(n + 1 - bit / 8)? ^= 1 << (bit % 8);
+        }
     }
     good(bytes).then_some(wrong != 0)
 }

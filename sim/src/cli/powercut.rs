@@ -55,7 +55,7 @@ pub(crate) struct Args {
     /// At depth 2, give second cuts to every Nth first cut only.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     stride: u64,
-    /// At depth 2, give a third cut to every Nth second one; 0 for none.
+    /// At depth 2, give a third cut to one in N of the states after a second one; 0 for none.
     #[arg(long, default_value_t = 17)]
     third: u64,
     /// A generator that gives the same at each boot.

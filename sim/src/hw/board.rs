@@ -184,6 +184,9 @@ impl Clock for VirtualClock {
     }
 }
 
+/// What a certificate calls a device that nobody named.
+pub(crate) const MODEL: &str = "Virtual box";
+
 /// Device id, certificate and key.
 #[derive(Clone)]
 pub struct Identity {
@@ -291,7 +294,7 @@ impl Board {
         device_id: &str,
         kind: DeviceKind,
     ) -> Result<Board, LayoutError> {
-        let identity = Identity::certified(&root, device_id, maker, "Virtual box", kind);
+        let identity = Identity::certified(&root, device_id, maker, MODEL, kind);
         Board::assemble(hw, root, VirtualRng::new(seed), identity)
     }
 

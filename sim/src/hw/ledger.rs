@@ -1,4 +1,5 @@
-//! The simulated device's cryptography: ring's, with a ledger of every nonce.
+//! The simulated device's cryptography: ring's, with a ledger of every nonce and
+//! a memory of good signatures.
 //!
 //! A nonce that comes back under its key over other contents gives away both
 //! (NIST SP 800-38D, section 8). Where a ledger is open on a thread, every seal
@@ -172,5 +173,23 @@ mod tests {
         assert_eq!((ledger.seals(), ledger.nonces()), (6, 3));
         drop(noting);
         assert_eq!(seal(1, 1, b"a", b"z"), 2, "closed");
+    }
+
+    #[test]
+    fn a_signature_that_was_good_is_good_for_nothing_else() {
+        let noting = Arc::new(Ledger::default()).note();
+        let key = crate::sign::keypair(&[7; 32]);
+        let (public, other) = (crate::sign::public(&key), [9; 32]);
+        let good: [u8; 64] = key.sign(b"order").as_ref().try_into().unwrap();
+        let mut bad = good;
+        bad[3] ^= 1;
+        for _ in 0..2 {
+            assert!(NotedCrypto::verify(&public, b"order", &bad).is_err());
+            assert!(NotedCrypto::verify(&public, b"order", &good).is_ok());
+            assert!(NotedCrypto::verify(&public, b"orders", &good).is_err());
+            assert!(NotedCrypto::verify(&other, b"order", &good).is_err());
+        }
+        drop(noting);
+        assert!(NotedCrypto::verify(&public, b"order", &bad).is_err());
     }
 }

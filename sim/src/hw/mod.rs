@@ -24,6 +24,7 @@ mod ledger;
 mod rng;
 mod tear;
 
+pub(crate) use board::MODEL;
 pub use board::{
     Board, Counter, FlashRegion, Identity, RootKey, VirtualClock, device_key, maker_certificate,
 };

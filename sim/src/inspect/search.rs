@@ -264,3 +264,25 @@ fn base64(bytes: &[u8]) -> Vec<u8> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hw::SplitMix;
+
+    #[test]
+    fn rolling_check_bits_are_those_of_each_run() {
+        let mut draw = SplitMix(31);
+        let cells: Vec<u8> = (0..600).map(|_| draw.draw() as u8).collect();
+        let check = crc::Crc::<u16>::new(&crc::CRC_16_IBM_3740);
+        let rolling = Rolling::new();
+        let mut linear = 0;
+        for (at, byte) in cells.iter().enumerate() {
+            let from = at.checked_sub(CHECKED);
+            linear = rolling.step(linear, *byte, from.map_or(0, |at| cells[at]));
+            if let Some(run) = cells[..=at].last_chunk::<CHECKED>() {
+                assert_eq!(linear ^ rolling.base, check.checksum(run), "up to {at}");
+            }
+        }
+    }
+}

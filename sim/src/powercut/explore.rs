@@ -27,8 +27,8 @@ pub struct Options {
     pub tears: Vec<Tear>,
     /// Of the first cuts, how many get second ones: every `stride`-th.
     pub stride: u64,
-    /// Of the second cuts, how many get a third one, at an operation and with a
-    /// tear that are drawn: every `third`-th; 0 for none.
+    /// Of the states after a second cut, one in so many (by its hash) gets a third
+    /// cut, at an operation and with a tear that are drawn; 0 for none.
     pub third: u64,
     /// The device's generator gives the same at each boot.
     pub same_draws: bool,

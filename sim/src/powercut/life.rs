@@ -144,9 +144,11 @@ fn number(c: Class) -> u8 {
 pub(super) struct World {
     pub(super) rig: Rig,
     pub(super) model: Model,
+    /// Account values that were ever stored.
     pub(super) secrets: Vec<Secret>,
-    /// Tokens and activation secrets ever seen, and the same as secrets.
+    /// Tokens and activation secrets ever seen.
     pub(super) keys: Vec<[u8; 32]>,
+    /// The same, to be looked for.
     pub(super) key_texts: Vec<Secret>,
     /// Every key slot ever seen, as one who read the part each time has them.
     pub(super) slots: Vec<Vec<u8>>,
