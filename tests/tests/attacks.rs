@@ -273,7 +273,7 @@ fn a_tombstone_always_finds_room_however_full_the_journal() {
     let mut stuck = 0;
     for unit in [1, 4, 16, 32, 64, 128, 256] {
         for len in (1..=ID.len()).step_by(2) {
-            // At 256 a sector of 2 KiB is too small: VERIFICATION, open.
+            // A sector is at least 16 write units (SPEC §2).
             let erase = if unit == 256 { 4096 } else { 2048 };
             let chip = nrd_sim::hw::Chip::new(nrd_tests::part(unit, erase, 9), 51);
             let mut rig = Rig::new(nrd_sim::hw::Hardware::new(chip), 51);
