@@ -6,6 +6,7 @@ use nrd_agent::log::{Entry, Io, Key, Log, LogKeys, PIN, Progress};
 use nrd_hal::crypto::RingCrypto;
 use nrd_hal::rand_core::{TryCryptoRng, TryRng, utils};
 use nrd_hal::{ErrorKind, ErrorType, Geometry, Region};
+use std::ops::Range;
 
 /// Randomness does not matter here.
 struct Zeros;
@@ -39,6 +40,8 @@ struct Flash {
     programs: Vec<(u32, u32)>,
     /// The power goes before the operation of this number.
     cut_at: u32,
+    /// Operations of these numbers do nothing, and do not say so.
+    idle: Range<u32>,
 }
 
 const SECTOR: u32 = 2048;
@@ -53,16 +56,18 @@ impl Flash {
             ops: 0,
             programs: Vec::new(),
             cut_at: u32::MAX,
+            idle: 0..0,
         }
     }
 
-    /// Counts one operation; an error once the power has gone.
-    fn operate(&mut self) -> Result<(), ErrorKind> {
+    /// Counts one operation; an error once the power has gone. True when it does
+    /// nothing.
+    fn operate(&mut self) -> Result<bool, ErrorKind> {
         if self.ops == self.cut_at {
             return Err(ErrorKind::Unavailable);
         }
         self.ops += 1;
-        Ok(())
+        Ok(self.idle.contains(&(self.ops - 1)))
     }
 
     /// The power comes back.
@@ -98,20 +103,20 @@ impl Region for Flash {
     }
     fn program(&mut self, at: u32, bytes: &[u8]) -> Result<(), ErrorKind> {
         self.programs.push((self.ops, at));
-        self.operate()?;
+        let idle = self.operate()?;
         let cells = &mut self.cells[at as usize..at as usize + bytes.len()];
         assert!(
             cells.iter().all(|&c| c == 0xFF),
             "programmed over what was not erased"
         );
-        if !one_of(&mut self.idle_programs) {
+        if !one_of(&mut self.idle_programs) && !idle {
             cells.copy_from_slice(bytes);
         }
         Ok(())
     }
     fn erase(&mut self, from: u32, to: u32) -> Result<(), ErrorKind> {
-        self.operate()?;
-        if !one_of(&mut self.idle_erases) {
+        let idle = self.operate()?;
+        if !one_of(&mut self.idle_erases) && !idle {
             self.cells[from as usize..to as usize].fill(0xFF);
         }
         Ok(())
@@ -567,4 +572,74 @@ fn a_sector_with_an_unreadable_header_is_gone_before_anything_is_written() {
         all_there(&mut flash, &value(99), &format!("after {rounds} more"));
     }
     assert!(seen > 0, "the sectors were never so");
+}
+
+/// Puts values until the log is full; the first id that it did not take.
+fn put_until_full(boot: &mut Boot<'_>, ids: Range<u16>, len: usize) -> u16 {
+    for id in ids.clone() {
+        loop {
+            match boot.try_put(id, &vec![id as u8; len]) {
+                Ok(()) => break,
+                Err(Error::Full) => return id,
+                Err(e) => assert_eq!(e, Error::Busy),
+            }
+            boot.settle();
+        }
+    }
+    ids.end
+}
+
+fn remove(boot: &mut Boot<'_>, id: u16) {
+    while let Err(e) = boot.remove(id) {
+        assert_eq!(e, Error::Busy);
+        boot.settle();
+    }
+}
+
+/// Some operations in a row do nothing, in a log so full that each opening has
+/// to empty a member, and members are not read yet: after a boot, or because an
+/// opening failed. One such operation costs no room; four give a sector up.
+#[test]
+fn idle_operations_on_a_nearly_full_log_lose_nothing() {
+    // The second kind fills three sectors so that two cannot hold it.
+    for (sectors, deleted, size) in [(9, 0, 500), (9, 8, 500), (5, 0, 460), (5, 2, 460)] {
+        let mut flash = Flash::new(sectors);
+        let mut ram = Ram::default();
+        let mut boot = Boot::new(&mut flash, &mut ram);
+        let full = put_until_full(&mut boot, 1..60, size);
+        assert!(full < 60, "it was never full");
+        for id in full - deleted..full {
+            remove(&mut boot, id);
+        }
+        // A boot writes until the log is full again: the room of what was deleted
+        // is given back, sector by sector. Then it removes one of the others.
+        let life = |flash: &mut Flash| {
+            let mut ram = Ram::default();
+            let mut boot = Boot::new(flash, &mut ram);
+            let end = put_until_full(&mut boot, 100..200, size);
+            remove(&mut boot, 1);
+            end
+        };
+        let mut probe = flash.clone();
+        let more = life(&mut probe);
+        for at in flash.ops..probe.ops {
+            for len in [1, 4] {
+                let mut flash = flash.clone();
+                flash.idle = at..at + len;
+                let end = life(&mut flash);
+                let why = format!("{len} idle from operation {at}");
+                assert!(len > 1 || end == more, "{why}: room is lost");
+                let mut ram = Ram::default();
+                let mut boot = Boot::new(&mut flash, &mut ram);
+                boot.settle();
+                assert_eq!(boot.get(1), Err(Error::NotFound), "{why}");
+                for id in (2..full - deleted).chain(100..end) {
+                    assert!(
+                        boot.get(id) == Ok(vec![id as u8; size]),
+                        "{why}: value {id} is lost"
+                    );
+                }
+            }
+        }
+    }
 }

@@ -103,8 +103,20 @@ impl Log<'_> {
     fn must_open(&self) -> bool {
         match self.head.is_some_and(|h| h.writable) {
             false => self.wanted > 0 || self.torn || self.doubt.is_some(),
-            true => self.wanted > self.room() || (self.sweep > 0 && self.index.has_deleted()),
+            true => {
+                (self.wanted > self.room() && self.gives_room())
+                    || (self.sweep > 0 && self.index.has_deleted())
+            }
         }
+    }
+
+    /// True when an opening gives the room that is wanted. It does for all that
+    /// fits ([`Log::fits`]), unless a sector went bad since it was wanted.
+    fn gives_room(&self) -> bool {
+        let members = self.members();
+        let least = self.least_to_move(members, false);
+        let moved = least.map_or(0, |s| self.index.bytes_in(1 << s));
+        ones(members) < self.member_limit() || moved + self.wanted <= self.shape.payload()
     }
 
     /// The sectors of whose entry these bits have this value, a bit each; none
@@ -237,10 +249,11 @@ impl Log<'_> {
             end = self.empty(io, h.sector, members, sector, end)?;
         }
         let mut swept = self.sweep == 0;
-        while ones(members) >= self.member_limit() || (!swept && members != 0) {
+        while ones(members) >= self.member_limit() || !swept {
             swept = true;
             let oldest = self.index.has_deleted() || generation.is_multiple_of(LEVEL);
-            let Some(from) = self.least_to_move(members, oldest) else {
+            // What is not read yet would be lost.
+            let Some(from) = self.least_to_move(members & !self.unread, oldest) else {
                 break;
             };
             if end + self.index.bytes_in(1 << from) > self.shape.sector {

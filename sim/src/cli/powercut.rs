@@ -5,7 +5,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use nrd_hal::Geometry;
 use nrd_hal::layout::LayoutError;
 use nrd_sim::hw::{ChipSpec, Tear};
-use nrd_sim::powercut::{NAMED, Named, Options, Report, Start, explore};
+use nrd_sim::powercut::{NAMED, Named, Options, Report, Start, explore, is_small, matrix};
 use serde::Serialize;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -18,6 +18,7 @@ Without a geometry the default run explores fourteen named parts (--list); at
 
   nrd-sim powercut                                 one cut, every named part
   nrd-sim powercut --depth 2                       the default run, minutes
+  nrd-sim powercut --matrix                        648 parts, one cut: longer
   nrd-sim powercut --geometry spi-nor-4k --depth 2
   nrd-sim powercut --sector-size 2048 --sectors 9 --write-size 8 --start aged")]
 pub(crate) struct Args {
@@ -30,7 +31,11 @@ pub(crate) struct Args {
     /// One of the named parts only.
     #[arg(long, conflicts_with_all = ["sector_size", "sectors", "write_size", "multiwrite", "start"])]
     geometry: Option<String>,
-    /// Print the named parts and end.
+    /// Every write size with every erase size from every start, on the smallest
+    /// parts; at --depth 2 this takes days.
+    #[arg(long, conflicts_with_all = ["geometry", "sector_size", "sectors", "write_size", "multiwrite", "start"])]
+    matrix: bool,
+    /// Print the named parts (or with --matrix those of it) and end.
     #[arg(long)]
     list: bool,
     /// Erase size in bytes; 4096 if another size is given.
@@ -78,13 +83,13 @@ struct Part {
 }
 
 pub(crate) fn run(args: &Args) -> ExitCode {
-    if args.list {
-        return list();
-    }
     let parts = match parts(args) {
         Ok(parts) => parts,
         Err(code) => return code,
     };
+    if args.list {
+        return list(&parts);
+    }
     let seed = args.seed.unwrap_or_else(random_seed);
     eprintln!("seed {seed}");
     let began = Instant::now();
@@ -133,28 +138,40 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     finish(args, &whole)
 }
 
-fn list() -> ExitCode {
-    for n in NAMED {
-        let g = n.chip.geometry;
+fn list(parts: &[Part]) -> ExitCode {
+    for part in parts {
+        let g = part.chip.geometry;
         say!(
             "{:20} {:6} B, erase {:5}, write {:3}{}, {}",
-            n.name,
+            part.name,
             g.size,
             g.erase_size,
             g.write_size,
-            if n.chip.can_overwrite {
+            if part.chip.can_overwrite {
                 ", multi-write"
             } else {
                 ""
             },
-            n.start.name()
+            part.start.name()
         );
     }
     ExitCode::SUCCESS
 }
 
-/// Which parts: one of a given geometry, one of the named, or all of these.
+/// Which parts: the matrix, one of a given geometry, one of the named, or all of
+/// these.
 fn parts(args: &Args) -> Result<Vec<Part>, ExitCode> {
+    // Of several parts only the small ones get second cuts.
+    let depth_of = |chip: &ChipSpec| if is_small(chip) { args.depth } else { 1 };
+    if args.matrix {
+        let part = |(chip, start): (ChipSpec, Start)| Part {
+            name: matrix_name(&chip, start),
+            depth: depth_of(&chip),
+            chip,
+            start,
+        };
+        return Ok(matrix().map(part).collect());
+    }
     let given = args.sector_size.is_some()
         || args.sectors.is_some()
         || args.write_size.is_some()
@@ -197,9 +214,9 @@ fn parts(args: &Args) -> Result<Vec<Part>, ExitCode> {
             chip: n.chip,
             start: n.start,
             // One part alone gets what was asked for.
-            depth: match n.is_small() || args.geometry.is_some() {
+            depth: match args.geometry.is_some() {
                 true => args.depth,
-                false => 1,
+                false => depth_of(&n.chip),
             },
         })
         .collect();
@@ -213,6 +230,14 @@ fn parts(args: &Args) -> Result<Vec<Part>, ExitCode> {
         )),
         false => Ok(parts),
     }
+}
+
+/// `write size/erase size`, `+` on a multi-write part, and the start.
+fn matrix_name(chip: &ChipSpec, start: Start) -> String {
+    let g = chip.geometry;
+    let plus = if chip.can_overwrite { "+" } else { "" };
+    let start = start.name();
+    format!("{}/{}{plus} {start}", g.write_size, g.erase_size)
 }
 
 fn tell_part(args: &Args, part: &Part, report: &Report) -> Result<(), ExitCode> {

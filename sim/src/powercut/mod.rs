@@ -21,5 +21,5 @@ mod report;
 
 pub use explore::{Options, explore};
 pub use life::{Start, Violation};
-pub use named::{NAMED, Named};
+pub use named::{NAMED, Named, is_small, matrix};
 pub use report::Report;
