@@ -32,7 +32,7 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with_all = ["sector_size", "sectors", "write_size", "multiwrite", "start"])]
     geometry: Option<String>,
     /// Every write size with every erase size from every start, on the smallest
-    /// parts; at --depth 2 this takes days.
+    /// parts; at --depth 2 this takes hours.
     #[arg(long, conflicts_with_all = ["geometry", "sector_size", "sectors", "write_size", "multiwrite", "start"])]
     matrix: bool,
     /// Print the named parts (or with --matrix those of it) and end.

@@ -5,12 +5,14 @@ mod cases;
 mod death;
 mod erases;
 mod explorer;
+mod fleet;
 mod growth;
 mod host;
 mod instructions;
 mod reads;
 mod remains;
 mod runs;
+mod service;
 mod updates;
 mod wipe;
 
@@ -48,5 +50,7 @@ pub(crate) const GROUPS: &[Group] = &[
     ("wipe", wipe::section),
     ("growth", growth::section),
     ("explorer", explorer::section),
+    ("service", service::section),
+    ("fleet", fleet::section),
     ("host", host::section),
 ];
