@@ -372,6 +372,29 @@ impl Life {
         self.read(agent, key);
     }
 
+    /// Puts new values until the cache is full, and takes a few out again.
+    pub fn fill(&mut self, agent: &mut Agent<'_, Board>) {
+        let class = Class::Profiles;
+        let mut kept = Vec::new();
+        for id in 0..600 {
+            let value = format!("PROFILE-{id}-{}", self.draws.draw()).into_bytes();
+            let done = agent.put(class, id, &value);
+            let full = done == Err(Error::Full);
+            self.secrets.push(Secret::new(value.clone()));
+            self.note((class as u8, id), Some(value), done);
+            self.rest(agent);
+            if full {
+                break;
+            }
+            kept.push(id);
+        }
+        for id in kept.into_iter().rev().take(12) {
+            let done = agent.remove(class, id);
+            self.note((class as u8, id), None, done);
+            self.rest(agent);
+        }
+    }
+
     fn note(&mut self, key: Key, value: Option<Vec<u8>>, done: Result<(), Error>) {
         let may = self.may.entry(key).or_insert_with(|| vec![None]);
         match done {

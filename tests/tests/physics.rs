@@ -7,6 +7,7 @@
 
 use nrd_agent::wire::Method;
 use nrd_agent::{Class, Error, State};
+use nrd_hal::Geometry;
 use nrd_sim::hw::{ChipSpec, Fault, SplitMix, Tear, VirtualRng, Worn};
 use nrd_sim::powercut::NAMED;
 use nrd_tests::hard::{End, Life, Rest};
@@ -23,6 +24,17 @@ fn chips() -> impl Iterator<Item = (&'static str, ChipSpec)> {
     let named = NAMED.iter().filter(move |n| small.contains(&n.name));
     named.map(|n| (n.name, n.chip))
 }
+
+/// A vault of twenty sectors.
+const MANY: ChipSpec = ChipSpec {
+    geometry: Geometry {
+        size: 26 * 2048,
+        write_size: 8,
+        erase_size: 2048,
+        best_erase: 2048,
+    },
+    can_overwrite: false,
+};
 
 fn number(name: &str, otherwise: u64) -> u64 {
     std::env::var(name)
@@ -180,6 +192,36 @@ fn sectors_that_die_in_service_are_reported_and_never_clean() {
         life.go_on(5);
         ended(life);
     });
+}
+
+/// Many sectors, nearly full: each opening empties a member, and a sector that
+/// dies takes a member's place.
+#[test]
+fn a_sector_that_dies_under_a_full_cache_loses_nothing() {
+    let base = number("NRD_SEED", 1);
+    for n in 0..number("NRD_LIVES", 24) {
+        let seed = base.wrapping_mul(1_000_003).wrapping_add(n);
+        println!("a full cache: seed {seed}");
+        let mut life = Life::new(MANY, seed);
+        life.boot(|life, agent, _| life.fill(agent));
+        let mut draws = SplitMix(seed ^ 0xFA17);
+        let layout = life.layout();
+        let sector = sector_of(&life, layout.vault_size);
+        let sectors = u64::from(layout.vault_size / sector);
+        let from = layout.vault_start + draws.below(sectors) as u32 * sector;
+        let since = life.rig.hw.chip().ops() + draws.below(20);
+        let mut chip = life.rig.hw.chip();
+        // Where it fails while it takes programs the rest of the sector stands.
+        let how = [Worn::Silent, Worn::Fails][draws.below(2) as usize];
+        chip.defects()
+            .wear_out(from..from + sector, how, true, since);
+        drop(chip);
+        life.go_on(5);
+        nothing_silent(&life);
+        assert_eq!(life.tally.said, 0, "seed {seed}: values are lost");
+        println!("a full cache: {} values right", life.tally.right);
+        ended(&mut life);
+    }
 }
 
 #[test]

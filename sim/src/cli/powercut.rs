@@ -18,7 +18,8 @@ Without a geometry the default run explores fourteen named parts (--list); at
 
   nrd-sim powercut                                 one cut, every named part
   nrd-sim powercut --depth 2                       the default run, minutes
-  nrd-sim powercut --matrix                        648 parts, one cut: longer
+  nrd-sim powercut --matrix                        648 parts, one cut: hours
+  nrd-sim powercut --matrix --sector-size 2048     the 72 of them with such sectors
   nrd-sim powercut --geometry spi-nor-4k --depth 2
   nrd-sim powercut --sector-size 2048 --sectors 9 --write-size 8 --start aged")]
 pub(crate) struct Args {
@@ -32,8 +33,9 @@ pub(crate) struct Args {
     #[arg(long, conflicts_with_all = ["sector_size", "sectors", "write_size", "multiwrite", "start"])]
     geometry: Option<String>,
     /// Every write size with every erase size from every start, on the smallest
-    /// parts; at --depth 2 this takes hours.
-    #[arg(long, conflicts_with_all = ["geometry", "sector_size", "sectors", "write_size", "multiwrite", "start"])]
+    /// parts that hold the script; of these those of a size or a start that is
+    /// given.
+    #[arg(long, conflicts_with_all = ["geometry", "sectors"])]
     matrix: bool,
     /// Print the named parts (or with --matrix those of it) and end.
     #[arg(long)]
@@ -164,13 +166,7 @@ fn parts(args: &Args) -> Result<Vec<Part>, ExitCode> {
     // Of several parts only the small ones get second cuts.
     let depth_of = |chip: &ChipSpec| if is_small(chip) { args.depth } else { 1 };
     if args.matrix {
-        let part = |(chip, start): (ChipSpec, Start)| Part {
-            name: matrix_name(&chip, start),
-            depth: depth_of(&chip),
-            chip,
-            start,
-        };
-        return Ok(matrix().map(part).collect());
+        return matrix_parts(args, depth_of);
     }
     let given = args.sector_size.is_some()
         || args.sectors.is_some()
@@ -196,12 +192,7 @@ fn parts(args: &Args) -> Result<Vec<Part>, ExitCode> {
                 },
                 can_overwrite: args.multiwrite,
             },
-            start: match args.start.as_deref() {
-                Some("blank") => Start::Blank,
-                Some("aged") => Start::Aged,
-                Some("nearly-full") => Start::NearlyFull,
-                _ => Start::Dirty,
-            },
+            start: start(args).unwrap_or(Start::Dirty),
             depth: args.depth,
         }]);
     }
@@ -227,6 +218,40 @@ fn parts(args: &Args) -> Result<Vec<Part>, ExitCode> {
                 args.geometry.as_deref().unwrap_or_default()
             ),
             "one of `nrd-sim powercut --list`",
+        )),
+        false => Ok(parts),
+    }
+}
+
+fn start(args: &Args) -> Option<Start> {
+    match args.start.as_deref()? {
+        "blank" => Some(Start::Blank),
+        "aged" => Some(Start::Aged),
+        "nearly-full" => Some(Start::NearlyFull),
+        _ => Some(Start::Dirty),
+    }
+}
+
+/// The parts of the matrix that fit what was given.
+fn matrix_parts(args: &Args, depth_of: impl Fn(&ChipSpec) -> u8) -> Result<Vec<Part>, ExitCode> {
+    let wanted = |(chip, of): &(ChipSpec, Start)| {
+        let g = chip.geometry;
+        args.sector_size.is_none_or(|n| n == g.erase_size)
+            && args.write_size.is_none_or(|n| n == g.write_size)
+            && (chip.can_overwrite || !args.multiwrite)
+            && start(args).is_none_or(|s| s == *of)
+    };
+    let part = |(chip, start): (ChipSpec, Start)| Part {
+        name: matrix_name(&chip, start),
+        depth: depth_of(&chip),
+        chip,
+        start,
+    };
+    let parts: Vec<Part> = matrix().filter(wanted).map(part).collect();
+    match parts.is_empty() {
+        true => Err(fail(
+            "no part of the matrix is like that",
+            "a --write-size of 1 to 256, a --sector-size of 256 to 65536, powers of two",
         )),
         false => Ok(parts),
     }
