@@ -643,3 +643,109 @@ fn idle_operations_on_a_nearly_full_log_lose_nothing() {
         }
     }
 }
+
+#[test]
+fn a_log_says_what_it_is_and_when_it_has_something_to_do() {
+    let mut flash = Flash::new(9);
+    let mut ram = Ram::default();
+    let mut boot = Boot::new(&mut flash, &mut ram);
+    assert_eq!((boot.log.sectors(), boot.log.sector_bytes()), (9, SECTOR));
+    assert!(boot.log.needs_step(), "it was not mounted");
+    boot.settle();
+    assert!(!boot.log.needs_step(), "at rest");
+    assert!(boot.log.is_empty(), "nothing was written");
+    assert_eq!(boot.try_put(1, &value(1)), Err(Error::Busy));
+    assert!(boot.log.needs_step(), "room is wanted");
+    for id in 1..=12 {
+        boot.put(id, &value(id));
+    }
+    assert!(!boot.log.is_empty());
+
+    let mut ram = Ram::default();
+    let mut boot = Boot::new(&mut flash, &mut ram);
+    assert_eq!(boot.step(), Progress::Working);
+    assert!(boot.log.needs_step(), "mounted, and the members unread");
+    boot.settle();
+    assert!(
+        !boot.log.needs_step(),
+        "the record in doubt was written anew"
+    );
+
+    let mut ram = Ram::default();
+    let mut boot = Boot::new(&mut flash, &mut ram);
+    boot.settle();
+    let programs = boot.flash.programs.len();
+    boot.log.want_writable();
+    assert!(boot.log.needs_step(), "a sector is wanted");
+    assert_eq!(boot.step(), Progress::Working);
+    assert!(boot.log.needs_step(), "one is being opened");
+    boot.settle();
+    assert_eq!(boot.flash.programs.len() - programs, 3 + 3, "three copies");
+    boot.log.want_writable();
+    assert!(!boot.log.needs_step(), "there is one");
+}
+
+#[test]
+fn a_dropped_class_is_gone_and_no_other() {
+    let mut flash = Flash::new(9);
+    let mut ram = Ram::default();
+    let mut boot = Boot::new(&mut flash, &mut ram);
+    for class in 1..4 {
+        let key = Key { class, id: 0 };
+        while boot.run(|log, io| log.put(io, key, b"value")) == Err(Error::Busy) {
+            boot.settle();
+        }
+    }
+    boot.log.drop_class(2);
+    let kept: Vec<u8> = boot.log.keys().map(|k| k.class).collect();
+    assert_eq!(kept, [1, 3]);
+    // The record in doubt after a boot goes with its class, else it stays.
+    for class in [3, 1] {
+        let mut ram = Ram::default();
+        let mut boot = Boot::new(&mut flash, &mut ram);
+        assert_eq!(boot.step(), Progress::Working);
+        assert!(!boot.log.is_settled(), "the last record is in doubt");
+        boot.log.drop_class(class);
+        assert_eq!(boot.log.is_settled(), class == 3);
+    }
+}
+
+#[test]
+fn sectors_that_other_keys_made_do_not_count() {
+    let mut flash = filled();
+    let mut ram = Ram::default();
+    let mut boot = Boot::new(&mut flash, &mut ram);
+    boot.keys = LogKeys::new::<RingCrypto>(1, 8, &[1; 32]);
+    boot.settle();
+    assert!(
+        !boot.log.is_empty(),
+        "the epoch is in a record, not in a header"
+    );
+    let mut ram = Ram::default();
+    let mut boot = Boot::new(&mut flash, &mut ram);
+    boot.keys = LogKeys::new::<RingCrypto>(1, 7, &[2; 32]);
+    boot.settle();
+    assert!(boot.log.is_empty());
+    assert_eq!(boot.get(1), Err(Error::NotFound));
+}
+
+/// Until the next boot: what does not erase is not tried again and again.
+#[test]
+fn a_sector_found_bad_is_left_alone_even_when_the_log_is_read_anew() {
+    let mut flash = filled();
+    let (_, bad) = opening(&flash);
+    let mut ram = Ram::default();
+    let mut boot = Boot::new(&mut flash, &mut ram);
+    boot.flash.idle_erases = 4;
+    boot.put(20, &value(20));
+    boot.log.unmount();
+    let before = boot.flash.programs.len();
+    for n in 0..60 {
+        boot.put(20, &value(n));
+    }
+    let since = &boot.flash.programs[before..];
+    let opened: Vec<u32> = since.iter().map(|p| p.1 / SECTOR).collect();
+    assert!(!opened.contains(&bad), "sector {bad} was opened again");
+    let others = (0..9).filter(|s| opened.contains(s));
+    assert!(others.count() > 4, "it went round");
+}

@@ -472,12 +472,10 @@ impl<'m> Log<'m> {
         }
     }
 
-    /// Room left in the head for ordinary records, in bytes.
+    /// Room left in the head, in bytes.
     pub(crate) fn room(&self) -> u32 {
-        match self.head {
-            Some(h) if h.writable => self.shape.sector.saturating_sub(h.end),
-            _ => 0,
-        }
+        let end = self.head.map_or(self.shape.sector, |h| h.end);
+        self.shape.sector.saturating_sub(end)
     }
 
     /// Most sectors that may be members between two openings. Two more are
