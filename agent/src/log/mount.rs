@@ -33,7 +33,7 @@
 
 use super::format::{Place, RECORD_HEADER, RECORD_OVERHEAD, RecordHeader, SectorHeader, is_blank};
 use super::index::Entry;
-use super::open::{BAD, EDGE, GENERATION, IN, KEPT, STRANGE};
+use super::open::{BAD, GENERATION, IN, KEPT, STRANGE};
 use super::record::reads_back;
 use super::{Head, Io, Log, PIN};
 use crate::error::Error;
@@ -96,8 +96,8 @@ impl Log<'_> {
             match (self.head, rank) {
                 (None, _) if !self.read_head(io, sector, &header, rank)? => {}
                 (None, Rank::Firm { followed: true }) => break,
-                (None, _) => {}
-                (Some(_), Rank::Edge) => self.flag(1 << sector, EDGE),
+                // An edge below the head holds nothing that was served.
+                (None, _) | (Some(_), Rank::Edge) => {}
                 (Some(_), Rank::Firm { .. }) => {
                     self.flag(header.members, KEPT);
                     break;

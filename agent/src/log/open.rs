@@ -4,10 +4,9 @@
 //!
 //! The sector table holds each sector's generation and flags: `IN`, it is a
 //! member (its records count); `KEPT`, it is a member of the firm head below
-//! the head; `EDGE`, it is an edge below the head; `STRANGE`, it holds something
-//! but no header. What is strange is erased first; then the first sector with no
-//! flag is opened, an `EDGE` where there is none: at most all but two are
-//! members, so there always is one.
+//! the head; `STRANGE`, it holds something but no header. What is strange is
+//! erased first; then the first sector with no flag is opened: at most all but
+//! two are members, so there always is one.
 //!
 //! # In what order
 //!
@@ -36,10 +35,8 @@ use rand_core::TryCryptoRng;
 pub(crate) const IN: u32 = 1 << 31;
 /// A member of the firm head below the head.
 pub(crate) const KEPT: u32 = 1 << 30;
-/// An edge below the head.
-pub(crate) const EDGE: u32 = 1 << 29;
 /// Holds something, but no authentic header.
-pub(crate) const STRANGE: u32 = 1 << 28;
+pub(crate) const STRANGE: u32 = 1 << 29;
 /// The generation.
 pub(crate) const GENERATION: u32 = STRANGE - 1;
 /// Would not erase since boot.
@@ -71,13 +68,14 @@ impl Log<'_> {
             return Ok(Progress::Working);
         }
         if let Some(o) = self.opening {
-            match o.erased {
-                false => self.erase(io, o),
-                true if self.strange().is_some_and(|s| s != o.sector) => {
-                    self.set(o.sector, 0);
-                    self.opening = None;
-                }
-                true => self.fill(io, o.sector)?,
+            if !o.erased {
+                self.erase(io, o);
+                return Ok(Progress::Working);
+            }
+            self.set(o.sector, 0);
+            match self.strange() {
+                Some(_) => self.opening = None,
+                None => self.fill(io, o.sector)?,
             }
             return Ok(Progress::Working);
         }
@@ -112,7 +110,7 @@ impl Log<'_> {
 
     /// True when an opening gives the room that is wanted. It does for all that
     /// fits ([`Log::fits`]), unless a sector went bad since it was wanted.
-    fn gives_room(&self) -> bool {
+    pub(crate) fn gives_room(&self) -> bool {
         let members = self.members();
         let least = self.least_to_move(members, false);
         let moved = least.map_or(0, |s| self.index.bytes_in(1 << s));
@@ -151,7 +149,7 @@ impl Log<'_> {
     /// The last sector that holds something nobody needs or knows: may be one
     /// whose erase was cut.
     fn strange(&self) -> Option<u32> {
-        let strange = self.sectors_with(IN | KEPT | EDGE | STRANGE, STRANGE);
+        let strange = self.sectors_with(IN | KEPT | STRANGE, STRANGE);
         31u32.checked_sub(strange.leading_zeros())
     }
 
@@ -161,10 +159,7 @@ impl Log<'_> {
         // With so many bad sectors that none is free, one of the head below is
         // the last resort: still right unless the cut that follows also leaves
         // this head unreadable.
-        let mut free = self.sectors_with(IN | KEPT | EDGE, 0);
-        if free == 0 {
-            free = self.sectors_with(IN | KEPT, 0);
-        }
+        let mut free = self.sectors_with(IN | KEPT, 0);
         if free == 0 {
             free = self.sectors_with(IN, 0);
         }

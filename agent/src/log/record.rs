@@ -68,7 +68,8 @@ impl Log<'_> {
         self.write(io, key, Some(&[value]), false)
     }
 
-    /// Deletes a record: writes a marker. `NotFound` when there is none.
+    /// Deletes a record: writes a marker. `NotFound` when there is none. `Full` only
+    /// where sectors went bad under a full log.
     pub fn remove<R: Region, G: TryCryptoRng, C: Crypto>(
         &mut self,
         io: &mut Io<'_, R, G, C>,
@@ -110,7 +111,10 @@ impl Log<'_> {
         // Beside a value there is always room for the marker that removes one: a
         // log that is full can be emptied again.
         let taken = size.saturating_add(self.shape.marker());
-        let room = deleted || (self.fits(taken, reserve) && self.index.has_room_for(key));
+        let room = match deleted {
+            true => self.room() >= self.wanted || self.gives_room(),
+            false => self.fits(taken, reserve) && self.index.has_room_for(key),
+        };
         if !room {
             // What deleted keys still hold is given back first.
             if self.index.has_deleted() {

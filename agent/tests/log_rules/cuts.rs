@@ -1,0 +1,302 @@
+//! Openings that a cut broke off, and what a later boot makes of them.
+
+use crate::bench::*;
+use nrd_agent::Error;
+use nrd_agent::log::Progress;
+use nrd_hal::ErrorKind;
+use std::ops::Range;
+
+/// What was cut before its second word may be a sector whose erase was begun by
+/// a boot that did not read its header: it counts only if it is whole.
+#[test]
+fn a_sector_cut_before_its_second_word_and_torn_since_hides_nothing() {
+    let flash = filled();
+    let (header, sector) = opening(&flash);
+    for words in [0, 1] {
+        let mut cut = flash.clone();
+        cut.cut_at = header + 1 + words;
+        assert!(!written(&mut cut));
+        cut.power_on();
+        all_there(&mut cut.clone(), &value(1), "cut");
+        let begin = (sector * SECTOR) as usize;
+        let cells = begin + 100..begin + SECTOR as usize;
+        let copies = cut.cells[cells.clone()].iter().filter(|&&c| c != 0xFF);
+        assert!(copies.count() > 500, "it holds copies");
+        // Every place that an erase may have reached first.
+        for at in cells.step_by(97) {
+            let mut torn = cut.clone();
+            torn.cells[at] = 0xFF;
+            torn.cells[at + 1] = 0xFF;
+            all_there(
+                &mut torn,
+                &value(1),
+                &format!("{words} words, torn at {at}"),
+            );
+        }
+    }
+}
+
+/// A header that reads badly at one boot and well at a later one must not stand
+/// above what was written in between.
+#[test]
+fn a_sector_with_an_unreadable_header_is_gone_before_anything_is_written() {
+    let mut seen = 0;
+    for rounds in 0..12 {
+        let mut flash = filled();
+        let mut ram = Ram::default();
+        let mut boot = Boot::new(&mut flash, &mut ram);
+        for n in 0..60 + rounds {
+            let id = 1 + n % 12;
+            boot.put(id, &value(id));
+        }
+        let (_, refuses) = opening(&flash);
+        // The next sector in turn does not erase in this boot, so that another
+        // one is opened, and is cut after its first word.
+        flash.idle_erases = 3;
+        let (header, sector) = opening(&flash);
+        if sector <= refuses {
+            continue;
+        }
+        seen += 1;
+        flash.cut_at = header + 2;
+        assert!(!written(&mut flash));
+        flash.power_on();
+        let at = (sector * SECTOR) as usize;
+        let fields = at + 4..at + 8;
+        let well = flash.cells[fields.clone()].to_vec();
+        let badly: Vec<u8> = well.iter().map(|b| b ^ 0x14).collect();
+        flash.cells[fields.clone()].copy_from_slice(&badly);
+        assert!(written(&mut flash));
+        if flash.cells[fields.clone()] == badly {
+            flash.cells[fields].copy_from_slice(&well);
+        }
+        all_there(&mut flash, &value(99), &format!("after {rounds} more"));
+    }
+    assert!(seen > 0, "the sectors were never so");
+}
+
+/// Where a sector's generation and its words lie.
+const FIELDS: Range<usize> = 4..8;
+const FIRST_WORD: Range<usize> = 40..48;
+const WORDS: Range<usize> = 40..56;
+
+/// Changes more bits of these cells than one.
+fn spoil(flash: &mut Flash, sector: u32, cells: Range<usize>) {
+    let begin = (sector * SECTOR) as usize;
+    for cell in &mut flash.cells[begin + cells.start..begin + cells.end] {
+        *cell ^= 0x14;
+    }
+}
+
+/// A log that has gone round, `n` values further.
+fn gone_round(n: u16) -> Flash {
+    let mut flash = filled();
+    let mut ram = Ram::default();
+    let mut boot = Boot::new(&mut flash, &mut ram);
+    for n in 0..60 + n {
+        let id = 1 + n % 12;
+        boot.put(id, &value(id));
+    }
+    flash
+}
+
+/// Of several such sectors the highest generation need not be erased first.
+#[test]
+fn all_that_is_strange_is_gone_before_anything_is_written() {
+    let mut seen = 0;
+    for rounds in 0..24 {
+        let mut flash = gone_round(rounds);
+        let mut sectors = [0; 2];
+        for sector in &mut sectors {
+            let (header, opened) = opening(&flash);
+            flash.cut_at = header + 2;
+            assert!(!written(&mut flash));
+            flash.power_on();
+            *sector = opened;
+        }
+        if sectors[0] <= sectors[1] {
+            continue;
+        }
+        seen += 1;
+        let before = flash.clone();
+        for s in sectors {
+            spoil(&mut flash, s, FIELDS);
+        }
+        assert!(written(&mut flash));
+        for s in sectors {
+            let at = (s * SECTOR) as usize;
+            let fields = at + FIELDS.start..at + FIELDS.end;
+            spoil(&mut flash, s, FIELDS);
+            if flash.cells[fields.clone()] != before.cells[fields] {
+                // It was opened anew: it reads as it did.
+                spoil(&mut flash, s, FIELDS);
+            }
+        }
+        all_there(&mut flash, &value(99), &format!("after {rounds} more"));
+    }
+    assert!(seen > 0, "the sectors were never so");
+}
+
+/// So many values leave no member without one that counts.
+const MANY: u16 = 18;
+
+/// Boots and puts values, a new one each time, until the power goes; the value
+/// of each id that was acknowledged last is in `told`.
+fn put_again(flash: &mut Flash, told: &mut [u16; MANY as usize + 1]) {
+    let mut ram = Ram::default();
+    let mut boot = Boot::new(flash, &mut ram);
+    let first = told.iter().max().unwrap() + 1;
+    for n in first..first + 200 {
+        // All of them once, then some more often: so that sectors do not come
+        // free in turn.
+        let id = 1 + if n <= MANY {
+            n - 1
+        } else {
+            (n % 41).pow(2) % 41 % MANY
+        };
+        while let Err(e) = boot.try_put(id, &value(n)) {
+            if e != Error::Busy {
+                return;
+            }
+            while match boot.run(|log, io| log.step(io)) {
+                Ok(progress) => progress == Progress::Working,
+                Err(_) => return,
+            } {}
+        }
+        told[usize::from(id)] = n;
+    }
+}
+
+/// An edge may read badly tomorrow: what the head below it needs is kept until
+/// there is a successor. Which sectors that are shows when it was not the first
+/// opening of its boot.
+#[test]
+fn the_head_below_an_edge_is_kept_until_there_is_another() {
+    let mut flash = Flash::new(9);
+    let mut before = [0; MANY as usize + 1];
+    put_again(&mut flash, &mut before);
+    let mut probe = flash.clone();
+    put_again(&mut probe, &mut before.clone());
+    let programs = &probe.programs[flash.programs.len()..];
+    let headers = programs.iter().filter(|(_, at)| at % SECTOR == 0);
+    let mut cuts = 0;
+    for (header, at) in headers {
+        let edge = at / SECTOR;
+        let (mut flash, mut told) = (flash.clone(), before);
+        flash.cut_at = header + 2;
+        put_again(&mut flash, &mut told);
+        flash.power_on();
+        let (successor, _) = opening(&flash);
+        for cut_at in (flash.ops..=successor).step_by(3) {
+            let mut cut = flash.clone();
+            cut.cut_at = cut_at;
+            assert!(!written(&mut cut));
+            cut.power_on();
+            spoil(&mut cut, edge, FIRST_WORD);
+            let mut ram = Ram::default();
+            let mut boot = Boot::new(&mut cut, &mut ram);
+            boot.settle();
+            for id in 1..=MANY {
+                let why = format!("edge at operation {header}, cut at {cut_at}, value {id}");
+                assert!(boot.get(id) == Ok(value(told[usize::from(id)])), "{why}");
+            }
+            cuts += 1;
+        }
+    }
+    assert!(cuts > 12, "{cuts} cuts");
+}
+
+/// Where a header was lost, what its sector holds tells that there was one.
+#[test]
+fn two_records_newer_than_all_others_are_a_lost_head() {
+    let mut flash = filled();
+    let mut ram = Ram::default();
+    let mut boot = Boot::new(&mut flash, &mut ram);
+    boot.settle();
+    // A sector of copies, and in it one record more, and two.
+    for more in 0..3 {
+        let mut flash = boot.flash.clone();
+        let mut ram = Ram::default();
+        let mut boot = Boot::new(&mut flash, &mut ram);
+        for id in 20..20 + more {
+            boot.put(id, b"short");
+        }
+        let head = flash.programs.last().unwrap().1 / SECTOR;
+        spoil(&mut flash, head, FIELDS);
+        let mut ram = Ram::default();
+        let mut boot = Boot::new(&mut flash, &mut ram);
+        boot.settle();
+        let expected = match more {
+            0 | 1 => Ok(value(2)),
+            _ => Err(Error::Corrupt),
+        };
+        assert_eq!(boot.get(2), expected, "{more} records more");
+    }
+}
+
+#[test]
+fn a_head_with_records_of_its_own_counts_though_its_words_read_badly() {
+    let mut flash = filled();
+    let head = flash.programs.last().unwrap().1 / SECTOR;
+    spoil(&mut flash, head, WORDS);
+    all_there(&mut flash, &value(1), "without words");
+}
+
+#[test]
+fn what_is_no_record_behind_the_copies_makes_no_head() {
+    let flash = filled();
+    let (header, sector) = opening(&flash);
+    let mut cut = flash.clone();
+    cut.cut_at = header + 1;
+    assert!(!written(&mut cut));
+    cut.power_on();
+    let begin = (sector * SECTOR) as usize;
+    let end = cut.cells[begin + 16..begin + 20].try_into().unwrap();
+    let end = begin + u32::from_le_bytes(end) as usize;
+    cut.cells[end..end + 8].fill(0);
+    // An erase has begun.
+    cut.cells[begin + 100..begin + 104].fill(0xFF);
+    all_there(&mut cut, &value(1), "junk behind the copies");
+}
+
+#[test]
+fn a_completed_opening_is_settled_at_the_next_boot() {
+    let mut flash = filled();
+    let mut ram = Ram::default();
+    Boot::new(&mut flash, &mut ram).settle();
+    let before = flash.ops;
+    let mut ram = Ram::default();
+    let mut boot = Boot::new(&mut flash, &mut ram);
+    boot.step();
+    assert!(boot.log.is_settled(), "it has both words, and no record");
+    boot.settle();
+    assert_eq!(flash.ops, before, "a boot that only reads writes nothing");
+}
+
+#[test]
+fn a_boot_that_cannot_read_says_so_and_ecc_errors_are_unreadable_headers() {
+    let mut flash = filled();
+    let mut ram = Ram::default();
+    let mut boot = Boot::new(&mut flash, &mut ram);
+    boot.flash.mute = Some(ErrorKind::Unavailable);
+    let stepped = boot.run(|log, io| log.step(io));
+    assert_eq!(stepped, Err(Error::Hardware));
+    boot.flash.mute = Some(ErrorKind::Ecc);
+    assert_eq!(boot.step(), Progress::Working);
+    assert!(boot.log.is_empty());
+    boot.flash.mute = None;
+    boot.log.unmount();
+    boot.settle();
+    assert_eq!(boot.get(3), Ok(value(3)));
+}
+
+#[test]
+fn sectors_are_opened_in_turn_and_a_blank_one_is_not_strange() {
+    let flash = filled();
+    let head = flash.programs.last().unwrap().1 / SECTOR;
+    assert!(head < 7, "blank sectors are left");
+    let (header, sector) = opening(&flash);
+    assert_eq!(sector, head + 1);
+    // Erased twice, three copies.
+    assert!(header - flash.ops <= 5, "nothing else is erased");
+}
