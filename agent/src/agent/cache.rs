@@ -43,7 +43,8 @@ impl<P: Platform> Agent<'_, P> {
 
     /// Removes a value: it is never served again. Its ciphertext goes with the
     /// sector's next compaction; use [`Agent::forget`] where the bytes must die
-    /// at once.
+    /// at once. [`Error::Full`] only where sectors went bad under a full cache:
+    /// then `forget` gives room again.
     #[inline(never)]
     pub fn remove(&mut self, class: Class, id: u16) -> Result<(), Error> {
         self.need_open(class)?;
