@@ -2,13 +2,14 @@
 //! peers' dependencies would slow the normal test build. All arguments go on to
 //! it: `cargo run --release -p nrd-tests --bin bench -- --help`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 fn main() -> ExitCode {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("bench");
-    let mut cargo = nrd_tests::tools::cargo(&folder);
-    cargo.args(["run", "--quiet", "--release"]);
+    let mut cargo = nrd_tests::tools::cargo(Path::new("."));
+    cargo.args(["run", "--quiet", "--release", "--manifest-path"]);
+    cargo.arg(folder.join("Cargo.toml"));
     if !has_libclang() {
         eprintln!(
             "NOT MEASURED: littlefs2 (its build needs libclang; Debian: apt-get install libclang-dev)"
