@@ -96,7 +96,7 @@ impl Log<'_> {
             match (self.head, rank) {
                 (None, _) if !self.read_head(io, sector, &header, rank)? => {}
                 (None, Rank::Firm { followed: true }) => break,
-                // An edge below the head holds nothing that was served.
+                // Going round from the head, an edge below it is opened last.
                 (None, _) | (Some(_), Rank::Edge) => {}
                 (Some(_), Rank::Firm { .. }) => {
                     self.flag(header.members, KEPT);

@@ -42,13 +42,7 @@ fn a_sector_cut_before_its_second_word_and_torn_since_hides_nothing() {
 fn a_sector_with_an_unreadable_header_is_gone_before_anything_is_written() {
     let mut seen = 0;
     for rounds in 0..12 {
-        let mut flash = filled();
-        let mut ram = Ram::default();
-        let mut boot = Boot::new(&mut flash, &mut ram);
-        for n in 0..60 + rounds {
-            let id = 1 + n % 12;
-            boot.put(id, &value(id));
-        }
+        let mut flash = gone_round(rounds);
         let (_, refuses) = opening(&flash);
         // The next sector in turn does not erase in this boot, so that another
         // one is opened, and is cut after its first word.
@@ -62,7 +56,7 @@ fn a_sector_with_an_unreadable_header_is_gone_before_anything_is_written() {
         assert!(!written(&mut flash));
         flash.power_on();
         let at = (sector * SECTOR) as usize;
-        let fields = at + 4..at + 8;
+        let fields = at + FIELDS.start..at + FIELDS.end;
         let well = flash.cells[fields.clone()].to_vec();
         let badly: Vec<u8> = well.iter().map(|b| b ^ 0x14).collect();
         flash.cells[fields.clone()].copy_from_slice(&badly);
