@@ -36,7 +36,7 @@ pub(crate) const IN: u32 = 1 << 31;
 /// A member of the firm head below the head.
 pub(crate) const KEPT: u32 = 1 << 30;
 /// Holds something, but no authentic header.
-pub(crate) const STRANGE: u32 = 1 << 29;
+pub(crate) const STRANGE: u32 = 1 << 28;
 /// The generation.
 pub(crate) const GENERATION: u32 = STRANGE - 1;
 /// Would not erase since boot.
