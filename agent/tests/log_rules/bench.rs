@@ -1,7 +1,7 @@
 //! A log over a flash in RAM whose operations can be struck.
 
 use nrd_agent::Error;
-use nrd_agent::log::{Entry, Io, Key, Log, LogKeys, Progress};
+use nrd_agent::log::{Entry, Io, Key, Log, LogKeys, Progress, RECORD_OVERHEAD};
 use nrd_hal::crypto::RingCrypto;
 use nrd_hal::rand_core::{TryCryptoRng, TryRng, utils};
 use nrd_hal::{ErrorKind, ErrorType, Geometry, Region};
@@ -37,6 +37,10 @@ pub(crate) struct Flash {
     pub(crate) ops: u32,
     /// Where each program so far began, by the number of its operation.
     pub(crate) programs: Vec<(u32, u32)>,
+    /// The sector of each erase so far.
+    pub(crate) erases: Vec<u32>,
+    /// Nothing can be programmed into this sector, and it does not say so.
+    pub(crate) dead: Option<u32>,
     /// The power goes before the operation of this number.
     pub(crate) cut_at: u32,
     /// Operations of these numbers do nothing, and do not say so.
@@ -54,6 +58,8 @@ impl Flash {
             mute: None,
             ops: 0,
             programs: Vec::new(),
+            erases: Vec::new(),
+            dead: None,
             cut_at: u32::MAX,
             idle: 0..0,
         }
@@ -108,12 +114,14 @@ impl Region for Flash {
             cells.iter().all(|&c| c == 0xFF),
             "programmed over what was not erased"
         );
-        if !one_of(&mut self.idle_programs) && !idle {
+        let dead = self.dead == Some(at / SECTOR);
+        if !one_of(&mut self.idle_programs) && !idle && !dead {
             cells.copy_from_slice(bytes);
         }
         Ok(())
     }
     fn erase(&mut self, from: u32, to: u32) -> Result<(), ErrorKind> {
+        self.erases.push(from / SECTOR);
         let idle = self.operate()?;
         if !one_of(&mut self.idle_erases) && !idle {
             self.cells[from as usize..to as usize].fill(0xFF);
@@ -200,6 +208,17 @@ pub(crate) fn filled() -> Flash {
         boot.put(id, &value(id));
     }
     flash
+}
+
+/// A record that was sealed for another epoch: well formed, and nobody's here.
+pub(crate) fn foreign(id: u16, value: &[u8]) -> Vec<u8> {
+    let mut flash = Flash::new(9);
+    let mut ram = Ram::default();
+    let mut boot = Boot::new(&mut flash, &mut ram);
+    boot.keys = LogKeys::new::<RingCrypto>(1, 8, &[1; 32]);
+    boot.put(id, value);
+    let at = flash.programs.last().unwrap().1 as usize;
+    flash.cells[at..at + RECORD_OVERHEAD + value.len()].to_vec()
 }
 
 /// Boots, and writes value 1 anew; the power may go.

@@ -112,3 +112,30 @@ fn a_sector_is_filled_to_its_last_byte_before_another_is_opened() {
     // A marker finds room in another.
     assert!(removed(&mut boot, 1));
 }
+
+/// A marker stands until no older version does, and costs no opening of its own.
+#[test]
+fn what_was_removed_stays_removed_wherever_the_log_has_gone_since() {
+    let mut flash = filled();
+    let mut ram = Ram::default();
+    let mut boot = Boot::new(&mut flash, &mut ram);
+    boot.put(20, b"opens the sector that this boot writes to");
+    for id in [5, 11] {
+        let before = boot.flash.ops;
+        boot.remove(id).unwrap();
+        boot.settle();
+        assert_eq!(boot.flash.ops, before + 1, "one program");
+    }
+    for n in 0..40 {
+        let mut ram = Ram::default();
+        let mut boot = Boot::new(&mut flash, &mut ram);
+        boot.put(1, &value(n));
+        for _ in 0..2 {
+            for id in [5, 11] {
+                assert_eq!(boot.get(id), Err(Error::NotFound), "{id} after {n}");
+            }
+            boot.log.unmount();
+            boot.settle();
+        }
+    }
+}

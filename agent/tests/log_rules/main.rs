@@ -4,6 +4,7 @@
 mod bench;
 mod cuts;
 mod full;
+mod rot;
 
 use bench::*;
 use nrd_agent::Error;

@@ -1,0 +1,122 @@
+//! Cells that rot after they were written, and records that are nobody's.
+
+use crate::bench::*;
+use nrd_agent::Error;
+use nrd_agent::log::PIN;
+
+/// Where the record that was programmed as the `n`th from the end begins.
+fn programmed(flash: &Flash, n: usize) -> usize {
+    flash.programs[flash.programs.len() - n].1 as usize
+}
+
+/// Values 1 to 12, and then 1 to 3 anew, all three in the head.
+fn written_anew() -> Flash {
+    let mut flash = filled();
+    let mut ram = Ram::default();
+    let mut boot = Boot::new(&mut flash, &mut ram);
+    for id in 1..=3 {
+        boot.put(id, &value(id + 40));
+    }
+    flash
+}
+
+/// Whose a record was whose header is lost, nobody can tell: what it may have
+/// replaced is not served, whether others follow it or not.
+#[test]
+fn nothing_older_than_a_lost_record_of_the_head_is_served() {
+    for (from_the_end, follow) in [(3, true), (1, false)] {
+        let mut flash = written_anew();
+        let at = programmed(&flash, from_the_end);
+        flash.cells[at..at + 12].fill(0);
+        let mut ram = Ram::default();
+        let mut boot = Boot::new(&mut flash, &mut ram);
+        boot.settle();
+        for id in 1..=12 {
+            let got = boot.get(id);
+            match follow {
+                true => assert_eq!(got, Err(Error::Corrupt), "value {id}"),
+                // The last one may be what a cut left of a write.
+                false if id == 3 => assert_eq!(got, Ok(value(3))),
+                false if id < 3 => assert_eq!(got, Ok(value(id + 40))),
+                false => assert_eq!(got, Ok(value(id))),
+            }
+        }
+    }
+}
+
+/// A header that mends is another's word until its record authenticates.
+#[test]
+fn a_mended_header_counts_with_its_record_only() {
+    for rotten in [false, true] {
+        let mut flash = written_anew();
+        let at = programmed(&flash, 3);
+        flash.cells[at + 2] ^= 1;
+        flash.cells[at + 60] ^= u8::from(rotten);
+        let mut ram = Ram::default();
+        let mut boot = Boot::new(&mut flash, &mut ram);
+        boot.settle();
+        for (id, sound) in [(1, value(41)), (2, value(42)), (12, value(12))] {
+            let expected = if rotten {
+                Err(Error::Corrupt)
+            } else {
+                Ok(sound)
+            };
+            assert_eq!(boot.get(id), expected, "value {id}");
+        }
+    }
+}
+
+/// In a member whose header is lost, each record must show by itself that it
+/// belongs here.
+#[test]
+fn a_member_without_a_header_brings_no_foreign_record_in() {
+    // A value that this log never had.
+    let foreign = foreign(66, &value(66));
+    let mut flash = filled();
+    // In place of value 2, in the middle of the first sector.
+    let second = 56 + foreign.len();
+    assert!(flash.programs.iter().any(|p| p.1 as usize == second));
+    flash.cells[second..second + foreign.len()].copy_from_slice(&foreign);
+    flash.cells[4..8].fill(0x5A);
+    let mut ram = Ram::default();
+    let mut boot = Boot::new(&mut flash, &mut ram);
+    boot.settle();
+    assert_eq!(boot.get(66), Err(Error::NotFound));
+    // All that is older than the head may have been replaced by what is lost.
+    for id in (1..=12).filter(|&id| id != 2) {
+        assert_eq!(boot.get(id), Err(Error::Corrupt), "value {id}");
+    }
+}
+
+/// The pinned record is known early where it reads well, and only there.
+#[test]
+fn a_pinned_record_that_rotted_is_not_known_before_the_members_are_read() {
+    for (before, rots) in [(0, false), (4, false), (0, true), (4, true)] {
+        let mut flash = Flash::new(9);
+        let mut ram = Ram::default();
+        let mut boot = Boot::new(&mut flash, &mut ram);
+        for id in 1..=before {
+            boot.put(id, &value(id));
+        }
+        while boot.run(|log, io| log.put(io, PIN, b"session")) == Err(Error::Busy) {
+            boot.settle();
+        }
+        let at = programmed(boot.flash, 1);
+        for id in before + 1..=12 {
+            boot.put(id, &value(id));
+        }
+        assert_eq!(at / SECTOR as usize, usize::from(before / 3));
+        if rots {
+            flash.cells[at..at + 12].fill(0);
+        }
+        let mut ram = Ram::default();
+        let mut boot = Boot::new(&mut flash, &mut ram);
+        while !boot.log.is_settled() {
+            boot.step();
+        }
+        let mut out = [0; 64];
+        let expected = if rots { Err(Error::Busy) } else { Ok(7) };
+        let got = boot.run(|log, io| log.get(io, PIN, &mut out));
+        assert_eq!(got, expected, "after {before} values");
+    }
+}
