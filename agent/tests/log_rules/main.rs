@@ -128,9 +128,10 @@ fn a_put_is_one_program_and_a_refused_one_none() {
 
 #[test]
 fn the_pinned_record_is_known_before_the_members_are_read() {
-    for (pinned, expected) in [
-        (Some(&b"session"[..]), Ok(b"session".to_vec())),
-        (None, Err(Error::NotFound)),
+    for (pinned, removed, expected) in [
+        (Some(&b"session"[..]), false, Ok(b"session".to_vec())),
+        (Some(&b"session"[..]), true, Err(Error::NotFound)),
+        (None, false, Err(Error::NotFound)),
     ] {
         let mut flash = Flash::new(9);
         let mut ram = Ram::default();
@@ -140,6 +141,9 @@ fn the_pinned_record_is_known_before_the_members_are_read() {
             while boot.run(|log, io| log.put(io, PIN, value)) == Err(Error::Busy) {
                 boot.settle();
             }
+        }
+        if removed {
+            boot.run(|log, io| log.remove(io, PIN)).unwrap();
         }
         // It stands in an old member then, and the last of these in the head.
         for id in 1..=12 {

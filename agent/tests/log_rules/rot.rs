@@ -28,17 +28,19 @@ fn nothing_older_than_a_lost_record_of_the_head_is_served() {
         let mut flash = written_anew();
         let at = programmed(&flash, from_the_end);
         flash.cells[at..at + 12].fill(0);
-        let mut ram = Ram::default();
-        let mut boot = Boot::new(&mut flash, &mut ram);
-        boot.settle();
-        for id in 1..=12 {
-            let got = boot.get(id);
-            match follow {
-                true => assert_eq!(got, Err(Error::Corrupt), "value {id}"),
-                // The last one may be what a cut left of a write.
-                false if id == 3 => assert_eq!(got, Ok(value(3))),
-                false if id < 3 => assert_eq!(got, Ok(value(id + 40))),
-                false => assert_eq!(got, Ok(value(id))),
+        // The first boot replaces the head: the next one knows of it all the same.
+        for _ in 0..2 {
+            let mut ram = Ram::default();
+            let mut boot = Boot::new(&mut flash, &mut ram);
+            boot.settle();
+            for id in 1..=12 {
+                let got = boot.get(id);
+                match follow {
+                    true => assert_eq!(got, Err(Error::Corrupt), "value {id}"),
+                    // The last one may be what a cut left of a write.
+                    false if id < 3 => assert_eq!(got, Ok(value(id + 40))),
+                    false => assert_eq!(got, Ok(value(id))),
+                }
             }
         }
     }
