@@ -49,6 +49,7 @@ pub(crate) fn journal<K: RootKey, C: Crypto>(
 }
 
 /// Derives the keys of the vault for one activation.
+#[inline(never)]
 pub(crate) fn vault<K: RootKey, C: Crypto>(
     root: &mut K,
     slot: &SlotContent,

@@ -70,6 +70,7 @@ impl SeenOrders {
     }
 
     /// Notes an applied order.
+    #[inline(never)]
     pub fn note(&mut self, version: KeyVersion, seq: OrderSeq) {
         let SeenOrders { newest, older } = self;
         match newest {

@@ -62,15 +62,13 @@ pub const MAX_SECTORS: u32 = 32;
 pub fn logical_sector(g: &Geometry) -> u32 {
     let unit = least_sector(g);
     let part = g.size.div_ceil(MAX_SECTORS).max(1);
-    part.div_ceil(unit.max(1)).saturating_mul(unit)
+    part.wrapping_add(unit - 1) & !(unit - 1)
 }
 
 /// The smallest that a logical sector may be on a part of this kind, in bytes.
 fn least_sector(g: &Geometry) -> u32 {
-    let least = g.write_size.saturating_mul(16).max(2048);
-    least
-        .div_ceil(g.erase_size.max(1))
-        .saturating_mul(g.erase_size)
+    // All powers of two: the largest is a multiple of the others.
+    g.write_size.wrapping_mul(16).max(2048).max(g.erase_size)
 }
 
 /// Checks the sizes of a geometry on their own.

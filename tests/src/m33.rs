@@ -8,6 +8,9 @@ use std::process::{Command, Stdio};
 /// index entries of 24 bytes, a scratch of 1280 bytes.
 pub const LENT_BYTES: u64 = 8 * 4 + 20 * 24 + 1280;
 
+/// What the images are built for.
+const TARGET: &str = "thumbv8m.main-none-eabi";
+
 /// The linked images.
 pub struct Images {
     /// Whole lives.
@@ -30,8 +33,10 @@ pub fn build(what: &str) -> Option<Images> {
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let target = root.join("../target/m33");
+    let spec = without_frame_pointers(&rustc, &target);
     let built = cargo(&root.join("firmware/m33"))
-        .args(["build", "--release", "--locked"])
+        .args(["build", "--release", "--locked", "--target"])
+        .arg(spec)
         .env("RUSTC", rustc)
         .env("RUSTC_BOOTSTRAP", "1")
         .env("CARGO_TARGET_DIR", &target)
@@ -39,11 +44,30 @@ pub fn build(what: &str) -> Option<Images> {
         .expect("cargo starts");
     let text = String::from_utf8_lossy(&built.stderr);
     assert!(built.status.success(), "the images do not build:\n{text}");
-    let out = target.join("thumbv8m.main-none-eabi/release");
+    let out = target.join(TARGET).join("release");
     Some(Images {
         life: out.join("nrd-m33"),
         product: out.join("nrd-m33-product"),
     })
+}
+
+/// The compiler's own description of the target, less one thing: it keeps a frame
+/// pointer in every function, which C compilers for this processor do not, and
+/// which costs a register and some bytes a function.
+fn without_frame_pointers(rustc: &Path, to: &Path) -> PathBuf {
+    let known = Command::new(rustc)
+        .args(["-Z", "unstable-options", "--print", "target-spec-json"])
+        .args(["--target", TARGET])
+        .env("RUSTC_BOOTSTRAP", "1")
+        .output()
+        .expect("the compiler starts");
+    let mut spec: serde_json::Value =
+        serde_json::from_slice(&known.stdout).expect("a description of the target");
+    spec["frame-pointer"] = "may-omit".into();
+    std::fs::create_dir_all(to).expect("a place to build in");
+    let path = to.join(format!("{TARGET}.json"));
+    std::fs::write(&path, spec.to_string()).expect("it can be written");
+    path.canonicalize().expect("it is there")
 }
 
 /// Runs the lives under QEMU, five minutes at most: what it printed, and

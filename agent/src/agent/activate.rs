@@ -60,7 +60,6 @@ impl<P: Platform> Agent<'_, P> {
 
     /// Gives up the attempt. What it may have left in the slot is wiped, with
     /// a receipt, since a grant may have reached the device.
-    #[inline(never)]
     pub fn cancel_activation(&mut self) -> Result<(), Error> {
         if self.state() != State::Activating {
             return Err(Error::WrongState);
@@ -104,8 +103,7 @@ impl<P: Platform> Agent<'_, P> {
         let Stored::Activating { id, epoch, .. } = &self.snapshot.stored else {
             return Err(Error::NotForUs);
         };
-        if grant.device_id != self.device_id || grant.activation_id != *id || grant.epoch != *epoch
-        {
+        if grant.epoch != *epoch || !self.is_ours(&grant.device_id, &grant.activation_id, id) {
             return Err(Error::NotForUs);
         }
         self.install = Some(Install {

@@ -123,7 +123,7 @@ impl<P: Platform> Agent<'_, P> {
 
         // Charge this boot before anything is served.
         let mut next = self.snapshot;
-        next.boots = next.boots.saturating_add(1);
+        next.boots = next.boots.wrapping_add(1);
         // Written anyway; taken back by the next write after an answer.
         self.exchange.go_on_backing_off(next.unanswered);
         next.unanswered = next.unanswered.saturating_add(1);

@@ -114,7 +114,6 @@ impl<P: Platform> Agent<'_, P> {
     }
 
     /// The account holder's name for "Welcome back, …"; returns its length.
-    #[inline(never)]
     pub fn display_name(&mut self, out: &mut [u8]) -> Result<usize, Error> {
         self.get(Class::Name, super::activate::DISPLAY_NAME.id, out)
     }

@@ -11,8 +11,9 @@ use crate::lease::{Standing, StoredLease};
 use crate::state::{State, Stored};
 use crate::trace::event;
 use crate::wire::{
-    self, Answer, Ask, Body, Generation, Lease, LockReason, OrderOutcome, PROOF_CONTEXT,
-    RefusalCode, Reply, Request, SIGNATURE_LEN, Statement, TokenProof, codec, codec::Blank,
+    self, ActivationId, Answer, Ask, Body, DeviceId, Generation, Lease, LockReason, OrderOutcome,
+    PROOF_CONTEXT, RefusalCode, Reply, Request, SIGNATURE_LEN, Statement, TokenProof, codec,
+    codec::Blank,
 };
 use heapless::String;
 use nrd_hal::{Clock, Crypto, DeviceIdentity, Platform};
@@ -83,7 +84,6 @@ impl Exchange {
 impl<P: Platform> Agent<'_, P> {
     /// Milliseconds until the next request is due: 0 for now, `None` when there
     /// is nothing to say.
-    #[inline(never)]
     pub fn next_due_ms(&mut self) -> Option<u64> {
         self.next_ask()?;
         let now = self.platform.parts().clock.uptime_ms();
@@ -259,10 +259,8 @@ impl<P: Platform> Agent<'_, P> {
     #[inline(never)]
     pub fn exchange_failed(&mut self) {
         self.exchange.sent = None;
-        let cap = BACK_OFF_MS
-            .saturating_mul(1 << self.exchange.failures.min(10))
-            .min(BACK_OFF_MAX_MS);
-        self.exchange.failures = self.exchange.failures.saturating_add(1);
+        let cap = (BACK_OFF_MS << self.exchange.failures.min(10)).min(BACK_OFF_MAX_MS);
+        self.exchange.failures = self.exchange.failures.wrapping_add(1);
         event!("exchange failed, {} in a row", self.exchange.failures);
         self.wait_up_to(cap);
     }
@@ -296,7 +294,7 @@ impl<P: Platform> Agent<'_, P> {
     #[inline(never)]
     fn wait_ms(&mut self, ms: u32) {
         let now = self.platform.parts().clock.uptime_ms();
-        self.exchange.due_ms = now.saturating_add(u64::from(ms));
+        self.exchange.due_ms = now.wrapping_add(u64::from(ms));
     }
 
     fn wait_s(&mut self, s: u32) {
@@ -407,13 +405,24 @@ impl<P: Platform> Agent<'_, P> {
         Ok(())
     }
 
+    /// True when a frame names this device and the activation `held`.
+    #[inline(never)]
+    pub(super) fn is_ours(
+        &self,
+        device: &DeviceId,
+        named: &ActivationId,
+        held: &ActivationId,
+    ) -> bool {
+        *device == self.device_id && named == held
+    }
+
     fn accept_statement(&mut self, frame: &[u8], nonce: &[u8; 16]) -> Result<(), Error> {
         let mut s = Statement::BLANK;
         self.read_session_signed(frame, Statement::KIND, &mut s)?;
         let Stored::Active(a) = &self.snapshot.stored else {
             return Ok(());
         };
-        let ours = s.device_id == self.device_id && s.activation_id == a.id && s.nonce == *nonce;
+        let ours = s.nonce == *nonce && self.is_ours(&s.device_id, &s.activation_id, &a.id);
         let allowed = matches!(
             s.reason,
             LockReason::Revoked | LockReason::ConsentDue | LockReason::TheftSuspected
@@ -437,14 +446,13 @@ impl<P: Platform> Agent<'_, P> {
         let Stored::Active(a) = &self.snapshot.stored else {
             return Ok(());
         };
-        if lease.device_id != self.device_id || lease.activation_id != a.id || lease.nonce != *nonce
-        {
+        if lease.nonce != *nonce || !self.is_ours(&lease.device_id, &lease.activation_id, &a.id) {
             return Err(Error::NotForUs);
         }
         // The successor token is on flash, and read back, before it is used;
         // only then is its predecessor gone.
         if let (Some(next), Some(now)) = (&lease.next, &self.keys.session)
-            && next.generation == Generation(now.generation.0.saturating_add(1))
+            && next.generation == Generation(now.generation.0.wrapping_add(1))
         {
             let mut session = Session {
                 series: now.series,

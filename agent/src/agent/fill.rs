@@ -22,7 +22,7 @@ pub(super) struct Fill<D> {
     /// How far this stage is, in bytes.
     at: u32,
     /// Of what was read so far.
-    digest: Option<D>,
+    digest: D,
     read: [u8; 32],
 }
 
@@ -56,7 +56,7 @@ impl<P: Platform> Agent<'_, P> {
                     nonce,
                     stage: Stage::Write,
                     at: 0,
-                    digest: Some(Default::default()),
+                    digest: Default::default(),
                     read: [0; 32],
                 });
                 None
@@ -79,10 +79,9 @@ impl<P: Platform> Agent<'_, P> {
         let f = self.fill.as_ref()?;
         let (stage, at) = (f.stage as u32, f.at);
         let size = self.platform.parts().vault.geometry().size;
-        Some((
-            stage.saturating_mul(size).saturating_add(at),
-            size.saturating_mul(3),
-        ))
+        // At most 32 sectors of 16 MiB: three times that is no overflow.
+        let done = stage.wrapping_mul(size).wrapping_add(at);
+        Some((done, size.wrapping_mul(3)))
     }
 
     /// True while a fill has something to do.
@@ -109,9 +108,7 @@ impl<P: Platform> Agent<'_, P> {
                 let _ = flash.program(f.at, &buf);
             } else {
                 let _ = flash.read(f.at, &mut buf);
-                if let Some(digest) = &mut f.digest {
-                    digest.update(&buf);
-                }
+                f.digest.update(&buf);
             }
             f.at += CHUNK as u32;
         }
@@ -121,9 +118,7 @@ impl<P: Platform> Agent<'_, P> {
             f.stage = match f.stage {
                 Stage::Write => Stage::Read,
                 Stage::Read => {
-                    if let Some(digest) = f.digest.take() {
-                        f.read = digest.finish();
-                    }
+                    f.read = core::mem::take(&mut f.digest).finish();
                     Stage::Erase
                 }
                 Stage::Erase | Stage::Done => Stage::Done,

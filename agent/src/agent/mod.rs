@@ -216,7 +216,6 @@ const RECEIPTS: u16 = 4;
 
 impl<'m, P: Platform> Agent<'m, P> {
     /// Builds the agent. Reads nothing yet: call [`Agent::step`].
-    #[inline(never)]
     pub fn new(mut platform: P, config: Config, memory: Memory<'m>) -> Result<Self, BuildError> {
         let parts = platform.parts();
         let device_id = DeviceId::new(parts.identity.device_id()).ok_or(BuildError::DeviceId)?;
@@ -354,7 +353,6 @@ impl<'m, P: Platform> Agent<'m, P> {
     }
 
     /// What to show on screen.
-    #[inline(never)]
     pub fn status(&mut self) -> Status {
         let state = self.state();
         let policy = self.activation().map(|a| a.policy.0);
@@ -446,11 +444,10 @@ impl<'m, P: Platform> Agent<'m, P> {
 /// + 296. More than 136 years count as that.
 fn seconds(ms: u64) -> u32 {
     let (high, low) = ((ms >> 32) as u32, ms as u32);
-    let Some(whole) = high.checked_mul(4_294_967) else {
+    if high >= 1000 {
         return u32::MAX;
-    };
-    let rest = high.saturating_mul(296).saturating_add(low % 1000);
-    whole.saturating_add(low / 1000).saturating_add(rest / 1000)
+    }
+    high * 4_294_967 + low / 1000 + (high * 296 + low % 1000) / 1000
 }
 
 #[cfg(test)]

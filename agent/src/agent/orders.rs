@@ -18,7 +18,6 @@ impl<P: Platform> Agent<'_, P> {
     /// length. An order that does not verify is an error and changes nothing.
     ///
     /// `Applied` means durable: for a deactivation, the tombstone is on flash.
-    #[inline(never)]
     pub fn apply_order(
         &mut self,
         frame: &[u8],
@@ -121,16 +120,15 @@ impl<P: Platform> Agent<'_, P> {
             } => (id, *epoch, seen),
             _ => return Err(Error::WrongState),
         };
-        let mut seen = *seen;
-        if let Some(order) = order {
-            seen.note(order.key_version, order.seq);
-        }
         next.stored = Stored::SignedOut {
             id: *id,
             epoch,
             told: order.is_some(),
-            seen,
+            seen: *seen,
         };
+        if let (Some(order), Stored::SignedOut { seen, .. }) = (order, &mut next.stored) {
+            seen.note(order.key_version, order.seq);
+        }
         // The journal is the commit; a cut before the slots are gone is
         // finished at boot.
         self.commit(next)?;

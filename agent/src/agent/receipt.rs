@@ -5,6 +5,7 @@
 //! deterministic, so it is the same each time). So a signing failure delays
 //! neither `Clean` nor the next owner.
 
+use super::logs::journal_key;
 use super::{AGENT_VERSION, Agent, RECEIPTS, id};
 use crate::error::Error;
 use crate::log::value;
@@ -61,9 +62,8 @@ impl<P: Platform> Agent<'_, P> {
     /// Looks which receipts the journal keeps.
     pub(super) fn count_receipts(&mut self) {
         self.receipts = 0;
-        for key in self.journal.keys() {
-            let n = key.id.wrapping_sub(id::RECEIPT);
-            if n < RECEIPTS {
+        for n in 0..RECEIPTS {
+            if self.journal.holds(journal_key(id::RECEIPT + n)) {
                 self.receipts |= 1 << n;
             }
         }
@@ -172,7 +172,6 @@ impl<P: Platform> Agent<'_, P> {
 
     /// True when the state is `Clean` **and** both slots and the whole vault
     /// read blank now. Reads every byte of the vault.
-    #[inline(never)]
     pub fn is_clean(&mut self) -> bool {
         self.state() == State::Clean && {
             let (counts, slots_blank) = self.look();
@@ -200,7 +199,6 @@ impl<P: Platform> Agent<'_, P> {
     /// Reads the flash again *now* and writes a signed answer to `nonce` into
     /// `out`; returns its length. What a returns desk asks. `WrongState`
     /// unless the device is clean or a wipe failed.
-    #[inline(never)]
     pub fn prove_clean(&mut self, nonce: [u8; 32], out: &mut [u8]) -> Result<usize, Error> {
         if !matches!(self.state(), State::Clean | State::WipeFailed) {
             return Err(Error::WrongState);

@@ -36,7 +36,6 @@ impl<P: Platform> Agent<'_, P> {
     /// A person at the device asks for deactivation: works in every state, and
     /// with no network. Call it only for physical or paired-remote keys, held
     /// to confirm.
-    #[inline(never)]
     pub fn deactivate(&mut self) -> Result<(), Error> {
         if self.tombstone.is_some() {
             return Ok(());
@@ -66,7 +65,7 @@ impl<P: Platform> Agent<'_, P> {
             activation_id,
             receipt: self.snapshot.next_receipt,
             epoch: counter,
-            target_epoch: counter.saturating_add(1),
+            target_epoch: counter.wrapping_add(1),
             phase: WipePhase::Keys,
             sectors: SectorCounts {
                 total: sectors,
@@ -194,7 +193,7 @@ impl<P: Platform> Agent<'_, P> {
         }
         let mut at = offset;
         while at < to {
-            let end = at.saturating_add(g.erase_size);
+            let end = at.wrapping_add(g.erase_size);
             if blank || crate::log::reads_blank(flash, at, end) {
                 t.sectors.erased += 1;
             } else {
@@ -264,7 +263,7 @@ impl<P: Platform> Agent<'_, P> {
 
 /// Where the block of one step that begins at `at` ends.
 pub(super) fn block_end(g: &Geometry, at: u32) -> u32 {
-    at.saturating_add(block(g)).min(g.size)
+    at.wrapping_add(block(g)).min(g.size)
 }
 
 /// How much one step erases: the part's best erase block, at least 2 KiB.

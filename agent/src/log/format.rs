@@ -29,6 +29,7 @@ const MAC: usize = SECTOR_HEADER - FIELDS - 2;
 pub(crate) const COMMIT: usize = 8;
 
 /// Rounds up to a multiple of `unit`, a power of two.
+#[inline(never)]
 pub(crate) fn padded(bytes: u32, unit: u32) -> u32 {
     let mask = unit.wrapping_sub(1);
     bytes.wrapping_add(mask) & !mask
@@ -56,6 +57,7 @@ impl Place {
     /// Largest logical sector, in bytes.
     pub(crate) const MAX_SECTOR: u32 = 1 << 24;
 
+    #[inline(never)]
     pub(crate) fn new(sector: u32, offset: u32) -> Place {
         Place(sector << 24 | offset)
     }
@@ -101,6 +103,7 @@ impl SectorHeader {
     };
 
     /// The two commit words that follow the header.
+    #[inline(never)]
     pub(crate) fn words(&self) -> &[[u8; COMMIT]] {
         self.code.as_chunks().0.get(2..).unwrap_or_default()
     }
@@ -165,7 +168,6 @@ impl Code<'_> for SectorHeader {
 const CRC: crc::Crc<u16, crc::NoTable> = crc::Crc::<u16, crc::NoTable>::new(&crc::CRC_16_IBM_3740);
 
 /// CRC-16/IBM-3740 of the first `n` bytes: the check bits that follow them.
-#[inline(never)]
 fn checksum(bytes: &[u8], n: usize) -> u16 {
     CRC.checksum(bytes.get(..n).unwrap_or_default())
 }
@@ -285,12 +287,14 @@ impl RecordHeader {
     }
 
     /// True when the length is in range.
+    #[inline(never)]
     fn has_length(bytes: &[u8]) -> bool {
         let length = bytes.first_chunk().map_or(0, |w| u16::from_le_bytes(*w)) & DELETED;
         length == DELETED || usize::from(length) <= MAX_VALUE
     }
 
     /// Unpadded size of the record in bytes.
+    #[inline(never)]
     pub(crate) fn size(&self) -> u32 {
         RECORD_OVERHEAD as u32 + self.len()
     }

@@ -38,6 +38,7 @@ impl<'m> Index<'m> {
         }
     }
 
+    #[inline(never)]
     pub(crate) fn clear(&mut self) {
         self.used = 0;
     }
@@ -47,6 +48,7 @@ impl<'m> Index<'m> {
     }
 
     /// Entries of keys that exist.
+    #[inline(never)]
     pub(crate) fn live(&self) -> impl Iterator<Item = &Entry> {
         self.all().iter().filter(|e| !e.header.deleted())
     }

@@ -270,13 +270,14 @@ impl Shape {
     }
 
     /// Where a place begins in the region.
+    #[inline(never)]
     pub(crate) fn at(&self, place: Place) -> u32 {
         place.sector() * self.sector + place.offset()
     }
 
     /// Bytes for records in one sector.
     pub(crate) fn payload(&self) -> u32 {
-        self.sector.saturating_sub(self.first)
+        self.sector - self.first
     }
 }
 
@@ -441,6 +442,11 @@ impl<'m> Log<'m> {
             .min(MAX_VALUE)
     }
 
+    /// True when a record of this key is alive.
+    pub(crate) fn holds(&self, key: Key) -> bool {
+        self.index.get(key).is_some_and(|e| !e.header.deleted())
+    }
+
     /// The records alive now, in order of class and id.
     pub fn keys(&self) -> impl Iterator<Item = Key> + '_ {
         self.index.live().map(Entry::key)
@@ -475,7 +481,7 @@ impl<'m> Log<'m> {
     /// Room left in the head, in bytes.
     pub(crate) fn room(&self) -> u32 {
         let end = self.head.map_or(self.shape.sector, |h| h.end);
-        self.shape.sector.saturating_sub(end)
+        self.shape.sector - end
     }
 
     /// Most sectors that may be members between two openings. Two more are

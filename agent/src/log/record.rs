@@ -21,7 +21,7 @@ pub(crate) fn reads_back<R: Region>(region: &mut R, offset: u32, expected: &[u8]
         if region.read(at, got).is_err() || got != want {
             return false;
         }
-        at = at.saturating_add(want.len() as u32);
+        at = at.wrapping_add(want.len() as u32);
     }
     true
 }
@@ -100,17 +100,17 @@ impl Log<'_> {
             return Err(Error::TooLong);
         }
         let size = padded((RECORD_OVERHEAD + len) as u32, self.shape.unit);
-        self.wanted = size.saturating_add(reserve);
+        self.wanted = size.wrapping_add(reserve);
         if !self.may_write() {
             return Err(Error::Busy);
         }
-        if deleted && self.index.get(key).is_none_or(|e| e.header.deleted()) {
+        if deleted && !self.holds(key) {
             self.wanted = 0;
             return Err(Error::NotFound);
         }
         // Beside a value there is always room for the marker that removes one: a
         // log that is full can be emptied again.
-        let taken = size.saturating_add(self.shape.marker());
+        let taken = size + self.shape.marker();
         let room = match deleted {
             true => self.room() >= self.wanted || self.gives_room(),
             false => self.fits(taken, reserve) && self.index.has_room_for(key),

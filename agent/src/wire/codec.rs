@@ -122,11 +122,12 @@ impl<'i, 'o> Coder<'i, 'o> {
         }
         let bytes = self.next(more + 1);
         // A last byte of zero: there is a shorter form.
-        if more >= 10 || (more > 0 && bytes.last() == Some(&0)) {
+        if more > 0 && bytes.last() == Some(&0) {
             self.fail();
         }
         let mut value = 0u64;
         for byte in bytes.iter().rev() {
+            // Of an eleventh byte at the latest: the last is not zero.
             if value >> 57 != 0 {
                 self.fail();
             }
@@ -398,6 +399,7 @@ pub(crate) use variants;
 macro_rules! units {
     ($($name:ident[$count:literal] { $first:ident $(, $n:literal $variant:ident)* $(,)? })*) => {$(
         impl $crate::wire::codec::Code<'_> for $name {
+            #[inline(never)]
             fn code(&mut self, c: &mut $crate::wire::codec::Coder<'_, '_>) {
                 *self = match c.variant(*self as u8, $count) {
                     $($n => $name::$variant,)*

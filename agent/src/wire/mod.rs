@@ -104,6 +104,7 @@ pub fn peek<'a, B: Body<'a>>(frame: &'a [u8]) -> Result<B, Error> {
 }
 
 /// As [`peek`], into a blank body.
+#[inline(never)]
 pub(crate) fn peek_into<'a>(
     frame: &'a [u8],
     kind: &Kind,

@@ -15,14 +15,15 @@ pub struct DeviceId {
 impl DeviceId {
     /// Checks length and alphabet.
     pub fn new(id: &str) -> Option<DeviceId> {
-        let ok = (1..=32).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
-        if !ok {
-            return None;
-        }
-        let len = id.len() as u8;
-        let mut text = [0; 32];
-        copy(&mut text, id.as_bytes());
-        Some(DeviceId { len, text })
+        let mut new = DeviceId::BLANK;
+        new.set(id.as_bytes()).then_some(new)
+    }
+
+    /// Replaces a blank id; false when `id` is none.
+    fn set(&mut self, id: &[u8]) -> bool {
+        self.len = id.len() as u8;
+        copy(&mut self.text, id);
+        (1..=32).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic)
     }
 
     fn bytes(&self) -> &[u8] {
@@ -179,10 +180,8 @@ impl Code<'_> for DeviceId {
         if !c.reads() {
             return c.write_block(self.bytes());
         }
-        let text = core::str::from_utf8(c.block(&[])).unwrap_or_default();
-        match DeviceId::new(text) {
-            Some(id) => *self = id,
-            None => c.fail(),
+        if !self.set(c.block(&[])) {
+            c.fail();
         }
     }
 }
