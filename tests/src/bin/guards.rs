@@ -36,8 +36,7 @@ const POWERCUT: &str = "cargo run -p nrd-sim -- powercut --seed 7 --sector-size 
 fn main() -> ExitCode {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let text = std::fs::read_to_string(root.join("tests/guards.toml")).expect("tests/guards.toml");
-    let file: File = toml::from_str(&text).expect("tests/guards.toml makes sense");
+    let file = read(&root);
     let work = root.join("target/guards");
     let copy = work.join("src");
     copy_tree(&root, &copy);
@@ -59,6 +58,11 @@ fn main() -> ExitCode {
     }
     println!("{} guards removed, {survivors} not noticed", guards.len());
     ExitCode::from(u8::from(survivors > 0))
+}
+
+fn read(root: &Path) -> File {
+    let text = std::fs::read_to_string(root.join("tests/guards.toml")).expect("tests/guards.toml");
+    toml::from_str(&text).expect("tests/guards.toml makes sense")
 }
 
 /// Copies what git knows.
@@ -94,18 +98,19 @@ fn remove_others(folder: &Path, files: &HashSet<PathBuf>) {
     }
 }
 
+/// The file of a guard, which stands in it once.
+fn found(guard: &Guard, root: &Path) -> Result<String, String> {
+    let file = guard.file.display();
+    let whole = std::fs::read_to_string(root.join(&guard.file)).map_err(|e| e.to_string())?;
+    match whole.matches(&guard.find).count() {
+        1 => Ok(whole),
+        n => Err(format!("`find` stands {n} times in {file}")),
+    }
+}
+
 fn removed(guard: &Guard, copy: &Path, work: &Path) -> Result<String, String> {
     let path = copy.join(&guard.file);
-    let whole = std::fs::read_to_string(&path).map_err(|e| e.to_string())?;
-    match whole.matches(&guard.find).count() {
-        1 => {}
-        n => {
-            return Err(format!(
-                "`find` stands {n} times in {}",
-                guard.file.display()
-            ));
-        }
-    }
+    let whole = found(guard, copy)?;
     std::fs::write(&path, whole.replacen(&guard.find, &guard.replace, 1))
         .map_err(|e| e.to_string())?;
     let ran = run(&guard.test, copy, work);
@@ -154,4 +159,19 @@ fn run(test: &str, copy: &Path, work: &Path) -> Result<(bool, String), String> {
         out.status.success(),
         String::from_utf8_lossy(&text).into_owned(),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_guard_stands_where_the_list_says() {
+        let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+        for guard in read(&root).guard {
+            if let Err(e) = found(&guard, &root) {
+                panic!("{}: {e}", guard.name);
+            }
+        }
+    }
 }
