@@ -44,7 +44,11 @@ enum Machine {
 
 /// Builds the static library; its path.
 fn library(machine: Machine) -> PathBuf {
-    let target = root().join("target/capi");
+    // A folder each: cargo builds one at a time in a folder.
+    let target = root().join(match machine {
+        Machine::Here => "target/capi",
+        Machine::Aarch64 => "target/capi-aarch64",
+    });
     let mut build = cargo(&root());
     build
         .args(["rustc", "--locked", "-p", "nrd-agent-capi", "--lib"])
