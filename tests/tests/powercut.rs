@@ -105,7 +105,7 @@ fn a_generator_that_starts_alike_at_each_boot_uses_no_nonce_twice() {
 
 #[test]
 fn cuts_during_recovery_from_cuts() {
-    let report = cut_everywhere("ecc-2k-smallest", 2, 17, &Tear::ALL);
+    let report = cut_everywhere("ecc-2k-smallest", 2, 9, &Tear::ALL);
     assert!(report.second_cuts > report.cuts, "{}", report.second_cuts);
     assert!(report.third_cuts > 100, "{}", report.third_cuts);
     assert!(report.pruned > 1000, "{}", report.pruned);

@@ -6,6 +6,7 @@ use memchr::memmem;
 use nrd_hal::Crypto as _;
 use nrd_hal::crypto::RingCrypto;
 use serde::Serialize;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// A record that opened.
@@ -42,6 +43,28 @@ const TAG: usize = 16;
 const MAX_VALUE: usize = 4096;
 /// Bytes of the header under its check bits.
 const CHECKED: usize = 10;
+
+/// What is erased is passed over in chunks of so many bytes.
+const CHUNK: usize = 64;
+
+/// Where the cells hold anything: chunks that are not blank, with the blank one
+/// on each side. What has no [`CHUNK`] blank bytes in a row, and is not blank
+/// itself, stands in one of these or nowhere.
+fn written(cells: &[u8]) -> Vec<Range<usize>> {
+    let mut pieces: Vec<Range<usize>> = Vec::new();
+    for (n, chunk) in cells.chunks(CHUNK).enumerate() {
+        if chunk == &[0xFF; CHUNK][..chunk.len()] {
+            continue;
+        }
+        let from = n.saturating_sub(1) * CHUNK;
+        let to = cells.len().min((n + 2) * CHUNK);
+        match pieces.last_mut() {
+            Some(last) if last.end >= from => last.end = to,
+            _ => pieces.push(from..to),
+        }
+    }
+    pieces
+}
 
 /// The check bits (CRC-16/IBM-3740, SPEC §5) of every run of [`CHECKED`] bytes,
 /// each from the one before: a CRC is linear, so the byte that leaves is taken
@@ -87,15 +110,25 @@ pub(super) fn open_everywhere(
     let mut found = Vec::new();
     let mut text = vec![0u8; MAX_VALUE];
     let rolling = Rolling::new();
-    let mut linear = 0;
-    let mut seen = 0;
-    for offset in 0..cells.len().saturating_sub(HEADER + NONCE + TAG - 1) {
+    let last = cells.len().saturating_sub(HEADER + NONCE + TAG - 1);
+    let (mut linear, mut seen, mut began) = (0, 0, 0);
+    for offset in written(cells)
+        .into_iter()
+        .flatten()
+        .take_while(|at| *at < last)
+    {
+        if offset > seen {
+            (linear, seen, began) = (0, offset, offset);
+        }
         let header: &[u8; HEADER] = match cells[offset..].first_chunk() {
             Some(h) => h,
             None => break,
         };
         while seen < offset + CHECKED {
-            let old = seen.checked_sub(CHECKED).map_or(0, |at| cells[at]);
+            let old = match seen - began < CHECKED {
+                true => 0,
+                false => cells[seen - CHECKED],
+            };
             linear = rolling.step(linear, cells[seen], old);
             seen += 1;
         }
@@ -183,6 +216,12 @@ struct Searched {
     as_written: Vec<(&'static str, memmem::Finder<'static>)>,
 }
 
+/// True when a text may stand partly in erased cells.
+fn looks_erased(text: &[u8]) -> bool {
+    let blank = |run: &[u8]| run.iter().all(|&b| b == 0xFF);
+    blank(text) || text.windows(CHUNK).any(blank)
+}
+
 impl Secret {
     /// A secret; an empty one is never found.
     pub fn new(text: impl Into<Vec<u8>>) -> Secret {
@@ -209,13 +248,25 @@ impl Secret {
 /// Looks for every secret in plain and in simple encodings.
 pub(super) fn plaintext(cells: &[u8], secrets: &[Secret]) -> Vec<Hit> {
     let mut hits = Vec::new();
+    let pieces = written(cells);
+    let whole = vec![Range {
+        start: 0,
+        end: cells.len(),
+    }];
     for (secret, looked_for) in secrets.iter().enumerate() {
         for (encoding, needle) in &looked_for.0.as_written {
-            hits.extend(needle.find_iter(cells).map(|offset| Hit {
-                secret,
-                offset,
-                encoding,
-            }));
+            let within = match looks_erased(needle.needle()) {
+                true => &whole,
+                false => &pieces,
+            };
+            for piece in within {
+                let found = needle.find_iter(&cells[piece.clone()]);
+                hits.extend(found.map(|at| Hit {
+                    secret,
+                    offset: piece.start + at,
+                    encoding,
+                }));
+            }
         }
     }
     hits
@@ -283,6 +334,37 @@ mod tests {
             if let Some(run) = cells[..=at].last_chunk::<CHECKED>() {
                 assert_eq!(linear ^ rolling.base, check.checksum(run), "up to {at}");
             }
+        }
+    }
+
+    #[test]
+    fn what_stands_between_erased_cells_is_found_wherever_it_stands() {
+        let mut draw = SplitMix(32);
+        let texts: [&[u8]; 4] = [
+            b"an account value",
+            &[0x5A, 0xFF, 0xFF, 0xFF, 0x5A],
+            &[0; 9],
+            &[0xA5; 3 * CHUNK],
+        ];
+        let secrets = texts.map(Secret::new);
+        for _ in 0..400 {
+            let mut cells = vec![0xFF; 40 * CHUNK];
+            for text in texts {
+                let at = draw.below((cells.len() - text.len()) as u64) as usize;
+                cells[at..at + text.len()].copy_from_slice(text);
+            }
+            let mut everywhere = Vec::new();
+            for (secret, looked_for) in secrets.iter().enumerate() {
+                for (encoding, needle) in &looked_for.0.as_written {
+                    everywhere.extend(needle.find_iter(&cells).map(|offset| Hit {
+                        secret,
+                        offset,
+                        encoding,
+                    }));
+                }
+            }
+            assert!(everywhere.iter().any(|hit| hit.encoding == "inverted"));
+            assert_eq!(plaintext(&cells, &secrets), everywhere);
         }
     }
 }
