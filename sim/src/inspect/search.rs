@@ -118,6 +118,7 @@ pub(super) fn open_everywhere(
         .take_while(|at| *at < last)
     {
         if offset > seen {
+            // Another piece: the check bits begin anew.
             (linear, seen, began) = (0, offset, offset);
         }
         let header: &[u8; HEADER] = match cells[offset..].first_chunk() {
