@@ -341,9 +341,11 @@ mod tests {
     #[test]
     fn what_stands_between_erased_cells_is_found_wherever_it_stands() {
         let mut draw = SplitMix(32);
-        let texts: [&[u8]; 4] = [
+        let texts: [&[u8]; 5] = [
             b"an account value",
             &[0x5A, 0xFF, 0xFF, 0xFF, 0x5A],
+            // Its ends look erased.
+            &[0xFF, 0xFF, 0xFF, 0x5A, 0x11, 0xFF, 0xFF],
             &[0; 9],
             &[0xA5; 3 * CHUNK],
         ];
