@@ -1,5 +1,6 @@
 //! When a device speaks, and what a reply may change.
 
+use nrd_agent::lease::Standing;
 use nrd_agent::wire::{
     self, ActivationId, Answer, Ask, DeviceId, Generation, Lease, LeaseTerms, LockReason,
     MAX_FRAME, NextToken, PolicyVersion, RefusalCode, Reply, Request, Statement, TokenSecret,
@@ -327,4 +328,78 @@ fn the_first_contact_is_spread_over_the_window_once() {
             "{longest}"
         );
     });
+}
+
+#[test]
+fn a_wipe_that_no_order_asked_for_says_nothing_before_its_end() {
+    let mut rig = active(809);
+    rig.boot(|authority, agent| {
+        talk(authority, agent).unwrap();
+        let ms = agent.next_due_ms().unwrap();
+        agent.platform().clock().advance_ms(ms);
+        agent.deactivate().unwrap();
+        assert_eq!(agent.next_due_ms(), None, "though there is a challenge");
+        assert_eq!(agent.poll_request(&mut [0; MAX_FRAME]), Ok(None));
+        settle(agent).unwrap();
+        assert_eq!(agent.next_due_ms(), Some(0), "the receipt");
+    });
+}
+
+#[test]
+fn before_the_boot_is_done_nothing_is_said() {
+    let mut rig = active(810);
+    let mut ram = Ram::default();
+    let mut agent = Agent::new(rig.board(), rig.config(), ram.memory()).unwrap();
+    while agent.state() == State::Booting {
+        assert_eq!(agent.next_due_ms(), None);
+        assert_eq!(agent.poll_request(&mut [0; MAX_FRAME]), Ok(None));
+        agent.step().unwrap();
+    }
+    assert_eq!(agent.next_due_ms(), Some(0));
+}
+
+#[test]
+fn a_person_who_waits_at_a_code_is_not_held_up_by_a_crowd() {
+    let mut rig = nrd_tests::rig(811);
+    rig.boot(|_, agent| {
+        agent.start_activation().unwrap();
+        for _ in 0..20 {
+            agent.spread_first_contact(600);
+            assert_eq!(agent.next_due_ms(), Some(0));
+        }
+    });
+}
+
+#[test]
+fn a_consent_that_is_due_holds_the_dead_man() {
+    let bench = Bench::new();
+    for (n, id, reason) in [
+        (0, "NRD-X3", LockReason::ConsentDue),
+        (1, "NRD-X4", LockReason::Revoked),
+    ] {
+        let holder = bench.account(n);
+        let mut tv = bench.device(id, 812 + n as u64);
+        tv.boot(|service, agent| {
+            activate(service, agent, holder, true);
+            talk_later(service, agent);
+            let statement = Statement {
+                device_id: DeviceId::new(id).unwrap(),
+                activation_id: ActivationId(bench.newest(n).id),
+                nonce: nonce(agent),
+                reason,
+            };
+            let s = signed(&bench.service.keys.session, &statement);
+            agent.handle_reply(&checked_in(None, Some(&s))).unwrap();
+            agent.platform().clock().advance_ms(24 * MONTH_MS);
+            settle(agent).unwrap();
+            if reason == LockReason::ConsentDue {
+                assert_eq!(agent.state(), State::Locked(reason));
+                let standing = agent.status().standing;
+                let dead_man_in_s = None;
+                assert_eq!(standing, Some(Standing::Expired { dead_man_in_s }));
+            } else {
+                assert!(agent.is_clean(), "the dead-man wiped it");
+            }
+        });
+    }
 }

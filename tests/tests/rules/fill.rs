@@ -94,3 +94,18 @@ fn an_activation_ends_a_fill_and_a_device_in_use_is_not_filled() {
         assert_eq!(agent.state(), State::Activating);
     });
 }
+
+#[test]
+fn another_nonce_starts_a_fill_over() {
+    let mut rig = clean(703);
+    rig.boot(|_, agent| {
+        let mut out = [0; 640];
+        assert_eq!(agent.prove_fill([1; 32], &mut out), Err(Error::Busy));
+        while agent.step().unwrap() != Step::Idle {}
+        assert_eq!(answer(agent), Err(Error::Busy), "that was another stream");
+        assert_eq!(agent.status().fill.map(|(at, _)| at), Some(0));
+        while agent.step().unwrap() != Step::Idle {}
+        let (digest, size) = answer(agent).unwrap();
+        assert_eq!(digest, RingCrypto::sha256(&stream(size as usize)));
+    });
+}

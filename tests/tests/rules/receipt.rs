@@ -225,3 +225,29 @@ fn a_digest_of_another_receipt_drops_none() {
         assert_eq!(agent.status().receipts, 0);
     });
 }
+
+#[test]
+fn a_proof_names_the_epoch_and_a_counter_that_takes_no_more_steps() {
+    let mut rig = active(408);
+    wipe(&mut rig);
+    rig.boot(|_, agent| {
+        let said = proof(agent, |r| (r.epoch, r.flags.counter_worn_out));
+        assert_eq!(said, (1, false));
+    });
+    rig.hw.chip().wear_out_counter(0);
+    rig.boot(|authority, agent| {
+        agent.start_activation().unwrap();
+        talk(authority, agent).unwrap();
+        agent.deactivate().unwrap();
+        settle(agent).unwrap();
+        assert!(agent.is_clean());
+        let said = proof(agent, |r| (r.epoch, r.flags.counter_worn_out));
+        assert_eq!(said, (1, true));
+        talk(authority, agent).unwrap();
+    });
+    let flags = rig.authority.receipts.iter().map(|frame| {
+        let r: Receipt<'_> = peek(frame).unwrap();
+        (r.epoch, r.flags.counter_worn_out)
+    });
+    assert_eq!(flags.collect::<Vec<_>>(), [(0, false), (1, true)]);
+}
