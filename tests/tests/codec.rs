@@ -244,3 +244,41 @@ fn an_integer_is_taken_in_its_shortest_form_only() {
     assert_eq!(codec::read::<u64>(&[&most[..9], &[2]].concat()), None);
     assert_eq!(codec::read::<u32>(&most), None);
 }
+
+#[test]
+fn a_frame_longer_than_its_kind_allows_is_too_long_whatever_it_holds() {
+    use nrd_agent::Error;
+    use nrd_hal::crypto::RingCrypto;
+    fn junk<'a, B: Body<'a>>(length: usize) -> Vec<u8> {
+        let mut frame = B::CONTEXT.to_vec();
+        frame.resize(length, 0xFF);
+        frame
+    }
+    fn plain<B: for<'a> Body<'a>>() {
+        for (longer, answer) in [
+            (0, Error::Malformed),
+            (1, Error::TooLong),
+            (2, Error::TooLong),
+        ] {
+            let frame = junk::<B>(B::MAX + longer);
+            assert_eq!(decode::<B>(&frame).err(), Some(answer), "{longer}");
+        }
+    }
+    fn signed<B: for<'a> Body<'a>>() {
+        for (longer, answer) in [
+            (0, Error::BadSignature),
+            (1, Error::TooLong),
+            (2, Error::TooLong),
+        ] {
+            let frame = junk::<B>(B::MAX + longer);
+            let read = decode_signed::<B, RingCrypto>(&frame, &[7; 32]);
+            assert_eq!(read.err(), Some(answer), "{longer}");
+        }
+    }
+    plain::<Delegation>();
+    plain::<Lease>();
+    signed::<Delegation>();
+    signed::<Order>();
+    signed::<Grant>();
+    signed::<Statement>();
+}
