@@ -129,3 +129,22 @@ fn a_slot_that_will_not_be_written_or_destroyed_is_said_by_forget() {
         });
     }
 }
+
+#[test]
+fn a_former_slot_put_back_while_it_is_on_is_not_taken_for_the_one_in_force() {
+    let mut rig = active(506);
+    let l = Layout::plan(&rig.hw.chip().spec().geometry).unwrap();
+    let a = l.slot_start as usize..(l.slot_start + l.slot_size) as usize;
+    let former = rig.hw.chip().cells()[a.clone()].to_vec();
+    rig.boot(|_, agent| {
+        agent.forget(Class::Payment).unwrap();
+        agent.platform().with_chip(|c| {
+            let mut image = c.cells().to_vec();
+            image[a].copy_from_slice(&former);
+            c.restore_image(&image);
+        });
+        agent.forget(Class::Payment).unwrap();
+    });
+    assert_eq!(slots(&rig), [true, false], "B was in force, A is written");
+    rig.boot(|_, agent| assert_eq!(get(agent, Class::Email).as_deref(), Ok(MAIL)));
+}

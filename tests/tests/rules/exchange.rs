@@ -6,7 +6,7 @@ use nrd_agent::wire::{
     MAX_FRAME, NextToken, PolicyVersion, RefusalCode, Reply, Request, Statement, TokenSecret,
 };
 use nrd_agent::{Agent, Config, Error, State};
-use nrd_sim::hw::Board;
+use nrd_sim::hw::{Board, Chip, Hardware};
 use nrd_sim::rig::{Ram, Rig, exchange, settle, talk};
 use nrd_sim::sign::signed;
 use nrd_tests::bench::{Bench, activate, talk_later};
@@ -367,6 +367,31 @@ fn a_person_who_waits_at_a_code_is_not_held_up_by_a_crowd() {
             agent.spread_first_contact(600);
             assert_eq!(agent.next_due_ms(), Some(0));
         }
+    });
+}
+
+#[test]
+fn a_receipt_is_not_held_up_even_where_the_journal_no_longer_fits_its_counter() {
+    let mut rig = active(814);
+    rig.boot(|_, agent| {
+        agent.deactivate().unwrap();
+        settle(agent).unwrap();
+    });
+    // Its flash on another part, whose counter never moved.
+    let image = rig.hw.chip().cells().to_vec();
+    let spec = rig.hw.chip().spec();
+    rig.hw = Hardware::new(Chip::new(spec, 814));
+    rig.hw.chip().restore_image(&image);
+    rig.boot(|authority, agent| {
+        assert_eq!(agent.state(), State::Locked(LockReason::JournalLost));
+        assert_eq!(agent.status().receipts, 1);
+        for _ in 0..20 {
+            agent.spread_first_contact(600);
+            assert_eq!(agent.next_due_ms(), Some(0));
+        }
+        talk(authority, agent).unwrap();
+        assert_eq!(agent.status().receipts, 0);
+        assert_eq!(agent.next_due_ms(), None);
     });
 }
 

@@ -290,3 +290,27 @@ fn a_slot_whose_erase_fails_is_not_called_blank_however_it_reads() {
         assert_eq!((r.method, r.flags.slots_blank), (Method::Failed, false));
     });
 }
+
+#[test]
+fn the_progress_of_a_wipe_counts_what_will_not_erase_as_well() {
+    let mut rig = active(212, BLOCK, false);
+    let l = layout(&rig);
+    for sector in [0, 3] {
+        rig.hw
+            .chip()
+            .stick(l.vault_start + sector * BLOCK, 1, false);
+    }
+    rig.boot(|_, agent| {
+        agent.deactivate().unwrap();
+        let mut seen = vec![0];
+        let mut of = 0;
+        while let Some((done, total)) = agent.status().wipe {
+            of = total;
+            if seen.last() != Some(&done) {
+                seen.push(done);
+            }
+            agent.step().unwrap();
+        }
+        assert_eq!(seen, (0..=of).collect::<Vec<_>>(), "a block a step");
+    });
+}
