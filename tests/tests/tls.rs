@@ -2,7 +2,7 @@
 //! real sockets on loopback (attacks 27, 28, 29).
 
 use embedded_io_adapters::std::FromStd;
-use nrd_agent::tls::{FixedTime, HttpsClient, PATH, TlsError};
+use nrd_agent::tls::{FixedTime, HttpsClient, PATH, TlsError, read_answer};
 use nrd_sim::hw::SplitMix;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -39,6 +39,7 @@ struct Cert {
     from: u64,
     to: u64,
     self_signed: bool,
+    is_ca: bool,
 }
 
 const GOOD: Cert = Cert {
@@ -46,6 +47,7 @@ const GOOD: Cert = Cert {
     from: NOW - YEAR,
     to: NOW + YEAR,
     self_signed: false,
+    is_ca: false,
 };
 
 fn date(unix: u64) -> time::OffsetDateTime {
@@ -57,6 +59,9 @@ fn config(ca: &Ca, cert: &Cert, version: &'static SupportedProtocolVersion) -> A
     let mut params = CertificateParams::new(vec![cert.name.into()]).unwrap();
     params.not_before = date(cert.from);
     params.not_after = date(cert.to);
+    if cert.is_ca {
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    }
     let signed = match cert.self_signed {
         true => params.self_signed(&key).unwrap(),
         false => params.signed_by(&key, &ca.issuer).unwrap(),
@@ -211,6 +216,13 @@ fn attack_28_certificates_that_prove_nothing_are_refused() {
             },
             TlsError::WrongName,
         ),
+        (
+            Cert {
+                is_ca: true,
+                ..GOOD
+            },
+            TlsError::Certificate,
+        ),
     ];
     for (cert, expected) in bad {
         let (told, heard) = mpsc::channel();
@@ -274,6 +286,17 @@ fn http_that_was_not_agreed_is_refused() {
             TlsError::Http,
         ),
         (format!("{head}Content-Length: -1\r\n\r\n"), TlsError::Http),
+        // Rust's parser takes a sign and leading zeros; HTTP's grammar no sign.
+        (format!("{head}Content-Length: +1\r\n\r\nx"), TlsError::Http),
+        (
+            format!("{head}Content-Length: 0000001\r\n\r\nx"),
+            TlsError::Http,
+        ),
+        (format!("{head}Content-Length: \r\n\r\nx"), TlsError::Http),
+        (
+            format!("{head}Content-Length: 1\r\nContent-Encoding: gzip\r\n\r\nx"),
+            TlsError::Http,
+        ),
         (
             format!("{head}Content-Length: 1\r\nContent-Length: 1\r\n\r\nx"),
             TlsError::Http,
@@ -316,6 +339,108 @@ fn http_that_was_not_agreed_is_refused() {
         // A long answer may be refused before the peer has sent all of it.
         assert_eq!(answer, Err(expected), "{shown:?}");
     }
+}
+
+#[test]
+fn the_largest_head_with_the_largest_body_is_taken_and_one_byte_more_is_not() {
+    let body = [7; 1536];
+    let whole = ok(&body);
+    let head = whole.len() - body.len();
+    for (padding, taken) in [(2048 - head, true), (2049 - head, false)] {
+        let field = format!("\r\nX: {}", "y".repeat(padding - 5));
+        let mut answer = whole.clone();
+        answer.splice(15..15, field.into_bytes());
+        let mut out = [0; 1536];
+        for piece in [1, 700, answer.len()] {
+            let read = read_answer(&answer, piece, &mut out);
+            let expected = if taken {
+                Ok(1536)
+            } else {
+                Err(TlsError::TooLarge)
+            };
+            assert_eq!(read, expected, "in pieces of {piece} bytes");
+        }
+    }
+}
+
+#[test]
+fn a_service_that_sends_tickets_without_end_is_not_listened_to() {
+    let ca = ca();
+    let mut config = Arc::unwrap_or_clone(config(&ca, &GOOD, &rustls::version::TLS13));
+    config.ticketer = rustls::crypto::ring::Ticketer::new().unwrap();
+    for (tickets, taken) in [(20, true), (2_000, false)] {
+        config.send_tls13_tickets = tickets;
+        let config = Arc::new(config.clone());
+        let (listener, authority) = listen();
+        let server = thread::spawn(move || {
+            let conn = ServerConnection::new(config).unwrap();
+            let mut tls = StreamOwned::new(conn, accept(&listener));
+            if read_request(&mut tls).is_some() {
+                let _ = tls.write_all(&ok(b"fine"));
+                tls.conn.send_close_notify();
+                let _ = tls.flush();
+            }
+        });
+        let answer = post(&ca, &authority, b"x");
+        server.join().unwrap();
+        let expected = if taken {
+            Ok(b"fine".to_vec())
+        } else {
+            Err(TlsError::TooLarge)
+        };
+        assert_eq!(answer, expected, "{tickets} tickets");
+    }
+}
+
+#[test]
+fn every_error_has_a_number_and_words_of_its_own() {
+    use nrd_agent::Error;
+    let agent = [
+        Error::Busy,
+        Error::WrongState,
+        Error::NotFound,
+        Error::Corrupt,
+        Error::Full,
+        Error::TooLong,
+        Error::BufferTooSmall,
+        Error::WornOut,
+        Error::Hardware,
+        Error::RandomGenerator,
+        Error::Crypto,
+        Error::Malformed,
+        Error::NotForUs,
+        Error::Signing,
+        Error::WrongType,
+        Error::BadSignature,
+    ];
+    let tls = [
+        TlsError::Root,
+        TlsError::Authority,
+        TlsError::Connect,
+        TlsError::Io,
+        TlsError::UnknownIssuer,
+        TlsError::Expired,
+        TlsError::WrongName,
+        TlsError::Certificate,
+        TlsError::Version,
+        TlsError::Protocol,
+        TlsError::Closed,
+        TlsError::Http,
+        TlsError::Status(503),
+        TlsError::TooLarge,
+    ];
+    let mut said = std::collections::HashSet::new();
+    for (n, e) in agent.into_iter().enumerate() {
+        assert_eq!(usize::from(e.code()), n + 1);
+        assert_eq!(TlsError::Agent(e).code(), e.code());
+        assert_eq!(TlsError::Agent(e).to_string(), e.to_string());
+        assert!(e.to_string().len() > 10 && said.insert(e.to_string()));
+    }
+    for (n, e) in tls.into_iter().enumerate() {
+        assert_eq!(usize::from(e.code()), n + 101);
+        assert!(e.to_string().len() > 10 && said.insert(e.to_string()));
+    }
+    assert!(TlsError::Status(503).to_string().contains("503"));
 }
 
 #[test]

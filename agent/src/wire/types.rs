@@ -115,14 +115,6 @@ pub enum DeviceKind {
     Computer,
 }
 
-impl DeviceKind {
-    /// True for Netflix ready devices, which have no "remember me" choice and
-    /// always remember.
-    pub fn always_remembers(self) -> bool {
-        !matches!(self, DeviceKind::Computer)
-    }
-}
-
 /// Why a device was deactivated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
