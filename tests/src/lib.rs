@@ -1,6 +1,7 @@
 //! What the tests that cross crates share.
 
 pub mod bench;
+pub mod copy;
 pub mod footprint;
 pub mod fuzz;
 pub mod hard;
@@ -9,12 +10,6 @@ pub mod m33;
 pub mod measure;
 pub mod model;
 pub mod tools;
-
-#[cfg(all(test, feature = "judge"))]
-extern crate self as nrd_tests;
-#[cfg(all(test, feature = "judge"))]
-#[path = "../mutants/judge.rs"]
-mod judge;
 
 use nrd_hal::Geometry;
 use nrd_sim::hw::{Chip, ChipSpec, Hardware};

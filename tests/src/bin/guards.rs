@@ -5,8 +5,8 @@
 //! name contains one of the words. Works in `target/guards`. Exit status 1 when
 //! a guard's removal survives.
 
+use nrd_tests::copy::copy_tree;
 use serde::Deserialize;
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -63,39 +63,6 @@ fn main() -> ExitCode {
 fn read(root: &Path) -> File {
     let text = std::fs::read_to_string(root.join("tests/guards.toml")).expect("tests/guards.toml");
     toml::from_str(&text).expect("tests/guards.toml makes sense")
-}
-
-/// Copies what git knows.
-fn copy_tree(root: &Path, to: &Path) {
-    let listed = Command::new("git")
-        .args(["ls-files", "-co", "--exclude-standard"])
-        .current_dir(root)
-        .output()
-        .expect("git");
-    let listed = String::from_utf8_lossy(&listed.stdout);
-    let files: HashSet<PathBuf> = listed.lines().map(|file| to.join(file)).collect();
-    remove_others(to, &files);
-    for file in listed.lines() {
-        let target = to.join(file);
-        std::fs::create_dir_all(target.parent().expect("a folder")).expect("a folder");
-        let bytes = std::fs::read(root.join(file)).expect("a file of the project");
-        // Only what differs, so that cargo builds no more than it must.
-        if std::fs::read(&target).ok().as_ref() != Some(&bytes) {
-            std::fs::write(&target, bytes).expect("room on the disk");
-        }
-    }
-}
-
-/// Removes what an earlier run left and the project has no more.
-fn remove_others(folder: &Path, files: &HashSet<PathBuf>) {
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            remove_others(&path, files);
-        } else if !files.contains(&path) {
-            std::fs::remove_file(&path).expect("a file that may be removed");
-        }
-    }
 }
 
 /// The file of a guard, which stands in it once.
