@@ -2,12 +2,11 @@
 
 use crate::build::Program;
 use std::collections::{BTreeMap, HashSet};
-use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Tests that take longer, in seconds, judge nothing.
 const LONGEST: f64 = 30.0;
@@ -30,8 +29,11 @@ pub(crate) enum Verdict {
     Left,
 }
 
-fn command(program: &Program, names: &[&str]) -> Command {
-    let mut command = Command::new(&program.path);
+/// The tests `names` of `program`, with so many seconds to end. `timeout` of the
+/// coreutils stops them then, with all that they have started, even when this
+/// program is no more.
+fn command(program: &Program, names: &[&str], seconds: f64) -> Command {
+    let mut command = Command::new("timeout");
     // Few lives in each test; `log_lives` is nothing but lives.
     let lives = if program.name == "log_lives" {
         "10"
@@ -39,6 +41,8 @@ fn command(program: &Program, names: &[&str]) -> Command {
         "1"
     };
     command
+        .args(["--kill-after=1", &format!("{seconds:.0}")])
+        .arg(&program.path)
         .arg("--exact")
         .args(names)
         .current_dir(&program.folder)
@@ -48,28 +52,17 @@ fn command(program: &Program, names: &[&str]) -> Command {
         .env_remove("NRD_REQUIRE_ALL")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .process_group(0);
+        .stderr(Stdio::null());
     command
 }
 
-/// True or false as the tests pass; `None` when they took longer than `limit`
-/// and were stopped, with all that they had started.
-fn run(mut command: Command, limit: Duration) -> Result<Option<bool>, String> {
-    let mut child: Child = command.spawn().map_err(|e| e.to_string())?;
-    let begun = Instant::now();
-    loop {
-        if let Some(status) = child.try_wait().map_err(|e| e.to_string())? {
-            return Ok(Some(status.success()));
-        }
-        if begun.elapsed() > limit {
-            let group = format!("-{}", child.id());
-            let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
-            child.wait().map_err(|e| e.to_string())?;
-            return Ok(None);
-        }
-        std::thread::sleep(Duration::from_millis(3));
-    }
+/// True or false as the tests pass; `None` when they were stopped.
+fn run(mut command: Command) -> Result<Option<bool>, String> {
+    let status = command.status().map_err(|e| format!("timeout: {e}"))?;
+    Ok(match status.code() {
+        Some(124 | 137) => None,
+        _ => Some(status.success()),
+    })
 }
 
 /// Does `work` on each of `items`, as many at a time as there are cores.
@@ -116,12 +109,12 @@ pub(crate) fn reach<'p>(programs: &'p [Program], work: &Path) -> Result<Vec<Test
         let note = notes
             .path()
             .join(format!("{}-{}", program.name, name.replace(':', "_")));
-        let mut command = command(program, &[name]);
+        let mut command = command(program, &[name], 600.0);
         command
             .env("NRD_MUTANT", "reach")
             .env("NRD_MUTANTS_REACHED", &note);
         let begun = Instant::now();
-        let passed = run(command, Duration::from_secs(600))?;
+        let passed = run(command)?;
         let seconds = begun.elapsed().as_secs_f64();
         if passed != Some(true) {
             eprintln!(
@@ -184,9 +177,9 @@ fn verdict(tests: &[Test<'_>], number: usize) -> Result<Verdict, String> {
             let Some(first) = tests.first() else { continue };
             let names: Vec<&str> = tests.iter().map(|t| t.name.as_str()).collect();
             let usual: f64 = tests.iter().map(|t| t.seconds).sum();
-            let mut command = command(first.program, &names);
+            let mut command = command(first.program, &names, 15.0 + 6.0 * usual);
             command.env("NRD_MUTANT", number.to_string());
-            match run(command, Duration::from_secs_f64(15.0 + 6.0 * usual))? {
+            match run(command)? {
                 Some(true) => {}
                 Some(false) => return Ok(Verdict::Caught),
                 None => return Ok(Verdict::Ended),

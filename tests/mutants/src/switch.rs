@@ -17,31 +17,36 @@ static ON: AtomicU32 = AtomicU32::new(UNKNOWN);
 static ASKED: [AtomicBool; 8192] = [const { AtomicBool::new(false) }; 8192];
 
 /// True when this mutant is on.
+#[inline(always)]
 pub(crate) fn on(mutant: u32) -> bool {
-    match ON.load(Relaxed) {
-        UNKNOWN => {
-            let named = std::env::var("NRD_MUTANT").unwrap_or_default();
-            let on = match named.as_str() {
-                "reach" => REACH,
-                number => number.parse().unwrap_or(NONE),
-            };
-            ON.store(on, Relaxed);
-            self::on(mutant)
-        }
-        REACH => {
-            note(mutant);
-            false
-        }
-        on => on == mutant,
+    let on = ON.load(Relaxed);
+    on == mutant || (on >= REACH && asked(on, mutant))
+}
+
+#[cold]
+#[inline(never)]
+fn asked(on: u32, mutant: u32) -> bool {
+    if on == REACH {
+        note(mutant);
+        return false;
     }
+    let named = std::env::var("NRD_MUTANT").unwrap_or_default();
+    let on = match named.as_str() {
+        "reach" => REACH,
+        number => number.parse().unwrap_or(NONE),
+    };
+    ON.store(on, Relaxed);
+    self::on(mutant)
 }
 
 fn note(mutant: u32) {
-    let first = ASKED
-        .get(mutant as usize)
-        .is_some_and(|asked| !asked.swap(true, Relaxed));
-    let file = std::env::var("NRD_MUTANTS_REACHED").ok().filter(|_| first);
-    if let Some(path) = file
+    let Some(asked) = ASKED.get(mutant as usize) else {
+        return;
+    };
+    if asked.load(Relaxed) || asked.swap(true, Relaxed) {
+        return;
+    }
+    if let Ok(path) = std::env::var("NRD_MUTANTS_REACHED")
         && let Ok(mut file) = std::fs::File::options().append(true).create(true).open(path)
     {
         let _ = writeln!(file, "{mutant}");

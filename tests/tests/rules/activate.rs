@@ -1,8 +1,9 @@
 //! An attempt to activate: what ends it, and which grant is taken.
 
+use super::reply;
 use nrd_agent::wire::{
-    self, ActivationId, Answer, Ask, DeviceId, EndReason, Grant, LeaseTerms, MAX_FRAME,
-    PolicyVersion, Receipt, Reply, Request, Series, Subject, TokenSecret, WipeReason, peek,
+    ActivationId, Answer, Ask, DeviceId, EndReason, Grant, LeaseTerms, MAX_FRAME, PolicyVersion,
+    Receipt, Request, Series, Subject, TokenSecret, WipeReason, peek,
 };
 use nrd_agent::{Agent, Error, State};
 use nrd_sim::hw::Board;
@@ -11,17 +12,6 @@ use nrd_sim::sign::signed;
 use nrd_tests::bench::{Bench, HOME, activate};
 
 type Device<'a> = Agent<'a, Board>;
-
-fn reply(answer: Answer<'_>) -> Vec<u8> {
-    let mut out = [0; MAX_FRAME];
-    let reply = Reply {
-        challenge: [1; 32],
-        delegation: None,
-        answer,
-    };
-    let n = wire::encode(&reply, &mut out).unwrap();
-    out[..n].to_vec()
-}
 
 /// Asks what is due now; runs `look` on the request.
 fn ask<T>(agent: &mut Device<'_>, look: impl FnOnce(Request<'_>) -> T) -> T {

@@ -1,9 +1,10 @@
 //! When a device speaks, and what a reply may change.
 
+use super::reply;
 use nrd_agent::lease::Standing;
 use nrd_agent::wire::{
-    self, ActivationId, Answer, Ask, DeviceId, Generation, Lease, LeaseTerms, LockReason,
-    MAX_FRAME, NextToken, PolicyVersion, RefusalCode, Reply, Request, Statement, TokenSecret,
+    ActivationId, Answer, Ask, DeviceId, Generation, Lease, LeaseTerms, LockReason, MAX_FRAME,
+    NextToken, PolicyVersion, RefusalCode, Request, Statement, TokenSecret, peek,
 };
 use nrd_agent::{Agent, Config, Error, State};
 use nrd_sim::hw::{Board, Chip, Hardware};
@@ -26,17 +27,6 @@ fn active(seed: u64) -> Rig {
     rig
 }
 
-fn reply(answer: Answer<'_>) -> Vec<u8> {
-    let mut out = [0; MAX_FRAME];
-    let reply = Reply {
-        challenge: [1; 32],
-        delegation: None,
-        answer,
-    };
-    let n = wire::encode(&reply, &mut out).unwrap();
-    out[..n].to_vec()
-}
-
 fn checked_in<'a>(lease: Option<&'a [u8]>, statement: Option<&'a [u8]>) -> Vec<u8> {
     reply(Answer::CheckedIn {
         lease,
@@ -53,7 +43,7 @@ fn ask<T>(agent: &mut Device<'_>, look: impl FnOnce(Request<'_>) -> T) -> T {
     settle(agent).unwrap();
     let mut out = [0; MAX_FRAME];
     let n = agent.poll_request(&mut out).unwrap().expect("it is due");
-    look(wire::peek(&out[..n]).unwrap())
+    look(peek(&out[..n]).unwrap())
 }
 
 fn nonce(agent: &mut Device<'_>) -> [u8; 16] {

@@ -9,3 +9,17 @@ mod fill;
 mod order;
 mod receipt;
 mod wipe;
+
+use nrd_agent::wire::{self, Answer, MAX_FRAME, Reply};
+
+/// A reply that the device takes, whatever it asked.
+fn reply(answer: Answer<'_>) -> Vec<u8> {
+    let mut out = [0; MAX_FRAME];
+    let reply = Reply {
+        challenge: [1; 32],
+        delegation: None,
+        answer,
+    };
+    let n = wire::encode(&reply, &mut out).unwrap();
+    out[..n].to_vec()
+}

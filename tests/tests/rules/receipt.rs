@@ -1,5 +1,6 @@
 //! What receipts and proofs say, and which are kept.
 
+use super::reply;
 use nrd_agent::wire::{Digest, MAX_FRAME, Method, Receipt, Subject, peek, receipt_digest};
 use nrd_agent::{Agent, Error, State};
 use nrd_hal::crypto::RingCrypto;
@@ -199,19 +200,9 @@ fn a_device_in_use_is_not_clean_and_one_whose_wipe_failed_proves_just_that() {
 
 #[test]
 fn a_digest_of_another_receipt_drops_none() {
-    use nrd_agent::wire::{self, Answer, Reply};
+    use nrd_agent::wire::Answer;
     let mut rig = clean(407);
     rig.boot(|authority, agent| {
-        let reply = |answer| {
-            let mut out = [0; MAX_FRAME];
-            let reply = Reply {
-                challenge: [1; 32],
-                delegation: None,
-                answer,
-            };
-            let n = wire::encode(&reply, &mut out).unwrap();
-            out[..n].to_vec()
-        };
         let mut out = [0; MAX_FRAME];
         agent.poll_request(&mut out).unwrap().unwrap();
         agent.handle_reply(&reply(Answer::Welcome)).unwrap();
