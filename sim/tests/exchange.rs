@@ -74,6 +74,11 @@ fn a_firmware_activates_and_is_removed_with_one_call_an_exchange() {
         while !matches!(agent.step(), Ok(Step::Idle)) {}
         clock.advance_ms(agent.next_due_ms().unwrap_or(0));
         let said = exchange(agent, &client, &mut wire);
+        match agent.state() {
+            State::Active => assert!(client.remembers_session()),
+            State::Wiping => assert!(!client.remembers_session(), "a ticket outlives the account"),
+            _ => {}
+        }
         while !matches!(agent.step(), Ok(Step::Idle)) {}
         said
     };

@@ -314,3 +314,88 @@ fn the_progress_of_a_wipe_counts_what_will_not_erase_as_well() {
         assert_eq!(seen, (0..=of).collect::<Vec<_>>(), "a block a step");
     });
 }
+
+/// What stands in this process's memory from `at` on, lent or not.
+#[cfg(target_os = "linux")]
+fn memory(at: usize, length: usize) -> Vec<u8> {
+    use std::os::unix::fs::FileExt as _;
+    let mut bytes = vec![0; length];
+    let memory = std::fs::File::open("/proc/self/mem").unwrap();
+    memory.read_exact_at(&mut bytes, at as u64).unwrap();
+    bytes
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn from_the_moment_a_wipe_is_committed_the_agents_own_memory_opens_nothing() {
+    use nrd_agent::Memory;
+    use nrd_agent::agent::JOURNAL_RECORDS;
+    use nrd_agent::log::Entry;
+    use nrd_hal::Crypto as _;
+    use nrd_hal::crypto::RingCrypto;
+    use nrd_sim::hw::RootKey;
+    use nrd_sim::inspect::class_key;
+
+    let mut rig = active(213, BLOCK, false);
+    // Everything that opens the account, from the root and the flash.
+    let at = layout(&rig).slot_start as usize;
+    let slot = rig.hw.chip().cells()[at..at + 256].to_vec();
+    let secret = &slot[32..64];
+    let base = RootKey::derive_any(&rig.root, b"nrd/1/vault", Some(0));
+    let activation = RingCrypto::hkdf(
+        &rig.authority.activation_id().0,
+        &[&base[..], secret].concat(),
+        &[b"nrd/1/activation"],
+    );
+    let class = |class: Class| {
+        let at = 64 + 20 * class as usize;
+        let (generation, salt) = (&slot[at..at + 4], &slot[at + 4..at + 20]);
+        class_key(&activation, class as u8, generation, salt)
+    };
+    let secrets = [
+        ("activation secret", secret.to_vec()),
+        ("activation key", activation.to_vec()),
+        ("session key", class(Class::Session).to_vec()),
+        ("e-mail key", class(Class::Email).to_vec()),
+        ("token", rig.authority.present_token(1).to_vec()),
+        ("e-mail", b"holder@example.org".to_vec()),
+    ];
+    let found = |bytes: &[u8]| -> Vec<&str> {
+        let stands = |secret: &[u8]| bytes.windows(secret.len()).any(|w| w == secret);
+        let found = secrets.iter().filter(|(_, secret)| stands(secret));
+        found.map(|(name, _)| *name).collect()
+    };
+
+    let (mut tables, mut indices) = ([[0; 64]; 2], [0; 2].map(|_| vec![Entry::default(); 64]));
+    let [journal_table, vault_table] = &mut tables;
+    let [journal_index, vault_index] = &mut indices;
+    let mut scratch = vec![0; 2048];
+    let lent = (scratch.as_ptr().addr(), scratch.len());
+    let memory_lent = Memory {
+        journal_table,
+        journal_index: &mut journal_index[..JOURNAL_RECORDS],
+        vault_table,
+        vault_index,
+        scratch: &mut scratch,
+    };
+    let mut agent = Agent::new(rig.board(), rig.config(), memory_lent).unwrap();
+    settle(&mut agent).unwrap();
+    let own = (
+        std::ptr::from_ref(&agent).addr(),
+        std::mem::size_of_val(&agent),
+    );
+    let all = || [memory(own.0, own.1), memory(lent.0, lent.1)].concat();
+    agent.get(Class::Email, 0, &mut [0; 64]).unwrap();
+    let before = found(&all());
+    assert_eq!(before, secrets.each_ref().map(|(name, _)| *name));
+
+    agent.deactivate().unwrap();
+    assert_eq!(agent.state(), State::Wiping);
+    assert!(memory(lent.0, lent.1).iter().all(|&b| b == 0));
+    while agent.state() == State::Wiping {
+        assert_eq!(found(&all()), Vec::<&str>::new());
+        agent.step().unwrap();
+    }
+    assert!(agent.is_clean());
+    assert_eq!(found(&all()), Vec::<&str>::new());
+}
