@@ -43,7 +43,7 @@ pub(crate) fn list(root: &Path) -> Result<Vec<Mutant>, String> {
     if !listed.status.success() {
         let said = String::from_utf8_lossy(&listed.stderr).into_owned();
         return Err(format!(
-            "{said}cargo-mutants lists the mutants: cargo install cargo-mutants --locked"
+            "{said}The mutants are listed by cargo-mutants. To install it: cargo install cargo-mutants --locked"
         ));
     }
     serde_json::from_slice(&listed.stdout).map_err(|e| e.to_string())

@@ -100,8 +100,11 @@ fn run() -> Result<bool, String> {
     let copy = work.join("src");
     copy::copy_tree(&root, &copy);
     let files = place_all(&root, &mutants)?;
+    eprintln!("looking for mutants that do not compile: errors are to be expected");
     let unviable = build::write(&copy, &work, &files, &mutants)?;
+    eprintln!("building all others, and the tests");
     let programs = build::programs(&copy, &work, &TESTS)?;
+    eprintln!("running each test once, to see which mutants it reaches");
     let tests = judge::reach(&programs, &work)?;
 
     let unplaced: HashSet<usize> = files.values().flat_map(|p| &p.unplaced).copied().collect();
