@@ -122,7 +122,8 @@ fn run() -> Result<bool, String> {
     );
     let verdicts = judge::judge(&tests, &numbers, |n| eprintln!("left: {}", mutants[n].name))?;
     let verdicts: BTreeMap<usize, Verdict> = numbers.into_iter().zip(verdicts).collect();
-    table(&mutants, &verdicts, &unviable, &unplaced);
+    let shown = |n: usize| wanted(&mutants[n]).then_some(&mutants[n]);
+    table(mutants.len(), shown, &verdicts, &unviable, &unplaced);
     Ok(tell(&explained, &mutants, &verdicts))
 }
 
@@ -141,15 +142,16 @@ fn place_all(root: &Path, mutants: &[Mutant]) -> Result<BTreeMap<String, Placed>
     placed.collect()
 }
 
-/// Prints the counts, a line for each file.
-fn table(
-    mutants: &[Mutant],
+/// Prints the counts of those that are shown, a line for each file.
+fn table<'m>(
+    mutants: usize,
+    shown: impl Fn(usize) -> Option<&'m Mutant>,
     verdicts: &BTreeMap<usize, Verdict>,
     unviable: &HashSet<usize>,
     unplaced: &HashSet<usize>,
 ) {
     let mut files: BTreeMap<&str, [usize; 6]> = BTreeMap::new();
-    for (n, m) in mutants.iter().enumerate() {
+    for (n, m) in (0..mutants).filter_map(|n| Some((n, shown(n)?))) {
         let column = match verdicts.get(&n) {
             Some(Verdict::Caught) => 1,
             Some(Verdict::Ended) => 2,
