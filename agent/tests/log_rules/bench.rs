@@ -166,7 +166,13 @@ impl<'b> Boot<'b> {
         f(&mut self.log, &mut io)
     }
     pub(crate) fn step(&mut self) -> Progress {
-        self.run(|log, io| log.step(io)).unwrap()
+        let needed = self.log.needs_step();
+        let progress = self.run(|log, io| log.step(io)).unwrap();
+        assert!(
+            needed || progress == Progress::Idle,
+            "a step nobody asks for"
+        );
+        progress
     }
     pub(crate) fn settle(&mut self) {
         while self.step() == Progress::Working {}

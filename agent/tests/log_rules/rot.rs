@@ -122,3 +122,39 @@ fn a_pinned_record_that_rotted_is_not_known_before_the_members_are_read() {
         assert_eq!(got, expected, "after {before} values");
     }
 }
+
+/// Check bits anybody can compute; authentication nobody. Neither may what
+/// follows a forged header vouch for it, and that is genuine here.
+#[test]
+fn a_header_whose_authentication_fails_does_not_count_whatever_follows_it() {
+    // Members, next sequence number, end of the copies, pin, what was lost.
+    for (field, flip) in [
+        (8, 1),
+        (8, 2),
+        (12, 0xFF),
+        (16, 0x40),
+        (20, 0xFF),
+        (24, 0xFF),
+    ] {
+        let mut flash = written_anew();
+        let sector = programmed(&flash, 1) / SECTOR as usize;
+        let header = &mut flash.cells[sector * SECTOR as usize..][..40];
+        header[field] ^= flip;
+        header[field + 1] ^= flip;
+        let check = crc::Crc::<u16>::new(&crc::CRC_16_IBM_3740).checksum(&header[..28]);
+        header[28..30].copy_from_slice(&check.to_le_bytes());
+        for boot in 0..2 {
+            let mut ram = Ram::default();
+            let mut b = Boot::new(&mut flash, &mut ram);
+            b.settle();
+            for id in 1..=12 {
+                // Two records newer than all others tell that a head was lost.
+                assert_eq!(
+                    b.get(id),
+                    Err(Error::Corrupt),
+                    "{field}, boot {boot}, value {id}"
+                );
+            }
+        }
+    }
+}

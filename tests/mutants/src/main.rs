@@ -11,7 +11,8 @@
 //! ```
 //!
 //! All of them, or those whose name contains one of the words. Exit status 1
-//! when one is left that `tests/mutants/left.toml` does not explain.
+//! when one is left that `tests/mutants/left.toml` does not explain, or, of
+//! all, when it explains one that is not left any more.
 
 mod build;
 #[path = "../../src/copy.rs"]
@@ -124,7 +125,7 @@ fn run() -> Result<bool, String> {
     let verdicts: BTreeMap<usize, Verdict> = numbers.into_iter().zip(verdicts).collect();
     let shown = |n: usize| wanted(&mutants[n]).then_some(&mutants[n]);
     table(mutants.len(), shown, &verdicts, &unviable, &unplaced);
-    Ok(tell(&explained, &mutants, &verdicts))
+    Ok(tell(&explained, &mutants, &verdicts, words.is_empty()))
 }
 
 fn place_all(root: &Path, mutants: &[Mutant]) -> Result<BTreeMap<String, Placed>, String> {
@@ -175,31 +176,39 @@ fn table<'m>(
     }
 }
 
-/// Prints what is left, with its explanation; false when one has none.
-fn tell(explained: &Explained, mutants: &[Mutant], verdicts: &BTreeMap<usize, Verdict>) -> bool {
+/// Prints what is left, with its explanation; false when one has none, or, of
+/// `all`, when more are explained than are left.
+fn tell(
+    explained: &Explained,
+    mutants: &[Mutant],
+    verdicts: &BTreeMap<usize, Verdict>,
+    all: bool,
+) -> bool {
     let mut left: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
     for (n, _) in verdicts.iter().filter(|(_, v)| **v == Verdict::Left) {
         let m = &mutants[*n];
         let file = m.file.trim_start_matches("agent/src/");
         left.entry((file, m.change())).or_default().push(&m.name);
     }
-    let mut all = true;
-    for ((file, change), names) in left {
-        let known = explained.left.iter();
-        let mut known = known.filter(|l| l.file == file && l.change == change);
-        match known.next() {
-            Some(l) if l.count >= names.len() => {
-                println!(
-                    "explained {file}: {change}, {} of them: {}",
-                    names.len(),
-                    l.why
-                );
-            }
-            _ => {
-                all = false;
-                names.iter().for_each(|name| println!("LEFT      {name}"));
-            }
+    let mut good = true;
+    for l in &explained.left {
+        let key = (l.file.as_str(), l.change.as_str());
+        let n = left.get(&key).map_or(0, Vec::len);
+        if (1..=l.count).contains(&n) {
+            println!("explained {}: {}, {n} of them: {}", l.file, l.change, l.why);
+            left.remove(&key);
+        }
+        if all && n < l.count {
+            good = false;
+            println!(
+                "NOT LEFT  {}: {}, {} explained, {n} left",
+                l.file, l.change, l.count
+            );
         }
     }
-    all
+    for name in left.into_values().flatten() {
+        good = false;
+        println!("LEFT      {name}");
+    }
+    good
 }
