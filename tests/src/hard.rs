@@ -9,9 +9,9 @@ use nrd_agent::wire::{Method, Receipt, peek};
 use nrd_agent::{Agent, Class, Error, State, Step};
 use nrd_hal::Geometry;
 use nrd_hal::layout::{Layout, logical_sector};
+use nrd_sim::device::{Ram, Rig, talk};
+use nrd_sim::forensics::inspect::{Image, Search, Secret, inspect};
 use nrd_sim::hw::{Board, Chip, ChipSpec, Fault, Hardware, OpKind, SplitMix, VirtualRng};
-use nrd_sim::inspect::{Image, Search, Secret, inspect};
-use nrd_sim::rig::{Ram, Rig, talk};
 use std::collections::BTreeMap;
 use std::ops::Range;
 

@@ -12,8 +12,8 @@ pub mod model;
 pub mod tools;
 
 use nrd_hal::Geometry;
+use nrd_sim::device::Rig;
 use nrd_sim::hw::{Chip, ChipSpec, Hardware};
-use nrd_sim::rig::Rig;
 
 /// A part of `sectors` erase units.
 pub fn part(write_size: u32, erase_size: u32, sectors: u32) -> ChipSpec {

@@ -8,8 +8,8 @@
 use nrd_agent::wire::Method;
 use nrd_agent::{Class, Error, State};
 use nrd_hal::Geometry;
+use nrd_sim::explorer::NAMED;
 use nrd_sim::hw::{ChipSpec, Fault, SplitMix, Tear, VirtualRng, Worn};
-use nrd_sim::powercut::NAMED;
 use nrd_tests::hard::{End, Life, Rest};
 use std::collections::BTreeMap;
 
