@@ -14,7 +14,7 @@ use super::{Agent, CHARGE_S, Phase, Session, id};
 use crate::class::Class;
 use crate::error::Error;
 use crate::keys;
-use crate::log::Key;
+use crate::log::RecordId;
 use crate::slot::{self, SlotContent};
 use crate::state::{Snapshot, Stored, Tombstone};
 use crate::trace::event;
@@ -23,7 +23,7 @@ use crate::wire::codec::Blank;
 use nrd_hal::{MonotonicCounter, Platform};
 
 /// The session record: series, generation, token.
-pub(super) const SESSION: Key = Key {
+pub(super) const SESSION: RecordId = RecordId {
     class: Class::Session as u8,
     id: 0,
 };
@@ -232,7 +232,7 @@ impl<P: Platform> Agent<'_, P> {
 
     /// True when no sector of the journal was readable at this boot.
     fn journal_was_empty(&self) -> bool {
-        self.journal.keys().next().is_none()
+        self.journal.record_ids().next().is_none()
     }
 
     /// True when the content of a slot authenticates.

@@ -29,7 +29,7 @@ mod wipe;
 
 use crate::error::Error;
 use crate::lease::{Now, Standing};
-use crate::log::{Entry, Log, LogKeys, ShapeError};
+use crate::log::{Entry, Log, LogGeometryError, LogKeys};
 use crate::slot::SlotContent;
 use crate::state::{Activation, Snapshot, State, Stored, Tombstone};
 use crate::wire::codec::fields;
@@ -87,9 +87,9 @@ const TOMBSTONE_ROOM: u32 = 192;
 #[non_exhaustive]
 pub enum BuildError {
     /// The journal's flash or table.
-    Journal(ShapeError),
+    Journal(LogGeometryError),
     /// The vault's flash or table.
-    Vault(ShapeError),
+    Vault(LogGeometryError),
     /// An index or the scratch buffer is too small.
     Memory,
     /// The device id is not 1 to 32 bytes of printable ASCII.
@@ -366,7 +366,7 @@ impl<'m, P: Platform> Agent<'m, P> {
                 .map(|t| (t.sectors.erased + t.sectors.failed, t.sectors.total)),
             fill: self.fill_progress(),
             policy,
-            receipts: crate::log::ones(self.receipts.into()) as u8,
+            receipts: self.receipts.count_ones() as u8,
             generation: self.keys.session.as_ref().map(|s| s.generation.0),
             worn_out: self.snapshot.worn_out,
         }
