@@ -14,7 +14,7 @@ use super::{Agent, CHARGE_S, Phase, Session, id};
 use crate::class::Class;
 use crate::error::Error;
 use crate::keys;
-use crate::log::RecordId;
+use crate::log::{Progress, RecordId};
 use crate::slot::{self, SlotContent};
 use crate::state::{Snapshot, Stored, Tombstone};
 use crate::trace::event;
@@ -48,8 +48,8 @@ impl<P: Platform> Agent<'_, P> {
         // A journal that cannot be opened is lost, not a failed boot.
         self.journal.want_writable();
         match self.log_step(Which::Journal) {
-            Err(Error::Busy) => {}
-            Ok(()) => self.phase = Phase::Load,
+            Ok(Progress::More) => {}
+            Ok(Progress::Done) => self.phase = Phase::Load,
             Err(Error::Hardware) => return Err(Error::Hardware),
             Err(_) => {
                 self.lost = true;
@@ -219,10 +219,10 @@ impl<P: Platform> Agent<'_, P> {
         let found = self.load(Which::Vault, SESSION, &mut session);
         if found == Err(Error::Busy) {
             match self.log_step(Which::Vault) {
-                Err(Error::Busy) => return Ok(()),
+                Ok(Progress::More) | Err(Error::Busy) => return Ok(()),
                 Err(Error::Hardware) => return Err(Error::Hardware),
                 // A vault that takes no more writes can still be read.
-                Ok(()) | Err(_) => {}
+                Ok(Progress::Done) | Err(_) => {}
             }
         }
         self.keys.session = found.is_ok().then_some(session);

@@ -66,14 +66,9 @@ pub(super) fn journal_key(id: u16) -> RecordId {
 }
 
 impl<P: Platform> Agent<'_, P> {
-    /// Does one step of a log's pending work: `Ok` when none is left, `Busy` when
-    /// there may be more.
-    #[inline(never)]
-    pub(super) fn log_step(&mut self, which: Which) -> Result<(), Error> {
-        match with_log!(self, which, |log, io| log.step(io))? {
-            Progress::Done => Ok(()),
-            Progress::More => Err(Error::Busy),
-        }
+    /// Does one step of a log's pending work. `Busy` when the log has no keys.
+    pub(super) fn log_step(&mut self, which: Which) -> Result<Progress, Error> {
+        with_log!(self, which, |log, io| log.step(io))
     }
 
     /// Reads a record into the scratch buffer, where [`value`] finds it; returns
@@ -102,10 +97,7 @@ impl<P: Platform> Agent<'_, P> {
                 }
                 done => return done,
             }
-            match self.log_step(which) {
-                Ok(()) | Err(Error::Busy) => {}
-                failed => return failed,
-            }
+            self.log_step(which)?;
         }
         Err(Error::WornOut)
     }
