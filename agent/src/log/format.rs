@@ -1,7 +1,7 @@
 //! Byte formats of sector and record headers. All integers little-endian.
 
 use super::{Key, LogKeys};
-use crate::wire::codec::{self, Code, Coder, copy};
+use crate::wire::codec::{self, Code, Reader, Writer, copy};
 use nrd_hal::Crypto;
 
 /// Sector header, in bytes.
@@ -155,13 +155,29 @@ impl SectorHeader {
 }
 
 impl Code<'_> for SectorHeader {
-    fn code(&mut self, c: &mut Coder<'_, '_>) {
-        c.fixed_u32(&mut self.generation);
-        c.fixed_u32(&mut self.members);
-        c.fixed_u32(&mut self.base_seq);
-        c.fixed_u32(&mut self.copies_end);
-        c.fixed_u32(&mut self.pin.0);
-        c.fixed_u32(&mut self.lost);
+    fn write(&self, writer: &mut Writer<'_>) {
+        for field in [
+            self.generation,
+            self.members,
+            self.base_seq,
+            self.copies_end,
+            self.pin.0,
+            self.lost,
+        ] {
+            writer.bytes(&field.to_le_bytes());
+        }
+    }
+    fn read(&mut self, reader: &mut Reader<'_>) {
+        for field in [
+            &mut self.generation,
+            &mut self.members,
+            &mut self.base_seq,
+            &mut self.copies_end,
+            &mut self.pin.0,
+            &mut self.lost,
+        ] {
+            *field = reader.fixed_u32();
+        }
     }
 }
 
