@@ -32,7 +32,7 @@ use crate::lease::{Now, Standing};
 use crate::log::{Entry, Log, LogGeometryError, LogKeys, MAX_RESERVE, Progress, RECORD_OVERHEAD};
 use crate::slot::SlotContent;
 use crate::state::{Activation, Snapshot, State, Stored, Tombstone};
-use crate::wire::codec::fields;
+use crate::wire::codec::Wire;
 use crate::wire::{Delegation, DeviceId, Generation, LockReason, Series, TokenSecret};
 use exchange::Exchange;
 use heapless::String;
@@ -145,13 +145,12 @@ enum Phase {
 }
 
 /// The session's token, in RAM while the device is on.
+#[derive(Wire)]
 struct Session {
     series: Series,
     generation: Generation,
     token: TokenSecret,
 }
-
-fields! { Session { series, generation, token } }
 
 /// Every key in one block, zeroized together.
 struct Keys {

@@ -3,7 +3,7 @@
 
 use super::Verified;
 use nrd_agent::Error;
-use nrd_agent::wire::codec::{Blank, Code, Coder};
+use nrd_agent::wire::codec::{Blank, Code, Reader, Writer};
 use nrd_agent::wire::{Body, decode_signed, encode_signed};
 use nrd_hal::crypto::RingCrypto;
 use nrd_sim_base::time_format::moment;
@@ -29,16 +29,16 @@ pub struct StatusList {
 
 /// No device reads this: it goes through serde and postcard.
 impl Code<'_> for StatusList {
-    fn code(&mut self, c: &mut Coder<'_, '_>) {
-        if !c.reads() {
-            return match postcard::to_stdvec(self) {
-                Ok(bytes) => c.write(&bytes),
-                Err(_) => c.fail(),
-            };
+    fn write(&self, writer: &mut Writer<'_>) {
+        match postcard::to_stdvec(self) {
+            Ok(bytes) => writer.bytes(&bytes),
+            Err(_) => writer.fail(),
         }
-        match postcard::take_from_bytes(c.rest()) {
+    }
+    fn read(&mut self, reader: &mut Reader<'_>) {
+        match postcard::take_from_bytes(reader.rest()) {
             Ok((list, [])) => *self = list,
-            _ => c.fail(),
+            _ => reader.fail(),
         }
     }
 }
