@@ -31,6 +31,7 @@ pub mod tls;
 mod trace;
 pub mod wire;
 
+pub use agent::run::Next;
 pub use agent::{Agent, BuildError, Config, Memory, Status, Step};
 pub use class::Class;
 pub use error::Error;

@@ -122,8 +122,13 @@ impl<P: Platform> Agent<'_, P> {
         if done == Err(Error::Busy) {
             return Ok(());
         }
-        // Whatever fails, the service gives the same grant again.
+        // Whatever fails, the service gives the same grant again: after a
+        // pause, for it may fail for ever.
         self.install = None;
+        match done {
+            Ok(()) => self.exchange.progressed(),
+            Err(_) => self.exchange_failed(),
+        }
         done
     }
 

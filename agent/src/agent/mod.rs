@@ -3,6 +3,7 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | `run.rs` | the run loop: what a host does next, and when; retries |
 //! | `boot.rs` | from power-on to a known state |
 //! | `activate.rs` | starting, cancelling, storing a grant |
 //! | `exchange.rs` | the next request, and what a reply changes |
@@ -13,9 +14,11 @@
 //! | `receipt.rs` | receipts and proofs |
 //! | `fill.rs` | the deep proof |
 //!
-//! Firmware calls [`Agent::step`] until it answers [`Step::Idle`], feeds
-//! requests and replies through [`Agent::poll_request`] and
-//! [`Agent::handle_reply`], and shows what [`Agent::status`] says.
+//! Firmware calls [`Agent::poll`] in a loop, does what it says (go on, post a
+//! request, sleep, restart), hands replies to [`Agent::handle_reply`], and shows
+//! what [`Agent::status`] says. [`Agent::step`], [`Agent::poll_request`] and
+//! [`Agent::next_due_ms`] are the layer below, for tests and for hosts that must
+//! split the work.
 
 mod activate;
 mod boot;
@@ -25,6 +28,7 @@ mod fill;
 mod logs;
 mod orders;
 mod receipt;
+pub mod run;
 mod wipe;
 
 use crate::error::Error;
@@ -38,6 +42,7 @@ use exchange::Exchange;
 use heapless::String;
 use logs::{Which, journal_key};
 use nrd_hal::{Clock, DeviceIdentity, Platform, Region};
+use run::Retry;
 use zeroize::{Zeroize as _, Zeroizing};
 
 /// Version of this agent: major, minor, patch.
@@ -130,6 +135,10 @@ pub struct Status {
     pub generation: Option<u32>,
     /// The counter is worn out: this device will not activate again.
     pub worn_out: bool,
+    /// What failed last in [`Agent::poll`] and has not succeeded since: a piece
+    /// of the agent's own work, or else the conversation with the service. A
+    /// network that is down is no fault of the device and is not shown here.
+    pub fault: Option<Error>,
 }
 
 /// Where the boot stands.
@@ -188,6 +197,7 @@ pub struct Agent<'m, P: Platform> {
     base_s: u32,
     scratch: &'m mut [u8],
     exchange: Exchange,
+    retry: Retry,
     tombstone: Option<Tombstone>,
     snapshot: Snapshot,
     journal: Log<'m>,
@@ -261,6 +271,7 @@ impl<'m, P: Platform> Agent<'m, P> {
             lost: false,
             base_s: 0,
             exchange: Exchange::default(),
+            retry: Retry::default(),
             install: None,
             wipe_tries: 0,
             wipe_doubt: 0,
@@ -283,10 +294,16 @@ impl<'m, P: Platform> Agent<'m, P> {
     /// Does one bounded piece of pending work: at most one erase block, one
     /// sector's copy, or a few programs. After an error nothing is lost; call
     /// again.
+    ///
+    /// The layer below [`Agent::poll`], which is the run loop and decides how
+    /// often failed work is tried again.
     #[inline(never)]
     pub fn step(&mut self) -> Result<Step, Error> {
         if self.phase != Phase::Ready {
             self.boot_step()?;
+            if self.phase == Phase::Ready {
+                self.spread_if_asked();
+            }
         } else if core::mem::take(&mut self.reset_advised) {
             return Ok(Step::ResetAdvised);
         } else if self.tombstone.is_some() {
@@ -369,6 +386,7 @@ impl<'m, P: Platform> Agent<'m, P> {
             receipts: crate::log::ones(self.receipts.into()) as u8,
             generation: self.keys.session.as_ref().map(|s| s.generation.0),
             worn_out: self.snapshot.worn_out,
+            fault: self.retry.fault(),
         }
     }
 

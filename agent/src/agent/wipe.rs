@@ -14,6 +14,7 @@
 //! Every phase may be cut and is repeated from its start.
 
 use super::logs::{Which, journal_key};
+use super::run::Retry;
 use super::{Agent, id};
 use crate::error::Error;
 use crate::slot;
@@ -94,6 +95,8 @@ impl<P: Platform> Agent<'_, P> {
         self.install = None;
         self.fill = None;
         self.exchange.forget();
+        // A wipe does not wait until other work that failed is due again.
+        self.retry = Retry::default();
         self.lost = false;
         self.wipe_tries = 0;
         self.tombstone = Some(tombstone);
