@@ -1,5 +1,6 @@
 //! The docs name only what exists: every relative link, every heading that a
-//! link points to, every path of the repository; and PORTING's C compiles.
+//! link points to, every path of the repository. Every page is reached from the
+//! README, every dependency has its reason, and PORTING's C compiles.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -91,8 +92,8 @@ fn paths(line: &str) -> Vec<&str> {
     line.split(|c: char| c.is_whitespace() || "`()|,;\"'".contains(c))
         .map(|word| word.trim_start_matches("../").trim_end_matches(['.', ':']))
         .filter(|word| FOLDERS.iter().any(|folder| word.starts_with(folder)))
-        // `file.rs:71` and `folder/*.toml`.
-        .map(|word| word.split_once(':').map_or(word, |(path, _)| path))
+        // `file.rs:71`, `PAGE.md#heading` and `folder/*.toml`.
+        .map(|word| word.split_once([':', '#']).map_or(word, |(path, _)| path))
         .map(|word| match word.split_once('*') {
             Some((before, _)) => before.rsplit_once('/').map_or("", |(folder, _)| folder),
             None => word,
@@ -177,6 +178,43 @@ fn every_page_can_be_reached_from_the_readme() {
     let all: BTreeSet<PathBuf> = pages().into_iter().collect();
     let lost: Vec<_> = all.difference(&reached).collect();
     assert!(lost.is_empty(), "no link leads to {lost:?}");
+}
+
+#[test]
+fn every_direct_dependency_has_a_row_with_its_reason() {
+    let manifest = |folder: &str| -> toml::Table {
+        let path = root().join(folder).join("Cargo.toml");
+        let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        text.parse().unwrap()
+    };
+    let workspace = manifest("");
+    let members = workspace["workspace"]["members"].as_array().unwrap();
+    let own_workspaces = [
+        "tests/bench",
+        "tests/fuzz",
+        "tests/mutants",
+        "tests/firmware/m33",
+    ];
+    let page = read(Path::new("docs/DEPENDENCIES.md"));
+    let named: BTreeSet<&str> = page
+        .lines()
+        .filter(|line| line.starts_with("| "))
+        .flat_map(|line| line.split(|c: char| c.is_whitespace() || ",()`|".contains(c)))
+        .collect();
+    let folders = members.iter().map(|m| m.as_str().unwrap());
+    let mut missing = BTreeSet::new();
+    for folder in folders.chain(own_workspaces) {
+        let manifest = manifest(folder);
+        for section in ["dependencies", "dev-dependencies", "build-dependencies"] {
+            let names = manifest.get(section).and_then(|s| s.as_table());
+            for name in names.into_iter().flat_map(|s| s.keys()) {
+                if !name.starts_with("nrd-") && !named.contains(name.as_str()) {
+                    missing.insert(format!("{folder}: {name}"));
+                }
+            }
+        }
+    }
+    assert!(missing.is_empty(), "no row in DEPENDENCIES: {missing:?}");
 }
 
 #[test]
