@@ -75,7 +75,7 @@ pub struct Life {
     /// Replaces the random generator at each boot.
     pub rng: Option<fn(u64) -> VirtualRng>,
     /// A stale value is a fault at once. Off where that is known to be open
-    /// (`docs/VERIFICATION.md`), unless `NRD_OPEN` is set.
+    /// (`docs/KNOWN-ISSUES.md`), unless `NRD_OPEN` is set.
     pub strict: bool,
     /// What has happened.
     pub tally: Tally,
@@ -145,7 +145,7 @@ impl Life {
     }
 
     /// The headers of the newest sectors. Rot of more than a bit there is an open
-    /// fault of `docs/VERIFICATION.md`, and left out unless `NRD_OPEN` is set.
+    /// fault of `docs/KNOWN-ISSUES.md`, and left out unless `NRD_OPEN` is set.
     fn newest_headers(&self) -> Vec<Range<u32>> {
         if std::env::var_os("NRD_OPEN").is_some() {
             return Vec::new();

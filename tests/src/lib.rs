@@ -33,3 +33,12 @@ pub fn rig(seed: u64) -> Rig {
     println!("seed {seed}");
     Rig::new(Hardware::new(Chip::new(part(4, 4096, 16), seed)), seed)
 }
+
+/// The Rust of README and PORTING: `cargo test --doc -p nrd-tests` compiles it.
+#[cfg(doctest)]
+mod code_in_docs {
+    #[doc = include_str!("../../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../docs/PORTING.md")]
+    struct Porting;
+}
