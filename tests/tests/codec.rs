@@ -485,3 +485,31 @@ fn the_own_codec_is_smaller_than_postcard_and_has_no_panic_site() {
     assert_eq!(panic_sites(&images.join("own")), []);
     assert!(!panic_sites(&images.join("postcard")).is_empty());
 }
+
+/// Nothing of the value before may be left: ids are compared byte by byte.
+#[test]
+fn a_value_is_read_over_another_as_into_a_blank() {
+    let (long, short) = (
+        DeviceId::new("NRD-LONGER").unwrap(),
+        DeviceId::new("NRD").unwrap(),
+    );
+    let mut id = long;
+    assert!(codec::read_into(&codec_bytes(&short), &mut id));
+    assert_eq!(id, short);
+    let mut certificate = MakerCertificate {
+        device_id: long,
+        public_key: [1; 32],
+        model: "before".try_into().unwrap(),
+        kind: DeviceKind::Console,
+    };
+    let other = MakerCertificate {
+        device_id: short,
+        model: "ok".try_into().unwrap(),
+        ..certificate.clone()
+    };
+    assert!(codec::read_into(&codec_bytes(&other), &mut certificate));
+    assert_eq!(certificate, other);
+    let mut option = Some(7u16);
+    assert!(codec::read_into(&[0], &mut option));
+    assert_eq!(option, None);
+}
