@@ -484,6 +484,12 @@ fn the_own_codec_is_smaller_than_postcard_and_has_no_panic_site() {
     assert!(own * 3 < postcard * 2, "{own} bytes against {postcard}");
     assert_eq!(panic_sites(&images.join("own")), []);
     assert!(!panic_sites(&images.join("postcard")).is_empty());
+    // A second encoding of 0, which postcard takes.
+    assert_eq!(
+        postcard::take_from_bytes(&[0x80, 0x00]),
+        Ok((0u32, &[][..]))
+    );
+    assert_eq!(codec::read::<u32>(&[0x80, 0x00]), None);
 }
 
 /// Nothing of the value before may be left: ids are compared byte by byte.
