@@ -215,7 +215,7 @@ mod tests {
         seen.note(KeyVersion(2), OrderSeq(7));
         seen.note(KeyVersion(3), OrderSeq(1));
         let mut buf = [0; 32];
-        let n = crate::wire::codec::write(&[], &mut seen, &mut buf).unwrap();
+        let n = crate::wire::codec::write(&[], &seen, &mut buf).unwrap();
         assert_eq!(crate::wire::codec::read(&buf[..n]), Some(seen));
     }
 }

@@ -96,6 +96,24 @@ pub fn measure(image: &Path) -> Footprint {
     out
 }
 
+/// Functions of an image that call a panic site, whosever they are, and the
+/// site: for an image that holds one library and nothing else.
+///
+/// # Panics
+/// Where binutils are missing or do not understand the image.
+pub fn panic_sites(image: &Path) -> Vec<(String, String)> {
+    let code = run("arm-none-eabi-objdump", &["-d", "-C"], image);
+    let mut found = Vec::new();
+    for (f, to) in calls(&code) {
+        // The machinery of panics itself does not count.
+        if !can_panic(&f) {
+            let sites = to.into_iter().filter(|t| can_panic(t));
+            found.extend(sites.map(|t| (f.clone(), t)));
+        }
+    }
+    found
+}
+
 /// Address and length of each instruction of a disassembly.
 fn instructions(disassembly: &str) -> Vec<(u64, u64)> {
     let parse = |line: &str| {

@@ -24,6 +24,19 @@ pub struct Images {
 /// # Panics
 /// When they do not build.
 pub fn build(what: &str) -> Option<Images> {
+    let out = build_in("m33", what)?;
+    Some(Images {
+        life: out.join("nrd-m33"),
+        product: out.join("nrd-m33-product"),
+    })
+}
+
+/// Builds every image of the workspace `firmware/<folder>`; returns the folder
+/// that they are in, or `None` where a tool is missing, which was then said.
+///
+/// # Panics
+/// When they do not build.
+pub fn build_in(folder: &str, what: &str) -> Option<PathBuf> {
     let Some(rustc) = rustc_with_source() else {
         skip("compiler for bare metal (rustc-web, rust-web-src)", what);
         return None;
@@ -32,9 +45,9 @@ pub fn build(what: &str) -> Option<Images> {
         return None;
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let target = root.join("../target/m33");
+    let target = root.join("../target").join(folder);
     let spec = without_frame_pointers(&rustc, &target);
-    let built = cargo(&root.join("firmware/m33"))
+    let built = cargo(&root.join("firmware").join(folder))
         .args(["build", "--release", "--locked", "--target"])
         .arg(spec)
         .env("RUSTC", rustc)
@@ -44,11 +57,7 @@ pub fn build(what: &str) -> Option<Images> {
         .expect("cargo starts");
     let text = String::from_utf8_lossy(&built.stderr);
     assert!(built.status.success(), "the images do not build:\n{text}");
-    let out = target.join(TARGET).join("release");
-    Some(Images {
-        life: out.join("nrd-m33"),
-        product: out.join("nrd-m33-product"),
-    })
+    Some(target.join(TARGET).join("release"))
 }
 
 /// The compiler's own description of the target, less one thing: it keeps a frame

@@ -2,10 +2,11 @@
 //! on every kind of frame: what one writes the other reads, and what the
 //! device accepts means the same to both.
 
+use nrd_agent::Error;
 use nrd_agent::lease::StoredLease;
 use nrd_agent::order::SeenOrders;
 use nrd_agent::state::{Activation, Snapshot, Stored, Tombstone, WipePhase};
-use nrd_agent::wire::codec::{self, Blank, Code};
+use nrd_agent::wire::codec::{self, Blank, Bounded, Code, Wire};
 use nrd_agent::wire::*;
 use nrd_sim::base::hex;
 use nrd_sim::hw::SplitMix;
@@ -35,14 +36,14 @@ fn postcard_bytes<T: Serialize>(value: &T) -> Vec<u8> {
     postcard::to_slice(value, &mut out).unwrap().to_vec()
 }
 
-fn codec_bytes<'a, T: Code<'a> + Clone>(value: &T) -> Vec<u8> {
+fn codec_bytes<'a, T: Code<'a>>(value: &T) -> Vec<u8> {
     let mut out = [0; 2048];
-    let n = codec::write(&[], &mut value.clone(), &mut out).unwrap();
+    let n = codec::write(&[], value, &mut out).unwrap();
     out[..n].to_vec()
 }
 
 /// Both on `body`; true when the device accepts it.
-fn both<'a, T: Code<'a> + Blank + Clone + Serialize + Deserialize<'a>>(body: &'a [u8]) -> bool {
+fn both<'a, T: Code<'a> + Blank + Serialize + Deserialize<'a>>(body: &'a [u8]) -> bool {
     let theirs = match postcard::take_from_bytes::<T>(body) {
         Ok((value, [])) => Some(postcard_bytes(&value)),
         _ => None,
@@ -247,7 +248,6 @@ fn an_integer_is_taken_in_its_shortest_form_only() {
 
 #[test]
 fn a_frame_longer_than_its_kind_allows_is_too_long_whatever_it_holds() {
-    use nrd_agent::Error;
     use nrd_hal::crypto::RingCrypto;
     fn junk<'a, B: Body<'a>>(length: usize) -> Vec<u8> {
         let mut frame = B::CONTEXT.to_vec();
@@ -281,4 +281,241 @@ fn a_frame_longer_than_its_kind_allows_is_too_long_whatever_it_holds() {
     signed::<Order>();
     signed::<Grant>();
     signed::<Statement>();
+}
+
+/// The words are a format: databases, metrics and files hold them.
+#[test]
+fn the_words_of_the_enums_are_stable() {
+    macro_rules! words {
+        ($($kind:ident: $($word:literal)*;)*) => {$(
+            let words: Vec<&str> = $kind::ALL.iter().map(|v| v.name()).collect();
+            assert_eq!(words, [$($word),*]);
+            for value in $kind::ALL {
+                assert_eq!($kind::from_name(value.name()), Some(*value));
+            }
+            for unknown in ["", "x", "unknown", concat!($($word),*)] {
+                assert_eq!($kind::from_name(unknown), None);
+            }
+            let upper = words[0].to_uppercase();
+            assert_eq!($kind::from_name(&upper), None);
+        )*};
+    }
+    words! {
+        DeviceKind: "set-top-box" "console" "computer";
+        OrderKind: "deactivate" "sign-out";
+        OrderResult: "applied" "already applied" "not applicable" "stale" "retired";
+        LockReason: "lease-expired" "revoked" "consent-due" "theft-suspected" "journal-lost";
+        WipeReason: "order" "local" "dead-man" "visit-ended" "abandoned" "recovered";
+        Method: "purge" "clear" "failed";
+        EndReason: "denied" "expired" "cancelled";
+        RefusalCode: "stale-challenge" "unknown-device" "bad-request" "unknown-activation"
+            "slow-down" "unavailable" "unknown-maker";
+    }
+}
+
+#[test]
+fn an_unknown_variant_number_is_refused() {
+    fn numbers<'a, T: Code<'a> + Blank>(bodies: &'a [[u8; 128]], variants: usize) {
+        for (number, body) in bodies.iter().enumerate() {
+            // Some prefix of a body of zeros is a valid encoding, if any is.
+            let known = (1..=body.len()).any(|n| codec::read::<T>(&body[..n]).is_some());
+            assert_eq!(known, number < variants, "variant {number}");
+        }
+    }
+    let mut bodies = [[0; 128]; 256];
+    for (number, body) in bodies.iter_mut().enumerate() {
+        body[0] = number as u8;
+    }
+    numbers::<bool>(&bodies, 2);
+    numbers::<Option<u32>>(&bodies, 2);
+    numbers::<DeviceKind>(&bodies, DeviceKind::ALL.len());
+    numbers::<RefusalCode>(&bodies, RefusalCode::ALL.len());
+    numbers::<Subject>(&bodies, 3);
+    numbers::<Ask<'_>>(&bodies, 8);
+    numbers::<Stored>(&bodies, 5);
+    numbers::<WipePhase>(&bodies, 3);
+}
+
+/// A bound is the length of a real value: not exceeded, and not generous.
+#[test]
+fn the_longest_value_of_a_type_is_as_long_as_its_bound() {
+    fn longest<'a, T: Code<'a> + Bounded>(value: &T) {
+        assert_eq!(codec_bytes(value).len(), T::MAX_LEN);
+        let mut out = vec![0; T::MAX_LEN];
+        assert_eq!(codec::write(&[], value, &mut out), Ok(T::MAX_LEN));
+    }
+    for (value, bytes) in [
+        (0, 1),
+        (127, 1),
+        (128, 2),
+        (u64::MAX >> 1, 9),
+        (u64::MAX, 10),
+    ] {
+        assert_eq!(codec::varint_len(value), bytes, "{value}");
+        assert_eq!(codec_bytes(&value).len(), bytes, "{value}");
+    }
+    longest(&u16::MAX);
+    longest(&u32::MAX);
+    longest(&u64::MAX);
+    let device_id = DeviceId::new(&"X".repeat(32)).unwrap();
+    let terms = LeaseTerms {
+        renew_after_s: u32::MAX,
+        expires_after_s: u32::MAX,
+        max_boots: u16::MAX,
+        dead_man_s: u32::MAX,
+    };
+    longest(&Grant {
+        device_id,
+        activation_id: ActivationId([1; 16]),
+        epoch: u64::MAX,
+        series: Series([2; 16]),
+        token: TokenSecret([3; 32]),
+        remember: true,
+        policy: PolicyVersion(u32::MAX),
+        display_name: "A".repeat(32).as_str().try_into().unwrap(),
+        terms,
+    });
+    longest(&Lease {
+        device_id,
+        activation_id: ActivationId([1; 16]),
+        nonce: [2; 16],
+        issued_at: u64::MAX,
+        terms,
+        policy: PolicyVersion(u32::MAX),
+        next: Some(NextToken {
+            generation: Generation(u32::MAX),
+            token: TokenSecret([3; 32]),
+        }),
+    });
+    // A wipe is the longest subject.
+    longest(&Receipt {
+        certificate: &[0; MakerCertificate::MAX],
+        subject: Subject::Wipe {
+            reason: WipeReason::Order,
+            order: Some([1; 32]),
+            activation_id: ActivationId([2; 16]),
+            previous: Some([3; 32]),
+        },
+        epoch: u64::MAX,
+        counter: u64::MAX,
+        method: Method::Purge,
+        sectors: SectorCounts {
+            total: u32::MAX,
+            erased: u32::MAX,
+            failed: u32::MAX,
+        },
+        flags: ReceiptFlags {
+            dropped: u16::MAX,
+            ..ReceiptFlags::default()
+        },
+        agent_version: [0; 3],
+        powered_s: u32::MAX,
+        wall_s: Some(u64::MAX),
+    });
+    // A check-in is the longest answer.
+    longest(&Reply {
+        challenge: [0; 32],
+        delegation: Some(&[0; Delegation::MAX]),
+        answer: Answer::CheckedIn {
+            lease: Some(&[0; Lease::MAX]),
+            statement: Some(&[0; Statement::MAX]),
+            order: Some(&[0; Order::MAX]),
+            interval_s: u32::MAX,
+        },
+    });
+}
+
+/// Want of room and a value without an encoding are two errors: a wrong list in
+/// a type once looked like a short buffer.
+#[test]
+fn only_a_short_buffer_is_too_small() {
+    #[derive(Wire)]
+    struct Odd {
+        first: u8,
+        value: NoEncoding,
+    }
+    struct NoEncoding;
+    impl Code<'_> for NoEncoding {
+        fn write(&self, writer: &mut codec::Writer<'_>) {
+            writer.fail();
+        }
+        fn read(&mut self, reader: &mut codec::Reader<'_>) {
+            reader.fail();
+        }
+    }
+    impl Blank for NoEncoding {
+        const BLANK: Self = NoEncoding;
+    }
+    impl Bounded for NoEncoding {
+        const MAX_LEN: usize = 0;
+    }
+    let odd = Odd {
+        first: 1,
+        value: NoEncoding,
+    };
+    assert_eq!(codec::write(&[], &odd, &mut [0; 8]), Err(Error::Malformed));
+    assert_eq!(codec::write(&[], &odd, &mut []), Err(Error::BufferTooSmall));
+    assert!(codec::read::<Odd>(&[1]).is_none());
+
+    let statement = Statement {
+        device_id: DeviceId::new("NRD-1").unwrap(),
+        activation_id: ActivationId([1; 16]),
+        nonce: [2; 16],
+        reason: LockReason::Revoked,
+    };
+    let whole = codec_bytes(&statement).len();
+    for room in 0..whole {
+        let written = codec::write(&[], &statement, &mut vec![0; room]);
+        assert_eq!(written, Err(Error::BufferTooSmall), "{room} bytes");
+    }
+}
+
+/// The reason for a codec of the agent's own (docs/DEPENDENCIES.md). When it is
+/// gone, so should the codec be.
+#[test]
+fn the_own_codec_is_smaller_than_postcard_and_has_no_panic_site() {
+    use nrd_tests::footprint::{measure, panic_sites};
+    let Some(images) = nrd_tests::m33::build_in("codec", "the codec's cost") else {
+        return;
+    };
+    let text = |name: &str| measure(&images.join(name)).text;
+    let (own, postcard) = (text("own"), text("postcard"));
+    println!("own {own} bytes, postcard {postcard} bytes");
+    assert!(own * 3 < postcard * 2, "{own} bytes against {postcard}");
+    assert_eq!(panic_sites(&images.join("own")), []);
+    assert!(!panic_sites(&images.join("postcard")).is_empty());
+    // A second encoding of 0, which postcard takes.
+    assert_eq!(
+        postcard::take_from_bytes(&[0x80, 0x00]),
+        Ok((0u32, &[][..]))
+    );
+    assert_eq!(codec::read::<u32>(&[0x80, 0x00]), None);
+}
+
+/// Nothing of the value before may be left: ids are compared byte by byte.
+#[test]
+fn a_value_is_read_over_another_as_into_a_blank() {
+    let (long, short) = (
+        DeviceId::new("NRD-LONGER").unwrap(),
+        DeviceId::new("NRD").unwrap(),
+    );
+    let mut id = long;
+    assert!(codec::read_into(&codec_bytes(&short), &mut id));
+    assert_eq!(id, short);
+    let mut certificate = MakerCertificate {
+        device_id: long,
+        public_key: [1; 32],
+        model: "before".try_into().unwrap(),
+        kind: DeviceKind::Console,
+    };
+    let other = MakerCertificate {
+        device_id: short,
+        model: "ok".try_into().unwrap(),
+        ..certificate.clone()
+    };
+    assert!(codec::read_into(&codec_bytes(&other), &mut certificate));
+    assert_eq!(certificate, other);
+    let mut option = Some(7u16);
+    assert!(codec::read_into(&[0], &mut option));
+    assert_eq!(option, None);
 }

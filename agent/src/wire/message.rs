@@ -25,15 +25,14 @@ pub struct Request<'a> {
     pub nonce: [u8; 16],
     /// Agent version, major.minor.patch.
     pub agent_version: [u8; 3],
-    /// What is asked.
+    /// The question or report.
     #[cfg_attr(feature = "serde", serde(borrow))]
     pub ask: Ask<'a>,
 }
 
-/// What a request asks.
+/// The question or report of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Wire)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
-#[repr(u8)]
 pub enum Ask<'a> {
     /// Introduces the device and asks for a challenge.
     Hello {
@@ -62,7 +61,8 @@ pub enum Ask<'a> {
         /// This attempt.
         activation_id: ActivationId,
     },
-    /// Says "still here", proves the token, renews, and fetches orders.
+    /// Proves the token, renews the lease, and fetches orders; sent
+    /// periodically.
     CheckIn {
         /// The activation.
         activation_id: ActivationId,
@@ -73,7 +73,8 @@ pub enum Ask<'a> {
         proof: Option<TokenProof>,
         /// Ask for the successor token.
         renew: bool,
-        /// How long the device is willing to wait for an order, in seconds.
+        /// Longest time that the service may hold this request back until an
+        /// order comes, in seconds.
         wait_s: u16,
         /// Powered seconds since the lease in force was stored.
         powered_s: u32,
@@ -114,8 +115,8 @@ pub struct TokenProof {
 /// Domain separation of [`TokenProof::mac`].
 pub const PROOF_CONTEXT: &[u8] = b"nrd/1/proof\0";
 
-/// The reply to a request. Not signed itself: whatever has consequences in it
-/// is.
+/// The reply to a request. It carries no signature: the objects in it that
+/// change the device (delegation, grant, lease, statement, order) carry theirs.
 #[derive(Clone, Wire)]
 #[wire(frame = "nrd/1/reply", max = MAX_FRAME, unsigned)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
@@ -131,7 +132,7 @@ pub struct Reply<'a> {
     pub answer: Answer<'a>,
 }
 
-/// What a reply says.
+/// The content of a reply.
 #[derive(Clone, Wire)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub enum Answer<'a> {
@@ -142,7 +143,8 @@ pub enum Answer<'a> {
         /// The user code, without separator, from the alphabet
         /// `BCDFGHJKLMNPQRSTVWXZ` (no vowels, no digits: RFC 8628 §6.1).
         user_code: String<12>,
-        /// Which pictogram screen and page both show, 0 to 15.
+        /// The pictogram that screen and page both show, 0 to 15: a person sees
+        /// that they belong together.
         pictogram: u8,
         /// Seconds until the code expires.
         expires_in_s: u32,
@@ -162,7 +164,7 @@ pub enum Answer<'a> {
     },
     /// To `ActivatePoll` and `ActivateCancel`: this attempt is over.
     ActivationEnded {
-        /// Why.
+        /// The reason.
         reason: EndReason,
     },
     /// To `CheckIn`.
@@ -188,14 +190,14 @@ pub enum Answer<'a> {
     },
     /// The request was not carried out. Never destroys or locks anything.
     Refused {
-        /// Why.
+        /// The reason.
         code: RefusalCode,
         /// Seconds to wait before trying again.
         retry_after_s: u32,
     },
 }
 
-/// Why an activation attempt is over.
+/// The reason for the end of an activation attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Wire, Named)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub enum EndReason {
@@ -207,7 +209,7 @@ pub enum EndReason {
     Cancelled,
 }
 
-/// Why a request was refused.
+/// The reason for a refused request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Wire, Named)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 #[non_exhaustive]

@@ -44,7 +44,7 @@ pub struct Delegation {
     pub time_floor: u64,
 }
 
-/// What an order asks.
+/// The action that an order demands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Wire, Named)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub enum OrderKind {
@@ -71,11 +71,11 @@ pub struct Order {
     pub key_version: KeyVersion,
     /// Its position for (activation, key version).
     pub seq: OrderSeq,
-    /// What it asks.
+    /// The action.
     pub kind: OrderKind,
 }
 
-/// What a device did with an order.
+/// The result of an order on the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Wire, Named)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub enum OrderResult {
@@ -103,7 +103,7 @@ pub struct OrderOutcome {
     pub device_id: DeviceId,
     /// SHA-256 of the order's frame.
     pub order: Digest,
-    /// What was done.
+    /// The result.
     pub result: OrderResult,
     /// The counter at that moment.
     pub epoch: u64,
@@ -180,12 +180,12 @@ pub struct Statement {
     pub activation_id: ActivationId,
     /// The nonce of the request this answers.
     pub nonce: [u8; 16],
-    /// Why access closes; `LeaseExpired` and `JournalLost` are refused.
+    /// The reason for closing access; `LeaseExpired` and `JournalLost` are refused.
     pub reason: LockReason,
 }
 
-/// How the key slots and the data were sanitized, in the terms of NIST SP
-/// 800-88 Rev. 1.
+/// The sanitization method for key slots and data, in the terms of NIST SP 800-88
+/// Rev. 1, section 2.5.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Wire, Named)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub enum Method {
@@ -207,13 +207,13 @@ pub struct Receipt<'a> {
     /// The maker certificate's frame, which names device id, model and key.
     #[wire(max = MakerCertificate::MAX)]
     pub certificate: &'a [u8],
-    /// What this receipt is about.
+    /// The event or the proof that this receipt is for.
     pub subject: Subject,
     /// The epoch that ended (for a wipe) or the current one (for a proof).
     pub epoch: u64,
     /// The counter's value when the receipt was signed.
     pub counter: u64,
-    /// How it was sanitized.
+    /// The sanitization method, or its failure.
     pub method: Method,
     /// Vault sectors (logical) in all, erased and verified, and failed.
     pub sectors: SectorCounts,
@@ -234,13 +234,13 @@ pub fn receipt_digest<C: nrd_hal::Crypto>(frame: &[u8]) -> Option<Digest> {
     Some(C::sha256(signed))
 }
 
-/// What a receipt is about.
+/// The event or the proof that a receipt is for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Wire)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub enum Subject {
     /// A wipe that was carried out.
     Wipe {
-        /// Why.
+        /// The reason.
         reason: WipeReason,
         /// SHA-256 of the order's frame, for [`WipeReason::Order`].
         order: Option<Digest>,
@@ -291,6 +291,6 @@ pub struct ReceiptFlags {
     pub counter_worn_out: bool,
     /// The tombstone could not be written; keys were destroyed all the same.
     pub tombstone_failed: bool,
-    /// How many older undelivered receipts were dropped to make room.
+    /// Number of older undelivered receipts that were dropped to make room.
     pub dropped: u16,
 }

@@ -1,4 +1,8 @@
-//! Small types of the protocol. What must not be mixed up has its own type.
+//! Small types of the protocol: ids, positions, versions, reasons, lease terms.
+//!
+//! Each position and version has a type of its own, so that the compiler
+//! refuses an order's sequence number where a token's generation belongs. The
+//! enums have words (`name`, `from_name`), which databases and files hold.
 
 use super::codec::{Blank, Bounded, Code, Named, Reader, Wire, Writer, block_len, copy};
 #[cfg(feature = "serde")]
@@ -6,6 +10,15 @@ use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// A device id (ESN-like): 1 to 32 bytes of printable ASCII without spaces.
+///
+/// ```
+/// use nrd_agent::wire::DeviceId;
+///
+/// let id = DeviceId::new("NRD-STB-0042").unwrap();
+/// assert_eq!(id.as_str(), "NRD-STB-0042");
+/// assert_eq!(DeviceId::new("two words"), None);
+/// assert_eq!(DeviceId::new(""), None);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct DeviceId {
     len: u8,
@@ -19,8 +32,11 @@ impl DeviceId {
         new.set(id.as_bytes()).then_some(new)
     }
 
-    /// Replaces a blank id; false when `id` is none.
+    /// Replaces the id; false when `id` is not a device id, and `self` then of no
+    /// use.
     fn set(&mut self, id: &[u8]) -> bool {
+        // Ids are compared with the bytes after their text, which must be zero.
+        *self = DeviceId::BLANK;
         self.len = id.len() as u8;
         copy(&mut self.text, id);
         (1..=32).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic)
@@ -103,7 +119,7 @@ pub type Digest = [u8; 32];
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct TokenSecret(pub [u8; 32]);
 
-/// What kind of device this is, by the maker's word.
+/// The kind of a device, as its maker certified it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Wire, Named)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub enum DeviceKind {
@@ -115,7 +131,7 @@ pub enum DeviceKind {
     Computer,
 }
 
-/// Why a device was deactivated.
+/// The reason for a wipe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Wire, Named)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub enum WipeReason {
@@ -134,7 +150,7 @@ pub enum WipeReason {
     Recovered,
 }
 
-/// Why access is closed though nothing was destroyed.
+/// The reason for closed access. Nothing is destroyed: a lock can be lifted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Wire, Named)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub enum LockReason {
@@ -150,7 +166,7 @@ pub enum LockReason {
     JournalLost,
 }
 
-/// How long a session lasts without word from the service. All times count
+/// Limits of a session that gets no answer from the service. All times count
 /// *powered* seconds from the moment the lease was stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Wire)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
