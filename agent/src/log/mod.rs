@@ -121,7 +121,7 @@ pub use keys::{CLASSES, LogKeys};
 
 use format::{COMMIT_WORD, FlashAddr, padded};
 use index::Index;
-use nrd_hal::layout::{self, MAX_SECTORS, MIN_SECTORS};
+use nrd_hal::layout::{self, MIN_SECTORS};
 use nrd_hal::{Crypto, Region};
 use open::Opening;
 use rand_core::TryCryptoRng;
@@ -269,9 +269,6 @@ const _: () = {
         unit *= 2;
     }
 };
-// A sector can be as large as its address allows, and a region has no more of
-// them than a set of sectors has bits; `sectors.rs` and `format.rs` assert more.
-const _: () = assert!(MIN_SECTOR <= FlashAddr::MAX_SECTOR && MIN_SECTORS <= MAX_SECTORS);
 
 /// The committed sector of the highest generation, or a half-committed one.
 #[derive(Debug, Clone, Copy)]
