@@ -15,6 +15,7 @@ pub const SECTOR_HEADER: usize = 40;
 const SECTOR_FIELDS: usize = 4 + 6 * 4;
 /// Check bits (CRC-16) of a sector or record header, in bytes.
 const CHECK: usize = 2;
+const CHECK_BITS: usize = CHECK * 8;
 /// A sector header's authentication: a truncated HMAC-SHA-256 (NIST SP
 /// 800-107r1 §5.1), in bytes.
 const SECTOR_TAG: usize = 10;
@@ -35,7 +36,7 @@ const RECORD_FIELDS: usize = 2 + 2 + 2 + 4;
 pub(crate) const STORED_NONCE: usize = 8;
 /// AES-GCM tag, in bytes.
 pub(crate) const TAG: usize = 16;
-/// What a record adds to its value, before padding, in bytes.
+/// Bytes that a record adds to its value, before padding: header, nonce, tag.
 pub const RECORD_OVERHEAD: usize = RECORD_HEADER + STORED_NONCE + TAG;
 /// Longest value of any log, in bytes.
 pub const MAX_VALUE: usize = 4096;
@@ -77,7 +78,7 @@ pub(crate) fn concat<const N: usize>(parts: &[&[u8]]) -> [u8; N] {
     out
 }
 
-/// Where a record lies: sector (8 bits) and offset in it (24 bits).
+/// Address of a record: sector (8 bits) and offset in it (24 bits).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct FlashAddr(u32);
 
@@ -120,13 +121,13 @@ pub(crate) struct SectorHeader {
     pub(crate) base_seq: u32,
     /// Offset where the copies end and the sector's own records begin.
     pub(crate) copies_end: u32,
-    /// Where the pinned record lies.
+    /// Address of the pinned record when this sector was opened.
     pub(crate) pinned_at: FlashAddr,
     /// Records with a lower sequence number may be stale: a newer version may
     /// have been lost. 0 when nothing was.
     pub(crate) lost_before: u32,
-    /// HMAC over all this: its beginning stands in the header, its end in the
-    /// commit words.
+    /// HMAC over these fields: the header shows its beginning, the commit words
+    /// its end.
     pub(crate) mac: [[u8; COMMIT_WORD]; 4],
 }
 
@@ -241,7 +242,7 @@ fn correct_single_bit(bytes: &mut [u8], n: usize, valid: fn(&[u8]) -> bool) -> O
             single = (single << 1) ^ (carry * CRC.algorithm.poly);
         }
         // If a check bit flipped, the fields are right as they are.
-        if bit >= CHECK * 8 {
+        if bit >= CHECK_BITS {
             *bytes.get_mut(n + 1 - bit / 8)? ^= 1 << (bit % 8);
         }
     }

@@ -1,4 +1,4 @@
-//! Where each record lies: a sorted table lent by the caller.
+//! The table of records in RAM, sorted by id, lent by the caller.
 
 use super::RecordId;
 use super::format::{FlashAddr, RecordHeader, padded};
@@ -6,9 +6,9 @@ use super::sectors::contains;
 
 /// One record of a log's index; 16 bytes of RAM.
 ///
-/// A deleted record keeps its entry while an older version of it may still
-/// stand on flash, so an index needs some entries more than there are records
-/// alive at once.
+/// A deleted record keeps its entry while an older version of it may still be on
+/// flash, so an index needs some entries more than there are records alive at
+/// once.
 ///
 /// ```
 /// use nrd_agent::log::Entry;
@@ -111,6 +111,8 @@ impl<'m> Index<'m> {
             }
             return true;
         }
+        // Members are read in any order, so an older version may come later. An
+        // equal sequence number is the same record, read again.
         let old = self.entries.get_mut(at);
         if let Some(old) = old.filter(|old| old.header.seq <= entry.header.seq) {
             *old = *entry;

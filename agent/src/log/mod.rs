@@ -6,8 +6,8 @@
 //! | term | meaning |
 //! |---|---|
 //! | *region* | the stretch of flash that one log owns ([`nrd_hal::Region`]) |
-//! | *logical sector*, or sector | what is erased as one: some erase units, at least 2 KiB; a region has 3 to 32 |
-//! | *unit* | the smallest that is programmed: the flash's write unit, at least 4 bytes; all sizes are padded to it |
+//! | *logical sector*, or sector | the smallest stretch that is erased: one or more erase units, at least 2 KiB; a region has 3 to 32 |
+//! | *unit* | the smallest stretch that is programmed: the flash's write unit, at least 4 bytes; records and headers are padded to it |
 //! | *record* | one sealed value, with its header: id, length, salt generation, sequence number |
 //! | *sequence number* | counts records; of several with one id the highest counts |
 //! | *delete marker* | a record without a value: its id is deleted, and older versions do not count |
@@ -15,7 +15,7 @@
 //! | *sector header* | 40 authenticated bytes at a sector's start: generation, members, and more (`format.rs`) |
 //! | *commit words* | two words after the header, a program each; they make the sector count |
 //! | *generation* | counts openings; of all committed sectors the highest is the head |
-//! | *open* (a sector) | erase it, copy into it what must move, write its header and commit words |
+//! | *open* (a sector) | erase it, copy live records into it, write its header and commit words |
 //! | *head* | the sector opened last: new records are appended to it |
 //! | *member* | a sector whose records count: the head's header names them all, a bit each |
 //! | *committed* | a sector whose opening was completed |
@@ -25,8 +25,8 @@
 //! | *tail* | the last record of the head |
 //! | *unconfirmed tail* | a tail that a cut may have torn: not served before it was written anew |
 //! | *live bytes* | padded size of the records that count, delete markers included while they hide something |
-//! | *reserve* | room that ordinary writes may not use, kept for what must never wait |
-//! | *victim* | the member that *garbage collection* empties: what counts in it moves to the new head |
+//! | *reserve* | room that ordinary writes may not use, kept for writes that must never be refused |
+//! | *victim* | the member that *garbage collection* empties: its live records move to the new head |
 //! | *retired* | a sector that did not erase or take its content; not used again in this boot |
 //! | *pinned record* | the one that a boot needs first; the head's header says where it lies |
 //! | *mount* | find the head and read it; the other members are read by later steps |
@@ -35,18 +35,19 @@
 //! # How data moves
 //!
 //! ```text
-//!           put, remove                          get
-//!                | seal                           ^ open
-//!                v                                |
-//!  head    | header | word | word | copies … | own records … | blank … |
-//!                                     ^                |
-//!            opening: copies what     |                | at the next boot's first
-//!            still counts             |                v write, or when full
-//!  victim, last head  | header | word | word | records, some of them deleted … |
-//!                                                      |
-//!                                                      v
-//!  free sectors: erased when they are opened, going round from the head
+//!   put, remove
+//!       | seal, append
+//!       v
+//!     head ---- another sector is opened ---->  member
+//!       ^                                         |
+//!       |<--- copy the records that count --------|  as a victim, or as the
+//!       |                                         |  head of an earlier boot
+//!       |                                         v
+//!       '<--- erase, header, commit words ------ free
 //! ```
+//!
+//! [`Log::get`] finds a record through the index, in RAM, and reads, verifies
+//! and decrypts it in the caller's work buffer.
 //!
 //! ```text
 //! sector:  | header 40 | commit word 8 | commit word 8 | copies … | own records … | blank … |
@@ -59,9 +60,9 @@
 //!    itself.** So no program meets cells that an earlier cut left half-way: they
 //!    may read blank today. The first write of a boot therefore opens a sector,
 //!    which *replaces* the last head.
-//! 2. **Every write is read back before the next begins.** So whatever stands
-//!    before something else was completed. Only what is written last can be in
-//!    doubt after a cut: a commit word, or the tail. Neither is relied upon
+//! 2. **Every write is read back before the next begins.** So every write
+//!    that another follows was completed. Only the last one can be in doubt after
+//!    a cut: a commit word, or the tail. Neither is relied upon
 //!    before a boot has written it anew.
 //!
 //! # What the log guarantees
@@ -82,22 +83,28 @@
 //!
 //! # What it asks of the flash
 //!
-//! - After `erase` and `program` answered `Ok`, the range reads what it should.
+//! - After `erase` answered `Ok` the range reads 0xFF, after `program` the data.
 //!   An operation that silently does nothing is found by reading back.
 //! - A cut operation leaves each bit that it would have changed old, new or
 //!   *unstable* (read differently at every read) until the next completed
 //!   erase. It changes no other bit.
-//! - What was read back stays as it is, but for single cells that fail.
+//! - Data that was read back stays as it is, but for single cells that fail.
 //! - Units can be programmed once between erases: no bit is cleared later.
 //!
-//! What no bounded log can promise, and why the log is as it is: `docs/SPEC.md`
-//! §5 and its decisions.
+//! `docs/SPEC.md` §5 is the specification. It also says what no bounded log can
+//! promise, and why the log is as it is.
 //!
 //! # Where things are
 //!
-//! `format.rs` has the byte formats, `keys.rs` the keys, `sectors.rs` the table
-//! of sectors, `index.rs` where each record lies, `mount.rs` what a boot reads,
-//! `open.rs` how sectors are opened, `record.rs` sealing, writing and reading.
+//! | file | content |
+//! |---|---|
+//! | `record.rs` | sealing, writing and reading one record |
+//! | `open.rs` | opening a sector, garbage collection |
+//! | `mount.rs` | finding the head at a boot, reading the members |
+//! | `sectors.rs` | sets of sectors, the sector table, choice of sectors |
+//! | `index.rs` | the table of records in RAM |
+//! | `keys.rs` | keys of the log and of each class |
+//! | `format.rs` | bytes of headers and commit words, their check bits |
 
 mod format;
 mod index;
@@ -114,7 +121,7 @@ pub use keys::{CLASSES, LogKeys};
 
 use format::{COMMIT_WORD, FlashAddr, padded};
 use index::Index;
-use nrd_hal::layout::{self, MAX_SECTORS, MIN_SECTORS};
+use nrd_hal::layout::{self, MIN_SECTORS};
 use nrd_hal::{Crypto, Region};
 use open::Opening;
 use rand_core::TryCryptoRng;
@@ -151,7 +158,7 @@ pub enum Progress {
     More,
 }
 
-/// What every operation needs besides the log itself.
+/// Flash, randomness, keys and memory, lent to the log for one call.
 pub struct LogContext<'a, R, G, C> {
     /// The flash.
     pub region: &'a mut R,
@@ -262,9 +269,6 @@ const _: () = {
         unit *= 2;
     }
 };
-// A sector can be as large as its address allows, and a region has no more of
-// them than a set of sectors has bits; `sectors.rs` and `format.rs` assert more.
-const _: () = assert!(MIN_SECTOR <= FlashAddr::MAX_SECTOR && MIN_SECTORS <= MAX_SECTORS);
 
 /// The committed sector of the highest generation, or a half-committed one.
 #[derive(Debug, Clone, Copy)]
@@ -363,7 +367,7 @@ pub(crate) struct Head {
 /// ```
 pub struct Log<'m> {
     geometry: LogGeometry,
-    /// Room kept for what must never wait, in bytes.
+    /// Room kept for writes that must never be refused, in bytes.
     reserve: u32,
     /// Generation and flags of each sector, see `sectors.rs`.
     table: &'m mut [u32],
@@ -372,7 +376,7 @@ pub struct Log<'m> {
     head: Option<Head>,
     /// Members whose records are not in the index yet, a bit each.
     unindexed: u32,
-    /// Where the pinned record lay when the head was opened.
+    /// Address of the pinned record when the head was opened.
     pinned_at: FlashAddr,
     next_generation: u32,
     next_seq: u32,
@@ -412,8 +416,8 @@ pub enum LogGeometryError {
 impl<'m> Log<'m> {
     /// A log over a region of this geometry. `table` needs one entry for each
     /// logical sector; `index` one for each record that may live at once.
-    /// `reserve` bytes, at most [`MAX_RESERVE`], are always kept for what must
-    /// never wait.
+    /// `reserve` bytes, at most [`MAX_RESERVE`], are kept for writes that must
+    /// never be refused.
     pub fn new(
         geometry: nrd_hal::Geometry,
         table: &'m mut [u32],
@@ -459,7 +463,7 @@ impl<'m> Log<'m> {
         })
     }
 
-    /// Forgets what was read from flash; retired sectors stay so until the next
+    /// Forgets all that was read from flash; retired sectors stay so until the next
     /// boot.
     pub fn unmount(&mut self) {
         self.mounted = false;
@@ -527,7 +531,7 @@ impl<'m> Log<'m> {
         }
     }
 
-    /// True when what the last power cut left is decided. From then on
+    /// True when no record is in doubt any more after a power cut. From then on
     /// [`PINNED_RECORD`] can be read, if it exists.
     pub fn is_settled(&self) -> bool {
         self.mounted && !self.needs_new_sector && self.unconfirmed.is_none()
@@ -569,8 +573,8 @@ mod tests {
     use super::*;
     use nrd_hal::Geometry;
 
-    /// The limits above are true only while the layout refuses what lies outside
-    /// of them.
+    /// The limits of units and sectors hold only while the layout refuses flash
+    /// outside of them.
     #[test]
     fn the_layout_keeps_units_and_sectors_within_the_limits_of_the_log() {
         let geometry = |write_size, erase_size| Geometry {

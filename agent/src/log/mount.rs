@@ -1,12 +1,12 @@
-//! What a boot reads: generations, the head, then the other members.
+//! Mounting: a boot reads generations, then the head, then the other members.
 //!
 //! # Which sector is the head
 //!
 //! A sector is opened by three programs: header, first commit word, second
 //! commit word. Each is read back before the next, and the sector is served
-//! only after all three. So the last of the three that reads well may be what a
-//! power cut left, and may read differently at the next boot; those before it
-//! read well at every boot. The head is the sector of the highest generation
+//! only after all three. So the last of the three that reads well may have been cut,
+//! and may read differently at the next boot; those before it read well at every
+//! boot. The head is the sector of the highest generation
 //! that is one of these:
 //!
 //! - *Committed*: it shows both words, or a record of its own. It may have been
@@ -45,7 +45,7 @@ use crate::error::Error;
 use nrd_hal::{Crypto, Error as _, ErrorKind, Region};
 use rand_core::TryCryptoRng;
 
-/// What stands where a record may begin.
+/// The content of cells where a record may begin.
 enum Found {
     /// Blank cells, or the sector's end.
     Blank,
@@ -56,7 +56,7 @@ enum Found {
     },
 }
 
-/// How far the opening of a sector came, as its cells show it.
+/// Progress of a sector's opening, as its cells show it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum CommitState {
     HalfCommitted,
@@ -67,8 +67,8 @@ enum CommitState {
     },
 }
 
-/// How often the first commit word of a half-committed sector must read well. A
-/// cell that a cut left half-way may pass once by chance.
+/// Reads that the first commit word of a half-committed sector must pass. A cell
+/// that a cut left half-way may pass once by chance.
 const COMMIT_WORD_READS: u32 = 8;
 
 impl Log<'_> {
@@ -132,6 +132,8 @@ impl Log<'_> {
                 self.set(sector, UNIDENTIFIED);
                 continue;
             };
+            // Even a sector that does not become the head uses up its generation:
+            // its commit words may read well at a later boot.
             self.next_generation = self.next_generation.max(generation + 1);
             let Some(state) = self.commit_state(io, sector, &header) else {
                 continue;
@@ -154,8 +156,8 @@ impl Log<'_> {
 
     /// Searches an unidentified sector that is no member. If it holds two
     /// records newer than all that the head knows, it was the head itself, and
-    /// whatever it held may have replaced any record. One such record alone may
-    /// be what a cut opening left.
+    /// whatever it held may have replaced any record. One such record alone
+    /// may be a copy from an opening that was cut.
     fn look_for_lost_head<R: Region, G, C: Crypto>(
         &mut self,
         io: &mut LogContext<'_, R, G, C>,
@@ -186,7 +188,7 @@ impl Log<'_> {
         records.contains(&header.copies_end).then_some(header)
     }
 
-    /// How far the opening of `sector` came; `None` if it was not even
+    /// Reads the progress of a sector's opening; `None` if it was not even
     /// half-committed.
     fn commit_state<R: Region, G, C: Crypto>(
         &self,
@@ -199,6 +201,8 @@ impl Log<'_> {
         let word = self.geometry.commit_word;
         let own = header.copies_end;
         let followed = !self.blank_at(io, sector, own);
+        // A record of its own shows as well that the opening was completed: both
+        // words were read back before it was written.
         let reads_second = reads_back(io.region, first_record - word, &second_word);
         if reads_second
             || (followed && self.find_next_record(io, sector, own) < self.geometry.sector)
@@ -256,11 +260,14 @@ impl Log<'_> {
             return Ok(false);
         }
         let mut end = at;
+        // Every record but the last was read back before the next was written.
+        // The last may be torn in its value: only its tag shows that.
         if let Some(record) = &last {
             end = self.end(record);
             let copied = end <= header.copies_end;
             if copied || self.authentic(io, record) {
                 self.index_record(io, record)?;
+                // Copies were read back before the commit words were written.
                 if !copied && !self.needs_new_sector && !self.forgotten(io, record) {
                     self.unconfirmed = last;
                 }
@@ -356,7 +363,7 @@ impl Log<'_> {
         record.addr.offset() + record.size(self.geometry.unit)
     }
 
-    /// What stands at offset `at` of `sector`.
+    /// Reads the cells at offset `at` of `sector`, where a record may begin.
     fn read_at<R: Region, G, C: Crypto>(
         &self,
         io: &mut LogContext<'_, R, G, C>,
@@ -390,7 +397,7 @@ impl Log<'_> {
         io.region.read(start, buf).is_ok() && is_blank(buf)
     }
 
-    /// The record whose header stands at offset `at`, if it fits in the sector.
+    /// The record whose header is at offset `at`, if it fits in the sector.
     /// A corrected header counts only with an authentic record behind it.
     fn record_at<R: Region, G, C: Crypto>(
         &self,
@@ -417,7 +424,7 @@ impl Log<'_> {
     }
 
     /// True when the record's tag verifies. A record of a forgotten salt counts
-    /// as authentic: its key is gone, so nothing can tell any more.
+    /// as authentic: its key is gone, so its tag cannot be verified any more.
     fn authentic<R: Region, G, C: Crypto>(
         &self,
         io: &mut LogContext<'_, R, G, C>,
@@ -463,8 +470,8 @@ impl Log<'_> {
         }
     }
 
-    /// The first offset from `at` where an authentic record with an intact
-    /// header stands, or the sector's end.
+    /// The first offset from `at` with an authentic record and an intact header,
+    /// or the sector's end.
     fn find_next_record<R: Region, G, C: Crypto>(
         &self,
         io: &mut LogContext<'_, R, G, C>,

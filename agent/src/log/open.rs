@@ -1,16 +1,16 @@
 //! Opening a sector: the one way a log gains room.
 //!
-//! # Which sector
+//! # Choice of the sector
 //!
 //! Unidentified sectors are erased first, one after the other. Then the next
 //! sector is taken, going round from the head, that is neither a member nor a
 //! member of the fallback head (`mount.rs`). At most all but two sectors are
 //! members, so there always is one.
 //!
-//! # In what order
+//! # Order of writes
 //!
 //! 1. Erase the sector and read it back.
-//! 2. Copy what must move. The first opening of a boot *replaces* the last head:
+//! 2. Copy live records. The first opening of a boot *replaces* the last head:
 //!    every record in it that counts moves. Where the members are at their
 //!    limit, garbage collection: one member is emptied as well. Copies are
 //!    verbatim, but for records that may read differently each time.
@@ -31,8 +31,8 @@ use crate::wire::codec::copy;
 use nrd_hal::{Crypto, Region};
 use rand_core::TryCryptoRng;
 
-/// How often a record that may read differently each time is read until it
-/// authenticates.
+/// Reads of an unconfirmed record before it is given up: its cells may read
+/// differently each time, and one reading that authenticates is enough.
 const UNCONFIRMED_READS: u32 = 32;
 /// Erases of one sector that may fail in a boot before it is retired.
 const ERASE_TRIES: u8 = 3;
@@ -75,7 +75,7 @@ impl Log<'_> {
     ///
     /// [`Error::Hardware`] when the flash does not answer, [`Error::WornOut`]
     /// when no sector is left to open, [`Error::Full`] when the index is too
-    /// small for what stands on flash, [`Error::TooLong`] when the scratch
+    /// small for the records on flash, [`Error::TooLong`] when the scratch
     /// buffer is too short for a record on flash.
     pub fn step<R: Region, G: TryCryptoRng, C: Crypto>(
         &mut self,
@@ -102,6 +102,9 @@ impl Log<'_> {
             }
             None => {}
         }
+        // A boot opens its first sector before it reads the members, so that the
+        // pinned record is served early. Later openings want all of them in the
+        // index, to choose the victim.
         let writable = self.head.is_some_and(|h| h.writable);
         if self.must_open_sector() && (!writable || self.unindexed == 0) {
             let sector = self.next_unidentified().or_else(|| self.pick_free_sector());
@@ -136,7 +139,8 @@ impl Log<'_> {
             || to_move + self.bytes_needed <= self.geometry.payload()
     }
 
-    /// Erases a sector once and reads it back; returns what comes next for it.
+    /// Erases a sector once and reads it back; returns the next step of
+    /// its opening.
     fn erase_sector<R: Region, G, C>(
         &mut self,
         io: &mut LogContext<'_, R, G, C>,
@@ -190,8 +194,8 @@ impl Log<'_> {
         Ok(())
     }
 
-    /// Copies what must move into the erased `sector`, then programs its header
-    /// and commit words.
+    /// Copies live records into the erased `sector`, then programs its header and
+    /// commit words.
     fn copy_and_commit<R: Region, G: TryCryptoRng, C: Crypto>(
         &mut self,
         io: &mut LogContext<'_, R, G, C>,
@@ -204,6 +208,8 @@ impl Log<'_> {
         self.next_generation += 1;
         let mut members = self.members();
         let mut end = self.geometry.first_record;
+        // A head of an earlier boot, or one whose cells did not take a program, is
+        // not written to again. It is no member any more.
         if let Some(replaced) = self.head.filter(|h| !h.writable) {
             members &= !(1 << replaced.sector);
             end = self.move_live_records(io, replaced.sector, members, sector, end)?;
@@ -258,7 +264,7 @@ impl Log<'_> {
         Ok(())
     }
 
-    /// Where the pinned record lies now.
+    /// Address of the pinned record now.
     fn pinned_addr(&self) -> FlashAddr {
         match self.index.get(PINNED_RECORD) {
             Some(e) if e.header.deleted() => FlashAddr::NONE,
@@ -314,7 +320,7 @@ impl Log<'_> {
         let older = each(members).any(|s| self.generation(s) <= age);
         if age != 0 && !older {
             // In the oldest sector a delete marker hides nothing any more: no
-            // older version of its record stands anywhere else.
+            // older version of its record is left on flash.
             self.index
                 .retain(|e| !(e.header.deleted() && e.addr.sector() == from));
         }
@@ -369,7 +375,7 @@ impl Log<'_> {
             }
             // A record with rotten check bits, or one that cannot be read at
             // all, gets an intact header: it stays in its place among the
-            // others, and its tag still tells that it is corrupt.
+            // others, and its tag still fails: it is reported as corrupt.
             copy(bytes, &record.header.encode());
             return program(io.region, self.geometry.start(to) + end, buf);
         }

@@ -105,7 +105,8 @@ impl Log<'_> {
     }
 
     /// Writes a record whose value comes in parts, or removes it. With
-    /// `reserved` it may use the reserve, which is kept for what must never wait.
+    /// `reserved` it may use the reserve, kept for writes that must never be
+    /// refused.
     pub(crate) fn write<R: Region, G: TryCryptoRng, C: Crypto>(
         &mut self,
         io: &mut LogContext<'_, R, G, C>,
@@ -136,6 +137,8 @@ impl Log<'_> {
         let buf = seal_record::<G, C>(io.scratch, io.rng, io.keys, &entry.header, value, size)?;
         let at = self.geometry.offset_of(entry.addr);
         let ok = io.region.program(at, buf).is_ok() && reads_back(io.region, at, buf);
+        // Used up even if the program failed: its cells may read as a record at a
+        // later boot, and two records of one number could not be told apart.
         self.next_seq = next_seq;
         if !ok {
             // The cells did not take it: nothing more is written to this sector.
@@ -151,7 +154,7 @@ impl Log<'_> {
     }
 
     /// `Ok` when the head can take a record of `size` padded bytes; otherwise
-    /// notes for [`Log::step`] what is needed.
+    /// notes for [`Log::step`] how much is needed.
     fn make_room(
         &mut self,
         id: RecordId,
@@ -159,6 +162,7 @@ impl Log<'_> {
         size: u32,
         reserve: u32,
     ) -> Result<(), Error> {
+        // Noted before any refusal, so that `step` makes the room meanwhile.
         self.bytes_needed = size.wrapping_add(reserve);
         if !self.may_write() {
             return Err(Error::Busy);
@@ -177,7 +181,7 @@ impl Log<'_> {
         };
         if !room {
             if self.index.has_deleted() {
-                // What delete markers still hold is given back first.
+                // Room that delete markers take is given back first.
                 self.gc_rounds = self.geometry.sectors;
                 return Err(Error::Busy);
             }
@@ -249,8 +253,8 @@ impl Log<'_> {
             Err(e) if e.kind() == ErrorKind::Ecc => return Err(Error::Corrupt),
             Err(_e) => return Err(Error::Hardware),
         }
-        // Another record may stand there by now, put in this one's place from
-        // outside: the header must be the one that the index knows.
+        // Somebody with access to the flash may have put another genuine record in
+        // this place since: the header must be the one that the index knows.
         let bytes = record.first_chunk().ok_or(Error::Corrupt)?;
         if RecordHeader::parse(*bytes).is_none_or(|parsed| parsed.header != entry.header) {
             return Err(Error::Corrupt);

@@ -1,4 +1,4 @@
-//! Sets of sectors, a bit each, and the table of what each sector holds.
+//! Sets of sectors, a bit each, and the table of generations and flags.
 //!
 //! An entry of the table is a sector's generation (28 bits, 0 for none) and its
 //! flags. A retired sector has a value of its own instead.
@@ -26,8 +26,8 @@ const _: () = assert!((MEMBER | FALLBACK | UNIDENTIFIED) & GENERATION == 0);
 // A set holds every sector that a region can have.
 const _: () = assert!(MAX_SECTORS <= u32::BITS);
 
-/// Every so many generations the oldest member is emptied whatever it holds, so
-/// that sectors with cold data wear as the others do.
+/// At every 16th generation the oldest member is the victim, however much it
+/// holds, so that sectors with cold data wear as the others do.
 const WEAR_LEVEL_EVERY: u32 = 16;
 
 /// True when `sector` is in the set.
