@@ -1,9 +1,9 @@
 //! The agent's errors: one small enum with stable numbers, each saying what
-//! to do. One word each: a register, so that passing them up takes little code.
+//! to do.
 
 /// Why a call was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[repr(u32)]
+#[repr(u16)]
 #[non_exhaustive]
 pub enum Error {
     /// Call `step` until it answers `Idle`, then again.

@@ -70,7 +70,6 @@ impl SeenOrders {
     }
 
     /// Notes an applied order.
-    #[inline(never)]
     pub fn note(&mut self, version: KeyVersion, seq: OrderSeq) {
         let SeenOrders { newest, older } = self;
         match newest {

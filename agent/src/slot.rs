@@ -70,7 +70,6 @@ impl SlotContent {
 }
 
 /// The code that authenticates a slot.
-#[inline(never)]
 fn mac<C: Crypto>(text: &[u8], key: &[u8; 32]) -> [u8; MAC] {
     C::hmac(key, &[CONTEXT, text])
 }
@@ -91,7 +90,6 @@ impl Code<'_> for SlotContent {
 
 /// Reads slot `n` into `content`; false when it is blank, torn, unreadable or
 /// another device's.
-#[inline(never)]
 pub(crate) fn read<S: Effaceable, C: Crypto>(
     slots: &mut S,
     n: u8,
@@ -103,7 +101,6 @@ pub(crate) fn read<S: Effaceable, C: Crypto>(
 }
 
 /// True when both slots read as erased.
-#[inline(never)]
 pub(crate) fn are_blank<S: Effaceable>(slots: &mut S) -> bool {
     is_blank(slots, 0) && is_blank(slots, 1)
 }
@@ -204,10 +201,10 @@ mod tests {
     impl Effaceable for Slots {
         fn read(&mut self, slot: u8, bytes: &mut [u8]) -> Result<(), ErrorKind> {
             bytes.copy_from_slice(&self.cells[usize::from(slot)][..bytes.len()]);
-            match one_of(&mut self.mute_reads) {
-                true => Err(ErrorKind::Ecc),
-                false => Ok(()),
+            if one_of(&mut self.mute_reads) {
+                return Err(ErrorKind::Ecc);
             }
+            Ok(())
         }
         fn write(&mut self, slot: u8, bytes: &[u8]) -> Result<(), ErrorKind> {
             let n = bytes.len() - usize::from(one_of(&mut self.short_writes));
@@ -223,10 +220,10 @@ mod tests {
             if !one_of(&mut self.idle_erases) {
                 self.cells[usize::from(slot)].fill(0xFF);
             }
-            match one_of(&mut self.failing_erases) {
-                true => Err(ErrorKind::OperationFailed),
-                false => Ok(()),
+            if one_of(&mut self.failing_erases) {
+                return Err(ErrorKind::OperationFailed);
             }
+            Ok(())
         }
         fn guarantee(&self) -> Guarantee {
             Guarantee::Physical

@@ -238,9 +238,10 @@ impl Call<'_> {
             len: self.block.1,
         };
         apart(ranges)?;
-        match ranges.iter().any(|r| r.meets(&block)) {
-            true => Err(NRD_E_OVERLAP),
-            false => Ok(()),
+        if ranges.iter().any(|r| r.meets(&block)) {
+            Err(NRD_E_OVERLAP)
+        } else {
+            Ok(())
         }
     }
 }

@@ -156,9 +156,10 @@ impl Effaceable for Slots {
             logical_only: logical,
             ..
         })) = self;
-        match logical {
-            true => Guarantee::Logical,
-            false => Guarantee::Physical,
+        if *logical {
+            Guarantee::Logical
+        } else {
+            Guarantee::Physical
         }
     }
     fn outside_image(&self) -> bool {

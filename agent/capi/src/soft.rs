@@ -36,12 +36,11 @@ pub unsafe extern "C" fn nrd_soft_derive(
         let derived = unsafe {
             let root = key(root)?;
             let label = input(label, label_len as usize)?;
-            Zeroizing::new(match epoch.is_null() {
-                true => Provider::hkdf(b"nrd/1/fixed", root.as_ref(), &[label]),
-                false => {
-                    let epoch = epoch.read_unaligned().to_le_bytes();
-                    Provider::hkdf(b"nrd/1/epoch", root.as_ref(), &[label, &epoch])
-                }
+            Zeroizing::new(if epoch.is_null() {
+                Provider::hkdf(b"nrd/1/fixed", root.as_ref(), &[label])
+            } else {
+                let epoch = epoch.read_unaligned().to_le_bytes();
+                Provider::hkdf(b"nrd/1/epoch", root.as_ref(), &[label, &epoch])
             })
         };
         // SAFETY: passed on.

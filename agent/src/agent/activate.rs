@@ -33,7 +33,6 @@ pub(super) const DISPLAY_NAME: Key = Key {
 impl<P: Platform> Agent<'_, P> {
     /// Begins an activation attempt: persists its id before the first request.
     /// Then exchange requests until [`State::Active`].
-    #[inline(never)]
     pub fn start_activation(&mut self) -> Result<(), Error> {
         let state = self.state();
         let (signed_out, epoch) = match &self.snapshot.stored {
@@ -115,9 +114,10 @@ impl<P: Platform> Agent<'_, P> {
 
     pub(super) fn install_step(&mut self) -> Result<(), Error> {
         let written = self.install.as_ref().is_some_and(|i| i.slot_written);
-        let done = match written {
-            false => self.install_keys(),
-            true => self.install_session(),
+        let done = if written {
+            self.install_session()
+        } else {
+            self.install_keys()
         };
         if done == Err(Error::Busy) {
             return Ok(());
@@ -217,7 +217,6 @@ impl<P: Platform> Agent<'_, P> {
 
 /// Fills `out` (at most 32 bytes), and refuses a generator that repeats or is
 /// stuck.
-#[inline(never)]
 fn healthy_random<G: TryCryptoRng>(rng: &mut G, out: &mut [u8]) -> Result<(), Error> {
     let mut again = [0u8; 32];
     let again = again.get_mut(..out.len()).ok_or(Error::TooLong)?;
@@ -233,7 +232,6 @@ fn healthy_random<G: TryCryptoRng>(rng: &mut G, out: &mut [u8]) -> Result<(), Er
 
 /// NIST SP 800-90B §4.4.1 with one byte per sample: 2⁻²⁰ false alarms for a
 /// full-entropy source need four equal samples in a row; five are refused.
-#[inline(never)]
 fn is_stuck(samples: &[u8]) -> bool {
     let (mut last, mut run) = (None, 0);
     for sample in samples {

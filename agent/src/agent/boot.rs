@@ -29,7 +29,6 @@ pub(super) const SESSION: Key = Key {
 };
 
 impl<P: Platform> Agent<'_, P> {
-    #[inline(never)]
     pub(super) fn boot_step(&mut self) -> Result<(), Error> {
         match self.phase {
             Phase::Journal => self.boot_journal(),
@@ -99,12 +98,11 @@ impl<P: Platform> Agent<'_, P> {
             Ok(()) => {
                 // The snapshot that ended this wipe has counted its receipt.
                 let done = self.snapshot.next_receipt != tombstone.receipt;
-                match done {
-                    true => self.remove_journal(id::TOMBSTONE)?,
-                    false => {
-                        self.tombstone = Some(tombstone);
-                        self.wipe_doubt = super::wipe::RESUMED;
-                    }
+                if done {
+                    self.remove_journal(id::TOMBSTONE)?;
+                } else {
+                    self.tombstone = Some(tombstone);
+                    self.wipe_doubt = super::wipe::RESUMED;
                 }
             }
             Err(Error::NotFound) => {}

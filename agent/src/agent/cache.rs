@@ -13,7 +13,6 @@ use rand_core::TryRng as _;
 
 impl<P: Platform> Agent<'_, P> {
     /// Stores a value. `Ok` means sealed, on flash, and read back.
-    #[inline(never)]
     pub fn put(&mut self, class: Class, id: u16, value: &[u8]) -> Result<(), Error> {
         self.need_open(class)?;
         let key = vault_key(class, id);
@@ -23,7 +22,6 @@ impl<P: Platform> Agent<'_, P> {
 
     /// Reads a value into `out`; returns its length in bytes. A value past its
     /// class's retention is removed and `NotFound`.
-    #[inline(never)]
     pub fn get(&mut self, class: Class, id: u16, out: &mut [u8]) -> Result<usize, Error> {
         self.need_open(class)?;
         let key = vault_key(class, id);
@@ -45,7 +43,6 @@ impl<P: Platform> Agent<'_, P> {
     /// sector's next compaction; use [`Agent::forget`] where the bytes must die
     /// at once. [`Error::Full`] only where sectors went bad under a full cache:
     /// then `forget` gives room again.
-    #[inline(never)]
     pub fn remove(&mut self, class: Class, id: u16) -> Result<(), Error> {
         self.need_open(class)?;
         let key = vault_key(class, id);
@@ -54,7 +51,6 @@ impl<P: Platform> Agent<'_, P> {
 
     /// Destroys every value of a class at once, by destroying its key. `Ok`
     /// means the old key slot is erased and read back.
-    #[inline(never)]
     pub fn forget(&mut self, class: Class) -> Result<(), Error> {
         if class == Class::Session {
             return Err(Error::WrongState);

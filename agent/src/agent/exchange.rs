@@ -37,7 +37,6 @@ enum Sent {
 
 /// What the conversation stands at; RAM only.
 #[derive(Default)]
-#[repr(C)]
 pub(super) struct Exchange {
     /// A check-in was answered in this boot.
     checked_in: bool,
@@ -153,7 +152,6 @@ impl<P: Platform> Agent<'_, P> {
     /// After an error (the generator or the device key does not answer, `out`
     /// is too short) the exchange backs off, as after one that failed on its
     /// way. The layer below [`Agent::poll`].
-    #[inline(never)]
     pub fn poll_request(&mut self, out: &mut [u8]) -> Result<Option<usize>, Error> {
         let Some(sent) = self.next_ask() else {
             return Ok(None);
@@ -268,10 +266,7 @@ impl<P: Platform> Agent<'_, P> {
                     epoch: a.epoch,
                     renew: renew && proof.is_some(),
                     proof,
-                    wait_s: match self.exchange.checked_in {
-                        true => wait_s,
-                        false => 0,
-                    },
+                    wait_s: if self.exchange.checked_in { wait_s } else { 0 },
                     powered_s: now.powered_s.saturating_sub(a.lease.stored_at_s),
                     policy: a.policy,
                 };
@@ -283,7 +278,6 @@ impl<P: Platform> Agent<'_, P> {
 
     /// The exchange failed on its way (no network, TLS, HTTP status): backs
     /// off. Never changes what the device keeps.
-    #[inline(never)]
     pub fn exchange_failed(&mut self) {
         self.exchange.sent = None;
         let cap = (BACK_OFF_MS << self.exchange.failures.min(10)).min(BACK_OFF_MAX_MS);
@@ -335,7 +329,6 @@ impl<P: Platform> Agent<'_, P> {
         self.wait_ms(ms);
     }
 
-    #[inline(never)]
     fn wait_ms(&mut self, ms: u32) {
         let now = self.platform.parts().clock.uptime_ms();
         self.exchange.due_ms = now.wrapping_add(u64::from(ms));
@@ -347,7 +340,6 @@ impl<P: Platform> Agent<'_, P> {
 
     /// Takes the reply to the request last polled. An error means that the
     /// reply was refused and nothing changed; the exchange backs off.
-    #[inline(never)]
     pub fn handle_reply(&mut self, frame: &[u8]) -> Result<(), Error> {
         let Some((sent, nonce)) = self.exchange.sent.take() else {
             return Err(Error::WrongState);
@@ -455,7 +447,6 @@ impl<P: Platform> Agent<'_, P> {
     }
 
     /// True when a frame names this device and the activation `held`.
-    #[inline(never)]
     pub(super) fn is_ours(
         &self,
         device: &DeviceId,

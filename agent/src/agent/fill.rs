@@ -44,7 +44,6 @@ impl<P: Platform> Agent<'_, P> {
     /// `Busy` while that takes: call [`Agent::step`] until `Idle`, then this
     /// again with the same nonce; [`Agent::status`] tells how far it is. Another
     /// nonce starts over.
-    #[inline(never)]
     pub fn prove_fill(&mut self, nonce: [u8; 32], out: &mut [u8]) -> Result<usize, Error> {
         if self.state() != State::Clean {
             return Err(Error::WrongState);
@@ -89,7 +88,6 @@ impl<P: Platform> Agent<'_, P> {
         self.fill.as_ref().is_some_and(|f| f.stage != Stage::Done)
     }
 
-    #[inline(never)]
     pub(super) fn fill_step(&mut self) {
         let Some(f) = &mut self.fill else {
             return;

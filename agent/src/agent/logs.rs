@@ -60,7 +60,6 @@ pub(super) fn journal_key(id: u16) -> Key {
 impl<P: Platform> Agent<'_, P> {
     /// Does one step of a log's pending work: `Ok` when none is left, `Busy` when
     /// there may be more.
-    #[inline(never)]
     pub(super) fn log_step(&mut self, which: Which) -> Result<(), Error> {
         match with_log!(self, which, |log, io| log.step(io))? {
             Progress::Idle => Ok(()),
@@ -70,7 +69,6 @@ impl<P: Platform> Agent<'_, P> {
 
     /// Reads a record into the scratch buffer, where [`value`] finds it; returns
     /// its length.
-    #[inline(never)]
     pub(super) fn log_get(&mut self, which: Which, key: Key) -> Result<usize, Error> {
         with_log!(self, which, |log, io| log.read(io, key))
     }
@@ -107,7 +105,6 @@ impl<P: Platform> Agent<'_, P> {
     }
 
     /// Writes a record of the agent's own.
-    #[inline(never)]
     pub(super) fn store(
         &mut self,
         which: Which,
@@ -121,7 +118,6 @@ impl<P: Platform> Agent<'_, P> {
     }
 
     /// Reads a record of the agent's own into a blank.
-    #[inline(never)]
     pub(super) fn load(
         &mut self,
         which: Which,
@@ -129,9 +125,10 @@ impl<P: Platform> Agent<'_, P> {
         record: &mut dyn for<'f> Code<'f>,
     ) -> Result<(), Error> {
         let n = self.log_get(which, key)?;
-        match codec::read_into(value(self.scratch, n), record) {
-            true => Ok(()),
-            false => Err(Error::Corrupt),
+        if codec::read_into(value(self.scratch, n), record) {
+            Ok(())
+        } else {
+            Err(Error::Corrupt)
         }
     }
 

@@ -179,10 +179,6 @@ impl Keys {
 }
 
 /// The agent. Owns its platform.
-///
-/// Small fields come first: code reaches the first bytes of a block with its
-/// shortest instructions.
-#[repr(C)]
 pub struct Agent<'m, P: Platform> {
     phase: Phase,
     /// The journal, or the slot it names, is unreadable.
@@ -297,7 +293,6 @@ impl<'m, P: Platform> Agent<'m, P> {
     ///
     /// The layer below [`Agent::poll`], which is the run loop and decides how
     /// often failed work is tried again.
-    #[inline(never)]
     pub fn step(&mut self) -> Result<Step, Error> {
         if self.phase != Phase::Ready {
             self.boot_step()?;
@@ -345,7 +340,6 @@ impl<'m, P: Platform> Agent<'m, P> {
     }
 
     /// The state now.
-    #[inline(never)]
     pub fn state(&mut self) -> State {
         if self.phase != Phase::Ready {
             return State::Booting;
@@ -383,7 +377,7 @@ impl<'m, P: Platform> Agent<'m, P> {
                 .map(|t| (t.sectors.erased + t.sectors.failed, t.sectors.total)),
             fill: self.fill_progress(),
             policy,
-            receipts: crate::log::ones(self.receipts.into()) as u8,
+            receipts: self.receipts.count_ones() as u8,
             generation: self.keys.session.as_ref().map(|s| s.generation.0),
             worn_out: self.snapshot.worn_out,
             fault: self.retry.fault(),
@@ -405,8 +399,9 @@ impl<'m, P: Platform> Agent<'m, P> {
 
     /// Powered seconds of the device's life.
     fn powered_s(&mut self) -> u32 {
-        let up = seconds(self.platform.parts().clock.uptime_ms());
-        self.base_s.saturating_add(up)
+        // More than 136 years count as that.
+        let up_s = u32::try_from(self.uptime_ms() / 1000).unwrap_or(u32::MAX);
+        self.base_s.saturating_add(up_s)
     }
 
     fn now(&mut self) -> Now {
@@ -455,36 +450,5 @@ impl<'m, P: Platform> Agent<'m, P> {
         self.snapshot = next;
         self.snapshot.receipts_dropped = self.snapshot.receipts_dropped.max(dropped);
         Ok(())
-    }
-}
-
-/// Milliseconds in seconds, without a 64-bit division: 2³² = 4,294,967 × 1000
-/// + 296. More than 136 years count as that.
-fn seconds(ms: u64) -> u32 {
-    let (high, low) = ((ms >> 32) as u32, ms as u32);
-    if high >= 1000 {
-        return u32::MAX;
-    }
-    high * 4_294_967 + low / 1000 + (high * 296 + low % 1000) / 1000
-}
-
-#[cfg(test)]
-mod tests {
-    use super::seconds;
-
-    #[test]
-    fn milliseconds_become_seconds_without_a_long_division() {
-        for ms in [
-            0,
-            999,
-            1000,
-            u64::from(u32::MAX),
-            1 << 32,
-            (1 << 32) + 705,
-            999 << 32,
-        ] {
-            assert_eq!(u64::from(seconds(ms)), ms / 1000, "{ms}");
-        }
-        assert_eq!(seconds(u64::MAX), u32::MAX);
     }
 }

@@ -102,7 +102,6 @@ impl<P: Platform> Agent<'_, P> {
 
     /// A person signs out: the session and all personal data die at once; the
     /// device stays on the account's list until it is removed there.
-    #[inline(never)]
     pub fn sign_out(&mut self) -> Result<(), Error> {
         if self.tombstone.is_some() || self.activation().is_none() {
             return Err(Error::WrongState);

@@ -200,9 +200,10 @@ impl<P: Platform> Agent<'_, P> {
     fn wakes_at(&mut self) -> Option<u64> {
         let now_ms = self.uptime_ms();
         let retry = self.retry.waits_until(now_ms);
-        let talk = match self.exchange.is_in_flight() {
-            true => None,
-            false => self.next_due_ms().map(|ms| now_ms.saturating_add(ms)),
+        let talk = if self.exchange.is_in_flight() {
+            None
+        } else {
+            self.next_due_ms().map(|ms| now_ms.saturating_add(ms))
         };
         // Failed work is tried again after its pause, whatever it is.
         let time = match retry {
@@ -232,7 +233,7 @@ impl<P: Platform> Agent<'_, P> {
         Some(u64::from(uptime_s).saturating_mul(1000))
     }
 
-    fn uptime_ms(&mut self) -> u64 {
+    pub(super) fn uptime_ms(&mut self) -> u64 {
         self.platform.parts().clock.uptime_ms()
     }
 }
@@ -243,9 +244,9 @@ mod tests {
 
     /// The pauses after so many failures in a row; 0 for at once.
     fn pauses(retry: &mut Retry, failures: usize) -> std::vec::Vec<u64> {
-        let pause = |_| match retry.failed(Error::Hardware, 1000) {
-            true => 0,
-            false => retry.at_ms - 1000,
+        let pause = |_| {
+            let at_once = retry.failed(Error::Hardware, 1000);
+            if at_once { 0 } else { retry.at_ms - 1000 }
         };
         (0..failures).map(pause).collect()
     }

@@ -122,7 +122,6 @@ impl<P: Platform> Agent<'_, P> {
         self.store(Which::Journal, journal_key(id::TOMBSTONE), t)
     }
 
-    #[inline(never)]
     pub(super) fn wipe_step(&mut self) -> Result<(), Error> {
         self.forget_secrets();
         match self.tombstone.as_ref().map(|t| t.phase) {
@@ -237,13 +236,15 @@ impl<P: Platform> Agent<'_, P> {
             return Ok(());
         };
         let mut next = self.snapshot;
-        next.stored = match stuck || t.sectors.failed > 0 {
-            true => Stored::Failed,
-            false => Stored::Clean,
+        next.stored = if stuck || t.sectors.failed > 0 {
+            Stored::Failed
+        } else {
+            Stored::Clean
         };
-        next.epoch = match t.counter_worn_out {
-            true => t.epoch,
-            false => t.target_epoch,
+        next.epoch = if t.counter_worn_out {
+            t.epoch
+        } else {
+            t.target_epoch
         };
         next.worn_out |= t.counter_worn_out;
         next.last_order = t.order;

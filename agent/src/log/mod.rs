@@ -40,7 +40,6 @@ mod index;
 mod mount;
 mod open;
 mod record;
-pub(crate) use format::ones;
 pub(crate) use record::{reads_blank, value};
 
 pub use format::{MAX_VALUE, RECORD_OVERHEAD, SECTOR_HEADER};
