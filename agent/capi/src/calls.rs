@@ -6,7 +6,7 @@ use crate::platform::{Port, sectors};
 use crate::types::*;
 use core::ffi::{c_char, c_void};
 use nrd_agent::keypad::RemoteKey;
-use nrd_agent::lease::Standing;
+use nrd_agent::lease::LeaseStatus;
 use nrd_agent::log::Entry;
 use nrd_agent::wire::LockReason;
 use nrd_agent::{Agent, BuildError, Config, Memory, Next, State, Step};
@@ -269,15 +269,15 @@ pub unsafe extern "C" fn nrd_agent_status(agent: *mut NrdAgent, status: *mut Nrd
             };
             let s = call.inner.agent.status();
             (out.state, out.lock_reason) = state_number(s.state);
-            match s.standing {
-                Some(Standing::Open { left_s, .. }) => {
+            match s.lease {
+                Some(LeaseStatus::Open { left_s, .. }) => {
                     out.open = u8::from(s.state == State::Active);
                     out.left_s = left_s.into();
                 }
-                Some(Standing::Expired { dead_man_in_s }) => {
+                Some(LeaseStatus::Expired { dead_man_in_s }) => {
                     out.dead_man_s = dead_man_in_s.map_or(u64::MAX, u64::from);
                 }
-                Some(Standing::DeadMan) => out.dead_man_s = 0,
+                Some(LeaseStatus::DeadMan) => out.dead_man_s = 0,
                 None => {}
             }
             out.worn_out = u8::from(s.worn_out);

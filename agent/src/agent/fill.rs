@@ -16,7 +16,7 @@ use nrd_hal::crypto::Digest256;
 use nrd_hal::{Crypto, Platform, Region};
 
 /// A fill under way, over the digest `D`.
-pub(super) struct Fill<D> {
+pub(super) struct FillProof<D> {
     nonce: [u8; 32],
     stage: Stage,
     /// How far this stage is, in bytes.
@@ -48,10 +48,10 @@ impl<P: Platform> Agent<'_, P> {
         if self.state() != State::Clean {
             return Err(Error::WrongState);
         }
-        let done = match &self.fill {
+        let done = match &self.fill_proof {
             Some(f) if f.nonce == nonce => (f.stage == Stage::Done).then_some(f.read),
             _ => {
-                self.fill = Some(Fill {
+                self.fill_proof = Some(FillProof {
                     nonce,
                     stage: Stage::Write,
                     at: 0,
@@ -69,13 +69,13 @@ impl<P: Platform> Agent<'_, P> {
             bytes,
         };
         let n = self.write_proof(subject, out)?;
-        self.fill = None;
+        self.fill_proof = None;
         Ok(n)
     }
 
     /// How far a fill is, and of how much, in bytes.
     pub(super) fn fill_progress(&mut self) -> Option<(u32, u32)> {
-        let f = self.fill.as_ref()?;
+        let f = self.fill_proof.as_ref()?;
         let (stage, at) = (f.stage as u32, f.at);
         let size = self.platform.parts().vault.geometry().size;
         // At most 32 sectors of 16 MiB: three times that is no overflow.
@@ -85,11 +85,13 @@ impl<P: Platform> Agent<'_, P> {
 
     /// True while a fill has something to do.
     pub(super) fn fill_goes_on(&self) -> bool {
-        self.fill.as_ref().is_some_and(|f| f.stage != Stage::Done)
+        self.fill_proof
+            .as_ref()
+            .is_some_and(|f| f.stage != Stage::Done)
     }
 
     pub(super) fn fill_step(&mut self) {
-        let Some(f) = &mut self.fill else {
+        let Some(f) = &mut self.fill_proof else {
             return;
         };
         let flash = self.platform.parts().vault;

@@ -8,9 +8,9 @@ use crate::wire::codec::{self, Code};
 use nrd_hal::Platform;
 use zeroize::Zeroizing;
 
-/// Which log.
+/// LogId log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Which {
+pub(super) enum LogId {
     Journal,
     Vault,
 }
@@ -28,7 +28,7 @@ macro_rules! with_log {
     ($self:ident, $which:expr, |$log:ident, $io:ident| $body:expr) => {{
         let parts = $self.platform.parts();
         match $which {
-            Which::Journal => {
+            LogId::Journal => {
                 let keys = &mut $self.keys.journal;
                 let $io = &mut LogContext::<_, _, P::Crypto>::new(
                     parts.journal,
@@ -42,7 +42,7 @@ macro_rules! with_log {
                 }
                 $body
             }
-            Which::Vault => {
+            LogId::Vault => {
                 let keys = &mut $self.keys.vault;
                 let $io = &mut LogContext::<_, _, P::Crypto>::new(
                     parts.vault,
@@ -67,13 +67,13 @@ pub(super) fn journal_key(id: u16) -> RecordId {
 
 impl<P: Platform> Agent<'_, P> {
     /// Does one step of a log's pending work. `Busy` when the log has no keys.
-    pub(super) fn log_step(&mut self, which: Which) -> Result<Progress, Error> {
+    pub(super) fn log_step(&mut self, which: LogId) -> Result<Progress, Error> {
         with_log!(self, which, |log, io| log.step(io))
     }
 
     /// Reads a record into the scratch buffer, where [`value`] finds it; returns
     /// its length.
-    pub(super) fn log_get(&mut self, which: Which, key: RecordId) -> Result<usize, Error> {
+    pub(super) fn log_get(&mut self, which: LogId, key: RecordId) -> Result<usize, Error> {
         with_log!(self, which, |log, io| log.read(io, key))
     }
 
@@ -82,16 +82,16 @@ impl<P: Platform> Agent<'_, P> {
     /// oldest undelivered receipts give way.
     pub(super) fn log_write(
         &mut self,
-        which: Which,
+        which: LogId,
         key: RecordId,
         value: Option<&[&[u8]]>,
     ) -> Result<(), Error> {
-        let tombstone = which == Which::Journal && key.id == id::TOMBSTONE;
+        let tombstone = which == LogId::Journal && key.id == id::TOMBSTONE;
         let reserved = tombstone && value.is_some();
         for _ in 0..MAX_ROUNDS {
             match with_log!(self, which, |log, io| log.write(io, key, value, reserved)) {
                 Err(Error::Busy) => {}
-                Err(Error::Full) if which == Which::Journal && self.drop_receipt(key.id)? => {
+                Err(Error::Full) if which == LogId::Journal && self.drop_receipt(key.id)? => {
                     continue;
                 }
                 done => return done,
@@ -102,13 +102,13 @@ impl<P: Platform> Agent<'_, P> {
     }
 
     pub(super) fn put_journal(&mut self, id: u16, bytes: &[u8]) -> Result<(), Error> {
-        self.log_write(Which::Journal, journal_key(id), Some(&[bytes]))
+        self.log_write(LogId::Journal, journal_key(id), Some(&[bytes]))
     }
 
     /// Writes a record of the agent's own.
     pub(super) fn store(
         &mut self,
-        which: Which,
+        which: LogId,
         key: RecordId,
         record: &mut dyn for<'f> Code<'f>,
     ) -> Result<(), Error> {
@@ -121,7 +121,7 @@ impl<P: Platform> Agent<'_, P> {
     /// Reads a record of the agent's own into a blank.
     pub(super) fn load(
         &mut self,
-        which: Which,
+        which: LogId,
         key: RecordId,
         record: &mut dyn for<'f> Code<'f>,
     ) -> Result<(), Error> {
@@ -135,7 +135,7 @@ impl<P: Platform> Agent<'_, P> {
 
     /// Removes a record, if it is there.
     pub(super) fn remove_journal(&mut self, id: u16) -> Result<(), Error> {
-        match self.log_write(Which::Journal, journal_key(id), None) {
+        match self.log_write(LogId::Journal, journal_key(id), None) {
             Err(Error::NotFound) => Ok(()),
             done => done,
         }
@@ -143,6 +143,6 @@ impl<P: Platform> Agent<'_, P> {
 
     /// Reads a journal record into the scratch buffer; returns its length.
     pub(super) fn get_journal(&mut self, id: u16) -> Result<usize, Error> {
-        self.log_get(Which::Journal, journal_key(id))
+        self.log_get(LogId::Journal, journal_key(id))
     }
 }

@@ -32,15 +32,15 @@ pub mod run;
 mod wipe;
 
 use crate::error::Error;
-use crate::lease::{Now, Standing};
+use crate::lease::{LeaseStatus, Now};
 use crate::log::{Entry, Log, LogGeometryError, LogKeys, MAX_RESERVE, Progress, RECORD_OVERHEAD};
 use crate::slot::SlotContent;
-use crate::state::{Activation, Snapshot, State, Stored, Tombstone};
+use crate::state::{Activation, PersistedState, Snapshot, State, Tombstone};
 use crate::wire::codec::Wire;
 use crate::wire::{Delegation, DeviceId, Generation, LockReason, Series, TokenSecret};
 use exchange::Exchange;
 use heapless::String;
-use logs::{Which, journal_key};
+use logs::{LogId, journal_key};
 use nrd_hal::{Clock, DeviceIdentity, Platform, Region};
 use run::Retry;
 use zeroize::{Zeroize as _, Zeroizing};
@@ -122,7 +122,7 @@ pub struct Status {
     /// The state.
     pub state: State,
     /// How access stands, while an activation is held.
-    pub standing: Option<Standing>,
+    pub lease: Option<LeaseStatus>,
     /// The code to show while activating, and its pictogram (0 to 15).
     pub code: Option<(String<12>, u8)>,
     /// Progress of a wipe: sectors done and in all.
@@ -146,7 +146,7 @@ pub struct Status {
 
 /// Where the boot stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+enum BootPhase {
     Journal,
     Load,
     Vault,
@@ -182,7 +182,7 @@ impl Keys {
 
 /// The agent. Owns its platform.
 pub struct Agent<'m, P: Platform> {
-    phase: Phase,
+    boot: BootPhase,
     /// The journal, or the slot it names, is unreadable.
     lost: bool,
     reset_advised: bool,
@@ -190,7 +190,7 @@ pub struct Agent<'m, P: Platform> {
     receipts: u8,
     wipe_tries: u8,
     /// Blocks that a resumed wipe still erases twice, see `wipe.rs`.
-    wipe_doubt: u32,
+    double_erase_left: u32,
     /// Powered seconds of the device's life when this boot began.
     base_s: u32,
     scratch: &'m mut [u8],
@@ -204,9 +204,9 @@ pub struct Agent<'m, P: Platform> {
     trust: Option<Delegation>,
     config: Config,
     device_id: DeviceId,
-    install: Option<activate::Install>,
+    pending_grant: Option<activate::PendingGrant>,
     /// A deep proof under way.
-    fill: Option<fill::Fill<<P::Crypto as nrd_hal::Crypto>::Sha256>>,
+    fill_proof: Option<fill::FillProof<<P::Crypto as nrd_hal::Crypto>::Sha256>>,
     platform: P,
 }
 
@@ -261,7 +261,7 @@ impl<'m, P: Platform> Agent<'m, P> {
                 content: SlotContent::BLANK,
                 session: None,
             },
-            phase: Phase::Journal,
+            boot: BootPhase::Journal,
             snapshot: Snapshot::fresh(0),
             tombstone: None,
             trust: None,
@@ -269,12 +269,12 @@ impl<'m, P: Platform> Agent<'m, P> {
             base_s: 0,
             exchange: Exchange::default(),
             retry: Retry::default(),
-            install: None,
+            pending_grant: None,
             wipe_tries: 0,
-            wipe_doubt: 0,
+            double_erase_left: 0,
             receipts: 0,
             reset_advised: false,
-            fill: None,
+            fill_proof: None,
         })
     }
 
@@ -295,17 +295,17 @@ impl<'m, P: Platform> Agent<'m, P> {
     /// The layer below [`Agent::poll`], which is the run loop and decides how
     /// often failed work is tried again.
     pub fn step(&mut self) -> Result<Step, Error> {
-        if self.phase != Phase::Ready {
+        if self.boot != BootPhase::Ready {
             self.boot_step()?;
-            if self.phase == Phase::Ready {
+            if self.boot == BootPhase::Ready {
                 self.spread_if_asked();
             }
         } else if core::mem::take(&mut self.reset_advised) {
             return Ok(Step::ResetAdvised);
         } else if self.tombstone.is_some() {
             self.wipe_step()?;
-        } else if self.install.is_some() {
-            self.install_step()?;
+        } else if self.pending_grant.is_some() {
+            self.store_grant_step()?;
         } else {
             return self.step_at_rest();
         }
@@ -316,10 +316,10 @@ impl<'m, P: Platform> Agent<'m, P> {
     fn step_at_rest(&mut self) -> Result<Step, Error> {
         if !self.lost {
             self.charge()?;
-            if self.journal.needs_step() && self.log_step(Which::Journal)? == Progress::More {
+            if self.journal.needs_step() && self.log_step(LogId::Journal)? == Progress::More {
                 return Ok(Step::Working);
             }
-            if self.standing() == Some(Standing::DeadMan) {
+            if self.lease_status() == Some(LeaseStatus::DeadMan) {
                 self.begin_wipe(crate::wire::WipeReason::DeadMan, None);
                 return Ok(Step::Working);
             }
@@ -330,7 +330,7 @@ impl<'m, P: Platform> Agent<'m, P> {
         }
         if self.keys.vault.are_set()
             && self.vault.needs_step()
-            && self.log_step(Which::Vault)? == Progress::More
+            && self.log_step(LogId::Vault)? == Progress::More
         {
             return Ok(Step::Working);
         }
@@ -339,7 +339,7 @@ impl<'m, P: Platform> Agent<'m, P> {
 
     /// The state now.
     pub fn state(&mut self) -> State {
-        if self.phase != Phase::Ready {
+        if self.boot != BootPhase::Ready {
             return State::Booting;
         }
         if self.tombstone.is_some() {
@@ -348,14 +348,14 @@ impl<'m, P: Platform> Agent<'m, P> {
         if self.lost {
             return State::Locked(LockReason::JournalLost);
         }
-        match &self.snapshot.stored {
-            Stored::Clean => State::Clean,
-            Stored::Failed => State::WipeFailed,
-            Stored::Activating { .. } => State::Activating,
-            Stored::SignedOut { .. } => State::SignedOut,
-            Stored::Active(a) => match (a.lock, self.standing()) {
+        match &self.snapshot.state {
+            PersistedState::Clean => State::Clean,
+            PersistedState::Failed => State::WipeFailed,
+            PersistedState::Activating { .. } => State::Activating,
+            PersistedState::SignedOut { .. } => State::SignedOut,
+            PersistedState::Active(a) => match (a.lock, self.lease_status()) {
                 (Some(reason), _) => State::Locked(reason),
-                (None, Some(Standing::Open { .. })) => State::Active,
+                (None, Some(LeaseStatus::Open { .. })) => State::Active,
                 (None, _) => State::Locked(LockReason::LeaseExpired),
             },
         }
@@ -367,7 +367,7 @@ impl<'m, P: Platform> Agent<'m, P> {
         let policy = self.activation().map(|a| a.policy.0);
         Status {
             state,
-            standing: self.standing(),
+            lease: self.lease_status(),
             code: self.exchange.code(),
             wipe: self
                 .tombstone
@@ -389,8 +389,8 @@ impl<'m, P: Platform> Agent<'m, P> {
     }
 
     fn activation(&self) -> Option<&Activation> {
-        match &self.snapshot.stored {
-            Stored::Active(a) => Some(a),
+        match &self.snapshot.state {
+            PersistedState::Active(a) => Some(a),
             _ => None,
         }
     }
@@ -412,13 +412,13 @@ impl<'m, P: Platform> Agent<'m, P> {
         }
     }
 
-    fn standing(&mut self) -> Option<Standing> {
+    fn lease_status(&mut self) -> Option<LeaseStatus> {
         let now = self.now();
         // A consent lock holds the dead-man: the service waits for a person.
         let a = self.activation()?;
-        match a.lease.standing(now) {
-            Standing::DeadMan if a.lock == Some(LockReason::ConsentDue) => {
-                Some(Standing::Expired {
+        match a.lease.status(now) {
+            LeaseStatus::DeadMan if a.lock == Some(LockReason::ConsentDue) => {
+                Some(LeaseStatus::Expired {
                     dead_man_in_s: None,
                 })
             }
@@ -442,7 +442,7 @@ impl<'m, P: Platform> Agent<'m, P> {
             next.unanswered = 0;
         }
         let key = journal_key(id::SNAPSHOT);
-        self.store(Which::Journal, key, &mut next)?;
+        self.store(LogId::Journal, key, &mut next)?;
         // What had to give way for this very record is told by the next one.
         let dropped = self.snapshot.receipts_dropped;
         self.snapshot = next;

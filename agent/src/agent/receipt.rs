@@ -42,7 +42,7 @@ impl<P: Platform> Agent<'_, P> {
             flags: ReceiptFlags {
                 slots_blank,
                 counter_worn_out: t.counter_worn_out,
-                tombstone_failed: t.late,
+                tombstone_failed: t.tombstone_failed,
                 ..ReceiptFlags::BLANK
             },
             ..Receipt::BLANK

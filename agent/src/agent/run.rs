@@ -23,9 +23,9 @@
 //!   [`Agent::handle_reply`]). It backs off with full jitter, see
 //!   `exchange.rs`.
 
-use super::{Agent, Phase, Step};
+use super::{Agent, BootPhase, Step};
 use crate::error::Error;
-use crate::lease::Standing;
+use crate::lease::LeaseStatus;
 use nrd_hal::{Clock as _, Platform};
 
 /// How often failed work is tried again without a pause. A boot and a wipe
@@ -216,14 +216,14 @@ impl<P: Platform> Agent<'_, P> {
     /// When time alone changes something: powered time is charged, the lease
     /// ends, the dead-man comes. In milliseconds of uptime.
     fn time_passes_at(&mut self) -> Option<u64> {
-        if self.phase != Phase::Ready || self.lost || self.tombstone.is_some() {
+        if self.boot != BootPhase::Ready || self.lost || self.tombstone.is_some() {
             return None;
         }
         let powered_s = self.powered_s();
-        let changes_in_s = match self.standing() {
-            Some(Standing::Open { left_s, .. }) => Some(left_s),
-            Some(Standing::Expired { dead_man_in_s }) => dead_man_in_s,
-            Some(Standing::DeadMan) => Some(0),
+        let changes_in_s = match self.lease_status() {
+            Some(LeaseStatus::Open { left_s, .. }) => Some(left_s),
+            Some(LeaseStatus::Expired { dead_man_in_s }) => dead_man_in_s,
+            Some(LeaseStatus::DeadMan) => Some(0),
             None => None,
         };
         let changes_s = changes_in_s.map_or(u32::MAX, |s| powered_s.saturating_add(s));
