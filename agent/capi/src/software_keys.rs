@@ -2,7 +2,7 @@
 //! in fuses and a signing key in a secure part; these take both as bytes, which
 //! any code on the device could read.
 
-use crate::border::{Outcome, input, number, output};
+use crate::ffi::{Outcome, input, number, output};
 use crate::platform::Provider;
 use crate::types::*;
 use nrd_hal::Crypto as _;

@@ -1,7 +1,7 @@
 //! Making an agent, driving it, and what a person does.
 
-use crate::border::{ALIGN, Call, Handle, Outcome, Plan, Range, apart, close, enter, lend, number};
-use crate::border::{output, put, refused, sized_struct};
+use crate::ffi::{ALIGN, Call, Handle, Outcome, Plan, Range, apart, close, enter, lend, number};
+use crate::ffi::{output, put, refused, sized_struct};
 use crate::platform::{Port, sectors};
 use crate::types::*;
 use core::ffi::{c_char, c_void};
@@ -398,7 +398,7 @@ pub unsafe extern "C" fn nrd_conformance(
         nrd_hal::conformance::platform(&mut port).or_else(|failure| {
             // SAFETY: passed on.
             let text = unsafe { output(text.cast(), text_len)? };
-            let mut text = crate::text::Cut::new(text);
+            let mut text = crate::error_text::Cut::new(text);
             // A text that is cut short is still a text.
             let _ = core::fmt::Write::write_fmt(&mut text, format_args!("{failure}"));
             Err(NRD_E_CONFORMANCE)
