@@ -4,7 +4,6 @@
 /// Why a call was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u16)]
-#[non_exhaustive]
 pub enum Error {
     /// Call `step` until it answers `Idle`, then again.
     Busy = 1,
@@ -46,7 +45,7 @@ pub enum Error {
 
 impl Error {
     /// A stable number for logs and the C interface.
-    pub fn code(self) -> u16 {
+    pub const fn code(self) -> u16 {
         self as u16
     }
 }

@@ -41,11 +41,11 @@ pub fn evaluate(order: &Order, context: &OrderContext<'_>) -> Verdict {
     match order.kind {
         OrderKind::Deactivate if context.wiping => Verdict::Answer(OrderResult::AlreadyApplied),
         OrderKind::Deactivate => Verdict::Apply(OrderKind::Deactivate),
-        _ if context.wiping => Verdict::Answer(OrderResult::NotApplicable),
-        kind => match context.seen.and_then(|seen| seen.last(order.key_version)) {
+        OrderKind::SignOut if context.wiping => Verdict::Answer(OrderResult::NotApplicable),
+        OrderKind::SignOut => match context.seen.and_then(|seen| seen.last(order.key_version)) {
             Some(last) if order.seq == last => Verdict::Answer(OrderResult::AlreadyApplied),
             Some(last) if order.seq < last => Verdict::Answer(OrderResult::Stale),
-            _ => Verdict::Apply(kind),
+            _ => Verdict::Apply(OrderKind::SignOut),
         },
     }
 }
@@ -214,7 +214,7 @@ mod tests {
         seen.note(KeyVersion(2), OrderSeq(7));
         seen.note(KeyVersion(3), OrderSeq(1));
         let mut buf = [0; 32];
-        let n = crate::wire::codec::write(&[], &mut seen, &mut buf).unwrap();
+        let n = crate::wire::codec::write(&[], &seen, &mut buf).unwrap();
         assert_eq!(crate::wire::codec::read(&buf[..n]), Some(seen));
     }
 }

@@ -174,7 +174,6 @@ pub enum WipePhase {
 
 /// The state as callers see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum State {
     /// The boot has not finished: step.
     Booting,

@@ -115,7 +115,7 @@ pub unsafe extern "C" fn nrd_agent_init(
         .map_err(|e| match e {
             BuildError::DeviceId => NRD_E_DEVICE_ID,
             BuildError::Memory => NRD_E_MEMORY,
-            _ => NRD_E_FLASH,
+            BuildError::Journal(_) | BuildError::Vault(_) => NRD_E_FLASH,
         })?;
         let handle = Handle::new(plan.total, built);
         // SAFETY: the head of the block is aligned, large enough, and lent to
@@ -248,7 +248,6 @@ fn state_number(state: State) -> (u8, u8) {
             };
             (NRD_STATE_LOCKED, reason)
         }
-        _ => (NRD_STATE_BOOTING, NRD_LOCK_NONE),
     }
 }
 
@@ -399,7 +398,10 @@ pub unsafe extern "C" fn nrd_conformance(
             // SAFETY: passed on.
             let text = unsafe { output(text.cast(), text_len)? };
             let mut text = crate::error_text::Cut::new(text);
-            // A text that is cut short is still a text.
+            #[expect(
+                clippy::let_underscore_must_use,
+                reason = "a text that is cut short is still a text"
+            )]
             let _ = core::fmt::Write::write_fmt(&mut text, format_args!("{failure}"));
             Err(NRD_E_CONFORMANCE)
         })

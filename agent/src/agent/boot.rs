@@ -155,7 +155,11 @@ impl<P: Platform> Agent<'_, P> {
             }
             PersistedState::Active(_) => self.restore_slot(),
             PersistedState::SignedOut { .. } => {
-                self.efface_slots();
+                #[expect(
+                    clippy::let_underscore_must_use,
+                    reason = "the epoch is over for whatever stays; the next boot tries again"
+                )]
+                let _ = self.efface_slots();
             }
             // Clean is what both slots show: not that nothing in them opens today.
             PersistedState::Clean if !dead => self.begin_wipe(WipeReason::Recovered, None),
@@ -195,7 +199,12 @@ impl<P: Platform> Agent<'_, P> {
             return;
         };
         if !slot::is_blank(slots, 1 - n) {
-            slot::efface(slots, 1 - n);
+            #[expect(
+                clippy::let_underscore_must_use,
+                reason = "should it stay, it opens nothing, for the journal names the other \
+                          slot; the next boot tries again"
+            )]
+            let _ = slot::efface(slots, 1 - n);
         }
         match self.open_vault(&content) {
             Ok(()) => {
@@ -245,6 +254,7 @@ impl<P: Platform> Agent<'_, P> {
     }
 
     /// Effaces whatever a slot still holds; false when one is stuck.
+    #[must_use]
     pub(super) fn efface_slots(&mut self) -> bool {
         let slots = self.platform.parts().slot;
         let mut ok = true;

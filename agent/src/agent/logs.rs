@@ -1,14 +1,16 @@
 //! The agent's two logs, journal and vault, each with its keys. Writes make
 //! room as they need it.
 
-use super::{Agent, id};
+use super::{Agent, Session, id};
 use crate::error::Error;
 use crate::log::{LogContext, Progress, RecordId, value};
-use crate::wire::codec::{self, Code};
+use crate::state::{Snapshot, Tombstone};
+use crate::wire::codec::{self, Bounded as _, Code};
+use crate::wire::{Body as _, Delegation, Receipt, SIGNATURE_LEN};
 use nrd_hal::Platform;
 use zeroize::Zeroizing;
 
-/// LogId log.
+/// One of the agent's two logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum LogId {
     Journal,
@@ -20,8 +22,17 @@ pub(super) enum LogId {
 /// needs more.
 const MAX_ROUNDS: u32 = 512;
 
-/// Longest record of the agent's own, receipts apart.
+/// Longest record of the agent's own, receipts and the delegation apart, in
+/// bytes.
 const RECORD: usize = 384;
+
+const _: () = assert!(Snapshot::MAX_LEN <= RECORD && Tombstone::MAX_LEN <= RECORD);
+const _: () = assert!(Session::MAX_LEN <= RECORD);
+
+/// Longest record of the journal, in bytes: a receipt's facts are the longest.
+pub(super) const LONGEST_RECORD: usize = Receipt::MAX - SIGNATURE_LEN;
+
+const _: () = assert!(RECORD <= LONGEST_RECORD && Delegation::MAX <= LONGEST_RECORD);
 
 /// Runs `$body` with the log of `$which` and its `$io`; `Busy` without keys.
 macro_rules! with_log {

@@ -36,7 +36,7 @@ use crate::lease::{LeaseStatus, Now};
 use crate::log::{Entry, Log, LogGeometryError, LogKeys, MAX_RESERVE, Progress, RECORD_OVERHEAD};
 use crate::slot::SlotContent;
 use crate::state::{Activation, PersistedState, Snapshot, State, Tombstone};
-use crate::wire::codec::Wire;
+use crate::wire::codec::{Bounded, Wire};
 use crate::wire::{Delegation, DeviceId, Generation, LockReason, Series, TokenSecret};
 use exchange::Exchange;
 use heapless::String;
@@ -89,10 +89,24 @@ pub const MIN_SCRATCH: usize = 1024;
 const TOMBSTONE_ROOM: u32 = 192 + RECORD_OVERHEAD as u32;
 
 const _: () = assert!(TOMBSTONE_ROOM <= MAX_RESERVE);
+const _: () = assert!(
+    Tombstone::MAX_LEN + RECORD_OVERHEAD <= TOMBSTONE_ROOM as usize,
+    "a full journal must still take the longest tombstone: raise TOMBSTONE_ROOM"
+);
+// The journal's records: what the log pins, snapshot, tombstone, delegation,
+// receipts.
+const _: () = assert!(
+    1 + 3 + RECEIPTS as usize <= JOURNAL_RECORDS,
+    "every journal record needs an index entry: raise JOURNAL_RECORDS"
+);
+// A record is sealed in the scratch buffer, padded to at most MAX_UNIT bytes.
+const _: () = assert!(
+    logs::LONGEST_RECORD + RECORD_OVERHEAD + 256 <= MIN_SCRATCH,
+    "the journal's longest record must fit into the smallest scratch buffer"
+);
 
 /// Why an agent could not be built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum BuildError {
     /// The journal's flash or table.
     Journal(LogGeometryError),
@@ -221,6 +235,12 @@ mod id {
 
 /// How many undelivered receipts are kept.
 const RECEIPTS: u16 = 4;
+
+// A receipt's place is its number, modulo: numbers wrap at 2¹⁶ without a gap
+// only for a power of two. `Agent::receipts` has a bit for each place.
+const _: () = assert!(RECEIPTS.is_power_of_two() && RECEIPTS as u32 <= u8::BITS);
+const _: () = assert!(id::SNAPSHOT < id::TOMBSTONE && id::TOMBSTONE < id::TRUST);
+const _: () = assert!(id::TRUST < id::RECEIPT && id::RECEIPT <= u16::MAX - RECEIPTS);
 
 impl<'m, P: Platform> Agent<'m, P> {
     /// Builds the agent. Reads nothing yet: call [`Agent::step`].

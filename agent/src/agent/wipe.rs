@@ -141,10 +141,18 @@ impl<P: Platform> Agent<'_, P> {
         let mut stuck = false;
         for n in 0..2 {
             if self.double_erase_left > 0 {
+                #[expect(
+                    clippy::let_underscore_must_use,
+                    reason = "one of two erases; the second is checked and read back"
+                )]
                 let _ = parts.slot.erase(n);
             }
             if !slot::efface(parts.slot, n) {
-                // Bits that will not be erased are at least programmed.
+                #[expect(
+                    clippy::let_underscore_must_use,
+                    reason = "bits that will not be erased are at least programmed; the slot \
+                              is reported as stuck either way"
+                )]
                 let _ = parts.slot.zero(n);
                 stuck = true;
             }
@@ -170,6 +178,10 @@ impl<P: Platform> Agent<'_, P> {
     /// Progress is a convenience: if it cannot be stored, a cut repeats work.
     fn save_progress(&mut self) {
         if let Some(mut t) = self.tombstone {
+            #[expect(
+                clippy::let_underscore_must_use,
+                reason = "if progress cannot be stored, a cut repeats work"
+            )]
             let _ = self.save_tombstone(&mut t);
         }
     }
@@ -187,6 +199,10 @@ impl<P: Platform> Agent<'_, P> {
         let to = block_end(&g, offset);
         if self.double_erase_left > 0 {
             self.double_erase_left -= 1;
+            #[expect(
+                clippy::let_underscore_must_use,
+                reason = "one of two erases; the second is checked and read back"
+            )]
             let _ = flash.erase(offset, to);
         }
         let mut blank = false;
@@ -280,6 +296,10 @@ fn program_to_zero<R: Region>(flash: &mut R, from: u32, to: u32) {
     const ZEROS: [u8; 256] = [0; 256];
     if flash.can_overwrite() {
         for at in (from..to).step_by(ZEROS.len()) {
+            #[expect(
+                clippy::let_underscore_must_use,
+                reason = "the sector is reported as failed, whatever a last attempt does"
+            )]
             let _ = flash.program(at, &ZEROS);
         }
     }

@@ -200,8 +200,11 @@ fn turn<S: Read + Write>(
             if !response.is_complete() {
                 return Ok(Turn::Read);
             }
-            // The answer is here, whatever becomes of the farewell: a peer that
-            // has closed already makes it fail, and that is no fault.
+            #[expect(
+                clippy::let_underscore_must_use,
+                reason = "the answer is here, whatever becomes of the farewell: a peer that \
+                          has closed already makes it fail, and that is no fault"
+            )]
             let _ = buffers
                 .queue(|out| traffic.queue_close_notify(out))
                 .and_then(|()| buffers.send(stream));
