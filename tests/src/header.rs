@@ -21,7 +21,14 @@ pub fn text() -> String {
     let mut builder = cbindgen::Builder::new().with_config(config);
     // By file, so that nothing asks for the network or a build.
     for file in [
-        "types", "calls", "cache", "frames", "text", "https", "soft", "runtime",
+        "types",
+        "lifecycle",
+        "cache",
+        "wire_api",
+        "error_text",
+        "https",
+        "software_keys",
+        "runtime",
     ] {
         builder = builder.with_src(package.join(format!("src/{file}.rs")));
     }

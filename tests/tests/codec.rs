@@ -5,7 +5,7 @@
 use nrd_agent::Error;
 use nrd_agent::lease::StoredLease;
 use nrd_agent::order::SeenOrders;
-use nrd_agent::state::{Activation, Snapshot, Stored, Tombstone, WipePhase};
+use nrd_agent::state::{Activation, PersistedState, Snapshot, Tombstone, WipePhase};
 use nrd_agent::wire::codec::{self, Blank, Bounded, Code, Wire};
 use nrd_agent::wire::*;
 use nrd_sim::base::hex;
@@ -168,20 +168,20 @@ fn what_the_journal_keeps_is_postcard_too() {
     };
     let mut snapshot = Snapshot::fresh(7);
     for stored in [
-        Stored::Clean,
-        Stored::Failed,
-        Stored::Activating {
+        PersistedState::Clean,
+        PersistedState::Failed,
+        PersistedState::Activating {
             id: ActivationId([1; 16]),
             epoch: 130,
             signed_out: Some(ActivationId([2; 16])),
         },
-        Stored::SignedOut {
+        PersistedState::SignedOut {
             id: ActivationId([3; 16]),
             epoch: 1,
-            told: true,
+            service_notified: true,
             seen,
         },
-        Stored::Active(Activation {
+        PersistedState::Active(Activation {
             id: ActivationId([4; 16]),
             epoch: 9,
             slot_generation: 128,
@@ -197,7 +197,7 @@ fn what_the_journal_keeps_is_postcard_too() {
             seen,
         }),
     ] {
-        snapshot.stored = stored;
+        snapshot.state = stored;
         snapshot.last_receipt = Some([5; 32]);
         around::<Snapshot>(&codec_bytes(&snapshot), &mut draws);
     }
@@ -221,7 +221,7 @@ fn what_the_journal_keeps_is_postcard_too() {
             },
             slot_stuck: false,
             counter_worn_out: true,
-            late: false,
+            tombstone_failed: false,
         };
         around::<Tombstone>(&codec_bytes(&tombstone), &mut draws);
     }

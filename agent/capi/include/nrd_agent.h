@@ -380,7 +380,7 @@ typedef struct NrdPlatform {
   NrdCounterRead counter_read;
   // Required.
   NrdCounterIncrement counter_increment;
-  // How many increments the counter is rated for.
+  // Increments that the counter is rated for.
   uint64_t counter_endurance;
   // Required.
   NrdDerive derive;
@@ -404,7 +404,7 @@ typedef struct NrdPlatform {
   uint32_t certificate_len;
 } NrdPlatform;
 
-// What a product decides once.
+// Settings that a product fixes in its firmware.
 typedef struct NrdConfig {
   // `sizeof(NrdConfig)`.
   uint32_t size;
@@ -415,7 +415,7 @@ typedef struct NrdConfig {
   // Seconds a check-in may wait for an order; 0 for firmware that keeps no
   // connection open.
   uint16_t wait_s;
-  // How many records the product caches at most.
+  // Most records that the product caches.
   uint16_t max_records;
   // The longest value it caches, in bytes.
   uint16_t max_value;
@@ -435,7 +435,7 @@ typedef struct NrdNext {
   uint64_t until_ms;
 } NrdNext;
 
-// What to show.
+// The device's state, for its screen.
 typedef struct NrdStatus {
   // `sizeof(NrdStatus)`, set by the caller.
   uint32_t size;
@@ -749,7 +749,7 @@ int32_t nrd_agent_prove(struct NrdAgent *agent,
                         size_t out_size,
                         size_t *out_len);
 
-// What a result says, for a log: English, NUL-terminated, never freed. Holds
+// The meaning of a result, for a log: English, NUL-terminated, never freed. Holds
 // no secret.
 const char *nrd_error_text(int32_t result);
 
@@ -803,7 +803,7 @@ int32_t nrd_agent_exchange(struct NrdAgent *agent,
                            const struct NrdLink *link,
                            uint8_t *happened);
 
-// What `NrdPlatform.derive` answers, from a root of 32 bytes: HKDF-SHA-256.
+// Does for `NrdPlatform.derive`, from a root of 32 bytes: HKDF-SHA-256.
 // `epoch` may be NULL. The caller refuses past epochs.
 //
 // # Safety
@@ -820,7 +820,7 @@ int32_t nrd_soft_derive(const uint8_t *root,
 // The pointers are NULL or valid; both have 32 bytes.
 int32_t nrd_soft_public_key(const uint8_t *seed, uint8_t *out);
 
-// What `NrdPlatform.sign` answers, with a seed of 32 bytes.
+// Does for `NrdPlatform.sign`, with a seed of 32 bytes.
 //
 // # Safety
 // The pointers are NULL or valid; `out` has 64 bytes.

@@ -42,7 +42,7 @@ impl<P: Platform> Agent<'_, P> {
             flags: ReceiptFlags {
                 slots_blank,
                 counter_worn_out: t.counter_worn_out,
-                tombstone_failed: t.late,
+                tombstone_failed: t.tombstone_failed,
                 ..ReceiptFlags::BLANK
             },
             ..Receipt::BLANK
@@ -59,7 +59,7 @@ impl<P: Platform> Agent<'_, P> {
         Ok(())
     }
 
-    /// Looks which receipts the journal keeps.
+    /// Notes which places of the journal hold an undelivered receipt.
     pub(super) fn count_receipts(&mut self) {
         self.receipts = 0;
         for n in 0..RECEIPTS {
@@ -69,7 +69,6 @@ impl<P: Platform> Agent<'_, P> {
         }
     }
 
-    #[inline(never)]
     fn count_dropped(&mut self) {
         let dropped = &mut self.snapshot.receipts_dropped;
         *dropped = dropped.saturating_add(1);
@@ -145,7 +144,6 @@ impl<P: Platform> Agent<'_, P> {
 
     /// Writes the newest kept wipe receipt, signed, into `out`; returns its
     /// length. `NotFound` when none is kept (it was delivered).
-    #[inline(never)]
     pub fn newest_receipt(&mut self, out: &mut [u8]) -> Result<usize, Error> {
         self.export_receipt(place(self.snapshot.next_receipt.wrapping_sub(1)), out)
     }
@@ -197,7 +195,7 @@ impl<P: Platform> Agent<'_, P> {
     }
 
     /// Reads the flash again *now* and writes a signed answer to `nonce` into
-    /// `out`; returns its length. What a returns desk asks. `WrongState`
+    /// `out`; returns its length. A returns desk asks for it. `WrongState`
     /// unless the device is clean or a wipe failed.
     pub fn prove_clean(&mut self, nonce: [u8; 32], out: &mut [u8]) -> Result<usize, Error> {
         if !matches!(self.state(), State::Clean | State::WipeFailed) {
@@ -206,7 +204,7 @@ impl<P: Platform> Agent<'_, P> {
         self.write_proof(Subject::Clean { nonce }, out)
     }
 
-    /// Looks at slots and vault now, and signs what is seen.
+    /// Reads slots and vault now, and signs the result.
     pub(super) fn write_proof(&mut self, subject: Subject, out: &mut [u8]) -> Result<usize, Error> {
         let (sectors, slots_blank) = self.look();
         let receipt = Receipt {

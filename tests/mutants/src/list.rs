@@ -19,7 +19,7 @@ pub(crate) struct Span {
 #[derive(Deserialize, Clone, Debug)]
 pub(crate) struct Mutant {
     pub(crate) file: String,
-    /// `agent/src/lease.rs:63:17: replace >= with < in StoredLease::standing`
+    /// `agent/src/lease.rs:63:17: replace >= with < in StoredLease::status`
     pub(crate) name: String,
     pub(crate) genre: String,
     pub(crate) replacement: String,

@@ -3,7 +3,7 @@
 //! clock moves only while it sleeps.
 
 use nrd_agent::agent::run::{LONGEST_PAUSE_MS, RETRIES_AT_ONCE};
-use nrd_agent::lease::Standing;
+use nrd_agent::lease::LeaseStatus;
 use nrd_agent::wire::{LockReason, MAX_FRAME};
 use nrd_agent::{Agent, Error, Next, State};
 use nrd_hal::Clock as _;
@@ -125,13 +125,16 @@ fn a_sleep_ends_when_powered_time_is_to_be_charged() {
 
 #[test]
 fn a_sleep_ends_when_the_lease_does() {
-    let mut rig = active(1003);
+    let mut rig = nrd_tests::rig(1003);
     rig.boot(|authority, agent| {
+        // So that the lease does not end when powered time is charged anyway.
+        agent.platform().clock().advance_ms(137_000);
+        agent.start_activation().unwrap();
         rest(agent, authority);
-        let Some(Standing::Open { left_s, .. }) = agent.status().standing else {
+        let Some(LeaseStatus::Open { left_s, .. }) = agent.status().lease else {
             panic!("not open");
         };
-        let end = u64::from(left_s) * 1000;
+        let end = uptime(agent) + u64::from(left_s) * 1000;
         run(agent, None, u64::MAX, |a| a.state() != State::Active);
         assert_eq!(agent.state(), State::Locked(LockReason::LeaseExpired));
         assert!(uptime(agent) <= end + 1000, "{} of {end}", uptime(agent));
