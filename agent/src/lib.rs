@@ -11,8 +11,10 @@
     )
 )]
 
+// The derives name this crate, in it as elsewhere.
 #[cfg(feature = "tls")]
 extern crate alloc;
+extern crate self as nrd_agent;
 #[cfg(test)]
 extern crate std;
 

@@ -2,8 +2,8 @@
 //! life × every tear mode, on the named parts. `nrd-sim powercut --depth 2`
 //! adds second cuts to all the small ones; here one part has some.
 
+use nrd_sim::explorer::{NAMED, Options, Report, explore};
 use nrd_sim::hw::Tear;
-use nrd_sim::powercut::{NAMED, Options, Report, explore};
 
 fn cut_everywhere(name: &str, depth: u8, stride: u64, tears: &[Tear]) -> Report {
     cut_with(name, depth, stride, tears, false)

@@ -218,7 +218,7 @@ impl<P: Platform> Agent<'_, P> {
             }
             sent => self.plain_ask(sent, &mut request)?,
         }
-        let n = codec::write(Request::CONTEXT, &mut request, out)?;
+        let n = codec::write(Request::CONTEXT, &request, out)?;
         self.sign_frame(out, n)
     }
 

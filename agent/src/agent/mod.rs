@@ -33,10 +33,10 @@ mod wipe;
 
 use crate::error::Error;
 use crate::lease::{Now, Standing};
-use crate::log::{Entry, Log, LogKeys, ShapeError};
+use crate::log::{Entry, Log, LogGeometryError, LogKeys, MAX_RESERVE, Progress, RECORD_OVERHEAD};
 use crate::slot::SlotContent;
 use crate::state::{Activation, Snapshot, State, Stored, Tombstone};
-use crate::wire::codec::fields;
+use crate::wire::codec::Wire;
 use crate::wire::{Delegation, DeviceId, Generation, LockReason, Series, TokenSecret};
 use exchange::Exchange;
 use heapless::String;
@@ -84,17 +84,20 @@ pub struct Memory<'m> {
 pub const JOURNAL_RECORDS: usize = 12;
 /// Smallest scratch buffer, in bytes.
 pub const MIN_SCRATCH: usize = 1024;
-/// Room in the journal kept for a tombstone, in bytes before padding.
-const TOMBSTONE_ROOM: u32 = 192;
+/// Room in the journal kept for a tombstone, in bytes before padding: the
+/// longest, with what a record adds to it.
+const TOMBSTONE_ROOM: u32 = 192 + RECORD_OVERHEAD as u32;
+
+const _: () = assert!(TOMBSTONE_ROOM <= MAX_RESERVE);
 
 /// Why an agent could not be built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum BuildError {
     /// The journal's flash or table.
-    Journal(ShapeError),
+    Journal(LogGeometryError),
     /// The vault's flash or table.
-    Vault(ShapeError),
+    Vault(LogGeometryError),
     /// An index or the scratch buffer is too small.
     Memory,
     /// The device id is not 1 to 32 bytes of printable ASCII.
@@ -151,13 +154,12 @@ enum Phase {
 }
 
 /// The session's token, in RAM while the device is on.
+#[derive(Wire)]
 struct Session {
     series: Series,
     generation: Generation,
     token: TokenSecret,
 }
-
-fields! { Session { series, generation, token } }
 
 /// Every key in one block, zeroized together.
 struct Keys {
@@ -235,12 +237,11 @@ impl<'m, P: Platform> Agent<'m, P> {
         if small {
             return Err(BuildError::Memory);
         }
-        let reserve = TOMBSTONE_ROOM + crate::log::RECORD_OVERHEAD as u32;
         let journal = Log::new(
             parts.journal.geometry(),
             memory.journal_table,
             memory.journal_index,
-            reserve,
+            TOMBSTONE_ROOM,
         )
         .map_err(BuildError::Journal)?;
         let vault = Log::new(
@@ -320,11 +321,8 @@ impl<'m, P: Platform> Agent<'m, P> {
     fn step_at_rest(&mut self) -> Result<Step, Error> {
         if !self.lost {
             self.charge()?;
-            if self.journal.needs_step() {
-                match self.log_step(Which::Journal) {
-                    Err(Error::Busy) => return Ok(Step::Working),
-                    done => done?,
-                }
+            if self.journal.needs_step() && self.log_step(Which::Journal)? == Progress::More {
+                return Ok(Step::Working);
             }
             if self.standing() == Some(Standing::DeadMan) {
                 self.begin_wipe(crate::wire::WipeReason::DeadMan, None);
@@ -335,11 +333,11 @@ impl<'m, P: Platform> Agent<'m, P> {
             self.fill_step();
             return Ok(Step::Working);
         }
-        if self.keys.vault.are_set() && self.vault.needs_step() {
-            match self.log_step(Which::Vault) {
-                Err(Error::Busy) => return Ok(Step::Working),
-                done => done?,
-            }
+        if self.keys.vault.are_set()
+            && self.vault.needs_step()
+            && self.log_step(Which::Vault)? == Progress::More
+        {
+            return Ok(Step::Working);
         }
         Ok(Step::Idle)
     }
@@ -383,7 +381,7 @@ impl<'m, P: Platform> Agent<'m, P> {
                 .map(|t| (t.sectors.erased + t.sectors.failed, t.sectors.total)),
             fill: self.fill_progress(),
             policy,
-            receipts: crate::log::ones(self.receipts.into()) as u8,
+            receipts: self.receipts.count_ones() as u8,
             generation: self.keys.session.as_ref().map(|s| s.generation.0),
             worn_out: self.snapshot.worn_out,
             fault: self.retry.fault(),

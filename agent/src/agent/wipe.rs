@@ -17,6 +17,7 @@ use super::logs::{Which, journal_key};
 use super::run::Retry;
 use super::{Agent, id};
 use crate::error::Error;
+use crate::log::Progress;
 use crate::slot;
 use crate::state::{Stored, Tombstone, WipePhase};
 use crate::trace::event;
@@ -226,9 +227,8 @@ impl<P: Platform> Agent<'_, P> {
             t.sectors.failed = 0;
             return Ok(());
         }
-        match self.log_step(Which::Journal) {
-            Err(Error::Busy) => return Ok(()),
-            done => done?,
+        if self.log_step(Which::Journal)? == Progress::More {
+            return Ok(());
         }
         // A slot whose erase fails is not proven dead, however blank it reads.
         let mut digest = Digest::default();
