@@ -11,7 +11,7 @@
 //! place of [`sleep_until`], a channel of `embassy-sync` in the place of
 //! [`Inbox`], and your HTTPS in the place of [`Link`].
 
-use embassy_futures::select::{Either, select, select3};
+use embassy_futures::select::{Either, Either3, select, select3};
 use embassy_futures::{block_on, yield_now};
 use nrd_agent::wire::{MAX_FRAME, OrderKind};
 use nrd_agent::{Agent, Error, Next, State};
@@ -53,16 +53,19 @@ pub(crate) fn run(out: &mut impl Write) -> Outcome {
     let screen = Cell::new(State::Booting);
 
     // The agent's task runs for ever; the story ends with the person's.
-    block_on(select3(
+    let ended = block_on(select3(
         person_task(&device.clock, &service, &inbox, &screen, &diary),
         agent_task(&mut agent, &device.clock, &link, &inbox, &screen, &diary),
-        time_passes(&device.clock),
+        an_hour(&device.clock),
     ));
 
     for line in diary.lines.borrow().iter() {
         writeln!(out, "{line}")?;
     }
-    Ok(())
+    match ended {
+        Either3::First(()) => Ok(()),
+        Either3::Third(()) => Err("the story did not end within an hour".into()),
+    }
 }
 
 /// The one task that calls the agent.
@@ -227,9 +230,10 @@ async fn until(mut ready: impl FnMut() -> bool) {
     .await;
 }
 
-/// Time, a tenth of a second each time that all tasks have had their turn.
-async fn time_passes(clock: &TestClock) -> ! {
-    loop {
+/// An hour, of which a tenth of a second passes each time that all tasks have
+/// had their turn.
+async fn an_hour(clock: &TestClock) {
+    for _ in 0..36_000 {
         clock.advance_ms(100);
         yield_now().await;
     }
