@@ -7,9 +7,9 @@ use nrd_agent::lease::Standing;
 use nrd_agent::wire::{LockReason, MAX_FRAME};
 use nrd_agent::{Agent, Error, Next, State};
 use nrd_hal::Clock as _;
-use nrd_sim::authority::Authority;
+use nrd_sim::device::authority::Authority;
+use nrd_sim::device::{Ram, Rig, talk};
 use nrd_sim::hw::{Board, VirtualRng, Worn};
-use nrd_sim::rig::{Ram, Rig, talk};
 
 type Device<'a> = Agent<'a, Board>;
 
