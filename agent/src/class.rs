@@ -1,10 +1,35 @@
 //! The typed data classes and their retention rules.
 
-/// A class of account data. Each has a key of its own, so that
-/// `forget(class)` destroys exactly that class, at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum Class {
+use crate::log::CLASSES;
+
+/// Declares the classes: enum, list and numbers from one place, so that none can
+/// be forgotten in another.
+macro_rules! classes {
+    ($($(#[$doc:meta])* $name:ident = $number:literal,)*) => {
+        /// A class of account data. Each has a key of its own, so that
+        /// `forget(class)` destroys exactly that class, at once.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[repr(u8)]
+        pub enum Class {
+            $($(#[$doc])* $name = $number,)*
+        }
+
+        impl Class {
+            /// Every class, in order of its number.
+            pub const ALL: [Class; [$($number),*].len()] = [$(Class::$name),*];
+
+            /// The class of a number.
+            pub fn from_number(n: u8) -> Option<Class> {
+                match n {
+                    $($number => Some(Class::$name),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+classes! {
     /// The session itself; the agent's own, not for callers.
     Session = 0,
     /// Name and nickname.
@@ -23,24 +48,26 @@ pub enum Class {
     Activity = 7,
 }
 
-impl Class {
-    /// Every class, in order of its number.
-    pub const ALL: [Class; crate::log::CLASSES] = [
-        Class::Session,
-        Class::Name,
-        Class::PostalAddress,
-        Class::Email,
-        Class::Payment,
-        Class::Telephone,
-        Class::Profiles,
-        Class::Activity,
-    ];
-
-    /// The class of a number.
-    pub fn from_number(n: u8) -> Option<Class> {
-        Self::ALL.get(usize::from(n)).copied()
+// Found: a ninth class compiled without a warning. Its values were acknowledged
+// and could not be read, and the slot that could not hold its salt locked the
+// device at the next boot.
+const _: () = assert!(
+    Class::ALL.len() == CLASSES,
+    "a new class is a new flash format: raise `log::CLASSES`, the class bits of a record's header \
+     (`log/format.rs`) and the slot's size (`slot.rs`, SLOT_BYTES), and give C its NRD_CLASS_ number"
+);
+const _: () = {
+    let (mut classes, mut number) = (Class::ALL.as_slice(), 0);
+    while let [class, later @ ..] = classes {
+        assert!(
+            *class as u8 == number,
+            "classes are numbered from 0, without a gap"
+        );
+        (classes, number) = (later, number + 1);
     }
+};
 
+impl Class {
     /// How long a value is kept after it was written, in powered hours; `None`
     /// for as long as the activation.
     pub fn retention_powered_hours(self) -> Option<u32> {

@@ -1,10 +1,9 @@
 //! The agent's errors: one small enum with stable numbers, each saying what
-//! to do. One word each: a register, so that passing them up takes little code.
+//! to do.
 
 /// Why a call was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[repr(u32)]
-#[non_exhaustive]
+#[repr(u16)]
 pub enum Error {
     /// Call `step` until it answers `Idle`, then again.
     Busy = 1,
@@ -46,7 +45,7 @@ pub enum Error {
 
 impl Error {
     /// A stable number for logs and the C interface.
-    pub fn code(self) -> u16 {
+    pub const fn code(self) -> u16 {
         self as u16
     }
 }

@@ -29,23 +29,10 @@ pub const MAX_PAUSE_MS: u64 = 5_000;
 /// Recognises the sequence.
 #[derive(Debug, Clone, Default)]
 pub struct MenuSequence {
-    /// The last keys, two bits each, at most twelve, and a bit above them; 0 for
-    /// none.
-    keys: u32,
+    /// The last keys, the newest last.
+    keys: [Option<RemoteKey>; SEQUENCE.len()],
     last_ms: u64,
 }
-
-/// The bit above twelve keys.
-const FULL: u32 = 1 << (2 * SEQUENCE.len());
-/// The sequence, as [`MenuSequence`] keeps keys.
-const WANTED: u32 = {
-    let (mut keys, mut rest) = (1, SEQUENCE.as_slice());
-    while let [key, later @ ..] = rest {
-        keys = (keys << 2) | *key as u32;
-        rest = later;
-    }
-    keys
-};
 
 impl MenuSequence {
     /// Feeds one key pressed at `now_ms` (uptime); true when it completes the
@@ -53,19 +40,16 @@ impl MenuSequence {
     pub fn press(&mut self, key: RemoteKey, now_ms: u64) -> bool {
         let pause = now_ms.saturating_sub(self.last_ms);
         self.last_ms = now_ms;
-        if pause > MAX_PAUSE_MS || key == RemoteKey::Other {
-            self.keys = 0;
+        if pause > MAX_PAUSE_MS {
+            self.keys = Default::default();
         }
-        if key == RemoteKey::Other {
-            return false;
+        self.keys.rotate_left(1);
+        if let Some(newest) = self.keys.last_mut() {
+            *newest = Some(key);
         }
-        self.keys = (self.keys.max(1) << 2) | key as u32;
-        if self.keys >= FULL << 1 {
-            self.keys = (self.keys & (FULL - 1)) | FULL;
-        }
-        let done = self.keys == WANTED;
+        let done = self.keys == SEQUENCE.map(Some);
         if done {
-            self.keys = 0;
+            self.keys = Default::default();
         }
         done
     }

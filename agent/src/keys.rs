@@ -25,7 +25,6 @@ pub(crate) const JOURNAL: u8 = 1;
 pub(crate) const VAULT: u8 = 2;
 
 /// 32 bytes that the root binds to `label`.
-#[inline(never)]
 fn fixed<K: RootKey>(root: &mut K, label: &[u8], key: &mut [u8; 32]) -> Result<(), Error> {
     let derived = root.derive_fixed(label).map_err(|_| Error::Hardware)?;
     *key = *derived;
@@ -49,7 +48,6 @@ pub(crate) fn journal<K: RootKey, C: Crypto>(
 }
 
 /// Derives the keys of the vault for one activation.
-#[inline(never)]
 pub(crate) fn vault<K: RootKey, C: Crypto>(
     root: &mut K,
     slot: &SlotContent,

@@ -22,7 +22,7 @@ pub struct StoredLease {
 
 /// What a lease allows now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum LeaseStatus {
     /// Access is open.
     Open {
         /// It is time to renew: `renew_after_s` has passed, or more than half
@@ -57,18 +57,18 @@ impl StoredLease {
     /// Powered seconds count first and always. Boots and wall time may close
     /// access, never wipe; and wall time not in the boot that stored the
     /// lease, whose freshness the nonce has shown.
-    pub fn standing(&self, now: Now) -> Standing {
+    pub fn status(&self, now: Now) -> LeaseStatus {
         let t = &self.terms;
         let used = now.powered_s.saturating_sub(self.stored_at_s);
         let expires = t.expires_after_s;
         if used >= expires {
             let over = used - expires;
             return match t.dead_man_s {
-                0 => Standing::Expired {
+                0 => LeaseStatus::Expired {
                     dead_man_in_s: None,
                 },
-                limit if over >= limit => Standing::DeadMan,
-                limit => Standing::Expired {
+                limit if over >= limit => LeaseStatus::DeadMan,
+                limit => LeaseStatus::Expired {
                     dead_man_in_s: Some(limit - over),
                 },
             };
@@ -84,9 +84,9 @@ impl StoredLease {
             // The dead-man runs on powered seconds alone.
             let dead_man_in_s =
                 (t.dead_man_s > 0).then(|| (expires - used).saturating_add(t.dead_man_s));
-            return Standing::Expired { dead_man_in_s };
+            return LeaseStatus::Expired { dead_man_in_s };
         }
-        Standing::Open {
+        LeaseStatus::Open {
             renew: used >= t.renew_after_s || boots > u32::from(t.max_boots) / 2,
             left_s: expires - used,
         }
@@ -111,8 +111,8 @@ mod tests {
         }
     }
 
-    fn at(powered_s: u32, boot: u32, wall_s: Option<u64>) -> Standing {
-        lease().standing(Now {
+    fn at(powered_s: u32, boot: u32, wall_s: Option<u64>) -> LeaseStatus {
+        lease().status(Now {
             powered_s,
             boot,
             wall_s,
@@ -123,56 +123,59 @@ mod tests {
     fn access_closes_on_powered_seconds_then_the_dead_man_comes() {
         assert_eq!(
             at(149, 7, None),
-            Standing::Open {
+            LeaseStatus::Open {
                 renew: false,
                 left_s: 901
             }
         );
         assert_eq!(
             at(150, 7, None),
-            Standing::Open {
+            LeaseStatus::Open {
                 renew: true,
                 left_s: 900
             }
         );
         assert_eq!(
             at(1050, 7, None),
-            Standing::Expired {
+            LeaseStatus::Expired {
                 dead_man_in_s: Some(500)
             }
         );
         assert_eq!(
             at(1549, 7, None),
-            Standing::Expired {
+            LeaseStatus::Expired {
                 dead_man_in_s: Some(1)
             }
         );
-        assert_eq!(at(1550, 7, None), Standing::DeadMan);
+        assert_eq!(at(1550, 7, None), LeaseStatus::DeadMan);
     }
 
     #[test]
     fn boots_and_wall_time_close_access_but_never_wipe() {
-        let closed = Standing::Expired {
+        let closed = LeaseStatus::Expired {
             dead_man_in_s: Some(1500),
         };
         assert!(matches!(
             at(50, 8, None),
-            Standing::Open { renew: false, .. }
+            LeaseStatus::Open { renew: false, .. }
         ));
         assert!(matches!(
             at(50, 9, None),
-            Standing::Open { renew: true, .. }
+            LeaseStatus::Open { renew: true, .. }
         ));
-        assert!(matches!(at(50, 10, None), Standing::Open { .. }));
+        assert!(matches!(at(50, 10, None), LeaseStatus::Open { .. }));
         assert_eq!(at(50, 11, None), closed);
         assert_eq!(at(50, 8, Some(1_001_000)), closed);
         assert_eq!(at(50, 8, Some(u64::MAX)), closed);
-        assert!(matches!(at(50, 8, Some(0)), Standing::Open { .. }));
+        assert!(matches!(at(50, 8, Some(0)), LeaseStatus::Open { .. }));
     }
 
     #[test]
     fn a_wrong_wall_clock_cannot_close_a_lease_stored_in_this_boot() {
-        assert!(matches!(at(50, 7, Some(u64::MAX)), Standing::Open { .. }));
+        assert!(matches!(
+            at(50, 7, Some(u64::MAX)),
+            LeaseStatus::Open { .. }
+        ));
     }
 
     #[test]
@@ -185,8 +188,8 @@ mod tests {
             wall_s: Some(u64::MAX),
         };
         assert_eq!(
-            l.standing(now),
-            Standing::Expired {
+            l.status(now),
+            LeaseStatus::Expired {
                 dead_man_in_s: None
             }
         );
@@ -201,7 +204,7 @@ mod tests {
             boot: 8,
             wall_s: Some(u64::MAX),
         };
-        assert!(matches!(l.standing(now), Standing::Open { .. }));
+        assert!(matches!(l.status(now), LeaseStatus::Open { .. }));
     }
 
     #[test]
@@ -209,7 +212,7 @@ mod tests {
         // 40 of 1000 seconds are used: 960 are left, then 500.
         assert_eq!(
             at(90, 11, None),
-            Standing::Expired {
+            LeaseStatus::Expired {
                 dead_man_in_s: Some(1460)
             }
         );
@@ -220,10 +223,10 @@ mod tests {
             boot: 11,
             wall_s: None,
         };
-        let never = Standing::Expired {
+        let never = LeaseStatus::Expired {
             dead_man_in_s: None,
         };
-        assert_eq!(l.standing(now), never);
+        assert_eq!(l.status(now), never);
     }
 
     #[test]
@@ -236,7 +239,7 @@ mod tests {
                 boot: 7 + boots,
                 wall_s: None,
             };
-            matches!(l.standing(now), Standing::Open { renew: true, .. })
+            matches!(l.status(now), LeaseStatus::Open { renew: true, .. })
         };
         assert_eq!([1, 5, 6, 10].map(renew), [false, false, true, true]);
     }

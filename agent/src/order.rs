@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// What the device knows when an order arrives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Facts<'a> {
+pub struct OrderContext<'a> {
     /// This device.
     pub device_id: &'a DeviceId,
     /// The counter.
@@ -31,21 +31,21 @@ pub enum Verdict {
 
 /// Judges an order. Wipe is terminal: an order to deactivate that is bound to
 /// this very activation is never refused for its sequence number.
-pub fn judge(order: &Order, facts: &Facts<'_>) -> Verdict {
-    let ours = order.device_id == *facts.device_id
-        && order.epoch == facts.epoch
-        && facts.activation_id == Some(&order.activation_id);
+pub fn evaluate(order: &Order, context: &OrderContext<'_>) -> Verdict {
+    let ours = order.device_id == *context.device_id
+        && order.epoch == context.epoch
+        && context.activation_id == Some(&order.activation_id);
     if !ours {
         return Verdict::Answer(OrderResult::NotApplicable);
     }
     match order.kind {
-        OrderKind::Deactivate if facts.wiping => Verdict::Answer(OrderResult::AlreadyApplied),
+        OrderKind::Deactivate if context.wiping => Verdict::Answer(OrderResult::AlreadyApplied),
         OrderKind::Deactivate => Verdict::Apply(OrderKind::Deactivate),
-        _ if facts.wiping => Verdict::Answer(OrderResult::NotApplicable),
-        kind => match facts.seen.and_then(|seen| seen.last(order.key_version)) {
+        OrderKind::SignOut if context.wiping => Verdict::Answer(OrderResult::NotApplicable),
+        OrderKind::SignOut => match context.seen.and_then(|seen| seen.last(order.key_version)) {
             Some(last) if order.seq == last => Verdict::Answer(OrderResult::AlreadyApplied),
             Some(last) if order.seq < last => Verdict::Answer(OrderResult::Stale),
-            _ => Verdict::Apply(kind),
+            _ => Verdict::Apply(OrderKind::SignOut),
         },
     }
 }
@@ -70,7 +70,6 @@ impl SeenOrders {
     }
 
     /// Notes an applied order.
-    #[inline(never)]
     pub fn note(&mut self, version: KeyVersion, seq: OrderSeq) {
         let SeenOrders { newest, older } = self;
         match newest {
@@ -104,9 +103,9 @@ mod tests {
     }
 
     fn judged(order: &Order, seen: &SeenOrders, wiping: bool) -> Verdict {
-        judge(
+        evaluate(
             order,
-            &Facts {
+            &OrderContext {
                 device_id: &device(),
                 epoch: 4,
                 activation_id: Some(&ActivationId([7; 16])),
@@ -215,7 +214,7 @@ mod tests {
         seen.note(KeyVersion(2), OrderSeq(7));
         seen.note(KeyVersion(3), OrderSeq(1));
         let mut buf = [0; 32];
-        let n = crate::wire::codec::write(&[], &mut seen, &mut buf).unwrap();
+        let n = crate::wire::codec::write(&[], &seen, &mut buf).unwrap();
         assert_eq!(crate::wire::codec::read(&buf[..n]), Some(seen));
     }
 }

@@ -20,6 +20,13 @@ pub(crate) const SLOT_BYTES: usize = 256;
 const MAC: usize = 32;
 const MAGIC: &[u8] = b"NRS1";
 const CONTEXT: &[u8] = b"nrd/1/slot\0";
+/// Bytes of a slot's fields: generation, epoch, activation id, secret, salts.
+const FIELDS: usize = 4 + 8 + 16 + 32 + CLASSES * (4 + 16);
+
+const _: () = assert!(
+    MAGIC.len() + FIELDS + MAC == SLOT_BYTES,
+    "the fields of a slot fill it exactly: a part's slots have SLOT_BYTES, and no more"
+);
 
 /// What a slot holds. No `Debug`; zeroized on drop.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
@@ -51,11 +58,15 @@ impl SlotContent {
         }; CLASSES],
     };
 
-    fn encode<C: Crypto>(&mut self, out: &mut [u8; SLOT_BYTES], key: &[u8; 32]) {
-        if let Some((text, end)) = out.split_last_chunk_mut::<MAC>() {
-            let _ = codec::write(MAGIC, self, text);
-            *end = mac::<C>(text, key);
-        }
+    /// False when the fields do not fill the slot exactly.
+    #[must_use]
+    fn encode<C: Crypto>(&self, out: &mut [u8; SLOT_BYTES], key: &[u8; 32]) -> bool {
+        let Some((text, end)) = out.split_last_chunk_mut::<MAC>() else {
+            return false;
+        };
+        let written = codec::write(MAGIC, self, text);
+        *end = mac::<C>(text, key);
+        written == Ok(text.len())
     }
 
     /// False when `bytes` do not authenticate.
@@ -70,7 +81,6 @@ impl SlotContent {
 }
 
 /// The code that authenticates a slot.
-#[inline(never)]
 fn mac<C: Crypto>(text: &[u8], key: &[u8; 32]) -> [u8; MAC] {
     C::hmac(key, &[CONTEXT, text])
 }
@@ -101,7 +111,6 @@ impl Code<'_> for SlotContent {
 
 /// Reads slot `n` into `content`; false when it is blank, torn, unreadable or
 /// another device's.
-#[inline(never)]
 pub(crate) fn read<S: Effaceable, C: Crypto>(
     slots: &mut S,
     n: u8,
@@ -113,7 +122,6 @@ pub(crate) fn read<S: Effaceable, C: Crypto>(
 }
 
 /// True when both slots read as erased.
-#[inline(never)]
 pub(crate) fn are_blank<S: Effaceable>(slots: &mut S) -> bool {
     is_blank(slots, 0) && is_blank(slots, 1)
 }
@@ -127,6 +135,7 @@ pub(crate) fn is_blank<S: Effaceable>(slots: &mut S, n: u8) -> bool {
 /// Erases slot `n` and reads it back; false when it stays not blank after
 /// three tries. A slot that reads blank is erased all the same: an earlier cut
 /// may have left its cells half-way.
+#[must_use]
 pub(crate) fn efface<S: Effaceable>(slots: &mut S, n: u8) -> bool {
     for _ in 0..3 {
         if slots.erase(n).is_ok() && is_blank(slots, n) {
@@ -136,7 +145,9 @@ pub(crate) fn efface<S: Effaceable>(slots: &mut S, n: u8) -> bool {
     false
 }
 
-/// Writes `content` to slot `n`, erasing it first, and reads it back.
+/// Writes `content` to slot `n`, erasing it first, and reads it back; false
+/// when it does not read as written after two tries.
+#[must_use]
 pub(crate) fn write<S: Effaceable, C: Crypto>(
     slots: &mut S,
     n: u8,
@@ -144,7 +155,9 @@ pub(crate) fn write<S: Effaceable, C: Crypto>(
     key: &[u8; 32],
 ) -> bool {
     let mut bytes = Zeroizing::new([0u8; SLOT_BYTES]);
-    content.encode::<C>(&mut bytes, key);
+    if !content.encode::<C>(&mut bytes, key) {
+        return false;
+    }
     for _ in 0..2 {
         let mut back = Zeroizing::new([0u8; SLOT_BYTES]);
         if efface(slots, n)
@@ -161,6 +174,10 @@ pub(crate) fn write<S: Effaceable, C: Crypto>(
 /// Destroys slot `n` by one program, where the part can. The erase follows.
 pub(crate) fn zero<S: Effaceable>(slots: &mut S, n: u8) {
     if !is_blank(slots, n) {
+        #[expect(
+            clippy::let_underscore_must_use,
+            reason = "a head start: the erase that follows is what counts, and is read back"
+        )]
         let _ = slots.zero(n);
     }
 }
@@ -214,10 +231,10 @@ mod tests {
     impl Effaceable for Slots {
         fn read(&mut self, slot: u8, bytes: &mut [u8]) -> Result<(), ErrorKind> {
             bytes.copy_from_slice(&self.cells[usize::from(slot)][..bytes.len()]);
-            match one_of(&mut self.mute_reads) {
-                true => Err(ErrorKind::Ecc),
-                false => Ok(()),
+            if one_of(&mut self.mute_reads) {
+                return Err(ErrorKind::Ecc);
             }
+            Ok(())
         }
         fn write(&mut self, slot: u8, bytes: &[u8]) -> Result<(), ErrorKind> {
             let n = bytes.len() - usize::from(one_of(&mut self.short_writes));
@@ -233,10 +250,10 @@ mod tests {
             if !one_of(&mut self.idle_erases) {
                 self.cells[usize::from(slot)].fill(0xFF);
             }
-            match one_of(&mut self.failing_erases) {
-                true => Err(ErrorKind::OperationFailed),
-                false => Ok(()),
+            if one_of(&mut self.failing_erases) {
+                return Err(ErrorKind::OperationFailed);
             }
+            Ok(())
         }
         fn guarantee(&self) -> Guarantee {
             Guarantee::Physical

@@ -46,7 +46,7 @@ pub struct Activation {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Wire)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 #[repr(u8)]
-pub enum Stored {
+pub enum PersistedState {
     /// No account, no secret.
     Clean,
     /// An activation was begun.
@@ -69,8 +69,8 @@ pub enum Stored {
         id: ActivationId,
         /// Its epoch.
         epoch: u64,
-        /// The service was told.
-        told: bool,
+        /// The service knows of it.
+        service_notified: bool,
         /// Orders applied so far.
         seen: SeenOrders,
     },
@@ -85,7 +85,7 @@ pub struct Snapshot {
     /// Powered seconds of the device's life, charged ahead of use.
     pub charged_s: u32,
     /// The state.
-    pub stored: Stored,
+    pub state: PersistedState,
     /// Version of the newest delegation.
     pub delegation_version: u32,
     /// Version of trusted time.
@@ -116,7 +116,7 @@ impl Snapshot {
         Snapshot {
             boots: 0,
             charged_s: 0,
-            stored: Stored::Clean,
+            state: PersistedState::Clean,
             delegation_version: 0,
             time_version: 0,
             time_floor: 0,
@@ -156,7 +156,7 @@ pub struct Tombstone {
     /// The counter could not be raised.
     pub counter_worn_out: bool,
     /// The tombstone itself could not be written before the keys died.
-    pub late: bool,
+    pub tombstone_failed: bool,
 }
 
 /// What remains to be done of a wipe. Each phase may be repeated from its
@@ -174,7 +174,6 @@ pub enum WipePhase {
 
 /// The state as callers see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum State {
     /// The boot has not finished: step.
     Booting,

@@ -61,9 +61,10 @@ impl Flash {
             return Err(ErrorKind::OutOfBounds);
         }
         let aligned = from.is_multiple_of(unit) && to.is_multiple_of(unit);
-        match aligned || self.wrong == TakesUnaligned {
-            true => Ok(()),
-            false => Err(ErrorKind::NotAligned),
+        if aligned || self.wrong == TakesUnaligned {
+            Ok(())
+        } else {
+            Err(ErrorKind::NotAligned)
         }
     }
     fn cell(&mut self, at: u32) -> &mut u8 {

@@ -2,7 +2,7 @@
 //! network that loses, repeats, reorders and replays whatever was ever sent.
 //!
 //! What an order may do and when access closes are decided by the agent's own
-//! pure core ([`judge`], [`StoredLease::standing`]); what is written here is the
+//! pure core ([`evaluate`], [`StoredLease::status`]); what is written here is the
 //! order in which the driver makes things durable. A cut of the power between
 //! any two of these steps is a step of its own, and so is putting back an
 //! older image of the flash.
@@ -10,8 +10,8 @@
 //! The network is the set of all that was ever sent: delivering a message
 //! again is always possible, delivering it never is too.
 
-use nrd_agent::lease::{Now, Standing, StoredLease};
-use nrd_agent::order::{Facts, Verdict, judge};
+use nrd_agent::lease::{LeaseStatus, Now, StoredLease};
+use nrd_agent::order::{OrderContext, Verdict, evaluate};
 use nrd_agent::wire::{ActivationId, DeviceId, KeyVersion, LeaseTerms, Order, OrderKind, OrderSeq};
 use stateright::{Model, Property};
 use std::collections::BTreeSet;
@@ -229,14 +229,14 @@ fn id(act: Act) -> ActivationId {
 
 impl World {
     /// What the agent's own lease arithmetic says.
-    fn standing(&self, a: &Active) -> Standing {
+    fn standing(&self, a: &Active) -> LeaseStatus {
         let lease = StoredLease {
             terms: terms(),
             stored_at_s: u32::from(a.since),
             stored_in_boot: 0,
             issued_at: 0,
         };
-        lease.standing(Now {
+        lease.status(Now {
             powered_s: u32::from(self.powered),
             boot: 0,
             wall_s: None,
@@ -248,7 +248,7 @@ impl World {
         let a = self.flash.active?;
         let open = self.on && self.flash.tombstone.is_none() && !a.revoked;
         let keys = self.flash.slot == Some((a.act, a.epoch)) && a.epoch == self.counter;
-        let lease = matches!(self.standing(&a), Standing::Open { .. });
+        let lease = matches!(self.standing(&a), LeaseStatus::Open { .. });
         (open && keys && lease && self.flash.vault == Some(a.act)).then_some(a.act)
     }
 
@@ -351,9 +351,9 @@ impl Protocol {
                 };
                 let bound = !self.lacks(Without::ActivationId);
                 let activation_id = if bound { held.map(id) } else { Some(id(act)) };
-                let verdict = judge(
+                let verdict = evaluate(
                     &order,
-                    &Facts {
+                    &OrderContext {
                         device_id: &device,
                         epoch: if bound {
                             u64::from(w.counter)
@@ -442,7 +442,8 @@ impl Protocol {
         }
         w.let_through |= w.ram < row.used;
         row.used = row.used.max(w.ram);
-        if w.left.renewals > 0 && !matches!(w.standing(&a), Standing::Open { renew: false, .. }) {
+        if w.left.renewals > 0 && !matches!(w.standing(&a), LeaseStatus::Open { renew: false, .. })
+        {
             w.left.renewals -= 1;
             w.sent.insert(Message::Lease {
                 act: a.act,
@@ -574,7 +575,7 @@ impl Model for Protocol {
                 w.powered += 1;
                 let held = w.flash.active.filter(|_| w.flash.tombstone.is_none());
                 if let Some(a) = held
-                    && w.standing(&a) == Standing::DeadMan
+                    && w.standing(&a) == LeaseStatus::DeadMan
                 {
                     w.begin_wipe(a.act);
                 }

@@ -52,11 +52,11 @@ fn the_product_image_has_no_panic_path_in_the_agent_and_keeps_its_size() {
         product.panics
     );
     assert!(product.by_origin.len() == 5, "{:?}", product.by_origin);
-    // What it is, and little more: it is to go down, never up unseen.
-    assert!(product.text <= 60 * 1024, "{} bytes of text", product.text);
+    println!("{product:#?}");
+    // The budgets: a whole image of 72 KiB, an agent without crypto of 32 KiB.
+    assert!(product.text <= 72 * 1024, "{} bytes of text", product.text);
     let agent = product.by_origin[&Origin::Device] + product.by_origin[&Origin::Conversation];
-    // The budget is 24 KiB; another version of the compiler may need some more.
-    assert!(agent <= 25 * 1024, "{agent} bytes of the agent");
+    assert!(agent <= 32 * 1024, "{agent} bytes of the agent");
     assert!(
         product.ram <= 2 * 1024,
         "{} bytes of static RAM",

@@ -1,6 +1,6 @@
 //! Account data.
 
-use crate::border::{Range, enter, input, output, put, refused};
+use crate::ffi::{Range, enter, input, output, put, refused};
 use crate::types::*;
 use nrd_agent::Class;
 
@@ -108,7 +108,7 @@ pub unsafe extern "C" fn nrd_agent_display_name(
 ) -> i32 {
     // SAFETY: passed on.
     unsafe {
-        crate::frames::write(agent, out, out_size, out_len, |agent, out| {
+        crate::wire_api::write(agent, out, out_size, out_len, |agent, out| {
             agent.display_name(out)
         })
     }

@@ -1,6 +1,6 @@
 //! HTTPS over the caller's byte stream.
 
-use crate::border::{Outcome, Range, enter, input, number, put, refused, sized_struct};
+use crate::ffi::{Outcome, Range, enter, input, number, put, refused, sized_struct};
 use crate::platform::copy_string;
 use crate::types::*;
 use core::ffi::{c_char, c_void};

@@ -24,19 +24,19 @@
     )
 )]
 
-mod border;
 mod cache;
-mod calls;
-mod frames;
+mod error_text;
+mod ffi;
 #[cfg(feature = "tls")]
 mod https;
+mod lifecycle;
 mod platform;
 #[cfg(feature = "runtime")]
 mod runtime;
 #[cfg(feature = "soft")]
-mod soft;
-mod text;
+mod software_keys;
 mod types;
+mod wire_api;
 
 #[cfg(not(any(feature = "tls", feature = "rustcrypto")))]
 compile_error!("choose a crypto provider: feature `tls` (ring) or `rustcrypto`");

@@ -156,9 +156,10 @@ impl Effaceable for Slots {
             logical_only: logical,
             ..
         })) = self;
-        match logical {
-            true => Guarantee::Logical,
-            false => Guarantee::Physical,
+        if *logical {
+            Guarantee::Logical
+        } else {
+            Guarantee::Physical
         }
     }
     fn outside_image(&self) -> bool {
@@ -389,61 +390,10 @@ impl Port {
             can_overwrite: p.flash.can_overwrite != 0,
             start: 0,
         };
-        let logical_only = p.slots_logical_only != 0;
-        let slots = match (p.slot_read, p.slot_write, p.slot_erase) {
-            (None, None, None) => Slots::Flash(
-                NorSlots::new(
-                    flash.part(layout.slot_start, layout.slot_size),
-                    flash.part(layout.slot_start + layout.slot_size, layout.slot_size),
-                ),
-                logical_only,
-            ),
-            (Some(read), Some(write), Some(erase)) => Slots::Outside(OutsideSlots {
-                context,
-                read,
-                write,
-                erase,
-                logical_only,
-            }),
-            _ => return Err(missing),
-        };
-        if p.device_id.is_null() || p.public_key.is_null() || p.certificate.is_null() {
-            return Err(missing);
-        }
-        let certificate_len = p.certificate_len as usize;
-        if certificate_len == 0 || certificate_len > MAX_CERTIFICATE {
-            return Err(NRD_E_ARGUMENT);
-        }
-        let mut identity = Identity {
-            context,
-            sign: p.sign.ok_or(missing)?,
-            id: [0; MAX_ID],
-            id_len: 0,
-            public_key: [0; 32],
-            certificate: [0; MAX_CERTIFICATE],
-            certificate_len,
-        };
-        // SAFETY: the caller vouches for 32 readable bytes.
-        identity
-            .public_key
-            .copy_from_slice(unsafe { core::slice::from_raw_parts(p.public_key, 32) });
-        for (i, b) in identity
-            .certificate
-            .iter_mut()
-            .take(certificate_len)
-            .enumerate()
-        {
-            // SAFETY: the caller vouches for `certificate_len` readable bytes.
-            *b = unsafe { *p.certificate.add(i) };
-        }
-        // SAFETY: the caller vouches for a string that a NUL ends.
-        identity.id_len = unsafe { copy_string(p.device_id.cast(), &mut identity.id) }
-            .filter(|&n| n > 0)
-            .ok_or(NRD_E_DEVICE_ID)?;
         Ok(Port {
             journal: flash.part(layout.journal_start, layout.journal_size),
             vault: flash.part(layout.vault_start, layout.vault_size),
-            slots,
+            slots: slots(p, &flash, &layout)?,
             counter: Counter {
                 context,
                 read: p.counter_read.ok_or(missing)?,
@@ -459,7 +409,8 @@ impl Port {
                 context,
                 fill: p.random.ok_or(missing)?,
             },
-            identity,
+            // SAFETY: passed on.
+            identity: unsafe { identity(p)? },
             time: Time {
                 context,
                 uptime: p.uptime_ms.ok_or(missing)?,
@@ -467,6 +418,69 @@ impl Port {
             },
         })
     }
+}
+
+/// The key slots: on the flash, or in a part of their own.
+fn slots(p: &NrdPlatform, flash: &Flash, layout: &Layout) -> Result<Slots, i32> {
+    let logical_only = p.slots_logical_only != 0;
+    match (p.slot_read, p.slot_write, p.slot_erase) {
+        (None, None, None) => Ok(Slots::Flash(
+            NorSlots::new(
+                flash.part(layout.slot_start, layout.slot_size),
+                flash.part(layout.slot_start + layout.slot_size, layout.slot_size),
+            ),
+            logical_only,
+        )),
+        (Some(read), Some(write), Some(erase)) => Ok(Slots::Outside(OutsideSlots {
+            context: p.context,
+            read,
+            write,
+            erase,
+            logical_only,
+        })),
+        _ => Err(NRD_E_NULL),
+    }
+}
+
+/// Copies who the device is.
+///
+/// # Safety
+/// The pointers of `p` are valid as `NrdPlatform` says.
+unsafe fn identity(p: &NrdPlatform) -> Result<Identity, i32> {
+    if p.device_id.is_null() || p.public_key.is_null() || p.certificate.is_null() {
+        return Err(NRD_E_NULL);
+    }
+    let certificate_len = p.certificate_len as usize;
+    if certificate_len == 0 || certificate_len > MAX_CERTIFICATE {
+        return Err(NRD_E_ARGUMENT);
+    }
+    let mut identity = Identity {
+        context: p.context,
+        sign: p.sign.ok_or(NRD_E_NULL)?,
+        id: [0; MAX_ID],
+        id_len: 0,
+        public_key: [0; 32],
+        certificate: [0; MAX_CERTIFICATE],
+        certificate_len,
+    };
+    // SAFETY: the caller vouches for 32 readable bytes.
+    identity
+        .public_key
+        .copy_from_slice(unsafe { core::slice::from_raw_parts(p.public_key, 32) });
+    for (i, b) in identity
+        .certificate
+        .iter_mut()
+        .take(certificate_len)
+        .enumerate()
+    {
+        // SAFETY: the caller vouches for `certificate_len` readable bytes.
+        *b = unsafe { *p.certificate.add(i) };
+    }
+    // SAFETY: the caller vouches for a string that a NUL ends.
+    identity.id_len = unsafe { copy_string(p.device_id.cast(), &mut identity.id) }
+        .filter(|&n| n > 0)
+        .ok_or(NRD_E_DEVICE_ID)?;
+    Ok(identity)
 }
 
 /// Copies a NUL-terminated string of at most `out.len()` bytes; `None` when it

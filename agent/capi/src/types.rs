@@ -48,6 +48,33 @@ pub const NRD_E_FRAME_TYPE: i32 = -15;
 /// The frame's signature does not verify under the expected key.
 pub const NRD_E_SIGNATURE: i32 = -16;
 
+// C's numbers are the agent's own, negative: logs of both sides say the same.
+const _: () = {
+    use nrd_agent::Error::*;
+    let mut errors: &[nrd_agent::Error] = &[
+        Busy,
+        WrongState,
+        NotFound,
+        Corrupt,
+        Full,
+        TooLong,
+        BufferTooSmall,
+        WornOut,
+        Hardware,
+        RandomGenerator,
+        Crypto,
+        Malformed,
+        NotForUs,
+        Signing,
+        WrongType,
+        BadSignature,
+    ];
+    while let [e, rest @ ..] = errors {
+        assert!(crate::ffi::refused(*e) == -(e.code() as i32));
+        errors = rest;
+    }
+};
+
 /// The pinned root is no certificate.
 pub const NRD_E_TLS_ROOT: i32 = -101;
 /// The service's name is neither a DNS name nor an address.
@@ -76,6 +103,31 @@ pub const NRD_E_TLS_HTTP: i32 = -112;
 pub const NRD_E_TLS_STATUS: i32 = -113;
 /// The answer is larger than any reply may be.
 pub const NRD_E_TLS_TOO_LARGE: i32 = -114;
+
+#[cfg(feature = "tls")]
+const _: () = {
+    use nrd_agent::tls::TlsError;
+    const fn is(code: i32, e: TlsError) {
+        assert!(
+            code == -(e.code() as i32),
+            "C's number of a TLS error is the agent's own"
+        );
+    }
+    is(NRD_E_TLS_ROOT, TlsError::Root);
+    is(NRD_E_TLS_AUTHORITY, TlsError::Authority);
+    is(NRD_E_TLS_CONNECT, TlsError::Connect);
+    is(NRD_E_TLS_IO, TlsError::Io);
+    is(NRD_E_TLS_UNKNOWN_ISSUER, TlsError::UnknownIssuer);
+    is(NRD_E_TLS_EXPIRED, TlsError::Expired);
+    is(NRD_E_TLS_WRONG_NAME, TlsError::WrongName);
+    is(NRD_E_TLS_CERTIFICATE, TlsError::Certificate);
+    is(NRD_E_TLS_VERSION, TlsError::Version);
+    is(NRD_E_TLS_PROTOCOL, TlsError::Protocol);
+    is(NRD_E_TLS_CLOSED, TlsError::Closed);
+    is(NRD_E_TLS_HTTP, TlsError::Http);
+    is(NRD_E_TLS_STATUS, TlsError::Status(0));
+    is(NRD_E_TLS_TOO_LARGE, TlsError::TooLarge);
+};
 
 /// A pointer that must not be NULL is NULL, or a callback is missing.
 pub const NRD_E_NULL: i32 = -201;
@@ -188,6 +240,29 @@ pub const NRD_CLASS_TELEPHONE: u8 = 5;
 pub const NRD_CLASS_PROFILES: u8 = 6;
 /// Activity.
 pub const NRD_CLASS_ACTIVITY: u8 = 7;
+
+// Each class has a name in C, the session's apart, which is not for callers.
+const _: () = {
+    use nrd_agent::Class;
+    let mut classes = Class::ALL.as_slice();
+    while let [class, rest @ ..] = classes {
+        let number = match class {
+            Class::Session => 0,
+            Class::Name => NRD_CLASS_NAME,
+            Class::PostalAddress => NRD_CLASS_POSTAL_ADDRESS,
+            Class::Email => NRD_CLASS_EMAIL,
+            Class::Payment => NRD_CLASS_PAYMENT,
+            Class::Telephone => NRD_CLASS_TELEPHONE,
+            Class::Profiles => NRD_CLASS_PROFILES,
+            Class::Activity => NRD_CLASS_ACTIVITY,
+        };
+        assert!(
+            *class as u8 == number,
+            "C's number of a class is the agent's own"
+        );
+        classes = rest;
+    }
+};
 
 // Keys of the remote.
 

@@ -5,21 +5,21 @@
 //! read back → journal says `Active` → first check-in acknowledges.
 
 use super::boot::SESSION;
-use super::logs::Which;
-use super::{Agent, Phase, Session};
+use super::logs::LogId;
+use super::{Agent, BootPhase, Session};
 use crate::class::Class;
 use crate::error::Error;
 use crate::lease::StoredLease;
 use crate::log::{Progress, RecordId};
 use crate::slot::{self, SlotContent};
-use crate::state::{Activation, State, Stored};
+use crate::state::{Activation, PersistedState, State};
 use crate::trace::event;
 use crate::wire::{ActivationId, Body, Generation, Grant, WipeReason, codec::Blank};
 use nrd_hal::Platform;
 use rand_core::TryCryptoRng;
 
 /// A grant being stored.
-pub(super) struct Install {
+pub(super) struct PendingGrant {
     grant: Grant,
     slot_written: bool,
 }
@@ -33,22 +33,23 @@ pub(super) const DISPLAY_NAME: RecordId = RecordId {
 impl<P: Platform> Agent<'_, P> {
     /// Begins an activation attempt: persists its id before the first request.
     /// Then exchange requests until [`State::Active`].
-    #[inline(never)]
     pub fn start_activation(&mut self) -> Result<(), Error> {
         let state = self.state();
-        let (signed_out, epoch) = match &self.snapshot.stored {
-            Stored::Clean if state == State::Clean => (None, self.snapshot.epoch),
-            Stored::SignedOut { id, epoch, .. } if state == State::SignedOut => (Some(*id), *epoch),
+        let (signed_out, epoch) = match &self.snapshot.state {
+            PersistedState::Clean if state == State::Clean => (None, self.snapshot.epoch),
+            PersistedState::SignedOut { id, epoch, .. } if state == State::SignedOut => {
+                (Some(*id), *epoch)
+            }
             _ => return Err(Error::WrongState),
         };
         if self.snapshot.worn_out {
             return Err(Error::WornOut);
         }
-        self.fill = None;
+        self.fill_proof = None;
         let mut id = ActivationId::default();
         healthy_random(self.platform.parts().rng, &mut id.0)?;
         let mut next = self.snapshot;
-        next.stored = Stored::Activating {
+        next.state = PersistedState::Activating {
             id,
             epoch,
             signed_out,
@@ -71,9 +72,9 @@ impl<P: Platform> Agent<'_, P> {
     /// The service ended the attempt before any grant: nothing was stored, so
     /// the device is as it was before.
     pub(super) fn activation_ended(&mut self) -> Result<(), Error> {
-        let Stored::Activating {
+        let PersistedState::Activating {
             epoch, signed_out, ..
-        } = self.snapshot.stored
+        } = self.snapshot.state
         else {
             return Ok(());
         };
@@ -82,14 +83,14 @@ impl<P: Platform> Agent<'_, P> {
             return Ok(());
         }
         let mut next = self.snapshot;
-        next.stored = match signed_out {
-            Some(id) => Stored::SignedOut {
+        next.state = match signed_out {
+            Some(id) => PersistedState::SignedOut {
                 id,
                 epoch,
-                told: true,
+                service_notified: true,
                 seen: Default::default(),
             },
-            None => Stored::Clean,
+            None => PersistedState::Clean,
         };
         self.commit(next)?;
         self.exchange.restart();
@@ -100,31 +101,32 @@ impl<P: Platform> Agent<'_, P> {
     pub(super) fn accept_grant(&mut self, frame: &[u8]) -> Result<(), Error> {
         let mut grant = Grant::BLANK;
         self.read_session_signed(frame, Grant::KIND, &mut grant)?;
-        let Stored::Activating { id, epoch, .. } = &self.snapshot.stored else {
+        let PersistedState::Activating { id, epoch, .. } = &self.snapshot.state else {
             return Err(Error::NotForUs);
         };
         if grant.epoch != *epoch || !self.is_ours(&grant.device_id, &grant.activation_id, id) {
             return Err(Error::NotForUs);
         }
-        self.install = Some(Install {
+        self.pending_grant = Some(PendingGrant {
             grant,
             slot_written: false,
         });
         Ok(())
     }
 
-    pub(super) fn install_step(&mut self) -> Result<(), Error> {
-        let written = self.install.as_ref().is_some_and(|i| i.slot_written);
-        let done = match written {
-            false => self.install_keys(),
-            true => self.install_session(),
+    pub(super) fn store_grant_step(&mut self) -> Result<(), Error> {
+        let written = self.pending_grant.as_ref().is_some_and(|i| i.slot_written);
+        let done = if written {
+            self.store_grant_session()
+        } else {
+            self.store_grant_keys()
         };
         if done == Err(Error::Busy) {
             return Ok(());
         }
         // Whatever fails, the service gives the same grant again: after a
         // pause, for it may fail for ever.
-        self.install = None;
+        self.pending_grant = None;
         match done {
             Ok(()) => self.exchange.progressed(),
             Err(_) => self.exchange_failed(),
@@ -134,11 +136,11 @@ impl<P: Platform> Agent<'_, P> {
 
     /// Draws the secret and the salts, and writes the slot. `Busy`: the session
     /// is next.
-    fn install_keys(&mut self) -> Result<(), Error> {
-        let Some(Install {
+    fn store_grant_keys(&mut self) -> Result<(), Error> {
+        let Some(PendingGrant {
             grant,
             slot_written,
-        }) = &mut self.install
+        }) = &mut self.pending_grant
         else {
             return Ok(());
         };
@@ -167,11 +169,11 @@ impl<P: Platform> Agent<'_, P> {
 
     /// Stores the session; then the journal says that it is active. `Busy` while
     /// the vault is made ready.
-    fn install_session(&mut self) -> Result<(), Error> {
-        if self.log_step(Which::Vault)? == Progress::More {
+    fn store_grant_session(&mut self) -> Result<(), Error> {
+        if self.log_step(LogId::Vault)? == Progress::More {
             return Err(Error::Busy);
         }
-        let Some(Install { grant, .. }) = self.install.take() else {
+        let Some(PendingGrant { grant, .. }) = self.pending_grant.take() else {
             return Ok(());
         };
         let mut session = Session {
@@ -183,11 +185,11 @@ impl<P: Platform> Agent<'_, P> {
         if !grant.display_name.is_empty() {
             let stamp = self.stamp();
             let value: [&[u8]; 2] = [&stamp, grant.display_name.as_bytes()];
-            self.log_write(Which::Vault, DISPLAY_NAME, Some(&value))?;
+            self.log_write(LogId::Vault, DISPLAY_NAME, Some(&value))?;
         }
         let now = self.now();
         let mut next = self.snapshot;
-        next.stored = Stored::Active(Activation {
+        next.state = PersistedState::Active(Activation {
             id: grant.activation_id,
             epoch: grant.epoch,
             slot_generation: u32::from(grant.remember),
@@ -206,20 +208,19 @@ impl<P: Platform> Agent<'_, P> {
         self.keys.session = Some(session);
         self.exchange.restart();
         event!("activated in epoch {}", grant.epoch);
-        debug_assert!(self.phase == Phase::Ready);
+        debug_assert!(self.boot == BootPhase::Ready);
         Ok(())
     }
 
     /// Persists the session record: read back before it is used. A computer
     /// with "remember me" unticked keeps its token in RAM alone.
     pub(super) fn put_session(&mut self, s: &mut Session) -> Result<(), Error> {
-        self.store(Which::Vault, SESSION, s)
+        self.store(LogId::Vault, SESSION, s)
     }
 }
 
 /// Fills `out` (at most 32 bytes), and refuses a generator that repeats or is
 /// stuck.
-#[inline(never)]
 fn healthy_random<G: TryCryptoRng>(rng: &mut G, out: &mut [u8]) -> Result<(), Error> {
     let mut again = [0u8; 32];
     let again = again.get_mut(..out.len()).ok_or(Error::TooLong)?;
@@ -235,7 +236,6 @@ fn healthy_random<G: TryCryptoRng>(rng: &mut G, out: &mut [u8]) -> Result<(), Er
 
 /// NIST SP 800-90B §4.4.1 with one byte per sample: 2⁻²⁰ false alarms for a
 /// full-entropy source need four equal samples in a row; five are refused.
-#[inline(never)]
 fn is_stuck(samples: &[u8]) -> bool {
     let (mut last, mut run) = (None, 0);
     for sample in samples {

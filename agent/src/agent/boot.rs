@@ -8,15 +8,15 @@
 //! Whatever does not fit together closes access (`Locked`) or finishes a wipe;
 //! it never opens anything, and never passes for a fresh device.
 
-use super::logs::{Which, journal_key};
+use super::logs::{LogId, journal_key};
 use super::wipe::MAX_TRIES;
-use super::{Agent, CHARGE_S, Phase, Session, id};
+use super::{Agent, BootPhase, CHARGE_S, Session, id};
 use crate::class::Class;
 use crate::error::Error;
 use crate::keys;
 use crate::log::{Progress, RecordId};
 use crate::slot::{self, SlotContent};
-use crate::state::{Snapshot, Stored, Tombstone};
+use crate::state::{PersistedState, Snapshot, Tombstone};
 use crate::trace::event;
 use crate::wire::WipeReason;
 use crate::wire::codec::Blank;
@@ -29,13 +29,12 @@ pub(super) const SESSION: RecordId = RecordId {
 };
 
 impl<P: Platform> Agent<'_, P> {
-    #[inline(never)]
     pub(super) fn boot_step(&mut self) -> Result<(), Error> {
-        match self.phase {
-            Phase::Journal => self.boot_journal(),
-            Phase::Load => self.boot_load(),
-            Phase::Vault => self.boot_vault(),
-            Phase::Ready => Ok(()),
+        match self.boot {
+            BootPhase::Journal => self.boot_journal(),
+            BootPhase::Load => self.boot_load(),
+            BootPhase::Vault => self.boot_vault(),
+            BootPhase::Ready => Ok(()),
         }
     }
 
@@ -47,13 +46,13 @@ impl<P: Platform> Agent<'_, P> {
         }
         // A journal that cannot be opened is lost, not a failed boot.
         self.journal.want_writable();
-        match self.log_step(Which::Journal) {
+        match self.log_step(LogId::Journal) {
             Ok(Progress::More) => {}
-            Ok(Progress::Done) => self.phase = Phase::Load,
+            Ok(Progress::Done) => self.boot = BootPhase::Load,
             Err(Error::Hardware) => return Err(Error::Hardware),
             Err(_) => {
                 self.lost = true;
-                self.phase = Phase::Load;
+                self.boot = BootPhase::Load;
             }
         }
         Ok(())
@@ -73,7 +72,7 @@ impl<P: Platform> Agent<'_, P> {
             // Locked, until a boot at which it answers; a person can still wipe.
             Err(_) => {
                 self.lost = true;
-                self.phase = Phase::Ready;
+                self.boot = BootPhase::Ready;
                 return Ok(());
             }
             Ok(counter) => counter,
@@ -82,8 +81,8 @@ impl<P: Platform> Agent<'_, P> {
         self.count_receipts();
         let mut snapshot = Snapshot::BLANK;
         let mut tombstone = Tombstone::BLANK;
-        let read = self.load(Which::Journal, journal_key(id::SNAPSHOT), &mut snapshot);
-        let wipes = self.load(Which::Journal, journal_key(id::TOMBSTONE), &mut tombstone);
+        let read = self.load(LogId::Journal, journal_key(id::SNAPSHOT), &mut snapshot);
+        let wipes = self.load(LogId::Journal, journal_key(id::TOMBSTONE), &mut tombstone);
 
         match read {
             Ok(()) => self.snapshot = snapshot,
@@ -99,12 +98,11 @@ impl<P: Platform> Agent<'_, P> {
             Ok(()) => {
                 // The snapshot that ended this wipe has counted its receipt.
                 let done = self.snapshot.next_receipt != tombstone.receipt;
-                match done {
-                    true => self.remove_journal(id::TOMBSTONE)?,
-                    false => {
-                        self.tombstone = Some(tombstone);
-                        self.wipe_doubt = super::wipe::RESUMED;
-                    }
+                if done {
+                    self.remove_journal(id::TOMBSTONE)?;
+                } else {
+                    self.tombstone = Some(tombstone);
+                    self.double_erase_left = super::wipe::DOUBLE_ERASE_BLOCKS;
                 }
             }
             Err(Error::NotFound) => {}
@@ -116,7 +114,7 @@ impl<P: Platform> Agent<'_, P> {
         }
         if self.lost && self.tombstone.is_none() {
             event!("the journal is unreadable");
-            self.phase = Phase::Ready;
+            self.boot = BootPhase::Ready;
             return Ok(());
         }
         self.lost = false;
@@ -132,7 +130,7 @@ impl<P: Platform> Agent<'_, P> {
         next.charged_s = next.charged_s.saturating_add(CHARGE_S);
         self.commit(next)?;
 
-        self.phase = Phase::Ready;
+        self.boot = BootPhase::Ready;
         if self.tombstone.is_none() {
             self.reconcile(counter);
         }
@@ -148,36 +146,44 @@ impl<P: Platform> Agent<'_, P> {
             return;
         }
         let dead = slot::are_blank(self.platform.parts().slot);
-        match &self.snapshot.stored {
+        match &self.snapshot.state {
             // The counter passed this state: an old image was put back, or a
             // wipe lost its tombstone. Finish what the counter says.
             _ if epoch < counter => self.begin_wipe(WipeReason::Recovered, None),
-            Stored::Active(a) if !a.remember => self.begin_wipe(WipeReason::VisitEnded, None),
-            Stored::Active(_) => self.restore_slot(),
-            Stored::SignedOut { .. } => {
-                self.efface_slots();
+            PersistedState::Active(a) if !a.remember => {
+                self.begin_wipe(WipeReason::VisitEnded, None)
+            }
+            PersistedState::Active(_) => self.restore_slot(),
+            PersistedState::SignedOut { .. } => {
+                #[expect(
+                    clippy::let_underscore_must_use,
+                    reason = "the epoch is over for whatever stays; the next boot tries again"
+                )]
+                let _ = self.efface_slots();
             }
             // Clean is what both slots show: not that nothing in them opens today.
-            Stored::Clean if !dead => self.begin_wipe(WipeReason::Recovered, None),
+            PersistedState::Clean if !dead => self.begin_wipe(WipeReason::Recovered, None),
             // What an abandoned attempt left in a slot opens nothing; a grant
             // for this attempt writes it anew.
-            Stored::Activating { .. } | Stored::Clean | Stored::Failed => {}
+            PersistedState::Activating { .. } | PersistedState::Clean | PersistedState::Failed => {}
         }
     }
 
     /// The epoch that the state is of.
     pub(super) fn epoch(&self) -> u64 {
-        match &self.snapshot.stored {
-            Stored::Clean | Stored::Failed => self.snapshot.epoch,
-            Stored::Activating { epoch, .. } | Stored::SignedOut { epoch, .. } => *epoch,
-            Stored::Active(a) => a.epoch,
+        match &self.snapshot.state {
+            PersistedState::Clean | PersistedState::Failed => self.snapshot.epoch,
+            PersistedState::Activating { epoch, .. } | PersistedState::SignedOut { epoch, .. } => {
+                *epoch
+            }
+            PersistedState::Active(a) => a.epoch,
         }
     }
 
     /// Loads the slot that the journal names, and finishes a half-done swap by
     /// effacing the other.
     fn restore_slot(&mut self) {
-        let Stored::Active(a) = &self.snapshot.stored else {
+        let PersistedState::Active(a) = &self.snapshot.state else {
             return;
         };
         let slots = self.platform.parts().slot;
@@ -193,12 +199,17 @@ impl<P: Platform> Agent<'_, P> {
             return;
         };
         if !slot::is_blank(slots, 1 - n) {
-            slot::efface(slots, 1 - n);
+            #[expect(
+                clippy::let_underscore_must_use,
+                reason = "should it stay, it opens nothing, for the journal names the other \
+                          slot; the next boot tries again"
+            )]
+            let _ = slot::efface(slots, 1 - n);
         }
         match self.open_vault(&content) {
             Ok(()) => {
                 self.vault.unmount();
-                self.phase = Phase::Vault;
+                self.boot = BootPhase::Vault;
             }
             Err(_) => self.lost = true,
         }
@@ -216,9 +227,9 @@ impl<P: Platform> Agent<'_, P> {
         // The session is there as soon as what the last cut left is decided;
         // the rest of the vault is read afterwards, step by step.
         let mut session = Session::BLANK;
-        let found = self.load(Which::Vault, SESSION, &mut session);
+        let found = self.load(LogId::Vault, SESSION, &mut session);
         if found == Err(Error::Busy) {
-            match self.log_step(Which::Vault) {
+            match self.log_step(LogId::Vault) {
                 Ok(Progress::More) | Err(Error::Busy) => return Ok(()),
                 Err(Error::Hardware) => return Err(Error::Hardware),
                 // A vault that takes no more writes can still be read.
@@ -226,7 +237,7 @@ impl<P: Platform> Agent<'_, P> {
             }
         }
         self.keys.session = found.is_ok().then_some(session);
-        self.phase = Phase::Ready;
+        self.boot = BootPhase::Ready;
         Ok(())
     }
 
@@ -243,6 +254,7 @@ impl<P: Platform> Agent<'_, P> {
     }
 
     /// Effaces whatever a slot still holds; false when one is stuck.
+    #[must_use]
     pub(super) fn efface_slots(&mut self) -> bool {
         let slots = self.platform.parts().slot;
         let mut ok = true;

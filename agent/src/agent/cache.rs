@@ -1,33 +1,31 @@
 //! Locally cached account data, sealed by class.
 
 use super::Agent;
-use super::logs::Which;
+use super::logs::LogId;
 use crate::class::Class;
 use crate::error::Error;
 use crate::log::{RecordId, value};
 use crate::slot::{self, SlotContent};
-use crate::state::{State, Stored};
+use crate::state::{PersistedState, State};
 use crate::wire::codec::copy;
 use nrd_hal::Platform;
 use rand_core::TryRng as _;
 
 impl<P: Platform> Agent<'_, P> {
     /// Stores a value. `Ok` means sealed, on flash, and read back.
-    #[inline(never)]
     pub fn put(&mut self, class: Class, id: u16, value: &[u8]) -> Result<(), Error> {
         self.need_open(class)?;
         let key = vault_key(class, id);
         let stamp = self.stamp();
-        self.log_write(Which::Vault, key, Some(&[&stamp, value]))
+        self.log_write(LogId::Vault, key, Some(&[&stamp, value]))
     }
 
     /// Reads a value into `out`; returns its length in bytes. A value past its
     /// class's retention is removed and `NotFound`.
-    #[inline(never)]
     pub fn get(&mut self, class: Class, id: u16, out: &mut [u8]) -> Result<usize, Error> {
         self.need_open(class)?;
         let key = vault_key(class, id);
-        let n = self.log_get(Which::Vault, key)?;
+        let n = self.log_get(LogId::Vault, key)?;
         let now = u32::from_le_bytes(self.stamp());
         let value = value(self.scratch, n).split_first_chunk();
         let (stamp, value) = value.ok_or(Error::Corrupt)?;
@@ -45,22 +43,20 @@ impl<P: Platform> Agent<'_, P> {
     /// sector's next compaction; use [`Agent::forget`] where the bytes must die
     /// at once. [`Error::Full`] only where sectors went bad under a full cache:
     /// then `forget` gives room again.
-    #[inline(never)]
     pub fn remove(&mut self, class: Class, id: u16) -> Result<(), Error> {
         self.need_open(class)?;
         let key = vault_key(class, id);
-        self.log_write(Which::Vault, key, None)
+        self.log_write(LogId::Vault, key, None)
     }
 
     /// Destroys every value of a class at once, by destroying its key. `Ok`
     /// means the old key slot is erased and read back.
-    #[inline(never)]
     pub fn forget(&mut self, class: Class) -> Result<(), Error> {
         if class == Class::Session {
             return Err(Error::WrongState);
         }
         self.need_activation()?;
-        let Stored::Active(a) = &self.snapshot.stored else {
+        let PersistedState::Active(a) = &self.snapshot.state else {
             return Err(Error::WrongState);
         };
         let remember = a.remember;
@@ -96,7 +92,7 @@ impl<P: Platform> Agent<'_, P> {
             }
             old = Some(now);
             let mut next = self.snapshot;
-            if let Stored::Active(a) = &mut next.stored {
+            if let PersistedState::Active(a) = &mut next.state {
                 a.slot_generation = content.generation;
             }
             self.commit(next)?;

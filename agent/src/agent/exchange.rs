@@ -5,10 +5,10 @@
 //! kept receipts, answer an order, tell of a sign-out, then activate or check
 //! in. A reply is persisted before the next request acknowledges it.
 
-use super::{Agent, Phase, Session};
+use super::{Agent, BootPhase, Session};
 use crate::error::Error;
-use crate::lease::{Standing, StoredLease};
-use crate::state::{State, Stored};
+use crate::lease::{LeaseStatus, StoredLease};
+use crate::state::{PersistedState, State};
 use crate::trace::event;
 use crate::wire::{
     self, ActivationId, Answer, Ask, Body, DeviceId, Generation, Lease, LockReason, OrderOutcome,
@@ -37,7 +37,6 @@ enum Sent {
 
 /// What the conversation stands at; RAM only.
 #[derive(Default)]
-#[repr(C)]
 pub(super) struct Exchange {
     /// A check-in was answered in this boot.
     checked_in: bool,
@@ -103,7 +102,7 @@ impl<P: Platform> Agent<'_, P> {
     }
 
     fn next_ask(&mut self) -> Option<Sent> {
-        if self.phase != Phase::Ready || self.install.is_some() {
+        if self.boot != BootPhase::Ready || self.pending_grant.is_some() {
             return None;
         }
         if self.tombstone.is_some() {
@@ -130,19 +129,25 @@ impl<P: Platform> Agent<'_, P> {
         if self.exchange.outcome.is_some() {
             return Some(Sent::Outcome);
         }
-        match &self.snapshot.stored {
-            Stored::SignedOut { told: false, .. } => Some(Sent::SignedOut),
-            Stored::SignedOut { .. } => Some(Sent::CheckIn { renew: false }),
-            Stored::Activating { .. } if self.exchange.code.is_none() => Some(Sent::Start),
-            Stored::Activating { .. } => Some(Sent::Poll),
-            Stored::Active(a) => {
+        match &self.snapshot.state {
+            PersistedState::SignedOut {
+                service_notified: false,
+                ..
+            } => Some(Sent::SignedOut),
+            PersistedState::SignedOut { .. } => Some(Sent::CheckIn { renew: false }),
+            PersistedState::Activating { .. } if self.exchange.code.is_none() => Some(Sent::Start),
+            PersistedState::Activating { .. } => Some(Sent::Poll),
+            PersistedState::Active(a) => {
                 // A locked device asks for the lease that opens it again.
                 let locked = a.lock.is_some();
-                let renew =
-                    locked || !matches!(self.standing(), Some(Standing::Open { renew: false, .. }));
+                let renew = locked
+                    || !matches!(
+                        self.lease_status(),
+                        Some(LeaseStatus::Open { renew: false, .. })
+                    );
                 Some(Sent::CheckIn { renew })
             }
-            Stored::Clean | Stored::Failed => None,
+            PersistedState::Clean | PersistedState::Failed => None,
         }
     }
 
@@ -153,7 +158,6 @@ impl<P: Platform> Agent<'_, P> {
     /// After an error (the generator or the device key does not answer, `out`
     /// is too short) the exchange backs off, as after one that failed on its
     /// way. The layer below [`Agent::poll`].
-    #[inline(never)]
     pub fn poll_request(&mut self, out: &mut [u8]) -> Result<Option<usize>, Error> {
         let Some(sent) = self.next_ask() else {
             return Ok(None);
@@ -226,27 +230,27 @@ impl<P: Platform> Agent<'_, P> {
     fn plain_ask(&mut self, sent: Sent, request: &mut Request<'_>) -> Result<(), Error> {
         let now = self.now();
         let wait_s = self.config.wait_s;
-        match (&self.snapshot.stored, sent) {
-            (Stored::Activating { id, epoch, .. }, Sent::Start) => {
+        match (&self.snapshot.state, sent) {
+            (PersistedState::Activating { id, epoch, .. }, Sent::Start) => {
                 request.ask = Ask::ActivateStart {
                     activation_id: *id,
                     epoch: *epoch,
                     previous_receipt: self.snapshot.last_receipt,
                 };
             }
-            (Stored::Activating { id, epoch, .. }, Sent::Poll) => {
+            (PersistedState::Activating { id, epoch, .. }, Sent::Poll) => {
                 request.ask = Ask::ActivatePoll {
                     activation_id: *id,
                     epoch: *epoch,
                 };
             }
-            (Stored::SignedOut { id, epoch, .. }, Sent::SignedOut) => {
+            (PersistedState::SignedOut { id, epoch, .. }, Sent::SignedOut) => {
                 request.ask = Ask::SignedOut {
                     activation_id: *id,
                     epoch: *epoch,
                 };
             }
-            (Stored::SignedOut { id, epoch, .. }, Sent::CheckIn { .. }) => {
+            (PersistedState::SignedOut { id, epoch, .. }, Sent::CheckIn { .. }) => {
                 request.ask = Ask::CheckIn {
                     activation_id: *id,
                     epoch: *epoch,
@@ -257,7 +261,7 @@ impl<P: Platform> Agent<'_, P> {
                     policy: Default::default(),
                 };
             }
-            (Stored::Active(a), Sent::CheckIn { renew }) => {
+            (PersistedState::Active(a), Sent::CheckIn { renew }) => {
                 let context: [&[u8]; 3] = [PROOF_CONTEXT, &request.challenge, &request.nonce];
                 let proof = self.keys.session.as_ref().map(|s| TokenProof {
                     generation: s.generation,
@@ -268,10 +272,7 @@ impl<P: Platform> Agent<'_, P> {
                     epoch: a.epoch,
                     renew: renew && proof.is_some(),
                     proof,
-                    wait_s: match self.exchange.checked_in {
-                        true => wait_s,
-                        false => 0,
-                    },
+                    wait_s: if self.exchange.checked_in { wait_s } else { 0 },
                     powered_s: now.powered_s.saturating_sub(a.lease.stored_at_s),
                     policy: a.policy,
                 };
@@ -283,7 +284,6 @@ impl<P: Platform> Agent<'_, P> {
 
     /// The exchange failed on its way (no network, TLS, HTTP status): backs
     /// off. Never changes what the device keeps.
-    #[inline(never)]
     pub fn exchange_failed(&mut self) {
         self.exchange.sent = None;
         let cap = (BACK_OFF_MS << self.exchange.failures.min(10)).min(BACK_OFF_MAX_MS);
@@ -300,7 +300,7 @@ impl<P: Platform> Agent<'_, P> {
     /// whose person waits at a code, or that has a receipt to deliver, is not
     /// held up.
     pub fn spread_first_contact(&mut self, window_s: u32) {
-        if self.phase != Phase::Ready {
+        if self.boot != BootPhase::Ready {
             self.exchange.spread_s = window_s;
             return;
         }
@@ -335,7 +335,6 @@ impl<P: Platform> Agent<'_, P> {
         self.wait_ms(ms);
     }
 
-    #[inline(never)]
     fn wait_ms(&mut self, ms: u32) {
         let now = self.platform.parts().clock.uptime_ms();
         self.exchange.due_ms = now.wrapping_add(u64::from(ms));
@@ -347,7 +346,6 @@ impl<P: Platform> Agent<'_, P> {
 
     /// Takes the reply to the request last polled. An error means that the
     /// reply was refused and nothing changed; the exchange backs off.
-    #[inline(never)]
     pub fn handle_reply(&mut self, frame: &[u8]) -> Result<(), Error> {
         let Some((sent, nonce)) = self.exchange.sent.take() else {
             return Err(Error::WrongState);
@@ -361,7 +359,7 @@ impl<P: Platform> Agent<'_, P> {
                 self.exchange.answered = true;
                 // A grant is progress once it is stored, not when it arrives: a
                 // device that cannot store it would ask for it without a pause.
-                if self.install.is_none() {
+                if self.pending_grant.is_none() {
                     self.exchange.progressed();
                 }
             }
@@ -384,8 +382,11 @@ impl<P: Platform> Agent<'_, P> {
             (Answer::Noted, Sent::Outcome) => self.exchange.outcome = None,
             (Answer::Noted, Sent::SignedOut) => {
                 let mut next = self.snapshot;
-                if let Stored::SignedOut { told, .. } = &mut next.stored {
-                    *told = true;
+                if let PersistedState::SignedOut {
+                    service_notified, ..
+                } = &mut next.state
+                {
+                    *service_notified = true;
                 }
                 self.commit(next)?;
             }
@@ -423,7 +424,7 @@ impl<P: Platform> Agent<'_, P> {
                 }
                 if let Some(frame) = order {
                     let mut outcome = OrderOutcome::BLANK;
-                    self.decide(frame, &mut outcome)?;
+                    self.apply_order_frame(frame, &mut outcome)?;
                     self.exchange.outcome = Some(outcome);
                     // The outcome, or the wipe's receipt, is the next thing to
                     // say.
@@ -455,7 +456,6 @@ impl<P: Platform> Agent<'_, P> {
     }
 
     /// True when a frame names this device and the activation `held`.
-    #[inline(never)]
     pub(super) fn is_ours(
         &self,
         device: &DeviceId,
@@ -468,7 +468,7 @@ impl<P: Platform> Agent<'_, P> {
     fn accept_statement(&mut self, frame: &[u8], nonce: &[u8; 16]) -> Result<(), Error> {
         let mut s = Statement::BLANK;
         self.read_session_signed(frame, Statement::KIND, &mut s)?;
-        let Stored::Active(a) = &self.snapshot.stored else {
+        let PersistedState::Active(a) = &self.snapshot.state else {
             return Ok(());
         };
         let ours = s.nonce == *nonce && self.is_ours(&s.device_id, &s.activation_id, &a.id);
@@ -483,7 +483,7 @@ impl<P: Platform> Agent<'_, P> {
             return Ok(());
         }
         let mut next = self.snapshot;
-        if let Stored::Active(a) = &mut next.stored {
+        if let PersistedState::Active(a) = &mut next.state {
             a.lock = Some(s.reason);
         }
         self.commit(next)
@@ -492,7 +492,7 @@ impl<P: Platform> Agent<'_, P> {
     fn accept_lease(&mut self, frame: &[u8], nonce: &[u8; 16]) -> Result<(), Error> {
         let mut lease = Lease::BLANK;
         self.read_session_signed(frame, Lease::KIND, &mut lease)?;
-        let Stored::Active(a) = &self.snapshot.stored else {
+        let PersistedState::Active(a) = &self.snapshot.state else {
             return Ok(());
         };
         if lease.nonce != *nonce || !self.is_ours(&lease.device_id, &lease.activation_id, &a.id) {
@@ -514,7 +514,7 @@ impl<P: Platform> Agent<'_, P> {
         let now = self.now();
         let mut next = self.snapshot;
         next.time_floor = next.time_floor.max(lease.issued_at);
-        if let Stored::Active(a) = &mut next.stored {
+        if let PersistedState::Active(a) = &mut next.state {
             a.lease = StoredLease {
                 terms: lease.terms,
                 stored_at_s: now.powered_s,

@@ -16,7 +16,7 @@ use nrd_hal::crypto::Digest256;
 use nrd_hal::{Crypto, Platform, Region};
 
 /// A fill under way, over the digest `D`.
-pub(super) struct Fill<D> {
+pub(super) struct FillProof<D> {
     nonce: [u8; 32],
     stage: Stage,
     /// How far this stage is, in bytes.
@@ -44,15 +44,14 @@ impl<P: Platform> Agent<'_, P> {
     /// `Busy` while that takes: call [`Agent::step`] until `Idle`, then this
     /// again with the same nonce; [`Agent::status`] tells how far it is. Another
     /// nonce starts over.
-    #[inline(never)]
     pub fn prove_fill(&mut self, nonce: [u8; 32], out: &mut [u8]) -> Result<usize, Error> {
         if self.state() != State::Clean {
             return Err(Error::WrongState);
         }
-        let done = match &self.fill {
+        let done = match &self.fill_proof {
             Some(f) if f.nonce == nonce => (f.stage == Stage::Done).then_some(f.read),
             _ => {
-                self.fill = Some(Fill {
+                self.fill_proof = Some(FillProof {
                     nonce,
                     stage: Stage::Write,
                     at: 0,
@@ -70,13 +69,13 @@ impl<P: Platform> Agent<'_, P> {
             bytes,
         };
         let n = self.write_proof(subject, out)?;
-        self.fill = None;
+        self.fill_proof = None;
         Ok(n)
     }
 
     /// How far a fill is, and of how much, in bytes.
     pub(super) fn fill_progress(&mut self) -> Option<(u32, u32)> {
-        let f = self.fill.as_ref()?;
+        let f = self.fill_proof.as_ref()?;
         let (stage, at) = (f.stage as u32, f.at);
         let size = self.platform.parts().vault.geometry().size;
         // At most 32 sectors of 16 MiB: three times that is no overflow.
@@ -86,27 +85,32 @@ impl<P: Platform> Agent<'_, P> {
 
     /// True while a fill has something to do.
     pub(super) fn fill_goes_on(&self) -> bool {
-        self.fill.as_ref().is_some_and(|f| f.stage != Stage::Done)
+        self.fill_proof
+            .as_ref()
+            .is_some_and(|f| f.stage != Stage::Done)
     }
 
-    #[inline(never)]
     pub(super) fn fill_step(&mut self) {
-        let Some(f) = &mut self.fill else {
+        let Some(f) = &mut self.fill_proof else {
             return;
         };
         let flash = self.platform.parts().vault;
         let g = flash.geometry();
         let to = super::wipe::block_end(&g, f.at);
-        // What fails here shows in the digest, or in what is looked at last.
+        // Errors are ignored on purpose in all three stages: the read-back
+        // digest, or the blank check that the proof reports, exposes them.
         if f.stage != Stage::Read {
+            #[expect(clippy::let_underscore_must_use, reason = "the digest exposes it")]
             let _ = flash.erase(f.at, to);
         }
         while f.at < to && f.stage != Stage::Erase {
             let mut buf = [0u8; CHUNK];
             if f.stage == Stage::Write {
                 fill_block::<P::Crypto>(&f.nonce, f.at, &mut buf);
+                #[expect(clippy::let_underscore_must_use, reason = "the digest exposes it")]
                 let _ = flash.program(f.at, &buf);
             } else {
+                #[expect(clippy::let_underscore_must_use, reason = "the digest exposes it")]
                 let _ = flash.read(f.at, &mut buf);
                 f.digest.update(&buf);
             }

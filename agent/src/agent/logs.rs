@@ -1,16 +1,18 @@
 //! The agent's two logs, journal and vault, each with its keys. Writes make
 //! room as they need it.
 
-use super::{Agent, id};
+use super::{Agent, Session, id};
 use crate::error::Error;
 use crate::log::{LogContext, Progress, RecordId, value};
-use crate::wire::codec::{self, Code};
+use crate::state::{Snapshot, Tombstone};
+use crate::wire::codec::{self, Bounded as _, Code};
+use crate::wire::{Body as _, Delegation, Receipt, SIGNATURE_LEN};
 use nrd_hal::Platform;
 use zeroize::Zeroizing;
 
-/// Which log.
+/// One of the agent's two logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Which {
+pub(super) enum LogId {
     Journal,
     Vault,
 }
@@ -20,15 +22,24 @@ pub(super) enum Which {
 /// needs more.
 const MAX_ROUNDS: u32 = 512;
 
-/// Longest record of the agent's own, receipts apart.
+/// Longest record of the agent's own, receipts and the delegation apart, in
+/// bytes.
 const RECORD: usize = 384;
+
+const _: () = assert!(Snapshot::MAX_LEN <= RECORD && Tombstone::MAX_LEN <= RECORD);
+const _: () = assert!(Session::MAX_LEN <= RECORD);
+
+/// Longest record of the journal, in bytes: a receipt's facts are the longest.
+pub(super) const LONGEST_RECORD: usize = Receipt::MAX - SIGNATURE_LEN;
+
+const _: () = assert!(RECORD <= LONGEST_RECORD && Delegation::MAX <= LONGEST_RECORD);
 
 /// Runs `$body` with the log of `$which` and its `$io`; `Busy` without keys.
 macro_rules! with_log {
     ($self:ident, $which:expr, |$log:ident, $io:ident| $body:expr) => {{
         let parts = $self.platform.parts();
         match $which {
-            Which::Journal => {
+            LogId::Journal => {
                 let keys = &mut $self.keys.journal;
                 let $io = &mut LogContext::<_, _, P::Crypto>::new(
                     parts.journal,
@@ -42,7 +53,7 @@ macro_rules! with_log {
                 }
                 $body
             }
-            Which::Vault => {
+            LogId::Vault => {
                 let keys = &mut $self.keys.vault;
                 let $io = &mut LogContext::<_, _, P::Crypto>::new(
                     parts.vault,
@@ -67,14 +78,13 @@ pub(super) fn journal_key(id: u16) -> RecordId {
 
 impl<P: Platform> Agent<'_, P> {
     /// Does one step of a log's pending work. `Busy` when the log has no keys.
-    pub(super) fn log_step(&mut self, which: Which) -> Result<Progress, Error> {
+    pub(super) fn log_step(&mut self, which: LogId) -> Result<Progress, Error> {
         with_log!(self, which, |log, io| log.step(io))
     }
 
     /// Reads a record into the scratch buffer, where [`value`] finds it; returns
     /// its length.
-    #[inline(never)]
-    pub(super) fn log_get(&mut self, which: Which, key: RecordId) -> Result<usize, Error> {
+    pub(super) fn log_get(&mut self, which: LogId, key: RecordId) -> Result<usize, Error> {
         with_log!(self, which, |log, io| log.read(io, key))
     }
 
@@ -83,16 +93,16 @@ impl<P: Platform> Agent<'_, P> {
     /// oldest undelivered receipts give way.
     pub(super) fn log_write(
         &mut self,
-        which: Which,
+        which: LogId,
         key: RecordId,
         value: Option<&[&[u8]]>,
     ) -> Result<(), Error> {
-        let tombstone = which == Which::Journal && key.id == id::TOMBSTONE;
+        let tombstone = which == LogId::Journal && key.id == id::TOMBSTONE;
         let reserved = tombstone && value.is_some();
         for _ in 0..MAX_ROUNDS {
             match with_log!(self, which, |log, io| log.write(io, key, value, reserved)) {
                 Err(Error::Busy) => {}
-                Err(Error::Full) if which == Which::Journal && self.drop_receipt(key.id)? => {
+                Err(Error::Full) if which == LogId::Journal && self.drop_receipt(key.id)? => {
                     continue;
                 }
                 done => return done,
@@ -103,14 +113,13 @@ impl<P: Platform> Agent<'_, P> {
     }
 
     pub(super) fn put_journal(&mut self, id: u16, bytes: &[u8]) -> Result<(), Error> {
-        self.log_write(Which::Journal, journal_key(id), Some(&[bytes]))
+        self.log_write(LogId::Journal, journal_key(id), Some(&[bytes]))
     }
 
     /// Writes a record of the agent's own.
-    #[inline(never)]
     pub(super) fn store(
         &mut self,
-        which: Which,
+        which: LogId,
         key: RecordId,
         record: &mut dyn for<'f> Code<'f>,
     ) -> Result<(), Error> {
@@ -121,23 +130,23 @@ impl<P: Platform> Agent<'_, P> {
     }
 
     /// Reads a record of the agent's own into a blank.
-    #[inline(never)]
     pub(super) fn load(
         &mut self,
-        which: Which,
+        which: LogId,
         key: RecordId,
         record: &mut dyn for<'f> Code<'f>,
     ) -> Result<(), Error> {
         let n = self.log_get(which, key)?;
-        match codec::read_into(value(self.scratch, n), record) {
-            true => Ok(()),
-            false => Err(Error::Corrupt),
+        if codec::read_into(value(self.scratch, n), record) {
+            Ok(())
+        } else {
+            Err(Error::Corrupt)
         }
     }
 
     /// Removes a record, if it is there.
     pub(super) fn remove_journal(&mut self, id: u16) -> Result<(), Error> {
-        match self.log_write(Which::Journal, journal_key(id), None) {
+        match self.log_write(LogId::Journal, journal_key(id), None) {
             Err(Error::NotFound) => Ok(()),
             done => done,
         }
@@ -145,6 +154,6 @@ impl<P: Platform> Agent<'_, P> {
 
     /// Reads a journal record into the scratch buffer; returns its length.
     pub(super) fn get_journal(&mut self, id: u16) -> Result<usize, Error> {
-        self.log_get(Which::Journal, journal_key(id))
+        self.log_get(LogId::Journal, journal_key(id))
     }
 }

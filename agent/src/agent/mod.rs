@@ -32,15 +32,15 @@ pub mod run;
 mod wipe;
 
 use crate::error::Error;
-use crate::lease::{Now, Standing};
+use crate::lease::{LeaseStatus, Now};
 use crate::log::{Entry, Log, LogGeometryError, LogKeys, MAX_RESERVE, Progress, RECORD_OVERHEAD};
 use crate::slot::SlotContent;
-use crate::state::{Activation, Snapshot, State, Stored, Tombstone};
-use crate::wire::codec::Wire;
+use crate::state::{Activation, PersistedState, Snapshot, State, Tombstone};
+use crate::wire::codec::{Bounded, Wire};
 use crate::wire::{Delegation, DeviceId, Generation, LockReason, Series, TokenSecret};
 use exchange::Exchange;
 use heapless::String;
-use logs::{Which, journal_key};
+use logs::{LogId, journal_key};
 use nrd_hal::{Clock, DeviceIdentity, Platform, Region};
 use run::Retry;
 use zeroize::{Zeroize as _, Zeroizing};
@@ -89,10 +89,24 @@ pub const MIN_SCRATCH: usize = 1024;
 const TOMBSTONE_ROOM: u32 = 192 + RECORD_OVERHEAD as u32;
 
 const _: () = assert!(TOMBSTONE_ROOM <= MAX_RESERVE);
+const _: () = assert!(
+    Tombstone::MAX_LEN + RECORD_OVERHEAD <= TOMBSTONE_ROOM as usize,
+    "a full journal must still take the longest tombstone: raise TOMBSTONE_ROOM"
+);
+// The journal's records: what the log pins, snapshot, tombstone, delegation,
+// receipts.
+const _: () = assert!(
+    1 + 3 + RECEIPTS as usize <= JOURNAL_RECORDS,
+    "every journal record needs an index entry: raise JOURNAL_RECORDS"
+);
+// A record is sealed in the scratch buffer, padded to at most MAX_UNIT bytes.
+const _: () = assert!(
+    logs::LONGEST_RECORD + RECORD_OVERHEAD + 256 <= MIN_SCRATCH,
+    "the journal's longest record must fit into the smallest scratch buffer"
+);
 
 /// Why an agent could not be built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum BuildError {
     /// The journal's flash or table.
     Journal(LogGeometryError),
@@ -122,7 +136,7 @@ pub struct Status {
     /// The state.
     pub state: State,
     /// How access stands, while an activation is held.
-    pub standing: Option<Standing>,
+    pub lease: Option<LeaseStatus>,
     /// The code to show while activating, and its pictogram (0 to 15).
     pub code: Option<(String<12>, u8)>,
     /// Progress of a wipe: sectors done and in all.
@@ -146,7 +160,7 @@ pub struct Status {
 
 /// Where the boot stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+enum BootPhase {
     Journal,
     Load,
     Vault,
@@ -181,12 +195,8 @@ impl Keys {
 }
 
 /// The agent. Owns its platform.
-///
-/// Small fields come first: code reaches the first bytes of a block with its
-/// shortest instructions.
-#[repr(C)]
 pub struct Agent<'m, P: Platform> {
-    phase: Phase,
+    boot: BootPhase,
     /// The journal, or the slot it names, is unreadable.
     lost: bool,
     reset_advised: bool,
@@ -194,7 +204,7 @@ pub struct Agent<'m, P: Platform> {
     receipts: u8,
     wipe_tries: u8,
     /// Blocks that a resumed wipe still erases twice, see `wipe.rs`.
-    wipe_doubt: u32,
+    double_erase_left: u32,
     /// Powered seconds of the device's life when this boot began.
     base_s: u32,
     scratch: &'m mut [u8],
@@ -208,9 +218,9 @@ pub struct Agent<'m, P: Platform> {
     trust: Option<Delegation>,
     config: Config,
     device_id: DeviceId,
-    install: Option<activate::Install>,
+    pending_grant: Option<activate::PendingGrant>,
     /// A deep proof under way.
-    fill: Option<fill::Fill<<P::Crypto as nrd_hal::Crypto>::Sha256>>,
+    fill_proof: Option<fill::FillProof<<P::Crypto as nrd_hal::Crypto>::Sha256>>,
     platform: P,
 }
 
@@ -225,6 +235,12 @@ mod id {
 
 /// How many undelivered receipts are kept.
 const RECEIPTS: u16 = 4;
+
+// A receipt's place is its number, modulo: numbers wrap at 2¹⁶ without a gap
+// only for a power of two. `Agent::receipts` has a bit for each place.
+const _: () = assert!(RECEIPTS.is_power_of_two() && RECEIPTS as u32 <= u8::BITS);
+const _: () = assert!(id::SNAPSHOT < id::TOMBSTONE && id::TOMBSTONE < id::TRUST);
+const _: () = assert!(id::TRUST < id::RECEIPT && id::RECEIPT <= u16::MAX - RECEIPTS);
 
 impl<'m, P: Platform> Agent<'m, P> {
     /// Builds the agent. Reads nothing yet: call [`Agent::step`].
@@ -265,7 +281,7 @@ impl<'m, P: Platform> Agent<'m, P> {
                 content: SlotContent::BLANK,
                 session: None,
             },
-            phase: Phase::Journal,
+            boot: BootPhase::Journal,
             snapshot: Snapshot::fresh(0),
             tombstone: None,
             trust: None,
@@ -273,12 +289,12 @@ impl<'m, P: Platform> Agent<'m, P> {
             base_s: 0,
             exchange: Exchange::default(),
             retry: Retry::default(),
-            install: None,
+            pending_grant: None,
             wipe_tries: 0,
-            wipe_doubt: 0,
+            double_erase_left: 0,
             receipts: 0,
             reset_advised: false,
-            fill: None,
+            fill_proof: None,
         })
     }
 
@@ -298,19 +314,18 @@ impl<'m, P: Platform> Agent<'m, P> {
     ///
     /// The layer below [`Agent::poll`], which is the run loop and decides how
     /// often failed work is tried again.
-    #[inline(never)]
     pub fn step(&mut self) -> Result<Step, Error> {
-        if self.phase != Phase::Ready {
+        if self.boot != BootPhase::Ready {
             self.boot_step()?;
-            if self.phase == Phase::Ready {
+            if self.boot == BootPhase::Ready {
                 self.spread_if_asked();
             }
         } else if core::mem::take(&mut self.reset_advised) {
             return Ok(Step::ResetAdvised);
         } else if self.tombstone.is_some() {
             self.wipe_step()?;
-        } else if self.install.is_some() {
-            self.install_step()?;
+        } else if self.pending_grant.is_some() {
+            self.store_grant_step()?;
         } else {
             return self.step_at_rest();
         }
@@ -321,10 +336,10 @@ impl<'m, P: Platform> Agent<'m, P> {
     fn step_at_rest(&mut self) -> Result<Step, Error> {
         if !self.lost {
             self.charge()?;
-            if self.journal.needs_step() && self.log_step(Which::Journal)? == Progress::More {
+            if self.journal.needs_step() && self.log_step(LogId::Journal)? == Progress::More {
                 return Ok(Step::Working);
             }
-            if self.standing() == Some(Standing::DeadMan) {
+            if self.lease_status() == Some(LeaseStatus::DeadMan) {
                 self.begin_wipe(crate::wire::WipeReason::DeadMan, None);
                 return Ok(Step::Working);
             }
@@ -335,7 +350,7 @@ impl<'m, P: Platform> Agent<'m, P> {
         }
         if self.keys.vault.are_set()
             && self.vault.needs_step()
-            && self.log_step(Which::Vault)? == Progress::More
+            && self.log_step(LogId::Vault)? == Progress::More
         {
             return Ok(Step::Working);
         }
@@ -343,9 +358,8 @@ impl<'m, P: Platform> Agent<'m, P> {
     }
 
     /// The state now.
-    #[inline(never)]
     pub fn state(&mut self) -> State {
-        if self.phase != Phase::Ready {
+        if self.boot != BootPhase::Ready {
             return State::Booting;
         }
         if self.tombstone.is_some() {
@@ -354,14 +368,14 @@ impl<'m, P: Platform> Agent<'m, P> {
         if self.lost {
             return State::Locked(LockReason::JournalLost);
         }
-        match &self.snapshot.stored {
-            Stored::Clean => State::Clean,
-            Stored::Failed => State::WipeFailed,
-            Stored::Activating { .. } => State::Activating,
-            Stored::SignedOut { .. } => State::SignedOut,
-            Stored::Active(a) => match (a.lock, self.standing()) {
+        match &self.snapshot.state {
+            PersistedState::Clean => State::Clean,
+            PersistedState::Failed => State::WipeFailed,
+            PersistedState::Activating { .. } => State::Activating,
+            PersistedState::SignedOut { .. } => State::SignedOut,
+            PersistedState::Active(a) => match (a.lock, self.lease_status()) {
                 (Some(reason), _) => State::Locked(reason),
-                (None, Some(Standing::Open { .. })) => State::Active,
+                (None, Some(LeaseStatus::Open { .. })) => State::Active,
                 (None, _) => State::Locked(LockReason::LeaseExpired),
             },
         }
@@ -373,7 +387,7 @@ impl<'m, P: Platform> Agent<'m, P> {
         let policy = self.activation().map(|a| a.policy.0);
         Status {
             state,
-            standing: self.standing(),
+            lease: self.lease_status(),
             code: self.exchange.code(),
             wipe: self
                 .tombstone
@@ -395,16 +409,17 @@ impl<'m, P: Platform> Agent<'m, P> {
     }
 
     fn activation(&self) -> Option<&Activation> {
-        match &self.snapshot.stored {
-            Stored::Active(a) => Some(a),
+        match &self.snapshot.state {
+            PersistedState::Active(a) => Some(a),
             _ => None,
         }
     }
 
     /// Powered seconds of the device's life.
     fn powered_s(&mut self) -> u32 {
-        let up = seconds(self.platform.parts().clock.uptime_ms());
-        self.base_s.saturating_add(up)
+        // More than 136 years count as that.
+        let up_s = u32::try_from(self.uptime_ms() / 1000).unwrap_or(u32::MAX);
+        self.base_s.saturating_add(up_s)
     }
 
     fn now(&mut self) -> Now {
@@ -417,13 +432,13 @@ impl<'m, P: Platform> Agent<'m, P> {
         }
     }
 
-    fn standing(&mut self) -> Option<Standing> {
+    fn lease_status(&mut self) -> Option<LeaseStatus> {
         let now = self.now();
         // A consent lock holds the dead-man: the service waits for a person.
         let a = self.activation()?;
-        match a.lease.standing(now) {
-            Standing::DeadMan if a.lock == Some(LockReason::ConsentDue) => {
-                Some(Standing::Expired {
+        match a.lease.status(now) {
+            LeaseStatus::DeadMan if a.lock == Some(LockReason::ConsentDue) => {
+                Some(LeaseStatus::Expired {
                     dead_man_in_s: None,
                 })
             }
@@ -447,42 +462,11 @@ impl<'m, P: Platform> Agent<'m, P> {
             next.unanswered = 0;
         }
         let key = journal_key(id::SNAPSHOT);
-        self.store(Which::Journal, key, &mut next)?;
+        self.store(LogId::Journal, key, &mut next)?;
         // What had to give way for this very record is told by the next one.
         let dropped = self.snapshot.receipts_dropped;
         self.snapshot = next;
         self.snapshot.receipts_dropped = self.snapshot.receipts_dropped.max(dropped);
         Ok(())
-    }
-}
-
-/// Milliseconds in seconds, without a 64-bit division: 2³² = 4,294,967 × 1000
-/// + 296. More than 136 years count as that.
-fn seconds(ms: u64) -> u32 {
-    let (high, low) = ((ms >> 32) as u32, ms as u32);
-    if high >= 1000 {
-        return u32::MAX;
-    }
-    high * 4_294_967 + low / 1000 + (high * 296 + low % 1000) / 1000
-}
-
-#[cfg(test)]
-mod tests {
-    use super::seconds;
-
-    #[test]
-    fn milliseconds_become_seconds_without_a_long_division() {
-        for ms in [
-            0,
-            999,
-            1000,
-            u64::from(u32::MAX),
-            1 << 32,
-            (1 << 32) + 705,
-            999 << 32,
-        ] {
-            assert_eq!(u64::from(seconds(ms)), ms / 1000, "{ms}");
-        }
-        assert_eq!(seconds(u64::MAX), u32::MAX);
     }
 }

@@ -3,8 +3,8 @@
 use super::{Agent, id};
 use crate::error::Error;
 use crate::log::value;
-use crate::order::{Facts, Verdict, judge};
-use crate::state::{Stored, WipePhase};
+use crate::order::{OrderContext, Verdict, evaluate};
+use crate::state::{PersistedState, WipePhase};
 use crate::trace::event;
 use crate::wire::{
     self, Body, Delegation, Kind, Order, OrderKind, OrderOutcome, OrderResult, WipeReason, codec,
@@ -24,20 +24,24 @@ impl<P: Platform> Agent<'_, P> {
         out: &mut [u8],
     ) -> Result<(OrderResult, usize), Error> {
         let mut outcome = OrderOutcome::BLANK;
-        self.decide(frame, &mut outcome)?;
+        self.apply_order_frame(frame, &mut outcome)?;
         let n = self.sign_outcome(&mut outcome, out)?;
         Ok((outcome.result, n))
     }
 
     /// Applies a signed order; puts what is to be signed into `outcome`.
-    pub(super) fn decide(&mut self, frame: &[u8], outcome: &mut OrderOutcome) -> Result<(), Error> {
-        if self.phase != super::Phase::Ready {
+    pub(super) fn apply_order_frame(
+        &mut self,
+        frame: &[u8],
+        outcome: &mut OrderOutcome,
+    ) -> Result<(), Error> {
+        if self.boot != super::BootPhase::Ready {
             return Err(Error::Busy);
         }
         let mut order = Order::BLANK;
         let trust = self.trust()?;
         wire::peek_into(frame, Order::KIND, &mut order)?;
-        // Which key signed it cannot be told any more when it is another than
+        // LogId key signed it cannot be told any more when it is another than
         // the one in force; nothing it says counts. The service signs pending
         // orders again.
         let retired = order.key_version != trust.order_key_version;
@@ -57,7 +61,7 @@ impl<P: Platform> Agent<'_, P> {
         if self.snapshot.last_order == Some(outcome.order) {
             return Ok(());
         }
-        outcome.result = match judge(&order, &self.facts(counter)) {
+        outcome.result = match evaluate(&order, &self.order_context(counter)) {
             Verdict::Answer(result) => result,
             Verdict::Apply(kind) => {
                 match kind {
@@ -73,15 +77,15 @@ impl<P: Platform> Agent<'_, P> {
         Ok(())
     }
 
-    fn facts(&self, counter: u64) -> Facts<'_> {
-        let (activation_id, seen) = match (&self.tombstone, &self.snapshot.stored) {
+    fn order_context(&self, counter: u64) -> OrderContext<'_> {
+        let (activation_id, seen) = match (&self.tombstone, &self.snapshot.state) {
             (Some(t), _) => (Some(&t.activation_id), None),
-            (_, Stored::Active(a)) => (Some(&a.id), Some(&a.seen)),
-            (_, Stored::SignedOut { id, seen, .. }) => (Some(id), Some(seen)),
-            (_, Stored::Activating { signed_out, .. }) => (signed_out.as_ref(), None),
-            (_, Stored::Clean | Stored::Failed) => (None, None),
+            (_, PersistedState::Active(a)) => (Some(&a.id), Some(&a.seen)),
+            (_, PersistedState::SignedOut { id, seen, .. }) => (Some(id), Some(seen)),
+            (_, PersistedState::Activating { signed_out, .. }) => (signed_out.as_ref(), None),
+            (_, PersistedState::Clean | PersistedState::Failed) => (None, None),
         };
-        Facts {
+        OrderContext {
             device_id: &self.device_id,
             epoch: self.tombstone.as_ref().map_or(counter, |t| t.epoch),
             activation_id,
@@ -102,7 +106,6 @@ impl<P: Platform> Agent<'_, P> {
 
     /// A person signs out: the session and all personal data die at once; the
     /// device stays on the account's list until it is removed there.
-    #[inline(never)]
     pub fn sign_out(&mut self) -> Result<(), Error> {
         if self.tombstone.is_some() || self.activation().is_none() {
             return Err(Error::WrongState);
@@ -113,20 +116,20 @@ impl<P: Platform> Agent<'_, P> {
     /// Signs out, by an order or by a person's word.
     fn sign_out_by(&mut self, order: Option<&Order>) -> Result<(), Error> {
         let mut next = self.snapshot;
-        let (id, epoch, seen) = match &self.snapshot.stored {
-            Stored::Active(a) => (&a.id, a.epoch, &a.seen),
-            Stored::SignedOut {
+        let (id, epoch, seen) = match &self.snapshot.state {
+            PersistedState::Active(a) => (&a.id, a.epoch, &a.seen),
+            PersistedState::SignedOut {
                 id, epoch, seen, ..
             } => (id, *epoch, seen),
             _ => return Err(Error::WrongState),
         };
-        next.stored = Stored::SignedOut {
+        next.state = PersistedState::SignedOut {
             id: *id,
             epoch,
-            told: order.is_some(),
+            service_notified: order.is_some(),
             seen: *seen,
         };
-        if let (Some(order), Stored::SignedOut { seen, .. }) = (order, &mut next.stored) {
+        if let (Some(order), PersistedState::SignedOut { seen, .. }) = (order, &mut next.state) {
             seen.note(order.key_version, order.seq);
         }
         // The journal is the commit; a cut before the slots are gone is

@@ -42,7 +42,7 @@ impl<P: Platform> Agent<'_, P> {
             flags: ReceiptFlags {
                 slots_blank,
                 counter_worn_out: t.counter_worn_out,
-                tombstone_failed: t.late,
+                tombstone_failed: t.tombstone_failed,
                 ..ReceiptFlags::BLANK
             },
             ..Receipt::BLANK
@@ -69,7 +69,6 @@ impl<P: Platform> Agent<'_, P> {
         }
     }
 
-    #[inline(never)]
     fn count_dropped(&mut self) {
         let dropped = &mut self.snapshot.receipts_dropped;
         *dropped = dropped.saturating_add(1);
@@ -145,7 +144,6 @@ impl<P: Platform> Agent<'_, P> {
 
     /// Writes the newest kept wipe receipt, signed, into `out`; returns its
     /// length. `NotFound` when none is kept (it was delivered).
-    #[inline(never)]
     pub fn newest_receipt(&mut self, out: &mut [u8]) -> Result<usize, Error> {
         self.export_receipt(place(self.snapshot.next_receipt.wrapping_sub(1)), out)
     }

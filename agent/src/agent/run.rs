@@ -23,9 +23,9 @@
 //!   [`Agent::handle_reply`]). It backs off with full jitter, see
 //!   `exchange.rs`.
 
-use super::{Agent, Phase, Step};
+use super::{Agent, BootPhase, Step};
 use crate::error::Error;
-use crate::lease::Standing;
+use crate::lease::LeaseStatus;
 use nrd_hal::{Clock as _, Platform};
 
 /// How often failed work is tried again without a pause. A boot and a wipe
@@ -200,9 +200,10 @@ impl<P: Platform> Agent<'_, P> {
     fn wakes_at(&mut self) -> Option<u64> {
         let now_ms = self.uptime_ms();
         let retry = self.retry.waits_until(now_ms);
-        let talk = match self.exchange.is_in_flight() {
-            true => None,
-            false => self.next_due_ms().map(|ms| now_ms.saturating_add(ms)),
+        let talk = if self.exchange.is_in_flight() {
+            None
+        } else {
+            self.next_due_ms().map(|ms| now_ms.saturating_add(ms))
         };
         // Failed work is tried again after its pause, whatever it is.
         let time = match retry {
@@ -215,14 +216,14 @@ impl<P: Platform> Agent<'_, P> {
     /// When time alone changes something: powered time is charged, the lease
     /// ends, the dead-man comes. In milliseconds of uptime.
     fn time_passes_at(&mut self) -> Option<u64> {
-        if self.phase != Phase::Ready || self.lost || self.tombstone.is_some() {
+        if self.boot != BootPhase::Ready || self.lost || self.tombstone.is_some() {
             return None;
         }
         let powered_s = self.powered_s();
-        let changes_in_s = match self.standing() {
-            Some(Standing::Open { left_s, .. }) => Some(left_s),
-            Some(Standing::Expired { dead_man_in_s }) => dead_man_in_s,
-            Some(Standing::DeadMan) => Some(0),
+        let changes_in_s = match self.lease_status() {
+            Some(LeaseStatus::Open { left_s, .. }) => Some(left_s),
+            Some(LeaseStatus::Expired { dead_man_in_s }) => dead_man_in_s,
+            Some(LeaseStatus::DeadMan) => Some(0),
             None => None,
         };
         let changes_s = changes_in_s.map_or(u32::MAX, |s| powered_s.saturating_add(s));
@@ -232,7 +233,7 @@ impl<P: Platform> Agent<'_, P> {
         Some(u64::from(uptime_s).saturating_mul(1000))
     }
 
-    fn uptime_ms(&mut self) -> u64 {
+    pub(super) fn uptime_ms(&mut self) -> u64 {
         self.platform.parts().clock.uptime_ms()
     }
 }
@@ -243,9 +244,9 @@ mod tests {
 
     /// The pauses after so many failures in a row; 0 for at once.
     fn pauses(retry: &mut Retry, failures: usize) -> std::vec::Vec<u64> {
-        let pause = |_| match retry.failed(Error::Hardware, 1000) {
-            true => 0,
-            false => retry.at_ms - 1000,
+        let pause = |_| {
+            let at_once = retry.failed(Error::Hardware, 1000);
+            if at_once { 0 } else { retry.at_ms - 1000 }
         };
         (0..failures).map(pause).collect()
     }

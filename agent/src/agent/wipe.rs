@@ -13,13 +13,13 @@
 //!
 //! Every phase may be cut and is repeated from its start.
 
-use super::logs::{Which, journal_key};
+use super::logs::{LogId, journal_key};
 use super::run::Retry;
 use super::{Agent, id};
 use crate::error::Error;
 use crate::log::Progress;
 use crate::slot;
-use crate::state::{Stored, Tombstone, WipePhase};
+use crate::state::{PersistedState, Tombstone, WipePhase};
 use crate::trace::event;
 use crate::wire::{ActivationId, Digest, SectorCounts, WipeReason};
 use nrd_hal::{Effaceable, Error as _, ErrorKind, Geometry, MonotonicCounter, Platform, Region};
@@ -30,7 +30,7 @@ const SAVE_EVERY: u32 = 16;
 /// so a resumed wipe erases that many, and the slots, twice: then even an erase
 /// that silently does nothing cannot leave half-erased cells that happen to
 /// read blank.
-pub(super) const RESUMED: u32 = SAVE_EVERY + 1;
+pub(super) const DOUBLE_ERASE_BLOCKS: u32 = SAVE_EVERY + 1;
 /// Tries before a part that does not answer is taken for broken.
 pub(super) const MAX_TRIES: u8 = 8;
 
@@ -52,11 +52,11 @@ impl<P: Platform> Agent<'_, P> {
         order: Option<&Digest>,
         counter: u64,
     ) -> Tombstone {
-        let activation_id = match &self.snapshot.stored {
-            Stored::Active(a) => &a.id,
-            Stored::Activating { id, signed_out, .. } => signed_out.as_ref().unwrap_or(id),
-            Stored::SignedOut { id, .. } => id,
-            Stored::Clean | Stored::Failed => &ActivationId([0; 16]),
+        let activation_id = match &self.snapshot.state {
+            PersistedState::Active(a) => &a.id,
+            PersistedState::Activating { id, signed_out, .. } => signed_out.as_ref().unwrap_or(id),
+            PersistedState::SignedOut { id, .. } => id,
+            PersistedState::Clean | PersistedState::Failed => &ActivationId([0; 16]),
         };
         let activation_id = *activation_id;
         let g = self.platform.parts().vault.geometry();
@@ -75,7 +75,7 @@ impl<P: Platform> Agent<'_, P> {
             },
             slot_stuck: false,
             counter_worn_out: false,
-            late: false,
+            tombstone_failed: false,
         }
     }
 
@@ -89,12 +89,12 @@ impl<P: Platform> Agent<'_, P> {
         if self.save_tombstone(&mut tombstone).is_err() {
             // Better a wipe without a tombstone than a tombstone without a
             // wipe: the counter and the slots carry it from here.
-            tombstone.late = true;
+            tombstone.tombstone_failed = true;
         }
         self.forget_secrets();
         self.vault.unmount();
-        self.install = None;
-        self.fill = None;
+        self.pending_grant = None;
+        self.fill_proof = None;
         self.exchange.forget();
         // A wipe does not wait until other work that failed is due again.
         self.retry = Retry::default();
@@ -120,10 +120,9 @@ impl<P: Platform> Agent<'_, P> {
     }
 
     fn save_tombstone(&mut self, t: &mut Tombstone) -> Result<(), Error> {
-        self.store(Which::Journal, journal_key(id::TOMBSTONE), t)
+        self.store(LogId::Journal, journal_key(id::TOMBSTONE), t)
     }
 
-    #[inline(never)]
     pub(super) fn wipe_step(&mut self) -> Result<(), Error> {
         self.forget_secrets();
         match self.tombstone.as_ref().map(|t| t.phase) {
@@ -135,17 +134,25 @@ impl<P: Platform> Agent<'_, P> {
     }
 
     fn wipe_keys(&mut self) -> Result<(), Error> {
-        if self.wipe_doubt > 0 || self.wipe_tries > 0 {
+        if self.double_erase_left > 0 || self.wipe_tries > 0 {
             self.kill_keys();
         }
         let parts = self.platform.parts();
         let mut stuck = false;
         for n in 0..2 {
-            if self.wipe_doubt > 0 {
+            if self.double_erase_left > 0 {
+                #[expect(
+                    clippy::let_underscore_must_use,
+                    reason = "one of two erases; the second is checked and read back"
+                )]
                 let _ = parts.slot.erase(n);
             }
             if !slot::efface(parts.slot, n) {
-                // Bits that will not be erased are at least programmed.
+                #[expect(
+                    clippy::let_underscore_must_use,
+                    reason = "bits that will not be erased are at least programmed; the slot \
+                              is reported as stuck either way"
+                )]
                 let _ = parts.slot.zero(n);
                 stuck = true;
             }
@@ -171,6 +178,10 @@ impl<P: Platform> Agent<'_, P> {
     /// Progress is a convenience: if it cannot be stored, a cut repeats work.
     fn save_progress(&mut self) {
         if let Some(mut t) = self.tombstone {
+            #[expect(
+                clippy::let_underscore_must_use,
+                reason = "if progress cannot be stored, a cut repeats work"
+            )]
             let _ = self.save_tombstone(&mut t);
         }
     }
@@ -186,8 +197,12 @@ impl<P: Platform> Agent<'_, P> {
             return Ok(());
         }
         let to = block_end(&g, offset);
-        if self.wipe_doubt > 0 {
-            self.wipe_doubt -= 1;
+        if self.double_erase_left > 0 {
+            self.double_erase_left -= 1;
+            #[expect(
+                clippy::let_underscore_must_use,
+                reason = "one of two erases; the second is checked and read back"
+            )]
             let _ = flash.erase(offset, to);
         }
         let mut blank = false;
@@ -227,7 +242,7 @@ impl<P: Platform> Agent<'_, P> {
             t.sectors.failed = 0;
             return Ok(());
         }
-        if self.log_step(Which::Journal)? == Progress::More {
+        if self.log_step(LogId::Journal)? == Progress::More {
             return Ok(());
         }
         // A slot whose erase fails is not proven dead, however blank it reads.
@@ -237,13 +252,15 @@ impl<P: Platform> Agent<'_, P> {
             return Ok(());
         };
         let mut next = self.snapshot;
-        next.stored = match stuck || t.sectors.failed > 0 {
-            true => Stored::Failed,
-            false => Stored::Clean,
+        next.state = if stuck || t.sectors.failed > 0 {
+            PersistedState::Failed
+        } else {
+            PersistedState::Clean
         };
-        next.epoch = match t.counter_worn_out {
-            true => t.epoch,
-            false => t.target_epoch,
+        next.epoch = if t.counter_worn_out {
+            t.epoch
+        } else {
+            t.target_epoch
         };
         next.worn_out |= t.counter_worn_out;
         next.last_order = t.order;
@@ -279,6 +296,10 @@ fn program_to_zero<R: Region>(flash: &mut R, from: u32, to: u32) {
     const ZEROS: [u8; 256] = [0; 256];
     if flash.can_overwrite() {
         for at in (from..to).step_by(ZEROS.len()) {
+            #[expect(
+                clippy::let_underscore_must_use,
+                reason = "the sector is reported as failed, whatever a last attempt does"
+            )]
             let _ = flash.program(at, &ZEROS);
         }
     }

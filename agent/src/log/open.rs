@@ -149,7 +149,10 @@ impl Log<'_> {
         // erased twice: one erase that silently does nothing must not pass for
         // done because the torn cells happen to read blank.
         if failed == 0 && self.generation(sector) == 0 {
-            // Its result does not matter: the second one is checked.
+            #[expect(
+                clippy::let_underscore_must_use,
+                reason = "its result does not matter: the second one is checked"
+            )]
             let _ = io.region.erase(from, to);
         }
         if io.region.erase(from, to).is_ok() && reads_blank(io.region, from, to) {

@@ -41,7 +41,7 @@ pub enum TlsError {
 
 impl TlsError {
     /// A stable number for logs and the C interface.
-    pub fn code(&self) -> u16 {
+    pub const fn code(&self) -> u16 {
         match self {
             TlsError::Root => 101,
             TlsError::Authority => 102,

@@ -36,9 +36,10 @@ pub fn read_answer(answer: &[u8], piece: usize, out: &mut [u8]) -> Result<usize,
             break;
         }
     }
-    match response.is_complete() {
-        true => response.copy_body(out),
-        false => Err(TlsError::Closed),
+    if response.is_complete() {
+        response.copy_body(out)
+    } else {
+        Err(TlsError::Closed)
     }
 }
 
@@ -134,8 +135,8 @@ fn head(bytes: &[u8], max_body: usize) -> Result<Option<(usize, usize)>, TlsErro
         .filter(|_| digits)
         .and_then(|l| l.parse::<usize>().ok())
         .ok_or(TlsError::Http)?;
-    match length <= max_body {
-        true => Ok(Some((at, length))),
-        false => Err(TlsError::TooLarge),
+    if length > max_body {
+        return Err(TlsError::TooLarge);
     }
+    Ok(Some((at, length)))
 }

@@ -7,10 +7,11 @@ use alloc::vec;
 use alloc::vec::Vec;
 use embedded_io::{Read, Write};
 use rustls::ClientConfig;
-use rustls::client::UnbufferedClientConnection;
+use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
 use rustls::pki_types::ServerName;
 use rustls::unbuffered::{
-    ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus,
+    ConnectionState, EncodeError, EncryptError, InsufficientSizeError, ReadTraffic,
+    UnbufferedStatus,
 };
 use zeroize::Zeroizing;
 
@@ -52,9 +53,10 @@ impl Buffers {
             Ok(n) => {
                 self.filled = self.filled.saturating_add(n);
                 self.received = self.received.saturating_add(n);
-                match self.received > BUDGET {
-                    true => Err(TlsError::TooLarge),
-                    false => Ok(()),
+                if self.received > BUDGET {
+                    Err(TlsError::TooLarge)
+                } else {
+                    Ok(())
                 }
             }
         }
@@ -102,6 +104,16 @@ impl Oversize for EncryptError {
     }
 }
 
+/// What one turn of the TLS state machine left to do.
+enum Turn {
+    /// Turn again.
+    Again,
+    /// Nothing goes on without more bytes of the peer.
+    Read,
+    /// The whole answer is here.
+    Done,
+}
+
 /// Sends `request` once the peer is authenticated, and reads `response`.
 pub(super) fn run<S: Read + Write>(
     stream: &mut S,
@@ -111,84 +123,101 @@ pub(super) fn run<S: Read + Write>(
     response: &mut Response,
 ) -> Result<(), TlsError> {
     let mut conn = UnbufferedClientConnection::new(config, name)?;
-    let mut b = Buffers {
+    let mut buffers = Buffers {
         incoming: Zeroizing::new(vec![0; INCOMING]),
         filled: 0,
         received: 0,
         outgoing: vec![0; OUTGOING],
         queued: 0,
     };
-    let mut sent = false;
+    // Taken once the peer is authenticated: it is sent at most once.
+    let mut request = Some(request);
     for _ in 0..MAX_TURNS {
-        let mut wanted = false;
-        let mut done = false;
-        let filled = b.filled;
-        let mut incoming = core::mem::take(&mut *b.incoming);
+        // rustls borrows the incoming bytes while the rest is being filled.
+        let filled = buffers.filled;
+        let mut incoming = core::mem::take(&mut *buffers.incoming);
         let UnbufferedStatus { mut discard, state } =
             conn.process_tls_records(incoming.get_mut(..filled).unwrap_or_default());
         let turned = match state {
             Err(e) => Err(e.into()),
-            Ok(ConnectionState::ReadTraffic(mut traffic)) => {
-                let mut read = Ok(());
-                while let (Ok(()), Some(record)) = (&read, traffic.next_record()) {
-                    read = match record {
-                        Ok(record) => {
-                            discard = discard.saturating_add(record.discard);
-                            response.push(record.payload)
-                        }
-                        Err(e) => Err(e.into()),
-                    };
-                }
-                read
+            Ok(ConnectionState::ReadTraffic(traffic)) => {
+                read_records(traffic, &mut discard, response).map(|()| Turn::Again)
             }
-            Ok(ConnectionState::EncodeTlsData(mut data)) => b.queue(|out| data.encode(out)),
-            Ok(ConnectionState::TransmitTlsData(data)) => {
-                let sent = b.send(stream);
-                data.done();
-                sent
-            }
-            Ok(ConnectionState::BlockedHandshake) => {
-                wanted = true;
-                Ok(())
-            }
-            // Only now is the peer authenticated.
-            Ok(ConnectionState::WriteTraffic(mut traffic)) if !sent => {
-                sent = true;
-                b.queue(|out| traffic.encrypt(request, out))
-                    .and_then(|()| b.send(stream))
-            }
-            Ok(ConnectionState::WriteTraffic(mut traffic)) => {
-                done = response.is_complete();
-                wanted = !done;
-                match done {
-                    true => {
-                        // Politeness: the answer is here, whatever becomes of it.
-                        let _ = b
-                            .queue(|out| traffic.queue_close_notify(out))
-                            .and_then(|()| b.send(stream));
-                        Ok(())
-                    }
-                    false => Ok(()),
-                }
-            }
-            Ok(ConnectionState::PeerClosed | ConnectionState::Closed) => {
-                done = response.is_complete();
-                match done {
-                    true => Ok(()),
-                    false => Err(TlsError::Closed),
-                }
-            }
-            Ok(_) => Err(TlsError::Protocol),
+            Ok(state) => turn(state, &mut buffers, stream, &mut request, response),
         };
-        *b.incoming = incoming;
-        turned?;
-        b.discard(discard);
-        if done {
-            return Ok(());
-        }
-        if wanted {
-            b.receive(stream)?;
+        *buffers.incoming = incoming;
+        let turned = turned?;
+        buffers.discard(discard);
+        match turned {
+            Turn::Again => {}
+            Turn::Read => buffers.receive(stream)?,
+            Turn::Done => return Ok(()),
         }
     }
     Err(TlsError::TooLarge)
+}
+
+/// Takes the records that have been decrypted, each a part of the answer.
+fn read_records(
+    mut traffic: ReadTraffic<'_, '_, ClientConnectionData>,
+    discard: &mut usize,
+    response: &mut Response,
+) -> Result<(), TlsError> {
+    while let Some(record) = traffic.next_record() {
+        let record = record?;
+        *discard = discard.saturating_add(record.discard);
+        response.push(record.payload)?;
+    }
+    Ok(())
+}
+
+/// Does what the TLS state machine asks for, reading apart.
+fn turn<S: Read + Write>(
+    state: ConnectionState<'_, '_, ClientConnectionData>,
+    buffers: &mut Buffers,
+    stream: &mut S,
+    request: &mut Option<&[u8]>,
+    response: &Response,
+) -> Result<Turn, TlsError> {
+    match state {
+        ConnectionState::EncodeTlsData(mut data) => {
+            buffers.queue(|out| data.encode(out))?;
+            Ok(Turn::Again)
+        }
+        ConnectionState::TransmitTlsData(data) => {
+            let sent = buffers.send(stream);
+            data.done();
+            sent.map(|()| Turn::Again)
+        }
+        ConnectionState::BlockedHandshake => Ok(Turn::Read),
+        ConnectionState::WriteTraffic(mut traffic) => {
+            // Only now is the peer authenticated.
+            if let Some(request) = request.take() {
+                buffers.queue(|out| traffic.encrypt(request, out))?;
+                buffers.send(stream)?;
+                return Ok(Turn::Again);
+            }
+            if !response.is_complete() {
+                return Ok(Turn::Read);
+            }
+            #[expect(
+                clippy::let_underscore_must_use,
+                reason = "the answer is here, whatever becomes of the farewell: a peer that \
+                          has closed already makes it fail, and that is no fault"
+            )]
+            let _ = buffers
+                .queue(|out| traffic.queue_close_notify(out))
+                .and_then(|()| buffers.send(stream));
+            Ok(Turn::Done)
+        }
+        ConnectionState::PeerClosed | ConnectionState::Closed => {
+            if response.is_complete() {
+                Ok(Turn::Done)
+            } else {
+                Err(TlsError::Closed)
+            }
+        }
+        // Early data is never offered, and the enum may grow.
+        _ => Err(TlsError::Protocol),
+    }
 }

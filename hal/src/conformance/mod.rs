@@ -90,15 +90,15 @@ fn keep(
     at: Option<u32>,
     ok: bool,
 ) -> Result<(), Failure> {
-    match ok {
-        true => Ok(()),
-        false => Err(Failure {
-            part,
-            promise,
-            at,
-            kind: None,
-        }),
+    if ok {
+        return Ok(());
     }
+    Err(Failure {
+        part,
+        promise,
+        at,
+        kind: None,
+    })
 }
 
 /// A call that must succeed.

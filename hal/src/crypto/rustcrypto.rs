@@ -73,7 +73,10 @@ impl Crypto for RustCrypto {
 
     fn hkdf(salt: &[u8], ikm: &[u8], info: &[&[u8]]) -> [u8; 32] {
         let mut out = [0; 32];
-        // 32 bytes is far below HKDF's limit of 255 blocks: this cannot fail.
+        #[expect(
+            clippy::let_underscore_must_use,
+            reason = "32 bytes is far below HKDF's limit of 255 blocks: this cannot fail"
+        )]
         let _ = hkdf::Hkdf::<Sha256>::new(Some(salt), ikm).expand_multi_info(info, &mut out);
         out
     }

@@ -522,11 +522,11 @@ impl Boot<'_, '_> {
             "{state}{}",
             reason.map_or(String::new(), |r| format!(": {r}"))
         );
-        match s.standing {
-            Some(nrd_agent::lease::Standing::Open { left_s, .. }) => {
+        match s.lease {
+            Some(nrd_agent::lease::LeaseStatus::Open { left_s, .. }) => {
                 text += &format!("; access for {} more powered hours", left_s / 3600);
             }
-            Some(nrd_agent::lease::Standing::Expired {
+            Some(nrd_agent::lease::LeaseStatus::Expired {
                 dead_man_in_s: Some(left),
             }) => text += &format!("; wipes itself in {} powered hours", left / 3600),
             _ => {}

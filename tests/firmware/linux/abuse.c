@@ -125,6 +125,20 @@ static uint8_t state(void) {
   return nrd_agent_status(agent, &s) == NRD_OK ? s.state : 255;
 }
 
+static void wait_until_due(void) {
+  uint64_t due = 0;
+  do nrd_agent_next_due_ms(agent, &due);
+  while (due != 0);
+}
+
+static void expect_fault(const char *what, int32_t fault) {
+  NrdStatus s;
+  memset(&s, 0, sizeof s);
+  s.size = sizeof s;
+  expect(what, NRD_OK, nrd_agent_status(agent, &s));
+  expect(what, fault, s.fault);
+}
+
 int main(void) {
   memset(cells, 0xFF, sizeof cells);
   nrd_soft_public_key(seed, public_key);
@@ -285,6 +299,34 @@ int main(void) {
   expect_state("activating", NRD_STATE_ACTIVATING, state());
   expect("a request into too short a buffer", NRD_E_BUFFER_TOO_SMALL,
          nrd_agent_poll_request(agent, out, 8, &n));
+  expect_fault("is a fault", NRD_E_BUFFER_TOO_SMALL);
+  NrdNext next;
+  memset(&next, 0, sizeof next);
+  expect("a poll without its size", NRD_E_VERSION, nrd_agent_poll(agent, out, sizeof out, &next));
+  next.size = sizeof next;
+  expect("a poll with no place for its answer", NRD_E_NULL,
+         nrd_agent_poll(agent, out, sizeof out, NULL));
+  expect("a poll whose request goes into the agent", NRD_E_OVERLAP,
+         nrd_agent_poll(agent, block, 256, &next));
+  expect("a poll whose answer lies in its request", NRD_E_OVERLAP,
+         nrd_agent_poll(agent, out, sizeof out, (NrdNext *)(void *)out));
+  expect("a poll while the exchange backs off", NRD_OK,
+         nrd_agent_poll(agent, out, sizeof out, &next));
+  expect("waits", NRD_NEXT_WAIT, next.what);
+  sign_fails = 1;
+  wait_until_due();
+  expect("a poll with a key that does not sign", NRD_OK,
+         nrd_agent_poll(agent, out, sizeof out, &next));
+  expect("waits as well", NRD_NEXT_WAIT, next.what);
+  expect_fault("and says why", NRD_E_SIGNING);
+  sign_fails = 0;
+  wait_until_due();
+  expect("a poll when all is well", NRD_OK, nrd_agent_poll(agent, out, sizeof out, &next));
+  expect("posts", NRD_NEXT_POST, next.what);
+  expect("a post that nobody can make", NRD_E_NULL,
+         nrd_agent_post(agent, NULL, NULL, out, next.request_len));
+  expect("and gives it up", NRD_OK, nrd_agent_exchange_failed(agent));
+  wait_until_due();
 
   NrdHttps *https = NULL;
   expect("a root that is no certificate", NRD_E_TLS_ROOT,
@@ -305,10 +347,7 @@ int main(void) {
   uint8_t happened;
   expect("a link that says it wrote more than it got", NRD_E_TLS_IO,
          nrd_agent_exchange(agent, https, &link, &happened));
-  uint64_t due = 0;
-  for (int i = 0; i < 100000 && due != 0; i++) nrd_agent_next_due_ms(agent, &due);
-  do nrd_agent_next_due_ms(agent, &due);
-  while (due != 0);
+  wait_until_due();
   link.write = greedy_write;
   expect("a link that says it read more than it was given", NRD_E_TLS_IO,
          nrd_agent_exchange(agent, https, &link, &happened));

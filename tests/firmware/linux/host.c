@@ -200,7 +200,22 @@ static void say(const char *what, int32_t result) {
   printf("%s %d %s\n", what, result, nrd_error_text(result));
 }
 
-static int settle(void);
+/* The file that takes the answer to `prove`, until it is there. */
+static char proof[256];
+
+static void go_on_proving(void) {
+  uint8_t nonce[32], bytes[NRD_MAX_FRAME];
+  size_t n;
+  memset(nonce, 0x42, sizeof nonce);
+  int32_t proved = nrd_agent_prove(agent, nonce, 1, bytes, sizeof bytes, &n);
+  if (proved == NRD_E_BUSY) return;
+  if (proved == NRD_OK) {
+    FILE *file = fopen(proof, "wb");
+    if (!file || fwrite(bytes, 1, n, file) != n || fclose(file)) die(proof);
+  }
+  proof[0] = 0;
+  say("prove", proved);
+}
 
 static void obey(char *line) {
   char text[256], what[16];
@@ -233,53 +248,49 @@ static void obey(char *line) {
       say("get", got);
   } else if (sscanf(line, "forget %u", &class) == 1) {
     say("forget", nrd_agent_forget(agent, (uint8_t)class));
-  } else if (sscanf(line, "prove %255s", text) == 1) {
-    uint8_t nonce[32];
-    memset(nonce, 0x42, sizeof nonce);
-    int32_t proved;
-    while ((proved = nrd_agent_prove(agent, nonce, 1, bytes, sizeof bytes, &n)) == NRD_E_BUSY) settle();
-    if (proved == NRD_OK) {
-      FILE *file = fopen(text, "wb");
-      if (!file || fwrite(bytes, 1, n, file) != n || fclose(file)) die(text);
-    }
-    say("prove", proved);
+  } else if (sscanf(line, "prove %255s", proof) == 1) {
+    go_on_proving();
   } else {
     printf("unknown command\n");
   }
 }
 
-/* Steps until idle, showing what changes; 1 when a restart is advised. */
-static int settle(void) {
+/* Shows what has changed. */
+static void show(void) {
   static int shown = -1;
+  static int32_t fault;
   static uint32_t generation;
   static char code[13];
   NrdStatus status;
-  int restart = 0, failures = 0;
-  uint8_t did;
-  do {
-    int32_t stepped = nrd_agent_step(agent, &did);
-    if (stepped != NRD_OK) {
-      if (++failures > 50) check("step", stepped);
-      did = NRD_STEP_WORKING;
-    }
-    if (did == NRD_STEP_RESET_ADVISED) restart = 1;
-    memset(&status, 0, sizeof status);
-    status.size = sizeof status;
-    check("status", nrd_agent_status(agent, &status));
-    if (status.state != shown && status.state != NRD_STATE_BOOTING) {
-      shown = status.state;
-      uint8_t name[32];
-      size_t n = 0;
-      if (status.state == NRD_STATE_ACTIVE)
-        nrd_agent_display_name(agent, name, sizeof name, &n);
-      printf("state %s %.*s\n", STATES[status.state], (int)n, (char *)name);
-    }
-  } while (did != NRD_STEP_IDLE);
+  memset(&status, 0, sizeof status);
+  status.size = sizeof status;
+  check("status", nrd_agent_status(agent, &status));
+  if (status.state != shown && status.state != NRD_STATE_BOOTING) {
+    shown = status.state;
+    uint8_t name[32];
+    size_t n = 0;
+    if (status.state == NRD_STATE_ACTIVE && nrd_agent_display_name(agent, name, sizeof name, &n) != NRD_OK)
+      n = 0;
+    printf("state %s %.*s\n", STATES[status.state], (int)n, (char *)name);
+  }
   if (status.code[0] && strcmp(code, status.code) != 0) printf("code %s\n", status.code);
   if (status.generation > generation && generation) printf("renewed\n");
+  if (status.fault != fault) say("fault", status.fault);
   memcpy(code, status.code, sizeof code);
   generation = status.generation;
-  return restart;
+  fault = status.fault;
+}
+
+/* Waits for a command at most until the uptime `until_ms`, or half a second. */
+static int listen_until(uint64_t until_ms) {
+  uint64_t now = uptime_ms(NULL), pause = until_ms > now ? until_ms - now : 0;
+  struct pollfd input = {0, POLLIN, 0};
+  char line[512];
+  if (poll(&input, 1, pause < 500 ? (int)pause : 500) <= 0) return 1;
+  if (!fgets(line, sizeof line, stdin)) return 0;
+  line[strcspn(line, "\n")] = 0;
+  obey(line);
+  return 1;
 }
 
 static void start(const NrdConfig *config, const NrdPlatform *platform) {
@@ -364,25 +375,30 @@ int main(int argc, char **argv) {
 
   start(&config, &platform);
   for (;;) {
-    if (settle()) {
-      /* What a product does with a platform reset. */
-      check("close", nrd_agent_close(agent));
-      printf("restart heap %zu\n", nrd_heap_peak());
-      start(&config, &platform);
-      continue;
+    uint8_t request[NRD_MAX_FRAME];
+    NrdNext next;
+    memset(&next, 0, sizeof next);
+    next.size = sizeof next;
+    check("poll", nrd_agent_poll(agent, request, sizeof request, &next));
+    show();
+    switch (next.what) {
+      case NRD_NEXT_AGAIN: continue;
+      case NRD_NEXT_POST: {
+        int32_t failed = nrd_agent_post(agent, https, &link, request, next.request_len);
+        if (failed != NRD_OK) say("exchange", failed);
+        break;
+      }
+      case NRD_NEXT_WAIT:
+        if (proof[0]) go_on_proving();
+        break;
+      case NRD_NEXT_RESET:
+        /* What a product does with a platform reset. */
+        check("close", nrd_agent_close(agent));
+        printf("restart heap %zu\n", nrd_heap_peak());
+        start(&config, &platform);
+        break;
+      default: die("a next step that this header does not know");
     }
-    uint64_t due = 0;
-    check("next_due", nrd_agent_next_due_ms(agent, &due));
-    struct pollfd input = {0, POLLIN, 0};
-    if (poll(&input, 1, due < 100 ? (int)due : 100) > 0) {
-      char line[512];
-      if (!fgets(line, sizeof line, stdin)) return 0;
-      line[strcspn(line, "\n")] = 0;
-      obey(line);
-      continue;
-    }
-    uint8_t happened = 0;
-    int32_t failed = nrd_agent_exchange(agent, https, &link, &happened);
-    if (failed != NRD_OK) say("exchange", failed);
+    if (!listen_until(next.what == NRD_NEXT_WAIT ? next.until_ms : 0)) return 0;
   }
 }

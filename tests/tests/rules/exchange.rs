@@ -1,7 +1,7 @@
 //! When a device speaks, and what a reply may change.
 
 use super::reply;
-use nrd_agent::lease::Standing;
+use nrd_agent::lease::LeaseStatus;
 use nrd_agent::wire::{
     ActivationId, Answer, Ask, DeviceId, Generation, Lease, LeaseTerms, LockReason, MAX_FRAME,
     NextToken, PolicyVersion, RefusalCode, Request, Statement, TokenSecret, peek,
@@ -409,9 +409,9 @@ fn a_consent_that_is_due_holds_the_dead_man() {
             settle(agent).unwrap();
             if reason == LockReason::ConsentDue {
                 assert_eq!(agent.state(), State::Locked(reason));
-                let standing = agent.status().standing;
+                let standing = agent.status().lease;
                 let dead_man_in_s = None;
-                assert_eq!(standing, Some(Standing::Expired { dead_man_in_s }));
+                assert_eq!(standing, Some(LeaseStatus::Expired { dead_man_in_s }));
             } else {
                 assert!(agent.is_clean(), "the dead-man wiped it");
             }

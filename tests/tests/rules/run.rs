@@ -3,7 +3,7 @@
 //! clock moves only while it sleeps.
 
 use nrd_agent::agent::run::{LONGEST_PAUSE_MS, RETRIES_AT_ONCE};
-use nrd_agent::lease::Standing;
+use nrd_agent::lease::LeaseStatus;
 use nrd_agent::wire::{LockReason, MAX_FRAME};
 use nrd_agent::{Agent, Error, Next, State};
 use nrd_hal::Clock as _;
@@ -128,7 +128,7 @@ fn a_sleep_ends_when_the_lease_does() {
     let mut rig = active(1003);
     rig.boot(|authority, agent| {
         rest(agent, authority);
-        let Some(Standing::Open { left_s, .. }) = agent.status().standing else {
+        let Some(LeaseStatus::Open { left_s, .. }) = agent.status().lease else {
             panic!("not open");
         };
         let end = u64::from(left_s) * 1000;

@@ -15,7 +15,7 @@ use cortex_m_rt::entry;
 use nrd_agent::keypad::{MenuSequence, RemoteKey};
 use nrd_agent::log::Entry;
 use nrd_agent::wire::MAX_FRAME;
-use nrd_agent::{Agent, Class, Config, Error, Memory};
+use nrd_agent::{Agent, Class, Config, Error, Memory, Next};
 
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
@@ -88,18 +88,33 @@ fn main() -> ! {
         cortex_m::peripheral::SCB::sys_reset()
     };
     let mut menu = MenuSequence::default();
+    let mut request = [0; MAX_FRAME];
+    // The request to post, in bytes; 0 for none.
+    let mut posted = 0;
     loop {
-        // An error is tried again at the next turn.
-        let _ = agent.step();
+        let next = agent.poll(&mut request);
+        match next {
+            Next::Post(n) => posted = n,
+            Next::Reset => cortex_m::peripheral::SCB::sys_reset(),
+            Next::Again | Next::WaitUntil(_) => {}
+        }
         let at = MAILBOX.0.get();
         // SAFETY: as `Shared`; volatile, for the other processor writes it.
         if unsafe { core::ptr::read_volatile(&raw const (*at).command) } == 0 {
-            cortex_m::asm::wfe();
+            if let Next::WaitUntil(_) = next {
+                // Until the timer's or the mailbox's event.
+                cortex_m::asm::wfe();
+            }
             continue;
         }
         // SAFETY: the command is set, so the mailbox is ours.
         let mailbox = unsafe { &mut *at };
-        mailbox.result = match obey(&mut agent, &mut menu, mailbox) {
+        let fetched = match mailbox.command {
+            9 => core::mem::take(&mut posted),
+            _ => 0,
+        };
+        let outgoing = request.get(..fetched).unwrap_or_default();
+        mailbox.result = match obey(&mut agent, &mut menu, mailbox, outgoing) {
             Ok(n) => n as i32,
             Err(e) => -i32::from(e.code()),
         };
@@ -112,6 +127,7 @@ fn obey(
     agent: &mut Agent<'_, Board>,
     menu: &mut MenuSequence,
     m: &mut Mailbox,
+    outgoing: &[u8],
 ) -> Result<usize, Error> {
     let class = Class::from_number(m.class).ok_or(Error::NotFound)?;
     let len = m.len as usize;
@@ -125,10 +141,15 @@ fn obey(
         6 => return agent.get(class, m.id, &mut m.data),
         7 => agent.remove(class, m.id)?,
         8 => agent.forget(class)?,
-        9 => return Ok(agent.poll_request(&mut m.data)?.unwrap_or(0)),
+        // The request to post, to be answered by command 10 or 11.
+        9 => {
+            for (to, from) in m.data.iter_mut().zip(outgoing) {
+                *to = *from;
+            }
+            return Ok(outgoing.len());
+        }
         10 => agent.handle_reply(bytes)?,
         11 => agent.exchange_failed(),
-        12 => return Ok(agent.next_due_ms().unwrap_or(u64::MAX) as usize),
         13 => {
             let mut order = [0; 256];
             let frame = order.get_mut(..len).ok_or(Error::TooLong)?;

@@ -2,7 +2,7 @@
 //! in fuses and a signing key in a secure part; these take both as bytes, which
 //! any code on the device could read.
 
-use crate::border::{Outcome, input, number, output};
+use crate::ffi::{Outcome, input, number, output};
 use crate::platform::Provider;
 use crate::types::*;
 use nrd_hal::Crypto as _;
@@ -36,12 +36,11 @@ pub unsafe extern "C" fn nrd_soft_derive(
         let derived = unsafe {
             let root = key(root)?;
             let label = input(label, label_len as usize)?;
-            Zeroizing::new(match epoch.is_null() {
-                true => Provider::hkdf(b"nrd/1/fixed", root.as_ref(), &[label]),
-                false => {
-                    let epoch = epoch.read_unaligned().to_le_bytes();
-                    Provider::hkdf(b"nrd/1/epoch", root.as_ref(), &[label, &epoch])
-                }
+            Zeroizing::new(if epoch.is_null() {
+                Provider::hkdf(b"nrd/1/fixed", root.as_ref(), &[label])
+            } else {
+                let epoch = epoch.read_unaligned().to_le_bytes();
+                Provider::hkdf(b"nrd/1/epoch", root.as_ref(), &[label, &epoch])
             })
         };
         // SAFETY: passed on.

@@ -36,8 +36,27 @@ pub(crate) fn number(outcome: Outcome) -> i32 {
     }
 }
 
-pub(crate) fn refused(e: Error) -> i32 {
-    -i32::from(e.code())
+/// The number of an error of the agent. Each is named, so that a new one does
+/// not compile before C has a name and words for it.
+pub(crate) const fn refused(e: Error) -> i32 {
+    match e {
+        Error::Busy => NRD_E_BUSY,
+        Error::WrongState => NRD_E_WRONG_STATE,
+        Error::NotFound => NRD_E_NOT_FOUND,
+        Error::Corrupt => NRD_E_CORRUPT,
+        Error::Full => NRD_E_FULL,
+        Error::TooLong => NRD_E_TOO_LONG,
+        Error::BufferTooSmall => NRD_E_BUFFER_TOO_SMALL,
+        Error::WornOut => NRD_E_WORN_OUT,
+        Error::Hardware => NRD_E_HARDWARE,
+        Error::RandomGenerator => NRD_E_RANDOM,
+        Error::Crypto => NRD_E_CRYPTO,
+        Error::Malformed => NRD_E_FRAME,
+        Error::NotForUs => NRD_E_NOT_FOR_US,
+        Error::Signing => NRD_E_SIGNING,
+        Error::WrongType => NRD_E_FRAME_TYPE,
+        Error::BadSignature => NRD_E_SIGNATURE,
+    }
 }
 
 /// The block's alignment.
@@ -238,9 +257,10 @@ impl Call<'_> {
             len: self.block.1,
         };
         apart(ranges)?;
-        match ranges.iter().any(|r| r.meets(&block)) {
-            true => Err(NRD_E_OVERLAP),
-            false => Ok(()),
+        if ranges.iter().any(|r| r.meets(&block)) {
+            Err(NRD_E_OVERLAP)
+        } else {
+            Ok(())
         }
     }
 }

@@ -85,55 +85,12 @@ impl core::fmt::Write for Cut<'_> {
     }
 }
 
-#[cfg(all(test, feature = "tls"))]
+#[cfg(test)]
 mod tests {
     use super::*;
-    use nrd_agent::Error;
-    use nrd_agent::tls::TlsError;
 
-    /// The numbers of the header are the agent's own.
     #[test]
-    fn every_error_of_the_agent_has_its_number_and_words() {
-        let agent = [
-            (Error::Busy, NRD_E_BUSY),
-            (Error::WrongState, NRD_E_WRONG_STATE),
-            (Error::NotFound, NRD_E_NOT_FOUND),
-            (Error::Corrupt, NRD_E_CORRUPT),
-            (Error::Full, NRD_E_FULL),
-            (Error::TooLong, NRD_E_TOO_LONG),
-            (Error::BufferTooSmall, NRD_E_BUFFER_TOO_SMALL),
-            (Error::WornOut, NRD_E_WORN_OUT),
-            (Error::Hardware, NRD_E_HARDWARE),
-            (Error::RandomGenerator, NRD_E_RANDOM),
-            (Error::Crypto, NRD_E_CRYPTO),
-            (Error::Malformed, NRD_E_FRAME),
-            (Error::NotForUs, NRD_E_NOT_FOR_US),
-            (Error::Signing, NRD_E_SIGNING),
-            (Error::WrongType, NRD_E_FRAME_TYPE),
-            (Error::BadSignature, NRD_E_SIGNATURE),
-        ];
-        for (e, code) in agent {
-            assert_eq!(-i32::from(e.code()), code, "{e:?}");
-        }
-        let tls = [
-            (TlsError::Root, NRD_E_TLS_ROOT),
-            (TlsError::Authority, NRD_E_TLS_AUTHORITY),
-            (TlsError::Connect, NRD_E_TLS_CONNECT),
-            (TlsError::Io, NRD_E_TLS_IO),
-            (TlsError::UnknownIssuer, NRD_E_TLS_UNKNOWN_ISSUER),
-            (TlsError::Expired, NRD_E_TLS_EXPIRED),
-            (TlsError::WrongName, NRD_E_TLS_WRONG_NAME),
-            (TlsError::Certificate, NRD_E_TLS_CERTIFICATE),
-            (TlsError::Version, NRD_E_TLS_VERSION),
-            (TlsError::Protocol, NRD_E_TLS_PROTOCOL),
-            (TlsError::Closed, NRD_E_TLS_CLOSED),
-            (TlsError::Http, NRD_E_TLS_HTTP),
-            (TlsError::Status(500), NRD_E_TLS_STATUS),
-            (TlsError::TooLarge, NRD_E_TLS_TOO_LARGE),
-        ];
-        for (e, code) in tls {
-            assert_eq!(-i32::from(e.code()), code, "{e:?}");
-        }
+    fn every_number_has_words() {
         let unknown = words(-9999);
         for code in (-16..=0).chain(-114..=-101).chain(-210..=-201) {
             assert_ne!(words(code), unknown, "{code}");

@@ -1,6 +1,6 @@
 //! Requests, replies, orders, receipts, proofs: signed bytes in and out.
 
-use crate::border::{Range, enter, input, output, put, refused};
+use crate::ffi::{Range, enter, input, output, put, refused};
 use crate::platform::Port;
 use crate::types::*;
 use nrd_agent::wire::OrderResult;

@@ -1,12 +1,12 @@
 //! Making an agent, driving it, and what a person does.
 
-use crate::border::{ALIGN, Call, Handle, Outcome, Plan, Range, apart, close, enter, lend, number};
-use crate::border::{output, put, refused, sized_struct};
+use crate::ffi::{ALIGN, Call, Handle, Outcome, Plan, Range, apart, close, enter, lend, number};
+use crate::ffi::{output, put, refused, sized_struct};
 use crate::platform::{Port, sectors};
 use crate::types::*;
 use core::ffi::{c_char, c_void};
 use nrd_agent::keypad::RemoteKey;
-use nrd_agent::lease::Standing;
+use nrd_agent::lease::LeaseStatus;
 use nrd_agent::log::Entry;
 use nrd_agent::wire::LockReason;
 use nrd_agent::{Agent, BuildError, Config, Memory, Next, State, Step};
@@ -115,7 +115,7 @@ pub unsafe extern "C" fn nrd_agent_init(
         .map_err(|e| match e {
             BuildError::DeviceId => NRD_E_DEVICE_ID,
             BuildError::Memory => NRD_E_MEMORY,
-            _ => NRD_E_FLASH,
+            BuildError::Journal(_) | BuildError::Vault(_) => NRD_E_FLASH,
         })?;
         let handle = Handle::new(plan.total, built);
         // SAFETY: the head of the block is aligned, large enough, and lent to
@@ -248,7 +248,6 @@ fn state_number(state: State) -> (u8, u8) {
             };
             (NRD_STATE_LOCKED, reason)
         }
-        _ => (NRD_STATE_BOOTING, NRD_LOCK_NONE),
     }
 }
 
@@ -269,15 +268,15 @@ pub unsafe extern "C" fn nrd_agent_status(agent: *mut NrdAgent, status: *mut Nrd
             };
             let s = call.inner.agent.status();
             (out.state, out.lock_reason) = state_number(s.state);
-            match s.standing {
-                Some(Standing::Open { left_s, .. }) => {
+            match s.lease {
+                Some(LeaseStatus::Open { left_s, .. }) => {
                     out.open = u8::from(s.state == State::Active);
                     out.left_s = left_s.into();
                 }
-                Some(Standing::Expired { dead_man_in_s }) => {
+                Some(LeaseStatus::Expired { dead_man_in_s }) => {
                     out.dead_man_s = dead_man_in_s.map_or(u64::MAX, u64::from);
                 }
-                Some(Standing::DeadMan) => out.dead_man_s = 0,
+                Some(LeaseStatus::DeadMan) => out.dead_man_s = 0,
                 None => {}
             }
             out.worn_out = u8::from(s.worn_out);
@@ -398,8 +397,11 @@ pub unsafe extern "C" fn nrd_conformance(
         nrd_hal::conformance::platform(&mut port).or_else(|failure| {
             // SAFETY: passed on.
             let text = unsafe { output(text.cast(), text_len)? };
-            let mut text = crate::text::Cut::new(text);
-            // A text that is cut short is still a text.
+            let mut text = crate::error_text::Cut::new(text);
+            #[expect(
+                clippy::let_underscore_must_use,
+                reason = "a text that is cut short is still a text"
+            )]
             let _ = core::fmt::Write::write_fmt(&mut text, format_args!("{failure}"));
             Err(NRD_E_CONFORMANCE)
         })
