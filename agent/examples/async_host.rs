@@ -223,9 +223,12 @@ async fn sleep_until(clock: &TestClock, uptime_ms: Option<u64>) {
 /// `block_on` of `embassy-futures` polls without end, so that a future that is
 /// not ready needs no waker.
 async fn until(mut ready: impl FnMut() -> bool) {
-    poll_fn(|_| match ready() {
-        true => Poll::Ready(()),
-        false => Poll::Pending,
+    poll_fn(|_| {
+        if ready() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
     })
     .await;
 }

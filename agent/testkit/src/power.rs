@@ -103,10 +103,10 @@ impl Power {
 
     /// A read may take place.
     pub(crate) fn read(&self) -> Result<(), ErrorKind> {
-        match lock(&self.0).off {
-            true => Err(ErrorKind::Unavailable),
-            false => Ok(()),
+        if lock(&self.0).off {
+            return Err(ErrorKind::Unavailable);
         }
+        Ok(())
     }
 
     /// Counts an operation; says how much of it takes place.

@@ -46,9 +46,10 @@ fn a_device_in_ram_passes_the_conformance_suite_in_every_size() {
         };
         for write_once in [false, true] {
             let builder = TestPlatform::builder().journal(geometry).vault(geometry);
-            let builder = match write_once {
-                true => builder.write_once(),
-                false => builder,
+            let builder = if write_once {
+                builder.write_once()
+            } else {
+                builder
             };
             let mut device = builder.wall_s(1_800_000_000).build(&service);
             assert_eq!(conformance::platform(&mut device), Ok(()), "{geometry:?}");
