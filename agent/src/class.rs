@@ -90,7 +90,7 @@ const _: () = {
 };
 
 impl Class {
-    /// How long a value is kept after it was written, in powered hours; `None`
+    /// Retention of a value after it was written, in powered hours; `None`
     /// for as long as the activation.
     pub fn retention_powered_hours(self) -> Option<u32> {
         match self {

@@ -20,7 +20,7 @@ pub struct StoredLease {
     pub issued_at: u64,
 }
 
-/// What a lease allows now.
+/// The state of a lease: what it allows now.
 ///
 /// ```
 /// use nrd_agent::lease::{LeaseStatus, Now, StoredLease};
@@ -78,7 +78,7 @@ pub struct Now {
 }
 
 impl StoredLease {
-    /// What this lease allows at `now`.
+    /// The state of this lease at `now`.
     ///
     /// Powered seconds count first and always. Boots and wall time may close
     /// access, never wipe; and wall time not in the boot that stored the

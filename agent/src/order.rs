@@ -5,7 +5,7 @@ use crate::wire::{ActivationId, DeviceId, KeyVersion, Order, OrderKind, OrderRes
 #[cfg(feature = "serde")]
 use serde::{Deserialize, Serialize};
 
-/// What the device knows when an order arrives.
+/// The device's side of the question whether an order applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OrderContext<'a> {
     /// This device.
@@ -20,7 +20,7 @@ pub struct OrderContext<'a> {
     pub seen: Option<&'a SeenOrders>,
 }
 
-/// What to do with an order.
+/// The decision about an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// Persist the sequence number, then act.

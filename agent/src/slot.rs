@@ -5,9 +5,9 @@
 //! | 8 × (salt generation 4, salt 16) | HMAC-SHA-256 32 |            = 256 bytes
 //! ```
 //!
-//! Two slots alternate. Which of them counts is the journal's word (its
-//! snapshot names the committed generation), so a torn write or erase of a
-//! slot is never a question of which bytes happen to read well today.
+//! Two slots alternate. The journal's snapshot names the committed generation,
+//! and thereby the slot in force. A torn write or erase of a slot can therefore
+//! never decide which one counts by how its bytes happen to read at this boot.
 
 use crate::log::CLASSES;
 use crate::wire::codec::{self, Code, Reader, Writer};
@@ -28,7 +28,7 @@ const _: () = assert!(
     "the fields of a slot fill it exactly: a part's slots have SLOT_BYTES, and no more"
 );
 
-/// What a slot holds. No `Debug`; zeroized on drop.
+/// The content of a slot. No `Debug`; zeroized on drop.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub(crate) struct SlotContent {
     pub(crate) generation: u32,

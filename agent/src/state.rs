@@ -147,7 +147,7 @@ pub struct Tombstone {
     pub epoch: u64,
     /// The counter must reach this.
     pub target_epoch: u64,
-    /// How far the wipe is.
+    /// The phase that the wipe has reached.
     pub phase: WipePhase,
     /// Vault sectors handled so far.
     pub sectors: SectorCounts,
@@ -159,7 +159,7 @@ pub struct Tombstone {
     pub tombstone_failed: bool,
 }
 
-/// What remains to be done of a wipe. Each phase may be repeated from its
+/// Phases of a wipe. Each may be repeated from its
 /// start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Wire)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]

@@ -1,8 +1,8 @@
-//! What happens, for a developer's log: features `log` and `defmt`, both off
+//! Events for a developer's log: features `log` and `defmt`, both off
 //! unless asked for. Names of states, phases and error codes; never a secret,
 //! never personal data.
 
-/// Tells one event: a literal, or a literal and integers.
+/// Logs one event: a literal, or a literal and integers.
 macro_rules! event {
     ($text:literal $(, $value:expr)*) => {{
         $(let _ = &$value;)*

@@ -3,7 +3,7 @@
 use crate::types::*;
 use core::ffi::{CStr, c_char};
 
-/// What a result says, for a log: English, NUL-terminated, never freed. Holds
+/// The meaning of a result, for a log: English, NUL-terminated, never freed. Holds
 /// no secret.
 #[unsafe(no_mangle)]
 pub extern "C" fn nrd_error_text(result: i32) -> *const c_char {

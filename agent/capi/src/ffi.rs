@@ -1,4 +1,4 @@
-//! What every call passes: pointers checked, one call at a time, errors as
+//! The boundary that every call passes: pointers checked, one call at a time, errors as
 //! numbers.
 
 use crate::platform::Port;
@@ -12,7 +12,8 @@ use nrd_agent::{Agent, Error};
 
 const MAGIC: usize = 0x4E52_4441;
 
-/// What an `NrdAgent` really is: the head of the lent block. Its tables follow.
+/// The memory behind an `NrdAgent`: the head of the lent block. Its tables
+/// follow.
 pub(crate) struct Handle {
     magic: AtomicUsize,
     busy: AtomicBool,

@@ -18,7 +18,7 @@ unsafe fn key(at: *const u8) -> Result<Zeroizing<[u8; 32]>, i32> {
     Ok(Zeroizing::new(bytes))
 }
 
-/// What `NrdPlatform.derive` answers, from a root of 32 bytes: HKDF-SHA-256.
+/// Does for `NrdPlatform.derive`, from a root of 32 bytes: HKDF-SHA-256.
 /// `epoch` may be NULL. The caller refuses past epochs.
 ///
 /// # Safety
@@ -67,7 +67,7 @@ pub unsafe extern "C" fn nrd_soft_public_key(seed: *const u8, out: *mut u8) -> i
     number(work())
 }
 
-/// What `NrdPlatform.sign` answers, with a seed of 32 bytes.
+/// Does for `NrdPlatform.sign`, with a seed of 32 bytes.
 ///
 /// # Safety
 /// The pointers are NULL or valid; `out` has 64 bytes.

@@ -1,4 +1,4 @@
-//! What crosses the border: numbers, structures, callbacks.
+//! The types of the C interface: numbers, structures, callbacks.
 
 use core::ffi::{c_char, c_void};
 
@@ -201,7 +201,7 @@ pub const NRD_LOCK_THEFT_SUSPECTED: u8 = 4;
 /// The journal is unreadable; only a wipe helps.
 pub const NRD_LOCK_JOURNAL_LOST: u8 = 5;
 
-// What a step did.
+// Results of a step.
 
 /// Nothing to do until time passes, a call or a reply.
 pub const NRD_STEP_IDLE: u8 = 0;
@@ -371,7 +371,7 @@ pub struct NrdPlatform {
     pub counter_read: NrdCounterRead,
     /// Required.
     pub counter_increment: NrdCounterIncrement,
-    /// How many increments the counter is rated for.
+    /// Increments that the counter is rated for.
     pub counter_endurance: u64,
     /// Required.
     pub derive: NrdDerive,
@@ -395,7 +395,7 @@ pub struct NrdPlatform {
     pub certificate_len: u32,
 }
 
-/// What a product decides once.
+/// Settings that a product fixes in its firmware.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct NrdConfig {
@@ -408,13 +408,13 @@ pub struct NrdConfig {
     /// Seconds a check-in may wait for an order; 0 for firmware that keeps no
     /// connection open.
     pub wait_s: u16,
-    /// How many records the product caches at most.
+    /// Most records that the product caches.
     pub max_records: u16,
     /// The longest value it caches, in bytes.
     pub max_value: u16,
 }
 
-/// What to show.
+/// The device's state, for its screen.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NrdStatus {

@@ -59,8 +59,8 @@ impl<P: Platform> Agent<'_, P> {
         Ok(())
     }
 
-    /// Gives up the attempt. What it may have left in the slot is wiped, with
-    /// a receipt, since a grant may have reached the device.
+    /// Gives up the attempt and wipes, with a receipt: a grant may have reached
+    /// the device and left a key in the slot.
     pub fn cancel_activation(&mut self) -> Result<(), Error> {
         if self.state() != State::Activating {
             return Err(Error::WrongState);

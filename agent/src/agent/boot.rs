@@ -69,7 +69,8 @@ impl<P: Platform> Agent<'_, P> {
                 self.wipe_tries += 1;
                 return Err(e);
             }
-            // Locked, until a boot at which it answers; a person can still wipe.
+            // `Locked` for this boot; the next one asks the counter again, and a
+            // person can wipe meanwhile.
             Err(_) => {
                 self.lost = true;
                 self.boot = BootPhase::Ready;
@@ -89,7 +90,7 @@ impl<P: Platform> Agent<'_, P> {
             Err(Error::NotFound) if self.journal_was_empty() => {
                 self.snapshot.epoch = counter;
                 let fresh = counter == self.config.factory_epoch && !self.slot_lives();
-                // What a part is delivered with is nobody's key.
+                // A factory-fresh slot may hold noise; erase it.
                 self.lost |= !(fresh && self.efface_slots());
             }
             Err(_) => self.lost = true,
@@ -106,7 +107,8 @@ impl<P: Platform> Agent<'_, P> {
                 }
             }
             Err(Error::NotFound) => {}
-            // An unreadable tombstone is still one: somebody ordered a wipe.
+            // A tombstone that does not authenticate was still written: a wipe was
+            // committed, and goes on with a reason of its own.
             Err(_) if !self.lost => {
                 self.tombstone = Some(self.new_tombstone(WipeReason::Recovered, None, counter))
             }
@@ -122,7 +124,8 @@ impl<P: Platform> Agent<'_, P> {
         // Charge this boot before anything is served.
         let mut next = self.snapshot;
         next.boots = next.boots.wrapping_add(1);
-        // Written anyway; taken back by the next write after an answer.
+        // Incremented in the write that every boot makes; reset by the first
+        // write after a reply.
         self.exchange.go_on_backing_off(next.unanswered);
         next.unanswered = next.unanswered.saturating_add(1);
         event!("boot {} in epoch {}", next.boots, counter);
@@ -161,10 +164,11 @@ impl<P: Platform> Agent<'_, P> {
                 )]
                 let _ = self.efface_slots();
             }
-            // Clean is what both slots show: not that nothing in them opens today.
+            // `Clean` requires both slots to read blank; failing to authenticate
+            // is not enough: torn cells may authenticate at a later boot.
             PersistedState::Clean if !dead => self.begin_wipe(WipeReason::Recovered, None),
-            // What an abandoned attempt left in a slot opens nothing; a grant
-            // for this attempt writes it anew.
+            // A slot left over from an abandoned attempt opens nothing; a grant
+            // for this attempt overwrites it.
             PersistedState::Activating { .. } | PersistedState::Clean | PersistedState::Failed => {}
         }
     }
@@ -224,8 +228,9 @@ impl<P: Platform> Agent<'_, P> {
     }
 
     fn boot_vault(&mut self) -> Result<(), Error> {
-        // The session is there as soon as what the last cut left is decided;
-        // the rest of the vault is read afterwards, step by step.
+        // The session can be read once the log has decided about the record
+        // that the last cut may have torn; the rest of the vault is indexed
+        // afterwards, step by step.
         let mut session = Session::BLANK;
         let found = self.load(LogId::Vault, SESSION, &mut session);
         if found == Err(Error::Busy) {

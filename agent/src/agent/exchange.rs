@@ -2,7 +2,7 @@
 //! post, and what its reply changes.
 //!
 //! One request is in flight at a time. In order: introduce the device, deliver
-//! kept receipts, answer an order, tell of a sign-out, then activate or check
+//! kept receipts, answer an order, report a sign-out, then activate or check
 //! in. A reply is persisted before the next request acknowledges it.
 
 use super::{Agent, BootPhase, Session};
@@ -35,7 +35,7 @@ enum Sent {
     CheckIn { renew: bool },
 }
 
-/// What the conversation stands at; RAM only.
+/// The state of the conversation; RAM only.
 #[derive(Default)]
 pub(super) struct Exchange {
     /// A check-in was answered in this boot.
@@ -49,7 +49,7 @@ pub(super) struct Exchange {
     sent: Option<(Sent, [u8; 16])>,
     challenge: Option<[u8; 32]>,
     code: Option<(String<12>, u8)>,
-    /// The answer to an order; signed when it is told.
+    /// The outcome of an order, not yet delivered; signed when it is sent.
     outcome: Option<OrderOutcome>,
 }
 
@@ -72,7 +72,8 @@ impl Exchange {
         self.sent.is_some()
     }
 
-    /// What the last reply gave is stored: the back-off begins anew.
+    /// The last reply, and all that it brought, is stored: the back-off begins
+    /// anew.
     pub(super) fn progressed(&mut self) {
         self.failures = 0;
     }

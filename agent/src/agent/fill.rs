@@ -19,7 +19,7 @@ use nrd_hal::{Crypto, Platform, Region};
 pub(super) struct FillProof<D> {
     nonce: [u8; 32],
     stage: Stage,
-    /// How far this stage is, in bytes.
+    /// Bytes of this stage that are done.
     at: u32,
     /// Of what was read so far.
     digest: D,
@@ -42,7 +42,7 @@ impl<P: Platform> Agent<'_, P> {
     /// erases it, and writes a signed answer into `out`; returns its length.
     ///
     /// `Busy` while that takes: call [`Agent::step`] until `Idle`, then this
-    /// again with the same nonce; [`Agent::status`] tells how far it is. Another
+    /// again with the same nonce; [`Agent::status`] has the progress. Another
     /// nonce starts over.
     pub fn prove_fill(&mut self, nonce: [u8; 32], out: &mut [u8]) -> Result<usize, Error> {
         if self.state() != State::Clean {
@@ -73,7 +73,7 @@ impl<P: Platform> Agent<'_, P> {
         Ok(n)
     }
 
-    /// How far a fill is, and of how much, in bytes.
+    /// Progress of a fill: bytes done and in all.
     pub(super) fn fill_progress(&mut self) -> Option<(u32, u32)> {
         let f = self.fill_proof.as_ref()?;
         let (stage, at) = (f.stage as u32, f.at);

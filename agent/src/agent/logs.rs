@@ -17,7 +17,7 @@ pub(super) enum LogId {
     Vault,
 }
 
-/// How many steps a write waits for room before it gives up. A log makes room
+/// Most steps that a write waits for room before it gives up. A log makes room
 /// within a few openings, after its members are read; only a worn-out part
 /// needs more.
 const MAX_ROUNDS: u32 = 512;

@@ -51,7 +51,7 @@ pub const AGENT_VERSION: [u8; 3] = [0, 1, 0];
 /// Powered seconds are charged to the journal this far ahead of use.
 pub const CHARGE_S: u32 = 900;
 
-/// What a product decides once.
+/// Settings that a product fixes in its firmware.
 ///
 /// ```
 /// use nrd_agent::Config;
@@ -72,7 +72,7 @@ pub struct Config {
     pub service_root: [u8; 32],
     /// The counter's value as the device left the factory.
     pub factory_epoch: u64,
-    /// How long a check-in may wait for an order, in seconds; 0 for firmware
+    /// Longest time that a check-in may wait for an order, in seconds; 0 for firmware
     /// that keeps no connection open.
     pub wait_s: u16,
 }
@@ -161,7 +161,7 @@ pub enum BuildError {
     DeviceId,
 }
 
-/// What [`Agent::step`] did.
+/// The result of [`Agent::step`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     /// Nothing to do until time passes, a call or a reply.
@@ -173,7 +173,7 @@ pub enum Step {
     ResetAdvised,
 }
 
-/// What to show.
+/// The device's state, for its screen.
 ///
 /// ```
 /// use nrd_agent::{State, Status};
@@ -213,7 +213,7 @@ pub enum Step {
 pub struct Status {
     /// The state.
     pub state: State,
-    /// How access stands, while an activation is held.
+    /// The lease's state, while an activation is held.
     pub lease: Option<LeaseStatus>,
     /// The code to show while activating, and its pictogram (0 to 15).
     pub code: Option<(String<12>, u8)>,
@@ -236,7 +236,7 @@ pub struct Status {
     pub fault: Option<Error>,
 }
 
-/// Where the boot stands.
+/// Phases of the boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum BootPhase {
     Journal,
@@ -337,7 +337,7 @@ mod id {
     pub(super) const RECEIPT: u16 = 16;
 }
 
-/// How many undelivered receipts are kept.
+/// Number of undelivered receipts that are kept.
 const RECEIPTS: u16 = 4;
 
 // A receipt's place is its number, modulo: numbers wrap at 2¹⁶ without a gap
@@ -485,7 +485,7 @@ impl<'m, P: Platform> Agent<'m, P> {
         }
     }
 
-    /// What to show on screen.
+    /// The device's state, for its screen.
     pub fn status(&mut self) -> Status {
         let state = self.state();
         let policy = self.activation().map(|a| a.policy.0);
@@ -567,7 +567,8 @@ impl<'m, P: Platform> Agent<'m, P> {
         }
         let key = journal_key(id::SNAPSHOT);
         self.store(LogId::Journal, key, &mut next)?;
-        // What had to give way for this very record is told by the next one.
+        // Receipts dropped to make room for this record are counted in the next
+        // one: this one was encoded before.
         let dropped = self.snapshot.receipts_dropped;
         self.snapshot = next;
         self.snapshot.receipts_dropped = self.snapshot.receipts_dropped.max(dropped);

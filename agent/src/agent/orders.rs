@@ -68,9 +68,9 @@ impl<P: Platform> Agent<'_, P> {
         let mut order = Order::BLANK;
         let trust = self.trust()?;
         wire::peek_into(frame, Order::KIND, &mut order)?;
-        // LogId key signed it cannot be told any more when it is another than
-        // the one in force; nothing it says counts. The service signs pending
-        // orders again.
+        // An order under another key version than the one in force cannot be
+        // verified: that key is no longer known here. So nothing it says
+        // counts, and the answer makes the service sign it again.
         let retired = order.key_version != trust.order_key_version;
         if !retired {
             order = Order::BLANK;
@@ -140,7 +140,7 @@ impl<P: Platform> Agent<'_, P> {
         self.sign_out_by(None)
     }
 
-    /// Signs out, by an order or by a person's word.
+    /// Signs out, for an order or for a person at the device.
     fn sign_out_by(&mut self, order: Option<&Order>) -> Result<(), Error> {
         let mut next = self.snapshot;
         let (id, epoch, seen) = match &self.snapshot.state {
@@ -168,7 +168,8 @@ impl<P: Platform> Agent<'_, P> {
         if self.efface_slots() {
             return Ok(());
         }
-        // A slot that will not die cannot be called signed out: wipe, report.
+        // A device whose slot still holds a key is not signed out. The wipe
+        // tries again, and reports the slot if it fails as well.
         self.begin_wipe(WipeReason::Recovered, None);
         if let Some(t) = &mut self.tombstone {
             t.phase = WipePhase::Keys;

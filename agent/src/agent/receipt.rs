@@ -59,7 +59,7 @@ impl<P: Platform> Agent<'_, P> {
         Ok(())
     }
 
-    /// Looks which receipts the journal keeps.
+    /// Notes which places of the journal hold an undelivered receipt.
     pub(super) fn count_receipts(&mut self) {
         self.receipts = 0;
         for n in 0..RECEIPTS {
@@ -226,7 +226,7 @@ impl<P: Platform> Agent<'_, P> {
     }
 
     /// Reads the flash again *now* and writes a signed answer to `nonce` into
-    /// `out`; returns its length. What a returns desk asks. `WrongState`
+    /// `out`; returns its length. A returns desk asks for it. `WrongState`
     /// unless the device is clean or a wipe failed.
     ///
     /// ```
@@ -252,7 +252,7 @@ impl<P: Platform> Agent<'_, P> {
         self.write_proof(Subject::Clean { nonce }, out)
     }
 
-    /// Looks at slots and vault now, and signs what is seen.
+    /// Reads slots and vault now, and signs the result.
     pub(super) fn write_proof(&mut self, subject: Subject, out: &mut [u8]) -> Result<usize, Error> {
         let (sectors, slots_blank) = self.look();
         let receipt = Receipt {

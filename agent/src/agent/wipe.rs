@@ -81,14 +81,14 @@ impl<P: Platform> Agent<'_, P> {
 
     /// Commits a wipe: it can no longer be undone, and the keys in RAM are gone.
     pub(super) fn begin_wipe(&mut self, reason: WipeReason, order: Option<&Digest>) {
-        // A counter that does not answer holds nobody up: the slots die all the
-        // same, and the receipt says that it was not raised.
+        // A counter that does not answer does not delay the wipe: the slots are
+        // destroyed all the same, and the receipt says that it was not raised.
         let counter = self.counter().unwrap_or(self.epoch());
         event!("wipe begins in epoch {}", counter);
         let mut tombstone = self.new_tombstone(reason, order, counter);
         if self.save_tombstone(&mut tombstone).is_err() {
-            // Better a wipe without a tombstone than a tombstone without a
-            // wipe: the counter and the slots carry it from here.
+            // A wipe without a tombstone is better than none: once the counter
+            // is raised, the next boot sees an epoch that has passed and wipes.
             tombstone.tombstone_failed = true;
         }
         self.forget_secrets();
@@ -236,7 +236,8 @@ impl<P: Platform> Agent<'_, P> {
         };
         let stuck = t.slot_stuck;
         if !slots_blank && !stuck {
-            // Read blank before, and not now: begin again with the keys.
+            // The slots read blank before and do not now: an unstable erase. Begin
+            // again with the keys.
             t.phase = WipePhase::Keys;
             t.sectors.erased = 0;
             t.sectors.failed = 0;
@@ -245,7 +246,8 @@ impl<P: Platform> Agent<'_, P> {
         if self.log_step(LogId::Journal)? == Progress::More {
             return Ok(());
         }
-        // A slot whose erase fails is not proven dead, however blank it reads.
+        // A slot whose erase reports a failure counts as not blank even if it
+        // reads blank: its cells may be half-way.
         let mut digest = Digest::default();
         self.store_receipt(slots_blank && !stuck, &mut digest)?;
         let Some(t) = &self.tombstone else {
@@ -286,12 +288,12 @@ pub(super) fn block_end(g: &Geometry, at: u32) -> u32 {
     at.wrapping_add(block(g)).min(g.size)
 }
 
-/// How much one step erases: the part's best erase block, at least 2 KiB.
+/// Bytes that one step erases: the part's best erase block, at least 2 KiB.
 fn block(g: &Geometry) -> u32 {
     g.best_erase.max(g.erase_size).max(2048)
 }
 
-/// What would not erase is at least programmed, where the part can.
+/// Programs a sector that would not erase to zero, where the part can.
 fn program_to_zero<R: Region>(flash: &mut R, from: u32, to: u32) {
     const ZEROS: [u8; 256] = [0; 256];
     if flash.can_overwrite() {

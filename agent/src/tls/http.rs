@@ -87,7 +87,7 @@ impl Response {
         let (at, len) = self.body.ok_or(TlsError::Closed)?;
         let body = self.bytes.get(at..).ok_or(TlsError::Closed)?;
         if body.len() > len {
-            // Bytes that nobody asked for.
+            // Bytes after the announced length: a second answer, or smuggling.
             return Err(TlsError::Http);
         }
         let out = out.get_mut(..len).ok_or(TlsError::TooLarge)?;

@@ -81,7 +81,7 @@ impl Buffers {
     }
 }
 
-/// What does not fit into [`OUTGOING`] is no request of ours.
+/// A request that does not fit into [`OUTGOING`] is refused: none is so long.
 trait Oversize {
     fn refuse(self) -> TlsError;
 }

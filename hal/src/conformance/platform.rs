@@ -98,7 +98,7 @@ fn apart_from_slots<J: Region, V: Region, S: Effaceable>(
     Ok(())
 }
 
-/// What must be the same after a power cycle.
+/// Values that must be the same after a power cycle.
 pub struct Before {
     epoch: Epoch,
     fixed: Zeroizing<[u8; 32]>,

@@ -355,7 +355,6 @@ impl<O: Outside> Boot<'_, '_, O> {
                 "Wipe failed".to_owned(),
                 "A part of its memory would not erase. Do not hand it on.".to_owned(),
             ),
-            _ => ("booting", String::new(), String::new()),
         };
         let code = status.code.map(|(code, picture)| {
             let (a, b) = code.split_at(code.len().min(4));
