@@ -8,6 +8,28 @@ macro_rules! classes {
     ($($(#[$doc:meta])* $name:ident = $number:literal,)*) => {
         /// A class of account data. Each has a key of its own, so that
         /// `forget(class)` destroys exactly that class, at once.
+        ///
+        /// ```
+        /// use nrd_agent::{Class, Error};
+        /// # use nrd_agent_testkit::{StubService, TestMemory, TestPlatform};
+        /// # let mut service = StubService::new(1);
+        /// # let device = TestPlatform::builder().build(&service);
+        /// # let mut memory = TestMemory::default();
+        /// # let mut agent = nrd_agent::Agent::new(device.clone(), service.config(), memory.lend()).unwrap();
+        /// # service.serve(&mut agent).unwrap();
+        /// # agent.start_activation().unwrap();
+        /// # service.serve(&mut agent).unwrap();
+        /// agent.put(Class::Payment, 1, b"card ending 4242").unwrap();
+        /// agent.put(Class::Profiles, 1, b"Children").unwrap();
+        ///
+        /// agent.forget(Class::Payment).unwrap();
+        /// let mut value = [0; 64];
+        /// assert_eq!(agent.get(Class::Payment, 1, &mut value), Err(Error::NotFound));
+        /// assert_eq!(agent.get(Class::Profiles, 1, &mut value), Ok(8));
+        ///
+        /// // Addresses go by themselves after 90 days of being switched on.
+        /// assert_eq!(Class::Email.retention_powered_hours(), Some(90 * 24));
+        /// ```
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[repr(u8)]
         pub enum Class {

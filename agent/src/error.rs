@@ -2,6 +2,21 @@
 //! to do.
 
 /// Why a call was refused.
+///
+/// ```
+/// use nrd_agent::{Class, Error};
+/// # use nrd_agent_testkit::{StubService, TestMemory, TestPlatform};
+/// # let mut service = StubService::new(1);
+/// # let device = TestPlatform::builder().build(&service);
+/// # let mut memory = TestMemory::default();
+/// # let mut agent = nrd_agent::Agent::new(device.clone(), service.config(), memory.lend()).unwrap();
+/// # service.serve(&mut agent).unwrap();
+/// // Nobody is signed in.
+/// let refused = agent.put(Class::Email, 1, b"alex@example.org").unwrap_err();
+/// assert_eq!(refused, Error::WrongState);
+/// assert_eq!(refused.code(), 2); // the same in the C interface
+/// assert_eq!(refused.to_string(), "the device's state does not allow this");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u16)]
 pub enum Error {

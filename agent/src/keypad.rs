@@ -27,6 +27,16 @@ const SEQUENCE: [RemoteKey; 12] = [Up, Up, Down, Down, Left, Right, Left, Right,
 pub const MAX_PAUSE_MS: u64 = 5_000;
 
 /// Recognises the sequence.
+///
+/// ```
+/// use nrd_agent::keypad::{MenuSequence, RemoteKey::{self, Down, Left, Right, Up}};
+///
+/// let mut sequence = MenuSequence::default();
+/// let keys = [Up, Up, Down, Down, Left, Right, Left, Right, Up, Up, Up, Up];
+/// let mut opened = keys.iter().zip(0..).map(|(key, i)| sequence.press(*key, i * 300));
+/// assert_eq!(opened.position(|opens| opens), Some(11)); // at the last key
+/// # assert!(!sequence.press(RemoteKey::Other, 10_000));
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct MenuSequence {
     /// The last keys, the newest last.

@@ -21,6 +21,32 @@ pub struct StoredLease {
 }
 
 /// The state of a lease: what it allows now.
+///
+/// ```
+/// use nrd_agent::lease::{LeaseStatus, Now, StoredLease};
+/// use nrd_agent::wire::LeaseTerms;
+///
+/// const DAY: u32 = 24 * 3600;
+/// let lease = StoredLease {
+///     terms: LeaseTerms {
+///         renew_after_s: DAY,
+///         expires_after_s: 30 * DAY,
+///         max_boots: 500,
+///         dead_man_s: 90 * DAY,
+///     },
+///     stored_at_s: 1000,
+///     stored_in_boot: 7,
+///     issued_at: 1_800_000_000,
+/// };
+/// // After so many powered days; no wall clock.
+/// let after = |days: u32| {
+///     lease.status(Now { powered_s: 1000 + days * DAY, boot: 7, wall_s: None })
+/// };
+/// assert_eq!(after(0), LeaseStatus::Open { renew: false, left_s: 30 * DAY });
+/// assert_eq!(after(10), LeaseStatus::Open { renew: true, left_s: 20 * DAY });
+/// assert_eq!(after(31), LeaseStatus::Expired { dead_man_in_s: Some(89 * DAY) });
+/// assert_eq!(after(120), LeaseStatus::DeadMan);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeaseStatus {
     /// Access is open.

@@ -31,6 +31,44 @@ pub enum Verdict {
 
 /// Judges an order. Wipe is terminal: an order to deactivate that is bound to
 /// this very activation is never refused for its sequence number.
+///
+/// ```
+/// use nrd_agent::order::{OrderContext, SeenOrders, Verdict, evaluate};
+/// use nrd_agent::wire::{
+///     ActivationId, DeviceId, KeyVersion, Order, OrderKind, OrderResult, OrderSeq,
+/// };
+///
+/// let device_id = DeviceId::new("NRD-TEST-0001").unwrap();
+/// let activation_id = ActivationId([7; 16]);
+/// let mut seen = SeenOrders::default();
+/// seen.note(KeyVersion(1), OrderSeq(9));
+/// let context = OrderContext {
+///     device_id: &device_id,
+///     epoch: 4,
+///     activation_id: Some(&activation_id),
+///     wiping: false,
+///     seen: Some(&seen),
+/// };
+///
+/// // An order that was held back on its way, sent before the ninth.
+/// let late = |kind| Order {
+///     device_id,
+///     epoch: 4,
+///     activation_id,
+///     key_version: KeyVersion(1),
+///     seq: OrderSeq(8),
+///     kind,
+/// };
+/// let sign_out = evaluate(&late(OrderKind::SignOut), &context);
+/// assert_eq!(sign_out, Verdict::Answer(OrderResult::Stale));
+/// let deactivate = evaluate(&late(OrderKind::Deactivate), &context);
+/// assert_eq!(deactivate, Verdict::Apply(OrderKind::Deactivate));
+///
+/// // One for an earlier owner of the device never applies.
+/// let earlier = Order { epoch: 3, ..late(OrderKind::Deactivate) };
+/// let verdict = evaluate(&earlier, &context);
+/// assert_eq!(verdict, Verdict::Answer(OrderResult::NotApplicable));
+/// ```
 pub fn evaluate(order: &Order, context: &OrderContext<'_>) -> Verdict {
     let ours = order.device_id == *context.device_id
         && order.epoch == context.epoch

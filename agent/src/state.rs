@@ -173,6 +173,27 @@ pub enum WipePhase {
 }
 
 /// The state as callers see it.
+///
+/// ```
+/// use nrd_agent::State;
+/// # use nrd_agent_testkit::{StubService, TestMemory, TestPlatform};
+/// # let mut service = StubService::new(1);
+/// # let device = TestPlatform::builder().build(&service);
+/// # let mut memory = TestMemory::default();
+/// # let mut agent = nrd_agent::Agent::new(device.clone(), service.config(), memory.lend()).unwrap();
+/// # service.serve(&mut agent).unwrap();
+/// # agent.start_activation().unwrap();
+/// # service.serve(&mut agent).unwrap();
+/// assert_eq!(agent.state(), State::Active);
+///
+/// agent.sign_out().unwrap();
+/// assert_eq!(agent.state(), State::SignedOut); // still on the account's list
+///
+/// agent.deactivate().unwrap();
+/// assert_eq!(agent.state(), State::Wiping); // no power cut undoes this
+/// # service.serve(&mut agent).unwrap();
+/// assert_eq!(agent.state(), State::Clean);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// The boot has not finished: step.

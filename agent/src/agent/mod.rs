@@ -52,6 +52,20 @@ pub const AGENT_VERSION: [u8; 3] = [0, 1, 0];
 pub const CHARGE_S: u32 = 900;
 
 /// Settings that a product fixes in its firmware.
+///
+/// ```
+/// use nrd_agent::Config;
+///
+/// // include_bytes!("service-root.pub") in a product.
+/// const SERVICE_ROOT: [u8; 32] = [0x3C; 32];
+///
+/// let config = Config {
+///     service_root: SERVICE_ROOT,
+///     factory_epoch: 0, // what the counter showed at the end of the line
+///     wait_s: 50,       // shorter than the time-out of the network stack
+/// };
+/// # let _ = config;
+/// ```
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The service's root public key (Ed25519), pinned by the firmware.
@@ -67,6 +81,35 @@ pub struct Config {
 /// sector (at most 32 of a region), an index entry (16 B) for each record that
 /// may live at once (the journal has at most [`JOURNAL_RECORDS`]), and a scratch buffer of at least
 /// [`MIN_SCRATCH`] bytes plus the longest value.
+///
+/// Firmware without an allocator lends statics, or a block of its stack:
+///
+/// ```
+/// use nrd_agent::agent::{JOURNAL_RECORDS, MIN_SCRATCH};
+/// use nrd_agent::log::Entry;
+/// use nrd_agent::{Agent, Memory};
+/// # use nrd_agent_testkit::{StubService, TestPlatform};
+/// # let service = StubService::new(1);
+/// # let port = TestPlatform::builder().build(&service);
+/// # let config = service.config();
+///
+/// const VALUES: usize = 40; // cached at once
+/// const LONGEST: usize = 256; // bytes of a value
+///
+/// let mut journal_table = [0; 4]; // a journal of 4 sectors
+/// let mut vault_table = [0; 16];
+/// let mut journal_index = [Entry::default(); JOURNAL_RECORDS];
+/// let mut vault_index = [Entry::default(); VALUES + 2];
+/// let mut scratch = [0; MIN_SCRATCH + LONGEST];
+/// let memory = Memory {
+///     journal_table: &mut journal_table,
+///     journal_index: &mut journal_index,
+///     vault_table: &mut vault_table,
+///     vault_index: &mut vault_index,
+///     scratch: &mut scratch,
+/// };
+/// assert!(Agent::new(port, config, memory).is_ok());
+/// ```
 pub struct Memory<'m> {
     /// One entry per logical sector of the journal.
     pub journal_table: &'m mut [u32],
@@ -131,6 +174,41 @@ pub enum Step {
 }
 
 /// The device's state, for its screen.
+///
+/// ```
+/// use nrd_agent::{State, Status};
+///
+/// /// The line at the top of a screen.
+/// fn headline(status: &Status) -> String {
+///     match (status.state, &status.code) {
+///         (State::Activating, Some((code, _))) => format!("Enter {code} on the website"),
+///         (State::Active, _) => "Signed in".into(),
+///         (State::Locked(reason), _) => format!("Locked: {reason:?}"),
+///         (State::Wiping, _) => match status.wipe {
+///             Some((done, all)) => format!("Erasing, {done} of {all}"),
+///             None => "Erasing".into(),
+///         },
+///         (State::WipeFailed, _) => "Do not hand this device on".into(),
+///         (_, _) => "Signed out".into(),
+///     }
+/// }
+///
+/// # use nrd_agent_testkit::{StubService, TestMemory, TestPlatform};
+/// # let mut service = StubService::new(1);
+/// # let device = TestPlatform::builder().build(&service);
+/// # let mut memory = TestMemory::default();
+/// # let mut agent = nrd_agent::Agent::new(device.clone(), service.config(), memory.lend()).unwrap();
+/// # service.serve(&mut agent).unwrap();
+/// # service.pending_polls = 1;
+/// agent.start_activation().unwrap();
+/// # service.serve(&mut agent).unwrap();
+/// assert_eq!(headline(&agent.status()), "Enter BCDFGHJK on the website");
+/// # device.clock.advance_s(1);
+/// # service.serve(&mut agent).unwrap();
+/// assert_eq!(headline(&agent.status()), "Signed in");
+/// agent.deactivate().unwrap();
+/// assert_eq!(headline(&agent.status()), "Erasing, 0 of 16");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
     /// The state.
@@ -195,6 +273,32 @@ impl Keys {
 }
 
 /// The agent. Owns its platform.
+///
+/// A boot makes one, a reboot makes another, and nothing but the platform is
+/// carried over:
+///
+/// ```
+/// use nrd_agent::{Agent, Class, State};
+/// use nrd_agent_testkit::{StubService, TestMemory, TestPlatform};
+///
+/// let mut service = StubService::new(1);
+/// let device = TestPlatform::builder().build(&service);
+/// let mut memory = TestMemory::default();
+/// let mut agent = Agent::new(device.clone(), service.config(), memory.lend()).unwrap();
+/// service.serve(&mut agent).unwrap(); // `Agent::poll` until it waits
+/// agent.start_activation().unwrap();
+/// service.serve(&mut agent).unwrap();
+/// agent.put(Class::Payment, 1, b"card ending 4242").unwrap();
+///
+/// device.reboot();
+/// let mut memory = TestMemory::default();
+/// let mut agent = Agent::new(device.clone(), service.config(), memory.lend()).unwrap();
+/// service.serve(&mut agent).unwrap();
+/// assert_eq!(agent.state(), State::Active);
+/// let mut value = [0; 64];
+/// let n = agent.get(Class::Payment, 1, &mut value).unwrap();
+/// assert_eq!(&value[..n], b"card ending 4242");
+/// ```
 pub struct Agent<'m, P: Platform> {
     boot: BootPhase,
     /// The journal, or the slot it names, is unreadable.

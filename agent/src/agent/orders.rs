@@ -18,6 +18,33 @@ impl<P: Platform> Agent<'_, P> {
     /// length. An order that does not verify is an error and changes nothing.
     ///
     /// `Applied` means durable: for a deactivation, the tombstone is on flash.
+    ///
+    /// ```
+    /// use nrd_agent::wire::{OrderKind, OrderResult};
+    /// use nrd_agent::{Error, State};
+    /// # use nrd_agent_testkit::{StubService, TestMemory, TestPlatform};
+    /// # let mut service = StubService::new(1);
+    /// # let device = TestPlatform::builder().build(&service);
+    /// # let mut memory = TestMemory::default();
+    /// # let mut agent = nrd_agent::Agent::new(device.clone(), service.config(), memory.lend()).unwrap();
+    /// # service.serve(&mut agent).unwrap();
+    /// # agent.start_activation().unwrap();
+    /// # service.serve(&mut agent).unwrap();
+    /// # service.send_order(OrderKind::Deactivate);
+    /// # let order = service.pending.take().unwrap();
+    /// // `order` came by MQTT, or over the local network.
+    /// let mut outcome = [0; 192];
+    /// let mut forged = order.clone();
+    /// *forged.last_mut().unwrap() ^= 1;
+    /// assert_eq!(agent.apply_order(&forged, &mut outcome), Err(Error::BadSignature));
+    /// assert_eq!(agent.state(), State::Active);
+    ///
+    /// let (result, n) = agent.apply_order(&order, &mut outcome).unwrap();
+    /// assert_eq!(result, OrderResult::Applied);
+    /// assert_eq!(agent.state(), State::Wiping);
+    /// // Send `outcome[..n]` back the way that the order came.
+    /// # assert!(n > 64);
+    /// ```
     pub fn apply_order(
         &mut self,
         frame: &[u8],

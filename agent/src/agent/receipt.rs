@@ -144,6 +144,37 @@ impl<P: Platform> Agent<'_, P> {
 
     /// Writes the newest kept wipe receipt, signed, into `out`; returns its
     /// length. `NotFound` when none is kept (it was delivered).
+    ///
+    /// Whoever has the maker's public key can read it, offline:
+    ///
+    /// ```
+    /// use nrd_agent::wire::{self, Body, MakerCertificate, Method, Receipt};
+    /// use nrd_hal::crypto::RingCrypto;
+    /// # use nrd_agent_testkit::{StubService, TestMemory, TestPlatform};
+    /// # let mut service = StubService::new(1);
+    /// # let device = TestPlatform::builder().build(&service);
+    /// # let mut memory = TestMemory::default();
+    /// # let mut agent = nrd_agent::Agent::new(device.clone(), service.config(), memory.lend()).unwrap();
+    /// # service.serve(&mut agent).unwrap();
+    /// # agent.start_activation().unwrap();
+    /// # service.serve(&mut agent).unwrap();
+    /// # let maker_key = service.maker_key();
+    /// agent.deactivate().unwrap();
+    /// // … the wipe ends, and nobody has fetched the receipt yet …
+    /// # while agent.step().unwrap() != nrd_agent::Step::Idle {}
+    /// let mut frame = [0; Receipt::MAX];
+    /// let n = agent.newest_receipt(&mut frame).unwrap();
+    ///
+    /// // It brings the certificate that names the key which signed it.
+    /// let unverified: Receipt<'_> = wire::peek(&frame[..n]).unwrap();
+    /// let device: MakerCertificate =
+    ///     wire::decode_signed::<_, RingCrypto>(unverified.certificate, &maker_key).unwrap();
+    /// let receipt: Receipt<'_> =
+    ///     wire::decode_signed::<_, RingCrypto>(&frame[..n], &device.public_key).unwrap();
+    /// assert_eq!(device.device_id.as_str(), "NRD-TEST-0001");
+    /// assert_eq!(receipt.method, Method::Purge);
+    /// assert_eq!(receipt.sectors.erased, receipt.sectors.total);
+    /// ```
     pub fn newest_receipt(&mut self, out: &mut [u8]) -> Result<usize, Error> {
         self.export_receipt(place(self.snapshot.next_receipt.wrapping_sub(1)), out)
     }
@@ -197,6 +228,23 @@ impl<P: Platform> Agent<'_, P> {
     /// Reads the flash again *now* and writes a signed answer to `nonce` into
     /// `out`; returns its length. A returns desk asks for it. `WrongState`
     /// unless the device is clean or a wipe failed.
+    ///
+    /// ```
+    /// use nrd_agent::wire::{self, Body, Receipt, Subject};
+    /// # use nrd_agent_testkit::{StubService, TestMemory, TestPlatform};
+    /// # let mut service = StubService::new(1);
+    /// # let device = TestPlatform::builder().build(&service);
+    /// # let mut memory = TestMemory::default();
+    /// # let mut agent = nrd_agent::Agent::new(device.clone(), service.config(), memory.lend()).unwrap();
+    /// # service.serve(&mut agent).unwrap();
+    /// let nonce = [0x2A; 32]; // drawn by whoever asks
+    /// let mut frame = [0; Receipt::MAX];
+    /// let n = agent.prove_clean(nonce, &mut frame).unwrap();
+    /// // Verify it first, as `newest_receipt` shows.
+    /// let proof: Receipt<'_> = wire::peek(&frame[..n]).unwrap();
+    /// assert_eq!(proof.subject, Subject::Clean { nonce });
+    /// assert_eq!((proof.sectors.failed, proof.flags.slots_blank), (0, true));
+    /// ```
     pub fn prove_clean(&mut self, nonce: [u8; 32], out: &mut [u8]) -> Result<usize, Error> {
         if !matches!(self.state(), State::Clean | State::WipeFailed) {
             return Err(Error::WrongState);

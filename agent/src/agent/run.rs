@@ -49,6 +49,30 @@ const HEAVIEST: u8 = AT_ONCE + 16 * WEIGHT;
 const _: () = assert!(FIRST_PAUSE_MS << 8 >= LONGEST_PAUSE_MS);
 
 /// What a host does next, as [`Agent::poll`] says.
+///
+/// ```
+/// use nrd_agent::Next;
+/// use nrd_agent::wire::MAX_FRAME;
+/// # use nrd_agent_testkit::{StubService, TestMemory, TestPlatform};
+/// # let mut service = StubService::new(1);
+/// # let device = TestPlatform::builder().build(&service);
+/// # let mut memory = TestMemory::default();
+/// # let mut agent = nrd_agent::Agent::new(device.clone(), service.config(), memory.lend()).unwrap();
+/// # service.serve(&mut agent).unwrap();
+/// # agent.start_activation().unwrap();
+/// # service.serve(&mut agent).unwrap();
+///
+/// // The network is down: the agent says when it tries again.
+/// # device.clock.advance_s(3600);
+/// let mut request = [0; MAX_FRAME];
+/// let mut next = agent.poll(&mut request);
+/// while next == Next::Again {
+///     next = agent.poll(&mut request);
+/// }
+/// assert!(matches!(next, Next::Post(_)));
+/// agent.exchange_failed();
+/// assert!(matches!(agent.poll(&mut request), Next::WaitUntil(Some(_))));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use = "the agent goes on only when the host does what it says"]
 pub enum Next {

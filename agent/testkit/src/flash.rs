@@ -86,10 +86,10 @@ impl RamFlash {
         if from > to || to > self.geometry.size {
             return Err(ErrorKind::OutOfBounds);
         }
-        match from.is_multiple_of(unit) && to.is_multiple_of(unit) {
-            true => Ok(()),
-            false => Err(ErrorKind::NotAligned),
+        if !from.is_multiple_of(unit) || !to.is_multiple_of(unit) {
+            return Err(ErrorKind::NotAligned);
         }
+        Ok(())
     }
 
     /// The end of `len` bytes at `offset`.

@@ -221,9 +221,10 @@ impl TestPlatformBuilder {
                 "the {name} has {sectors} logical sectors and needs {MIN_SECTORS}"
             );
             let flash = RamFlash::new(geometry).with_power(&power);
-            match self.write_once {
-                true => flash.write_once(),
-                false => flash,
+            if self.write_once {
+                flash.write_once()
+            } else {
+                flash
             }
         };
         let seed = self.seed.to_le_bytes();

@@ -67,7 +67,9 @@ impl Extent {
 
 impl Power {
     /// Lets `n` more operations complete and cuts the next one half way. Until
-    /// [`Power::restore`] every part answers [`ErrorKind::Unavailable`].
+    /// [`Power::restore`] every part answers [`ErrorKind::Unavailable`]. The
+    /// agent's own memory does not go with the power, and it tries again: end
+    /// the boot yourself once [`Power::is_off`].
     pub fn cut_after(&self, n: u64) {
         let mut supply = lock(&self.0);
         supply.cut_at = Some(supply.operations + n);
@@ -101,10 +103,10 @@ impl Power {
 
     /// A read may take place.
     pub(crate) fn read(&self) -> Result<(), ErrorKind> {
-        match lock(&self.0).off {
-            true => Err(ErrorKind::Unavailable),
-            false => Ok(()),
+        if lock(&self.0).off {
+            return Err(ErrorKind::Unavailable);
         }
+        Ok(())
     }
 
     /// Counts an operation; says how much of it takes place.

@@ -7,7 +7,7 @@ use nrd_agent::wire::{
     KeyVersion, Lease, LeaseTerms, LockReason, NextToken, Order, OrderKind, OrderSeq,
     PROOF_CONTEXT, PolicyVersion, RefusalCode, Reply, Request, Series, Statement, TokenSecret,
 };
-use nrd_agent::{Agent, Config, Error, Step};
+use nrd_agent::{Agent, Config, Error, Next};
 use nrd_hal::crypto::RingCrypto;
 use nrd_hal::{Crypto as _, Platform};
 use ring::signature::Ed25519KeyPair;
@@ -461,27 +461,38 @@ impl StubService {
         )
     }
 
-    /// Runs the agent's loop in process until it wants to wait for time or a
-    /// call: steps it, and answers whatever it asks.
+    /// Runs the agent in process until it wants to wait, and answers whatever
+    /// it asks. Returns when it wants to be called again, in milliseconds of
+    /// uptime; `None` for as long as nobody calls.
+    ///
+    /// A restart that the agent advises after a wipe is not made: a test that
+    /// wants one drives [`Agent::poll`] itself.
     ///
     /// # Errors
-    /// The first error of the agent: a part that failed, a power cut, a reply
-    /// that it refused.
+    /// What failed and did not heal by itself: a part, or a reply that the
+    /// agent refused. Firmware does not notice that its own power is gone, nor
+    /// need the agent: after a planned cut ask [`Power::is_off`], then drop the
+    /// agent and reboot.
+    ///
+    /// [`Power::is_off`]: crate::Power::is_off
     ///
     /// # Panics
-    /// When the conversation does not end within 100,000 steps and requests.
-    pub fn serve<P: Platform>(&mut self, agent: &mut Agent<'_, P>) -> Result<(), Error> {
+    /// When the agent does not come to rest within 100,000 calls.
+    pub fn serve<P: Platform>(&mut self, agent: &mut Agent<'_, P>) -> Result<Option<u64>, Error> {
         let mut request = [0; wire::MAX_FRAME];
         for _ in 0..100_000 {
-            if agent.step()? != Step::Idle {
-                continue;
-            }
-            match agent.poll_request(&mut request)? {
-                Some(n) => {
+            match agent.poll(&mut request) {
+                Next::Again | Next::Reset => {}
+                Next::Post(n) => {
                     let reply = self.answer(&request[..n]);
                     agent.handle_reply(&reply)?;
                 }
-                None => return Ok(()),
+                Next::WaitUntil(uptime_ms) => {
+                    return match agent.status().fault {
+                        Some(fault) => Err(fault),
+                        None => Ok(uptime_ms),
+                    };
+                }
             }
         }
         panic!("the agent does not come to rest");

@@ -3,7 +3,8 @@
 use nrd_agent::wire::{self, EndReason, LockReason, OrderKind, OrderOutcome, OrderResult};
 use nrd_agent::{Agent, Class, Error, State};
 use nrd_agent_testkit::{RamFlash, StubService, TestMemory, TestPlatform};
-use nrd_hal::{ErrorKind, Geometry, Region, conformance};
+use nrd_hal::rand_core::TryRng;
+use nrd_hal::{Clock, Epoch, ErrorKind, Geometry, MonotonicCounter, Region, conformance};
 use std::hash::{DefaultHasher, Hasher};
 
 /// One boot: brings the agent to rest, then runs `then` on it.
@@ -45,9 +46,10 @@ fn a_device_in_ram_passes_the_conformance_suite_in_every_size() {
         };
         for write_once in [false, true] {
             let builder = TestPlatform::builder().journal(geometry).vault(geometry);
-            let builder = match write_once {
-                true => builder.write_once(),
-                false => builder,
+            let builder = if write_once {
+                builder.write_once()
+            } else {
+                builder
             };
             let mut device = builder.wall_s(1_800_000_000).build(&service);
             assert_eq!(conformance::platform(&mut device), Ok(()), "{geometry:?}");
@@ -80,11 +82,70 @@ fn a_failed_operation_changes_nothing_and_the_next_one_works() {
     assert_eq!(flash.image()[..4], [1, 0xFF, 3, 0xFF]);
 }
 
+#[test]
+fn a_step_of_the_counter_that_is_cut_is_not_taken() {
+    let device = TestPlatform::builder().build(&StubService::new(1));
+    let mut counter = device.counter.clone();
+    device.power.cut_after(1);
+    assert_eq!(counter.increment(), Ok(()));
+    assert_eq!(counter.increment(), Err(ErrorKind::Unavailable));
+    device.reboot();
+    assert_eq!(counter.read(), Ok(Epoch(1)));
+}
+
+#[test]
+fn a_reboot_restarts_uptime_and_forgets_what_was_planned() {
+    let device = TestPlatform::builder().build(&StubService::new(1));
+    device.power.cut_after(0);
+    device.clock.advance_s(5);
+    device.reboot();
+    assert_eq!(device.vault.clone().program(0, &[0]), Ok(()));
+    assert_eq!(device.clock.clone().uptime_ms(), 0);
+}
+
+#[test]
+fn random_numbers_go_on_over_a_reboot() {
+    let device = TestPlatform::builder().build(&StubService::new(1));
+    let mut draws = [(); 3].map(|()| device.rng.clone().try_next_u64().unwrap());
+    draws.sort_unstable();
+    assert!(draws.windows(2).all(|w| w[0] != w[1]), "{draws:?}");
+}
+
+#[test]
+fn serving_an_agent_whose_journal_fails_tells_the_fault() {
+    let mut service = StubService::new(1);
+    service.check_in_interval_s = 24 * 3600;
+    let device = TestPlatform::builder().build(&service);
+    let told = boot(&device, &mut service, |service, agent| {
+        agent.start_activation()?;
+        service.serve(agent)?;
+        // An hour of powered time is to be charged to the journal.
+        device.clock.advance_s(3600);
+        device.power.cut_after(0);
+        service.serve(agent)
+    });
+    assert_eq!(told, Err(Error::WornOut), "no sector takes the record");
+    device.reboot();
+    let next = boot(&device, &mut service, |service, agent| {
+        assert_eq!(agent.state(), State::Active);
+        service.serve(agent)
+    });
+    assert!(next.unwrap().is_some_and(|uptime_ms| uptime_ms > 0));
+}
+
 /// Activates, stores a value, deactivates and delivers the receipt; goes on
 /// from whatever an earlier, cut call has reached.
 fn live(device: &TestPlatform, service: &mut StubService) -> Result<(), Error> {
     boot(device, service, |service, agent| {
-        while service.receipts.is_empty() {
+        for _ in 0..10 {
+            // Nothing may happen after a cut, whatever the agent made of it.
+            if device.power.is_off() {
+                return Err(Error::Hardware);
+            }
+            if !service.receipts.is_empty() {
+                assert_eq!(agent.state(), State::Clean);
+                return Ok(());
+            }
             match agent.state() {
                 State::Clean => agent.start_activation()?,
                 State::Active => {
@@ -95,8 +156,7 @@ fn live(device: &TestPlatform, service: &mut StubService) -> Result<(), Error> {
             }
             service.serve(agent)?;
         }
-        assert_eq!(agent.state(), State::Clean);
-        Ok(())
+        panic!("the device stays {:?}", agent.state());
     })
 }
 
