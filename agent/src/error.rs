@@ -30,7 +30,8 @@ pub enum Error {
     RandomGenerator = 10,
     /// The cipher refused.
     Crypto = 11,
-    /// The frame's body is not what its type prescribes, or bytes follow it.
+    /// The frame's body is not what its type prescribes, or bytes follow it; or a
+    /// value that was to be written has no encoding.
     /// Nothing was changed, as with all errors of a frame.
     Malformed = 12,
     /// The frame is for another device, activation or request.

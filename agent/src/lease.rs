@@ -1,12 +1,12 @@
 //! Lease arithmetic. Pure: time comes in as arguments.
 
 use crate::wire::LeaseTerms;
-use crate::wire::codec::fields;
+use crate::wire::codec::Wire;
 #[cfg(feature = "serde")]
 use serde::{Deserialize, Serialize};
 
 /// A lease as the journal keeps it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Wire)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct StoredLease {
     /// The terms.
@@ -92,8 +92,6 @@ impl StoredLease {
         }
     }
 }
-
-fields! { StoredLease { terms, stored_at_s, stored_in_boot, issued_at } }
 
 #[cfg(test)]
 mod tests {

@@ -11,8 +11,10 @@
     )
 )]
 
+// The derives name this crate, in it as elsewhere.
 #[cfg(feature = "tls")]
 extern crate alloc;
+extern crate self as nrd_agent;
 #[cfg(test)]
 extern crate std;
 
@@ -31,6 +33,7 @@ pub mod tls;
 mod trace;
 pub mod wire;
 
+pub use agent::run::Next;
 pub use agent::{Agent, BuildError, Config, Memory, Status, Step};
 pub use class::Class;
 pub use error::Error;

@@ -1,6 +1,6 @@
 //! Judging an order whose signature has been verified. Pure.
 
-use crate::wire::codec::fields;
+use crate::wire::codec::Wire;
 use crate::wire::{ActivationId, DeviceId, KeyVersion, Order, OrderKind, OrderResult, OrderSeq};
 #[cfg(feature = "serde")]
 use serde::{Deserialize, Serialize};
@@ -52,7 +52,7 @@ pub fn judge(order: &Order, facts: &Facts<'_>) -> Verdict {
 
 /// The highest applied sequence number for the two newest order key versions
 /// of one activation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Wire)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct SeenOrders {
     newest: Option<(KeyVersion, OrderSeq)>,
@@ -83,8 +83,6 @@ impl SeenOrders {
         }
     }
 }
-
-fields! { SeenOrders { newest, older } }
 
 #[cfg(test)]
 mod tests {

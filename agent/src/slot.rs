@@ -10,7 +10,7 @@
 //! slot is never a question of which bytes happen to read well today.
 
 use crate::log::CLASSES;
-use crate::wire::codec::{self, Code, Coder};
+use crate::wire::codec::{self, Code, Reader, Writer};
 use nrd_hal::{Crypto, Effaceable};
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
@@ -75,16 +75,26 @@ fn mac<C: Crypto>(text: &[u8], key: &[u8; 32]) -> [u8; MAC] {
     C::hmac(key, &[CONTEXT, text])
 }
 
-/// In fixed width.
+/// In fixed width: a slot's fields have their place, whatever they hold.
 impl Code<'_> for SlotContent {
-    fn code(&mut self, c: &mut Coder<'_, '_>) {
-        c.fixed_u32(&mut self.generation);
-        c.fixed_u64(&mut self.epoch);
-        c.bytes(&mut self.activation_id);
-        c.bytes(&mut self.secret);
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.bytes(&self.generation.to_le_bytes());
+        writer.bytes(&self.epoch.to_le_bytes());
+        writer.bytes(&self.activation_id);
+        writer.bytes(&self.secret);
+        for s in &self.salts {
+            writer.bytes(&s.generation.to_le_bytes());
+            writer.bytes(&s.salt);
+        }
+    }
+    fn read(&mut self, reader: &mut Reader<'_>) {
+        self.generation = reader.fixed_u32();
+        self.epoch = reader.fixed_u64();
+        reader.bytes(&mut self.activation_id);
+        reader.bytes(&mut self.secret);
         for s in &mut self.salts {
-            c.fixed_u32(&mut s.generation);
-            c.bytes(&mut s.salt);
+            s.generation = reader.fixed_u32();
+            reader.bytes(&mut s.salt);
         }
     }
 }

@@ -13,13 +13,13 @@
 
 use crate::lease::StoredLease;
 use crate::order::SeenOrders;
-use crate::wire::codec::{fields, variants};
+use crate::wire::codec::Wire;
 use crate::wire::{ActivationId, Digest, LockReason, PolicyVersion, SectorCounts, WipeReason};
 #[cfg(feature = "serde")]
 use serde::{Deserialize, Serialize};
 
 /// One activation, as the journal knows it. No personal data, no secret.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Wire)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct Activation {
     /// Its id.
@@ -43,7 +43,7 @@ pub struct Activation {
 
 /// The state, as the journal keeps it. Wiping is not here: it has a record of
 /// its own, the tombstone, which outranks this one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Wire)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 #[repr(u8)]
 pub enum Stored {
@@ -77,7 +77,7 @@ pub enum Stored {
 }
 
 /// The journal's one snapshot record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Wire)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct Snapshot {
     /// Boots of the device's life.
@@ -132,7 +132,7 @@ impl Snapshot {
 }
 
 /// The tombstone: the commit of a wipe, and its progress.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Wire)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct Tombstone {
     /// Why.
@@ -161,7 +161,7 @@ pub struct Tombstone {
 
 /// What remains to be done of a wipe. Each phase may be repeated from its
 /// start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Wire)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub enum WipePhase {
     /// Raise the counter, destroy and erase the slots.
@@ -193,27 +193,4 @@ pub enum State {
     /// A wipe ended, but some part would not erase. The keys that could be
     /// destroyed are; the device must not be handed on as clean.
     WipeFailed,
-}
-
-fields! {
-    Activation { id, epoch, slot_generation, remember, lease, policy, lock, seen }
-    Snapshot {
-        boots, charged_s, stored, delegation_version, time_version, time_floor, last_receipt,
-        last_order, receipts_dropped, next_receipt, epoch, worn_out, unanswered,
-    }
-    Tombstone {
-        reason, order, activation_id, receipt, epoch, target_epoch, phase, sectors, slot_stuck,
-        counter_worn_out, late,
-    }
-}
-
-variants! {
-    Stored[5] {
-        Clean,
-        1 Activating { id, epoch, signed_out },
-        2 Active(activation),
-        3 Failed,
-        4 SignedOut { id, epoch, told, seen },
-    }
-    WipePhase[3] { Keys, 1 Vault(offset), 2 Receipt }
 }

@@ -7,7 +7,7 @@
 //! left unstable, is counted as a failure of the log.
 
 use nrd_agent::Error;
-use nrd_agent::log::{Entry, Io, Key, Log, LogKeys, Progress};
+use nrd_agent::log::{Entry, Log, LogContext, LogKeys, Progress, RecordId};
 use nrd_hal::crypto::RingCrypto;
 use nrd_hal::rand_core::{TryCryptoRng, TryRng};
 use nrd_hal::{ErrorKind, ErrorType, Geometry, Region};
@@ -189,7 +189,7 @@ fn keys() -> LogKeys {
     LogKeys::new::<RingCrypto>(1, 7, &[1; 32])
 }
 
-type Model = BTreeMap<Key, Vec<u8>>;
+type Model = BTreeMap<RecordId, Vec<u8>>;
 
 /// One boot: mounts, checks everything against the model, then works until it
 /// is cut or done. Returns the write in flight, if one was cut.
@@ -198,7 +198,7 @@ fn boot(
     keys: &mut LogKeys,
     rng: &mut Rng,
     model: &mut Model,
-    in_flight: &mut Option<(Key, Option<Vec<u8>>)>,
+    in_flight: &mut Option<(RecordId, Option<Vec<u8>>)>,
     entries: usize,
     max: usize,
 ) -> Result<(), Error> {
@@ -209,47 +209,47 @@ fn boot(
     let mut draws = Rng(rng.next());
     macro_rules! io {
         () => {
-            &mut Io::<_, _, RingCrypto>::new(flash, &mut draws, keys, &mut scratch)
+            &mut LogContext::<_, _, RingCrypto>::new(flash, &mut draws, keys, &mut scratch)
         };
     }
-    while log.step(io!())? == Progress::Working {}
+    while log.step(io!())? == Progress::More {}
     let mut out = vec![0; 4096];
     // The write that the last cut interrupted is done or not done; whichever
     // it is, that is the answer from now on.
-    if let Some((key, value)) = in_flight.take() {
-        let now = match log.get(io!(), key, &mut out) {
+    if let Some((id, value)) = in_flight.take() {
+        let now = match log.get(io!(), id, &mut out) {
             Ok(n) => Some(out[..n].to_vec()),
             Err(Error::NotFound) => None,
             Err(e) => {
-                // The power went before anybody heard: still in flight.
-                *in_flight = Some((key, value));
+                // The power went before the answer reached a caller: still in flight.
+                *in_flight = Some((id, value));
                 return Err(e);
             }
         };
-        let before = model.get(&key).cloned();
+        let before = model.get(&id).cloned();
         assert!(
             now == before || now == value,
             "a cut write left neither the old nor the new value"
         );
         match now {
-            Some(v) => model.insert(key, v),
-            None => model.remove(&key),
+            Some(v) => model.insert(id, v),
+            None => model.remove(&id),
         };
     }
-    for (&key, value) in model.iter() {
+    for (&id, value) in model.iter() {
         let n = log
-            .get(io!(), key, &mut out)
-            .inspect_err(|e| assert!(flash.off, "{key:?}: {e:?} without a cut"))?;
+            .get(io!(), id, &mut out)
+            .inspect_err(|e| assert!(flash.off, "{id:?}: {e:?} without a cut"))?;
         assert_eq!(&out[..n], &value[..], "an acknowledged record changed");
     }
     assert_eq!(
-        log.keys().count(),
+        log.record_ids().count(),
         model.len(),
         "a removed record came back"
     );
 
     for _ in 0..rng.below(40) {
-        let key = Key {
+        let id = RecordId {
             class: rng.below(3) as u8,
             id: rng.below(6) as u16,
         };
@@ -259,17 +259,17 @@ fn boot(
         });
         let mut tries = 0;
         loop {
-            *in_flight = Some((key, value.clone()));
+            *in_flight = Some((id, value.clone()));
             let done = match &value {
-                Some(v) => log.put(io!(), key, v),
-                None => log.remove(io!(), key),
+                Some(v) => log.put(io!(), id, v),
+                None => log.remove(io!(), id),
             };
             match done {
                 Ok(()) => {
                     *in_flight = None;
                     match &value {
-                        Some(v) => model.insert(key, v.clone()),
-                        None => model.remove(&key),
+                        Some(v) => model.insert(id, v.clone()),
+                        None => model.remove(&id),
                     };
                     break;
                 }
@@ -277,11 +277,11 @@ fn boot(
                     if !flash.off {
                         *in_flight = None;
                     }
-                    while log.step(io!())? == Progress::Working {}
+                    while log.step(io!())? == Progress::More {}
                     tries += 1;
                     assert!(tries < 100, "no room is ever made");
                 }
-                // Nobody hears what is said after the power went.
+                // An answer after the power went reaches no caller.
                 Err(e) if flash.off => return Err(e),
                 Err(Error::Full | Error::NotFound) => {
                     *in_flight = None;
@@ -292,10 +292,8 @@ fn boot(
         }
         if rng.below(4) == 0 {
             assert_eq!(
-                log.get(io!(), key, &mut out)
-                    .ok()
-                    .map(|n| out[..n].to_vec()),
-                model.get(&key).cloned()
+                log.get(io!(), id, &mut out).ok().map(|n| out[..n].to_vec()),
+                model.get(&id).cloned()
             );
         }
     }
@@ -338,10 +336,10 @@ fn geometry(write: u32, erase: u32, size: u32) -> Geometry {
     }
 }
 
-/// A life that once went wrong: the very first record, torn, was not there at
-/// one boot and there at the next.
+/// A life that once failed: the very first record was torn, missing at one boot
+/// and there at the next.
 #[test]
-fn the_first_record_of_all_torn_is_there_or_not_for_good() {
+fn a_torn_first_record_is_for_good_there_or_missing() {
     life(77_001_603, geometry(2, 2048, 7 * 2048), 40, 600, 60);
 }
 

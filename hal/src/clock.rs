@@ -4,6 +4,35 @@
 ///
 /// The agent never trusts wall time to destroy anything and measures leases in
 /// powered seconds, so a device without a real-time clock loses nothing.
+///
+/// ```
+/// use nrd_hal::Clock;
+/// use std::time::Instant;
+///
+/// /// A board with a real-time clock whose battery may be empty.
+/// struct BoardClock {
+///     power_on: Instant,
+///     rtc_s: fn() -> u64,
+/// }
+///
+/// impl Clock for BoardClock {
+///     fn uptime_ms(&mut self) -> u64 {
+///         self.power_on.elapsed().as_millis() as u64
+///     }
+///     fn wall_s(&mut self) -> Option<u64> {
+///         // This chip starts in 1970 when the battery was empty: no time.
+///         const BUILT: u64 = 1_767_225_600; // 2026-01-01
+///         Some((self.rtc_s)()).filter(|&s| s >= BUILT)
+///     }
+/// }
+///
+/// let power_on = Instant::now();
+/// let mut set = BoardClock { power_on, rtc_s: || 1_800_000_000 };
+/// let mut empty = BoardClock { power_on, rtc_s: || 42 };
+/// assert_eq!(set.wall_s(), Some(1_800_000_000));
+/// assert_eq!(empty.wall_s(), None);
+/// assert_eq!(nrd_hal::conformance::clock(&mut empty), Ok(()));
+/// ```
 pub trait Clock {
     /// Milliseconds since this boot. Never goes back within a boot; restarts
     /// near zero at each boot.

@@ -4,6 +4,13 @@ use crate::error::ErrorType;
 
 /// The value of the monotonic counter. One epoch lasts from one wipe to the
 /// next; everything sealed in an epoch is dead once the counter has passed it.
+///
+/// ```
+/// use nrd_hal::Epoch;
+///
+/// assert_eq!(Epoch(4).next(), Some(Epoch(5)));
+/// assert_eq!(Epoch(u64::MAX).next(), None);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Epoch(pub u64);
 
@@ -23,6 +30,37 @@ impl Epoch {
 /// - `increment` raises the value by exactly one. A power cut during
 ///   `increment` leaves the old or the new value, never anything else;
 /// - the value never decreases, whatever is written to the flash.
+///
+/// A bank of 64 fuses, of which the blown ones are counted:
+///
+/// ```
+/// use nrd_hal::{Epoch, ErrorKind, ErrorType, MonotonicCounter, conformance};
+///
+/// struct FuseBank(u64);
+///
+/// impl ErrorType for FuseBank {
+///     type Error = ErrorKind;
+/// }
+///
+/// impl MonotonicCounter for FuseBank {
+///     fn read(&mut self) -> Result<Epoch, ErrorKind> {
+///         Ok(Epoch(self.0.count_ones().into()))
+///     }
+///     fn increment(&mut self) -> Result<(), ErrorKind> {
+///         let blown = self.0.trailing_ones();
+///         let next = 1u64.checked_shl(blown).ok_or(ErrorKind::WornOut)?;
+///         self.0 |= next; // blows one more
+///         Ok(())
+///     }
+///     fn endurance(&self) -> u64 {
+///         64
+///     }
+/// }
+///
+/// let mut fuses = FuseBank(0);
+/// assert_eq!(conformance::counter(&mut fuses, 64), Ok(()));
+/// assert_eq!(fuses.increment(), Err(ErrorKind::WornOut));
+/// ```
 pub trait MonotonicCounter: ErrorType {
     /// The current value.
     fn read(&mut self) -> Result<Epoch, Self::Error>;

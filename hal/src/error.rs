@@ -29,6 +29,30 @@ pub enum ErrorKind {
 }
 
 /// An error of a port.
+///
+/// ```
+/// use nrd_hal::{Error, ErrorKind};
+///
+/// /// What this SPI NOR driver reports.
+/// #[derive(Debug)]
+/// enum SpiNorError {
+///     Bus,
+///     ProgramFailed,
+///     PastTheEnd { at: u32 },
+/// }
+///
+/// impl Error for SpiNorError {
+///     fn kind(&self) -> ErrorKind {
+///         match self {
+///             SpiNorError::Bus => ErrorKind::Unavailable,
+///             SpiNorError::ProgramFailed => ErrorKind::OperationFailed,
+///             SpiNorError::PastTheEnd { .. } => ErrorKind::OutOfBounds,
+///         }
+///     }
+/// }
+///
+/// assert_eq!(SpiNorError::Bus.kind(), ErrorKind::Unavailable);
+/// ```
 pub trait Error: Debug {
     /// The kind that generic code acts on.
     fn kind(&self) -> ErrorKind;

@@ -15,6 +15,27 @@ use crate::region::Geometry;
 use core::ops::Range;
 
 /// Where things lie on one flash part, in bytes from its start.
+///
+/// ```
+/// use nrd_hal::Geometry;
+/// use nrd_hal::layout::{Layout, LayoutError};
+///
+/// let part = |kib: u32| Geometry {
+///     size: kib * 1024,
+///     write_size: 1,
+///     erase_size: 4096,
+///     best_erase: 65536,
+/// };
+/// let layout = Layout::plan(&part(128)).unwrap();
+/// assert_eq!(layout.vault(), 0..104 * 1024);
+/// assert_eq!(layout.journal(), 104 * 1024..120 * 1024);
+/// assert_eq!(layout.slot(0), 120 * 1024..124 * 1024);
+/// assert_eq!(layout.slot(1), 124 * 1024..128 * 1024);
+///
+/// // A part that is too small is told how much would do.
+/// let needed = 32 * 1024;
+/// assert_eq!(Layout::plan(&part(16)), Err(LayoutError::TooSmall { needed }));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
     /// Start of the vault.
@@ -59,6 +80,17 @@ pub const MIN_SECTORS_WITH_BAD: u32 = 4;
 pub const MAX_SECTORS: u32 = 32;
 
 /// Size in bytes of a logical sector of a region of geometry `g`.
+///
+/// ```
+/// use nrd_hal::Geometry;
+/// use nrd_hal::layout::{MAX_SECTORS, logical_sector};
+///
+/// let small = Geometry { size: 64 << 10, write_size: 1, erase_size: 256, best_erase: 256 };
+/// assert_eq!(logical_sector(&small), 2048);
+/// // A region has at most 32 of them, so those of a large one are larger.
+/// let large = Geometry { size: 16 << 20, ..small };
+/// assert_eq!(logical_sector(&large), (16 << 20) / MAX_SECTORS);
+/// ```
 pub fn logical_sector(g: &Geometry) -> u32 {
     let unit = least_sector(g);
     let part = g.size.div_ceil(MAX_SECTORS).max(1);

@@ -19,9 +19,43 @@
 //! [`layout`] splits one flash part into key slots, journal and vault, and
 //! [`conformance`] holds checks that any port can run on its own hardware.
 //!
+//! # Example
+//!
+//! A port implements each trait over its own drivers, and holds every part
+//! against its contract before the agent is first started:
+//!
+//! ```
+//! use nrd_hal::{Clock, conformance};
+//!
+//! /// A timer peripheral that counts milliseconds in 32 bits.
+//! struct Ticks {
+//!     register: fn() -> u32,
+//!     last: u32,
+//!     wraps: u64,
+//! }
+//!
+//! impl Clock for Ticks {
+//!     fn uptime_ms(&mut self) -> u64 {
+//!         let now = (self.register)();
+//!         // Without this line uptime would fall back after 49.7 days.
+//!         self.wraps += u64::from(now < self.last);
+//!         self.last = now;
+//!         self.wraps << 32 | u64::from(now)
+//!     }
+//! }
+//!
+//! # fn tim2_cnt() -> u32 { 7 }
+//! let mut clock = Ticks { register: tim2_cnt, last: 0, wraps: 0 };
+//! assert_eq!(conformance::clock(&mut clock), Ok(()));
+//! ```
+//!
+//! `hal/examples/ram_port/` is a whole port, made from nothing, with its
+//! conformance run: `cargo run -p nrd-hal --example ram_port`.
+//!
 //! The crate is `no_std`, allocates nothing and contains no `unsafe` code.
 #![no_std]
 #![forbid(unsafe_code)]
+#![warn(rustdoc::broken_intra_doc_links)]
 #![cfg_attr(
     not(test),
     deny(

@@ -4,6 +4,27 @@ use crate::{Clock, Crypto, DeviceIdentity, Effaceable, MonotonicCounter, Region,
 use rand_core::TryCryptoRng;
 
 /// A port. The agent owns one and borrows its parts for each operation.
+///
+/// `RamPort` below is the port of `hal/examples/ram_port/port.rs`, where every
+/// part is implemented over RAM:
+///
+/// ```
+/// # mod port { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/ram_port/port.rs")); }
+/// # use port::{Board, RamPort};
+/// use nrd_hal::{Epoch, MonotonicCounter, Platform, Region, layout};
+///
+/// /// Works on any port: what a service menu shows of the device.
+/// fn describe<P: Platform>(port: &mut P) -> Option<(u64, u32)> {
+///     let parts = port.parts();
+///     let Epoch(epoch) = parts.counter.read().ok()?;
+///     let vault = parts.vault.geometry();
+///     Some((epoch, vault.size / layout::logical_sector(&vault)))
+/// }
+///
+/// let board = Board::new();
+/// let mut port = RamPort::power_on(&board).unwrap();
+/// assert_eq!(describe(&mut port), Some((0, 26)));
+/// ```
 pub trait Platform {
     /// AES-256-GCM, HMAC/HKDF, SHA-256 and Ed25519 verification.
     type Crypto: Crypto;
@@ -30,7 +51,21 @@ pub trait Platform {
     fn parts(&mut self) -> Parts<'_, Self>;
 }
 
-/// The parts of a [`Platform`], borrowed together.
+/// The parts of a [`Platform`], borrowed together, so that a caller may hold
+/// several at once.
+///
+/// ```
+/// # mod port { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/ram_port/port.rs")); }
+/// # use port::{Board, RamPort};
+/// use nrd_hal::{MonotonicCounter, Parts, Platform, RootKey};
+///
+/// let board = Board::new();
+/// let mut port = RamPort::power_on(&board).unwrap();
+/// let Parts { counter, root_key, .. } = port.parts();
+/// let epoch = counter.read().unwrap();
+/// let key = root_key.derive_epoch(b"a label", epoch).unwrap();
+/// assert_ne!(*key, *root_key.derive_fixed(b"a label").unwrap());
+/// ```
 pub struct Parts<'a, P: Platform + ?Sized> {
     /// The journal's flash.
     pub journal: &'a mut P::Journal,

@@ -9,6 +9,19 @@ use core::cell::RefCell;
 use embedded_storage::nor_flash::{NorFlash, NorFlashError, NorFlashErrorKind};
 
 /// Sizes of a region, in bytes.
+///
+/// ```
+/// use nrd_hal::{Geometry, layout};
+///
+/// // A Winbond W25Q128JV, 16 MiB of SPI NOR.
+/// let w25q128 = Geometry {
+///     size: 16 << 20,
+///     write_size: 1,
+///     erase_size: 4096,
+///     best_erase: 65536,
+/// };
+/// assert_eq!(layout::check(&w25q128), Ok(()));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Geometry {
     /// Total size; a multiple of `erase_size`.
@@ -35,6 +48,51 @@ pub struct Geometry {
 ///
 /// The agent reads back everything it writes and never programs a unit twice
 /// between erases, so parts with per-word ECC work.
+///
+/// ```
+/// use nrd_hal::{ErrorKind, ErrorType, Geometry, Region, conformance};
+///
+/// /// Four blocks of 1 KiB, in RAM.
+/// struct RamFlash([u8; 4096]);
+///
+/// impl RamFlash {
+///     fn cells(&mut self, from: u32, to: u32, unit: u32) -> Result<&mut [u8], ErrorKind> {
+///         if from % unit != 0 || to % unit != 0 {
+///             return Err(ErrorKind::NotAligned); // refuse, do not round
+///         }
+///         let range = from as usize..to as usize;
+///         self.0.get_mut(range).ok_or(ErrorKind::OutOfBounds)
+///     }
+/// }
+///
+/// impl ErrorType for RamFlash {
+///     type Error = ErrorKind;
+/// }
+///
+/// impl Region for RamFlash {
+///     fn geometry(&self) -> Geometry {
+///         Geometry { size: 4096, write_size: 4, erase_size: 1024, best_erase: 1024 }
+///     }
+///     fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), ErrorKind> {
+///         let end = offset.saturating_add(bytes.len() as u32);
+///         bytes.copy_from_slice(self.cells(offset, end, 1)?);
+///         Ok(())
+///     }
+///     fn program(&mut self, offset: u32, bytes: &[u8]) -> Result<(), ErrorKind> {
+///         let end = offset.saturating_add(bytes.len() as u32);
+///         for (cell, byte) in self.cells(offset, end, 4)?.iter_mut().zip(bytes) {
+///             *cell &= byte; // programming only clears bits
+///         }
+///         Ok(())
+///     }
+///     fn erase(&mut self, from: u32, to: u32) -> Result<(), ErrorKind> {
+///         self.cells(from, to, 1024)?.fill(0xFF);
+///         Ok(())
+///     }
+/// }
+///
+/// assert_eq!(conformance::region(&mut RamFlash([0; 4096])), Ok(()));
+/// ```
 pub trait Region: ErrorType {
     /// The sizes. Constant for the life of the object.
     fn geometry(&self) -> Geometry;
@@ -75,6 +133,50 @@ impl<T: Region + ?Sized> Region for &mut T {
 }
 
 /// Adapts an `embedded-storage` NOR flash.
+///
+/// ```
+/// # use nrd_hal::embedded_storage::nor_flash::{self, NorFlashErrorKind, ReadNorFlash};
+/// # struct SpiNor([u8; 8192]);
+/// # impl nor_flash::ErrorType for SpiNor { type Error = NorFlashErrorKind; }
+/// # impl ReadNorFlash for SpiNor {
+/// #     const READ_SIZE: usize = 4;
+/// #     fn read(&mut self, at: u32, out: &mut [u8]) -> Result<(), NorFlashErrorKind> {
+/// #         nor_flash::check_read(self, at, out.len())?;
+/// #         out.copy_from_slice(&self.0[at as usize..][..out.len()]);
+/// #         Ok(())
+/// #     }
+/// #     fn capacity(&self) -> usize { self.0.len() }
+/// # }
+/// # impl NorFlash for SpiNor {
+/// #     const WRITE_SIZE: usize = 8;
+/// #     const ERASE_SIZE: usize = 2048;
+/// #     fn erase(&mut self, from: u32, to: u32) -> Result<(), NorFlashErrorKind> {
+/// #         nor_flash::check_erase(self, from, to)?;
+/// #         self.0[from as usize..to as usize].fill(0xFF);
+/// #         Ok(())
+/// #     }
+/// #     fn write(&mut self, at: u32, bytes: &[u8]) -> Result<(), NorFlashErrorKind> {
+/// #         nor_flash::check_write(self, at, bytes.len())?;
+/// #         for (cell, byte) in self.0[at as usize..].iter_mut().zip(bytes) {
+/// #             *cell &= byte;
+/// #         }
+/// #         Ok(())
+/// #     }
+/// # }
+/// use nrd_hal::embedded_storage::nor_flash::NorFlash;
+/// use nrd_hal::{Nor, Region, conformance};
+///
+/// /// `flash` is the driver of a microcontroller's support crate.
+/// fn adapt<F: NorFlash>(flash: F) -> Nor<F> {
+///     Nor::new(flash).with_best_erase(4096)
+/// }
+///
+/// let mut region = adapt(SpiNor([0; 8192]));
+/// assert_eq!(region.geometry().best_erase, 4096);
+/// // The driver reads four aligned bytes at a time; `Nor` reads any.
+/// region.read(5, &mut [0; 3]).unwrap();
+/// assert_eq!(conformance::region(&mut region), Ok(()));
+/// ```
 #[derive(Debug)]
 pub struct Nor<F> {
     flash: F,
@@ -196,6 +298,26 @@ impl<F: NorFlash> Region for Nor<F> {
 ///
 /// One chip usually holds the key slots, the journal and the vault; each gets
 /// a `Partition` over the same `RefCell`.
+///
+/// ```
+/// # mod port { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/ram_port/port.rs")); }
+/// # use port::RamFlash;
+/// use nrd_hal::layout::Layout;
+/// use nrd_hal::{Partition, Region};
+/// use std::cell::RefCell;
+///
+/// // `RamFlash` stands for the driver: 32 blocks of 4 KiB.
+/// let chip = RefCell::new(RamFlash::new(4096, 32));
+/// let layout = Layout::plan(&chip.borrow().geometry()).unwrap();
+/// let mut vault = Partition::new(&chip, layout.vault_start, layout.vault_size).unwrap();
+/// let mut journal = Partition::new(&chip, layout.journal_start, layout.journal_size).unwrap();
+///
+/// vault.program(0, b"vault").unwrap();
+/// journal.program(0, b"journal").unwrap();
+/// let mut bytes = [0; 5];
+/// chip.borrow_mut().read(layout.vault_start, &mut bytes).unwrap();
+/// assert_eq!(&bytes, b"vault");
+/// ```
 #[derive(Debug)]
 pub struct Partition<'a, R> {
     flash: &'a RefCell<R>,

@@ -15,6 +15,46 @@ use zeroize::Zeroizing;
 ///
 /// Contract: the answer depends on every byte of the label and on the epoch,
 /// is the same at every call and every boot, and differs between devices.
+///
+/// A part that derives by HKDF (RFC 5869) and is wired to the epoch counter:
+///
+/// ```
+/// use nrd_hal::crypto::RingCrypto;
+/// use nrd_hal::{Crypto, Epoch, ErrorKind, ErrorType, RootKey};
+/// use zeroize::Zeroizing;
+///
+/// struct Engine {
+///     fused: [u8; 32],
+///     counter: fn() -> u64,
+/// }
+///
+/// impl ErrorType for Engine {
+///     type Error = ErrorKind;
+/// }
+///
+/// impl RootKey for Engine {
+///     fn derive_fixed(&mut self, label: &[u8]) -> Result<Zeroizing<[u8; 32]>, ErrorKind> {
+///         Ok(Zeroizing::new(RingCrypto::hkdf(b"fixed", &self.fused, &[label])))
+///     }
+///     fn derive_epoch(&mut self, label: &[u8], e: Epoch) -> Result<Zeroizing<[u8; 32]>, ErrorKind> {
+///         if e.0 < (self.counter)() {
+///             return Err(ErrorKind::Refused);
+///         }
+///         // The epoch has a fixed length and comes first, so that no other
+///         // pair of epoch and label reads the same.
+///         let info: [&[u8]; 2] = [&e.0.to_le_bytes(), label];
+///         Ok(Zeroizing::new(RingCrypto::hkdf(b"epoch", &self.fused, &info)))
+///     }
+///     fn refuses_past_epochs(&self) -> bool {
+///         true
+///     }
+/// }
+///
+/// let mut root = Engine { fused: [7; 32], counter: || 3 };
+/// let now = root.derive_epoch(b"vault", Epoch(3)).unwrap();
+/// assert_ne!(*now, *root.derive_epoch(b"vault", Epoch(4)).unwrap());
+/// assert_eq!(root.derive_epoch(b"vault", Epoch(2)), Err(ErrorKind::Refused));
+/// ```
 pub trait RootKey: ErrorType {
     /// 32 bytes bound to `label` alone. `label` is at most 32 bytes.
     fn derive_fixed(&mut self, label: &[u8]) -> Result<Zeroizing<[u8; 32]>, Self::Error>;

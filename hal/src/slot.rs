@@ -26,6 +26,55 @@ pub enum Guarantee {
 /// - after `erase` returns `Ok` every byte reads `0xFF`;
 /// - after `zero` returns `Ok(true)` every byte reads `0x00` and stays so
 ///   until `erase`.
+///
+/// A secure element with two pages of its own:
+///
+/// ```
+/// use nrd_hal::{Effaceable, ErrorKind, ErrorType, Guarantee, conformance};
+///
+/// struct SecureElement {
+///     pages: [[u8; 256]; 2],
+/// }
+///
+/// impl SecureElement {
+///     fn page(&mut self, slot: u8, len: usize) -> Result<&mut [u8], ErrorKind> {
+///         let page = self.pages.get_mut(usize::from(slot));
+///         page.and_then(|p| p.get_mut(..len)).ok_or(ErrorKind::OutOfBounds)
+///     }
+/// }
+///
+/// impl ErrorType for SecureElement {
+///     type Error = ErrorKind;
+/// }
+///
+/// impl Effaceable for SecureElement {
+///     fn read(&mut self, slot: u8, bytes: &mut [u8]) -> Result<(), ErrorKind> {
+///         bytes.copy_from_slice(self.page(slot, bytes.len())?);
+///         Ok(())
+///     }
+///     fn write(&mut self, slot: u8, bytes: &[u8]) -> Result<(), ErrorKind> {
+///         self.page(slot, bytes.len())?.copy_from_slice(bytes);
+///         Ok(())
+///     }
+///     fn zero(&mut self, slot: u8) -> Result<bool, ErrorKind> {
+///         self.page(slot, 256)?.fill(0);
+///         Ok(true)
+///     }
+///     fn erase(&mut self, slot: u8) -> Result<(), ErrorKind> {
+///         self.page(slot, 256)?.fill(0xFF);
+///         Ok(())
+///     }
+///     fn guarantee(&self) -> Guarantee {
+///         Guarantee::Physical
+///     }
+///     fn outside_image(&self) -> bool {
+///         true
+///     }
+/// }
+///
+/// let mut element = SecureElement { pages: [[0; 256]; 2] };
+/// assert_eq!(conformance::slot(&mut element), Ok(()));
+/// ```
 pub trait Effaceable: ErrorType {
     /// How many bytes of a slot the agent uses.
     const SLOT_BYTES: usize = 256;
@@ -82,6 +131,23 @@ impl<T: Effaceable + ?Sized> Effaceable for &mut T {
 ///
 /// Where the flash allows overwriting ([`Region::can_overwrite`]) a slot dies
 /// with one page program, before its erase.
+///
+/// ```
+/// # mod port { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/ram_port/port.rs")); }
+/// # use port::RamFlash;
+/// use nrd_hal::slot::NorSlots;
+/// use nrd_hal::{Effaceable, conformance};
+///
+/// // `RamFlash` stands for the driver: two chips of one 4 KiB block each.
+/// let mut slots = NorSlots::new(RamFlash::new(4096, 1), RamFlash::new(4096, 1));
+/// assert_eq!(conformance::slot(&mut slots), Ok(()));
+///
+/// slots.write(0, b"a secret").unwrap();
+/// slots.zero(0).unwrap();
+/// let mut bytes = [0xAA; 8];
+/// slots.read(0, &mut bytes).unwrap();
+/// assert_eq!(bytes, [0; 8]);
+/// ```
 #[derive(Debug, Clone)]
 pub struct NorSlots<R> {
     slots: [R; 2],

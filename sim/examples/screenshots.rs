@@ -9,9 +9,9 @@ use common::World;
 use common::chromium::{Driver, Person, Window};
 use common::stage;
 use nrd_agent::wire::DeviceKind;
-use nrd_sim::desk::answer_text;
-use nrd_sim::room::Room;
-use nrd_sim::service::sample::Samples;
+use nrd_sim::base::sample::Samples;
+use nrd_sim::service::desk::answer_text;
+use nrd_sim::world::room::Room;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -34,8 +34,7 @@ fn main() {
         .unwrap();
     stage::fill(service, account);
     let samples = Samples::read(None).unwrap().accounts;
-    let placed = world.running.room.set(Room::new(service, &samples, 7));
-    assert!(placed.is_ok());
+    assert!(world.room.furnish(Room::new(service, &samples, 7)));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -6,7 +6,7 @@ mod common;
 use common::chromium::{Cdp, Driver, Person, Window};
 use common::{World, with_browser};
 use nrd_sim::demo::Child;
-use nrd_sim::desk::{answer_text, qr_svg};
+use nrd_sim::service::desk::{answer_text, qr_svg};
 use serde_json::json;
 
 /// A clean set-top box on the desk.

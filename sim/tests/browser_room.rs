@@ -6,8 +6,8 @@ mod common;
 
 use common::chromium::{Driver, Person, Window};
 use common::{World, with_browser};
-use nrd_sim::room::Room;
-use nrd_sim::service::sample::Samples;
+use nrd_sim::base::sample::Samples;
+use nrd_sim::world::room::Room;
 
 const SEED: u64 = 7;
 
@@ -15,7 +15,7 @@ fn furnish(world: &World) {
     println!("seed {SEED}");
     let samples = Samples::read(None).unwrap().accounts;
     let room = Room::new(&world.running.service, &samples, SEED);
-    assert!(world.running.room.set(room).is_ok());
+    assert!(world.room.furnish(room));
 }
 
 /// Waits until the screen of a device says `text`.

@@ -555,7 +555,7 @@ fn attack_26_a_full_disk_never_says_removed_and_loses_nothing() {
     tv.wait_state("active").unwrap();
     browser.wait_state("Virtual set-top box", "Active").unwrap();
     tv.pull_the_plug();
-    let World { dir, running } = world;
+    let World { dir, running, .. } = world;
     drop(running);
 
     // The same service again, as a process that fills its disk up.

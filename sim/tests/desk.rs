@@ -3,10 +3,10 @@
 mod common;
 
 use common::{EXE, World};
-use nrd_sim::desk::{Challenge, Desk, answer_text, qr_svg};
-use nrd_sim::service::hex;
-use nrd_sim::sign;
-use nrd_sim::verify::{Revocation, StatusList};
+use nrd_sim::base::hex;
+use nrd_sim::base::sign;
+use nrd_sim::forensics::verify::{Revocation, StatusList};
+use nrd_sim::service::desk::{Challenge, Desk, answer_text, qr_svg};
 use std::path::Path;
 use std::process::Command;
 
@@ -32,7 +32,7 @@ impl Bench {
         Bench {
             id: boot["device_id"].as_str().unwrap().to_owned(),
             maker: world.running.service.keys.maker_public(),
-            maker_key: nrd_sim::service::unhex(&key).unwrap(),
+            maker_key: nrd_sim::base::unhex(&key).unwrap(),
             _world: world,
             device,
         }

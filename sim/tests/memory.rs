@@ -8,11 +8,11 @@ use common::World;
 use nrd_hal::Crypto as _;
 use nrd_hal::crypto::RingCrypto;
 use nrd_hal::layout::Layout;
+use nrd_sim::base::sample::Samples;
+use nrd_sim::base::unhex;
 use nrd_sim::demo::{Browser, Child};
+use nrd_sim::forensics::inspect::class_key;
 use nrd_sim::hw::{Made, RootKey};
-use nrd_sim::inspect::class_key;
-use nrd_sim::service::sample::Samples;
-use nrd_sim::service::unhex;
 use std::io::{Read as _, Seek as _, SeekFrom};
 
 /// Every byte of a process's writable memory, region by region.

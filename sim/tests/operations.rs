@@ -4,12 +4,12 @@
 mod common;
 
 use common::{EXE, activate, click_remove, eventually, removal, skip};
+use nrd_sim::base::sample::Samples;
 use nrd_sim::demo::{Browser, Child};
 use nrd_sim::load::device::{Device, Town};
 use nrd_sim::load::postgres::Server;
 use nrd_sim::load::process::ServiceProcess;
 use nrd_sim::service::Keys;
-use nrd_sim::service::sample::Samples;
 use std::path::Path;
 use std::process::{Command, Output};
 

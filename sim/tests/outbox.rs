@@ -4,11 +4,11 @@
 mod common;
 
 use common::{EXE, activate, click_remove, eventually, skip};
+use nrd_sim::base::sample::Samples;
 use nrd_sim::demo::{Browser, Child};
 use nrd_sim::load::broker::Mosquitto;
 use nrd_sim::load::postgres::free_port;
 use nrd_sim::load::process::ServiceProcess;
-use nrd_sim::service::sample::Samples;
 use rumqttc::{Client, Event, MqttOptions, Packet, QoS};
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader};

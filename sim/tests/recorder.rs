@@ -4,10 +4,10 @@
 mod common;
 
 use common::{EXE, World};
+use nrd_sim::base::sample::Samples;
 use nrd_sim::demo::Browser;
-use nrd_sim::room::replay::{Recording, is_recording};
-use nrd_sim::room::{Key, Room};
-use nrd_sim::service::sample::Samples;
+use nrd_sim::world::room::replay::{Recording, is_recording};
+use nrd_sim::world::room::{Key, Room};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,7 +32,7 @@ fn session(world: &World) -> String {
     println!("seed {SEED}");
     let samples = Samples::read(None).unwrap().accounts;
     let room = Room::new(&world.running.service, &samples, SEED);
-    assert!(world.running.room.set(room.clone()).is_ok());
+    assert!(world.room.furnish(room.clone()));
     let browser = Browser::new(&world.running.pages_url());
     browser
         .sign_in("alexandra@example.com", "correct horse battery", false)

@@ -4,11 +4,13 @@
 use crate::part;
 use nrd_agent::wire::DeviceKind;
 use nrd_agent::{Agent, Config};
+use nrd_sim::base::sample::{Sample, Samples};
+use nrd_sim::device::{Ram, settle, talk};
+use nrd_sim::hw::Powered;
 use nrd_sim::hw::{Board, Chip, Hardware, VirtualRng};
-use nrd_sim::rig::{Powered, Ram, settle, talk};
-use nrd_sim::service::sample::{Sample, Samples};
 use nrd_sim::service::store::{AccountId, ActivationRow};
 use nrd_sim::service::{Place, Service, Settings};
+use nrd_sim::world::InProcess;
 use std::sync::Arc;
 use tempfile::TempDir;
 
@@ -122,10 +124,7 @@ pub struct Device {
 
 impl Device {
     /// One boot: the agent comes to rest, then `then` runs.
-    pub fn boot<T>(
-        &mut self,
-        then: impl FnOnce(&mut Arc<Service>, &mut Agent<'_, Board>) -> T,
-    ) -> T {
+    pub fn boot<T>(&mut self, then: impl FnOnce(&mut InProcess, &mut Agent<'_, Board>) -> T) -> T {
         self.draws = self.draws.wrapping_mul(6_364_136_223_846_793_005) + 1;
         let maker = self.service.keys.maker();
         let mut board =
@@ -141,7 +140,7 @@ impl Device {
         let mut ram = Ram::default();
         let mut agent = Agent::new(board, config, ram.memory()).unwrap();
         settle(&mut agent).unwrap();
-        then(&mut self.service.clone(), &mut agent)
+        then(&mut InProcess(self.service.clone()), &mut agent)
     }
 
     /// A copy of chip and secrets: what an attacker with a programmer has.
@@ -157,7 +156,7 @@ impl Device {
 
 /// Runs an activation: the code on the screen is typed by the account holder.
 pub fn activate<P: Powered>(
-    service: &mut Arc<Service>,
+    service: &mut InProcess,
     agent: &mut Agent<'_, P>,
     account: AccountId,
     remember: bool,
@@ -165,7 +164,7 @@ pub fn activate<P: Powered>(
     agent.start_activation().unwrap();
     let mut screen = None;
     for _ in 0..6 {
-        nrd_sim::rig::exchange(service, agent).unwrap();
+        nrd_sim::device::exchange(service, agent).unwrap();
         screen = agent.status().code;
         if screen.is_some() {
             break;
@@ -179,7 +178,7 @@ pub fn activate<P: Powered>(
 }
 
 /// Talks although nothing is due yet: time passes first.
-pub fn talk_later(service: &mut Arc<Service>, agent: &mut Agent<'_, Board>) {
+pub fn talk_later(service: &mut InProcess, agent: &mut Agent<'_, Board>) {
     if let Some(ms) = agent.next_due_ms() {
         agent.platform().clock().advance_ms(ms);
     }

@@ -14,11 +14,11 @@ use nrd_agent::wire::{
 };
 use nrd_agent::{Agent, Class, State, Step};
 use nrd_hal::crypto::RingCrypto;
+use nrd_sim::device::{Rig, settle, talk};
+use nrd_sim::forensics::inspect::{Image, Search, Secret, inspect};
 use nrd_sim::hw::{Board, Chip, Hardware};
-use nrd_sim::inspect::{Image, Search, Secret, inspect};
-use nrd_sim::rig::{Rig, settle, talk};
-use nrd_sim::room::replay::{Recording, is_recording};
 use nrd_sim::world::read::read;
+use nrd_sim::world::room::replay::{Recording, is_recording};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// A target: its name, and what is fed.
@@ -63,7 +63,7 @@ pub fn frame(data: &[u8]) {
 
 /// Receipts, verified offline.
 pub fn receipt(data: &[u8]) {
-    let _ = nrd_sim::verify::verify(data, &[9; 32], None);
+    let _ = nrd_sim::forensics::verify::verify(data, &[9; 32], None);
 }
 
 /// HTTP answers, in pieces of any size.
@@ -151,7 +151,7 @@ pub fn flash_image(data: &[u8]) {
     rig.hw.chip().restore_image(&cells);
     let mut rig = rig;
     let board = rig.board();
-    let mut ram = nrd_sim::rig::Ram::default();
+    let mut ram = nrd_sim::device::Ram::default();
     let mut agent = Agent::new(board, rig.config(), ram.memory()).expect("a good geometry");
     rest(&mut agent);
     let mut out = [0; 1024];

@@ -9,9 +9,9 @@ use nrd_agent::wire::{Method, Receipt, peek};
 use nrd_agent::{Agent, Class, Error, State, Step};
 use nrd_hal::Geometry;
 use nrd_hal::layout::{Layout, logical_sector};
+use nrd_sim::device::{Ram, Rig, talk};
+use nrd_sim::forensics::inspect::{Image, Search, Secret, inspect};
 use nrd_sim::hw::{Board, Chip, ChipSpec, Fault, Hardware, OpKind, SplitMix, VirtualRng};
-use nrd_sim::inspect::{Image, Search, Secret, inspect};
-use nrd_sim::rig::{Ram, Rig, talk};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -75,7 +75,7 @@ pub struct Life {
     /// Replaces the random generator at each boot.
     pub rng: Option<fn(u64) -> VirtualRng>,
     /// A stale value is a fault at once. Off where that is known to be open
-    /// (`docs/VERIFICATION.md`), unless `NRD_OPEN` is set.
+    /// (`docs/KNOWN-ISSUES.md`), unless `NRD_OPEN` is set.
     pub strict: bool,
     /// What has happened.
     pub tally: Tally,
@@ -145,7 +145,7 @@ impl Life {
     }
 
     /// The headers of the newest sectors. Rot of more than a bit there is an open
-    /// fault of `docs/VERIFICATION.md`, and left out unless `NRD_OPEN` is set.
+    /// fault of `docs/KNOWN-ISSUES.md`, and left out unless `NRD_OPEN` is set.
     fn newest_headers(&self) -> Vec<Range<u32>> {
         if std::env::var_os("NRD_OPEN").is_some() {
             return Vec::new();

@@ -13,8 +13,8 @@ pub mod token_pattern;
 pub mod worktree_copy;
 
 use nrd_hal::Geometry;
+use nrd_sim::device::Rig;
 use nrd_sim::hw::{Chip, ChipSpec, Hardware};
-use nrd_sim::rig::Rig;
 
 /// A part of `sectors` erase units.
 pub fn part(write_size: u32, erase_size: u32, sectors: u32) -> ChipSpec {
@@ -33,4 +33,13 @@ pub fn part(write_size: u32, erase_size: u32, sectors: u32) -> ChipSpec {
 pub fn rig(seed: u64) -> Rig {
     println!("seed {seed}");
     Rig::new(Hardware::new(Chip::new(part(4, 4096, 16), seed)), seed)
+}
+
+/// The Rust of README and PORTING: `cargo test --doc -p nrd-tests` compiles it.
+#[cfg(doctest)]
+mod code_in_docs {
+    #[doc = include_str!("../../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../docs/PORTING.md")]
+    struct Porting;
 }

@@ -2,9 +2,9 @@
 
 use nrd_agent::wire::{ActivationId, OrderKind, OrderResult};
 use nrd_agent::{Agent, Class, Error, State};
-use nrd_sim::authority::Authority;
+use nrd_sim::device::authority::Authority;
+use nrd_sim::device::{Rig, prove_fill, settle, talk};
 use nrd_sim::hw::Board;
-use nrd_sim::rig::{Rig, prove_fill, settle, talk};
 use nrd_tests::rig;
 
 const SECRET: &[u8] = b"holder@example.org";

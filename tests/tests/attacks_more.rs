@@ -2,11 +2,11 @@
 
 use nrd_agent::wire::{OrderKind, OrderResult, OrderSeq};
 use nrd_agent::{Class, Error, State, wire};
+use nrd_sim::base::sign::signed;
+use nrd_sim::device::{Rig, Stop, settle, talk};
+use nrd_sim::explorer::{NAMED, Options, explore};
+use nrd_sim::forensics::verify::verify;
 use nrd_sim::hw::{Chip, Fault, Hardware, Tear};
-use nrd_sim::powercut::{NAMED, Options, explore};
-use nrd_sim::rig::{Rig, Stop, settle, talk};
-use nrd_sim::sign::signed;
-use nrd_sim::verify::verify;
 use nrd_tests::bench::{Bench, activate, talk_later};
 use std::collections::BTreeSet;
 
@@ -145,7 +145,7 @@ fn attack_20_a_receipt_forged_altered_of_another_device_or_old_does_not_verify()
     // Another device's signature under this device's certificate.
     let forged = {
         let body: wire::Receipt<'_> = wire::peek(&receipt).unwrap();
-        signed(&nrd_sim::sign::keypair(&[66; 32]), &body)
+        signed(&nrd_sim::base::sign::keypair(&[66; 32]), &body)
     };
     assert!(verify(&forged, &maker, None).is_err());
 }

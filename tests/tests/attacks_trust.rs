@@ -7,12 +7,12 @@ use nrd_agent::wire::{
 };
 use nrd_agent::{Class, Error, State};
 use nrd_hal::crypto::RingCrypto;
+use nrd_sim::base::sign::{keypair, signed};
+use nrd_sim::device::{exchange, settle, talk};
+use nrd_sim::forensics::inspect::{Image, Opened, Search, inspect};
 use nrd_sim::hw::SplitMix;
-use nrd_sim::inspect::{Image, Opened, Search, inspect};
-use nrd_sim::rig::{exchange, settle, talk};
 use nrd_sim::service::Service;
 use nrd_sim::service::account::Standing;
-use nrd_sim::sign::{keypair, signed};
 use nrd_tests::bench::{Bench, Device, HOME, activate, talk_later};
 use std::sync::Arc;
 
@@ -313,7 +313,7 @@ fn attack_21_an_image_put_back_after_the_proof_opens_nothing_anywhere() {
         let mut out = [0; 640];
         let n = agent.prove_clean([5; 32], &mut out).unwrap();
         let maker = service.keys.maker_public();
-        let v = nrd_sim::verify::verify(&out[..n], &maker, Some(&[5; 32])).unwrap();
+        let v = nrd_sim::forensics::verify::verify(&out[..n], &maker, Some(&[5; 32])).unwrap();
         assert!(v.clean);
     });
     tv.hw.chip().restore_image(&image);

@@ -3,13 +3,14 @@
 
 use nrd_agent::wire::DeviceKind;
 use nrd_hal::Geometry;
+use nrd_sim::base::sample::Samples;
+use nrd_sim::base::sign;
+use nrd_sim::base::unhex;
 use nrd_sim::demo::Browser;
+use nrd_sim::forensics::inspect::{Image, Search, Secret, inspect};
 use nrd_sim::hw::maker_certificate;
-use nrd_sim::inspect::{Image, Search, Secret, inspect};
-use nrd_sim::serve::{Ports, Running, start};
-use nrd_sim::service::sample::Samples;
-use nrd_sim::service::{Service, Settings, unhex};
-use nrd_sim::sign;
+use nrd_sim::service::server::{Ports, Running, start};
+use nrd_sim::service::{Service, Settings};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use std::fs;

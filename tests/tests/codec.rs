@@ -7,8 +7,8 @@ use nrd_agent::order::SeenOrders;
 use nrd_agent::state::{Activation, Snapshot, Stored, Tombstone, WipePhase};
 use nrd_agent::wire::codec::{self, Blank, Code};
 use nrd_agent::wire::*;
+use nrd_sim::base::hex;
 use nrd_sim::hw::SplitMix;
-use nrd_sim::service::hex;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 

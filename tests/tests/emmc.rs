@@ -5,11 +5,9 @@ use nrd_agent::wire::{Method, Receipt, decode_signed};
 use nrd_agent::{Agent, Class, Config, State};
 use nrd_hal::conformance;
 use nrd_hal::crypto::RingCrypto;
+use nrd_sim::device::{Ram, Stop, settle, talk};
 use nrd_sim::hw::{EmmcBoard, SharedEmmc};
-use nrd_sim::rig::{Ram, Stop, settle, talk};
-use nrd_sim::service::Service;
 use nrd_tests::bench::{Bench, activate};
-use std::sync::Arc;
 
 const RPMB_KEY: [u8; 32] = [0x66; 32];
 const ROOT: [u8; 32] = [0x67; 32];
@@ -25,7 +23,7 @@ fn boot<T>(
     part: &SharedEmmc,
     bench: &Bench,
     seed: u64,
-    then: impl FnOnce(&mut Arc<Service>, &mut Agent<'_, EmmcBoard>) -> Option<T>,
+    then: impl FnOnce(&mut nrd_sim::world::InProcess, &mut Agent<'_, EmmcBoard>) -> Option<T>,
 ) -> Option<T> {
     let mut ram = Ram::default();
     let config = Config {
@@ -35,7 +33,10 @@ fn boot<T>(
     };
     let mut agent = Agent::new(board(part, bench, seed), config, ram.memory()).unwrap();
     match settle(&mut agent) {
-        Ok(()) => then(&mut bench.service.clone(), &mut agent),
+        Ok(()) => then(
+            &mut nrd_sim::world::InProcess(bench.service.clone()),
+            &mut agent,
+        ),
         Err(Stop::Off) => None,
         Err(Stop::Wrong(why)) => panic!("{why}"),
     }
@@ -86,7 +87,7 @@ fn the_receipt_of_an_emmc_says_clear_and_not_purge() {
         Some(out[..n].to_vec())
     })
     .unwrap();
-    let key = nrd_sim::sign::public(&nrd_sim::hw::device_key(&ROOT, "NRD-EMMC-1"));
+    let key = nrd_sim::base::sign::public(&nrd_sim::hw::device_key(&ROOT, "NRD-EMMC-1"));
     let told: Receipt<'_> = decode_signed::<_, RingCrypto>(&receipt, &key).unwrap();
     assert_eq!(told.method, Method::Clear);
     assert!(told.flags.slots_outside_image);
@@ -153,7 +154,7 @@ fn a_cut_at_every_write_of_a_wipe_still_ends_clean() {
         *part.part() = of.part().clone();
         part
     };
-    let wipe = |_: &mut Arc<Service>, agent: &mut Agent<'_, EmmcBoard>| {
+    let wipe = |_: &mut nrd_sim::world::InProcess, agent: &mut Agent<'_, EmmcBoard>| {
         let asked = agent.deactivate();
         match settle(agent) {
             Ok(()) if asked.is_ok() => Some(()),

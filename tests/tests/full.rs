@@ -1,9 +1,9 @@
 //! A full cache: refused as full, never lost, and emptied again.
 
 use nrd_agent::{Class, Error, State};
+use nrd_sim::device::{Rig, settle, talk};
+use nrd_sim::explorer::NAMED;
 use nrd_sim::hw::{Chip, Hardware};
-use nrd_sim::powercut::NAMED;
-use nrd_sim::rig::{Rig, settle, talk};
 
 #[test]
 fn a_cache_that_is_full_can_be_emptied_and_filled_again() {

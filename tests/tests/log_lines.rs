@@ -2,8 +2,8 @@
 
 use log::{LevelFilter, Log, Metadata, Record};
 use nrd_agent::Class;
-use nrd_sim::rig::{settle, talk};
-use nrd_sim::service::hex;
+use nrd_sim::base::hex;
+use nrd_sim::device::{settle, talk};
 use nrd_tests::bench::{Bench, activate};
 use std::sync::Mutex;
 

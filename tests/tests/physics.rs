@@ -1,5 +1,5 @@
 //! Parts that go bad. Data may be lost; that older values are then served in
-//! silence is open (`docs/VERIFICATION.md`; `NRD_OPEN=1` shows it). The device
+//! silence is open (`docs/KNOWN-ISSUES.md`; `NRD_OPEN=1` shows it). The device
 //! never calls itself clean over cells that are not, never panics, never goes
 //! on for ever, and a person's wipe ends.
 //!
@@ -8,8 +8,8 @@
 use nrd_agent::wire::Method;
 use nrd_agent::{Class, Error, State};
 use nrd_hal::Geometry;
+use nrd_sim::explorer::NAMED;
 use nrd_sim::hw::{ChipSpec, Fault, SplitMix, Tear, VirtualRng, Worn};
-use nrd_sim::powercut::NAMED;
 use nrd_tests::hard::{End, Life, Rest};
 use std::collections::BTreeMap;
 

@@ -2,10 +2,10 @@
 
 use nrd_agent::wire::DeviceKind;
 use nrd_hal::conformance::{after_power_cycle, before_power_cycle, platform};
+use nrd_sim::base::sign::keypair;
 use nrd_sim::hw::{Board, Chip, Folder, Hardware, Identity, VirtualRng};
 use nrd_sim::process::{Order, provision};
 use nrd_sim::service::{Service, Settings, ca};
-use nrd_sim::sign::keypair;
 use nrd_tests::part;
 
 #[test]

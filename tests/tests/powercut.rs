@@ -5,8 +5,8 @@
 #[path = "shared/power_cuts.rs"]
 mod power_cuts;
 
+use nrd_sim::explorer::NAMED;
 use nrd_sim::hw::Tear;
-use nrd_sim::powercut::NAMED;
 use power_cuts::{cut_everywhere, cut_with};
 
 macro_rules! parts {

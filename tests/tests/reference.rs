@@ -7,11 +7,11 @@
 use nrd_agent::wire::DeviceKind;
 use nrd_agent::{Class, Error, State};
 use nrd_hal::Geometry;
+use nrd_sim::base::sample::Samples;
+use nrd_sim::forensics::inspect::{Image, Search, inspect};
 use nrd_sim::hw::{ChipSpec, Tear};
-use nrd_sim::inspect::{Image, Search, inspect};
 use nrd_sim::service::Settings;
 use nrd_sim::service::account::Standing;
-use nrd_sim::service::sample::Samples;
 use nrd_sim::service::store::AccountId;
 use nrd_sim::world::{Made, World};
 use proptest::prelude::*;

@@ -2,7 +2,7 @@
 
 use nrd_agent::wire::{LockReason, OrderResult};
 use nrd_agent::{Class, State};
-use nrd_sim::rig::{Peer, exchange, settle, talk};
+use nrd_sim::device::{Peer, exchange, settle, talk};
 use nrd_sim::service::account::{CodeError, Standing};
 use nrd_sim::service::login::{LoginError, Remembered};
 use nrd_sim::service::store::Phase;
@@ -80,7 +80,7 @@ fn attack_15_a_renewal_whose_answer_is_lost_is_answered_the_same_again() {
         for lost in 1..4 {
             agent.platform().clock().advance_ms(2 * DAY_MS);
             let mut lossy = Lossy {
-                service,
+                service: &mut service.0,
                 lose: lost,
             };
             for _ in 0..30 {
@@ -253,7 +253,7 @@ fn attack_13_the_database_holds_no_token_and_no_personal_data_in_plain() {
         assert!(!holds(token.as_ref()), "a token in plain");
     }
     let cookie = signed_in.remember.unwrap();
-    let token: [u8; 32] = nrd_sim::service::unhex(&cookie[32..]).unwrap();
+    let token: [u8; 32] = nrd_sim::base::unhex(&cookie[32..]).unwrap();
     assert!(!holds(&token) && !holds(&cookie.as_bytes()[32..]));
     assert!(!holds(signed_in.session.as_bytes()));
 }

@@ -24,7 +24,7 @@ fn a_town_that_gets_its_power_back_spreads_over_the_window() {
         let id = bench.newest(0).id;
         bench.service.remove(holder, &id, HOME).unwrap();
         tv.boot(|service, agent| {
-            nrd_sim::rig::talk(service, agent).unwrap();
+            nrd_sim::device::talk(service, agent).unwrap();
             assert!(agent.is_clean());
         });
         break_identity(&bench, n);
@@ -89,10 +89,10 @@ fn a_back_off_outlives_reboots_and_an_answer_ends_it() {
         assert!(longest(agent, 10) < MIN_15_MS, "capped");
         let due = agent.next_due_ms().unwrap();
         agent.platform().clock().advance_ms(due);
-        nrd_sim::rig::talk(service, agent).unwrap();
+        nrd_sim::device::talk(service, agent).unwrap();
         // The next write after the answer says so: powered time is charged.
         agent.platform().clock().advance_ms(2 * MIN_15_MS);
-        nrd_sim::rig::settle(agent).unwrap();
+        nrd_sim::device::settle(agent).unwrap();
     });
     tv.boot(|_, agent| assert!(longest(agent, 10) < 10_000, "the debt is paid"));
 }
@@ -108,10 +108,10 @@ fn a_person_at_a_code_and_a_receipt_are_not_held_up() {
         agent.spread_first_contact(600);
         assert_eq!(agent.next_due_ms(), Some(0));
         agent.cancel_activation().unwrap();
-        nrd_sim::rig::settle(agent).unwrap();
+        nrd_sim::device::settle(agent).unwrap();
         activate(service, agent, holder, true);
         agent.deactivate().unwrap();
-        nrd_sim::rig::settle(agent).unwrap();
+        nrd_sim::device::settle(agent).unwrap();
     });
     tv.boot(|_, agent| {
         assert!(agent.status().receipts > 0);

@@ -544,7 +544,7 @@ fn sqlite_of_an_older_schema_is_brought_up_and_of_a_newer_one_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let db = || rusqlite::Connection::open(dir.path().join("service.db")).unwrap();
     // As version 1 wrote it.
-    let first = include_str!("../../sim/src/service/store/migrations/1.sql")
+    let first = include_str!("../../sim/service/src/store/migrations/1.sql")
         .replace("NUMBERED INTEGER", "INTEGER");
     db().execute_batch(&first).unwrap();
     db().execute_batch(

@@ -1,10 +1,11 @@
 //! Databases and services that die in the middle of removals, and what is
 //! found afterwards: nothing half done, nothing that was answered lost.
 
+use nrd_sim::base::{hex, unhex};
 use nrd_sim::load::postgres::{Server, signal};
 use nrd_sim::service::account::Standing;
 use nrd_sim::service::store::{ActivationRow, FaultKind, NewActivation, Phase};
-use nrd_sim::service::{Error, Place, Service, hex, unhex};
+use nrd_sim::service::{Error, Place, Service};
 use nrd_tests::bench::{Bench, HOME, settings};
 use nrd_tests::external_tools::skip;
 use std::io::{BufRead as _, BufReader};

@@ -6,11 +6,11 @@ use nrd_agent::wire::*;
 use nrd_agent::{Class, State};
 use nrd_hal::Crypto as _;
 use nrd_hal::crypto::{RingCrypto, RustCrypto};
+use nrd_sim::base::sign::{keypair, public, signed};
+use nrd_sim::base::{hex, unhex};
+use nrd_sim::device::{Rig, talk};
+use nrd_sim::forensics::inspect::{Image, Search, inspect};
 use nrd_sim::hw::{Chip, Hardware, RootKey, device_key, maker_certificate};
-use nrd_sim::inspect::{Image, Search, inspect};
-use nrd_sim::rig::{Rig, talk};
-use nrd_sim::service::{hex, unhex};
-use nrd_sim::sign::{keypair, public, signed};
 use nrd_tests::part;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -308,6 +308,6 @@ fn images() {
 fn the_files_verify_by_themselves() {
     let receipt = std::fs::read(folder().join("receipt.bin")).unwrap();
     let maker = std::fs::read_to_string(folder().join("maker-root.pub")).unwrap();
-    let v = nrd_sim::verify::verify(&receipt, &unhex(&maker).unwrap(), None).unwrap();
+    let v = nrd_sim::forensics::verify::verify(&receipt, &unhex(&maker).unwrap(), None).unwrap();
     assert_eq!((v.device_id.as_str(), v.method), ("NRD-VECTOR-1", "purge"));
 }

@@ -22,7 +22,7 @@
 
 // The version of this interface. `NrdPlatform.abi` carries the header's; the
 // library refuses another one (`NRD_E_VERSION`).
-#define NRD_ABI_VERSION 1
+#define NRD_ABI_VERSION 2
 
 // Done.
 #define NRD_OK 0
@@ -219,6 +219,21 @@
 // A wipe ended: restart the platform now if you can.
 #define NRD_STEP_RESET_ADVISED 2
 
+// There may be more work: call `nrd_agent_poll` again now.
+#define NRD_NEXT_AGAIN 0
+
+// Post the first `request_len` bytes of the request buffer to the service.
+// Then call `nrd_agent_handle_reply` with the reply's body, or
+// `nrd_agent_exchange_failed` when none came; `nrd_agent_post` does both.
+#define NRD_NEXT_POST 1
+
+// Nothing to do until the platform's uptime has reached `until_ms`, or until
+// a call: poll again after every call. Too early does no harm.
+#define NRD_NEXT_WAIT 2
+
+// A wipe ended: restart the platform now if you can; otherwise poll again.
+#define NRD_NEXT_RESET 3
+
 // Name and nickname.
 #define NRD_CLASS_NAME 1
 
@@ -406,6 +421,20 @@ typedef struct NrdConfig {
   uint16_t max_value;
 } NrdConfig;
 
+// What a host does next: `nrd_agent_poll` fills it.
+typedef struct NrdNext {
+  // `sizeof(NrdNext)`, set by the caller.
+  uint32_t size;
+  // `NRD_NEXT_…`
+  uint8_t what;
+  // `NRD_NEXT_POST`: the request's length, in bytes. Otherwise 0.
+  uint32_t request_len;
+  // `NRD_NEXT_WAIT`: the uptime to sleep until, in milliseconds as
+  // `NrdPlatform.uptime_ms` counts them; `UINT64_MAX` for as long as nobody
+  // calls. Otherwise 0.
+  uint64_t until_ms;
+} NrdNext;
+
 // What to show.
 typedef struct NrdStatus {
   // `sizeof(NrdStatus)`, set by the caller.
@@ -440,6 +469,9 @@ typedef struct NrdStatus {
   uint32_t proof_done;
   // Bytes of it in all; 0 when none is under way.
   uint32_t proof_total;
+  // What failed last in `nrd_agent_poll` and has not succeeded since:
+  // `NRD_OK`, or an `NRD_E_…`. The agent tries again by itself.
+  int32_t fault;
 } NrdStatus;
 
 // A byte stream to the service, such as a TCP socket. Copied by the call that
@@ -481,7 +513,7 @@ int32_t nrd_agent_memory(const struct NrdPlatform *platform,
 
 // Builds an agent in `memory` (`memory_len` bytes, aligned to 16, as from
 // `malloc`) and writes it to `*agent`. Reads nothing from the flash yet: call
-// `nrd_agent_step`. The memory belongs to the agent until `nrd_agent_close`.
+// `nrd_agent_poll`. The memory belongs to the agent until `nrd_agent_close`.
 //
 // Errors: `NRD_E_NULL` (a pointer or a required callback), `NRD_E_VERSION`,
 // `NRD_E_FLASH`, `NRD_E_MEMORY`, `NRD_E_DEVICE_ID`, `NRD_E_ARGUMENT`.
@@ -501,10 +533,45 @@ int32_t nrd_agent_init(void *memory,
 // `agent` is NULL or readable, and no other thread uses it.
 int32_t nrd_agent_close(struct NrdAgent *agent);
 
+// The run loop of every host: does at most one bounded piece of pending work
+// (one erase block, one sector's copy or a few programs), or else writes the
+// next request into `request` (`NRD_MAX_FRAME` bytes are always enough), and
+// says in `*next`, whose `size` the caller has set, what the host does next.
+//
+// What fails inside is tried again: at once a few times, then with pauses,
+// until it succeeds; `NrdStatus.fault` says what it is. So a host needs no
+// count of errors of its own. An error of this call is one of the arguments,
+// and `*next` is then not written.
+//
+// ```c
+// uint8_t request[NRD_MAX_FRAME];
+// NrdNext next = {0};
+// next.size = sizeof next;
+// for (;;) {
+//   if (nrd_agent_poll(agent, request, sizeof request, &next) != NRD_OK) abort();
+//   switch (next.what) {
+//   case NRD_NEXT_AGAIN: break;
+//   case NRD_NEXT_POST: nrd_agent_post(agent, https, &link, request, next.request_len); break;
+//   case NRD_NEXT_WAIT: sleep_until(next.until_ms); break;
+//   case NRD_NEXT_RESET: reset(); break;
+//   }
+// }
+// ```
+//
+// Errors: `NRD_E_NULL`, `NRD_E_HANDLE`, `NRD_E_VERSION`, `NRD_E_OVERLAP`,
+// `NRD_E_REENTERED`, `NRD_E_ARGUMENT`.
+//
+// # Safety
+// The pointers are NULL or valid.
+int32_t nrd_agent_poll(struct NrdAgent *agent,
+                       uint8_t *request,
+                       size_t request_size,
+                       struct NrdNext *next);
+
 // Does one bounded piece of pending work (at most one erase block, one
-// sector's copy or a few programs) and writes an `NRD_STEP_…` to `*did`. Call
-// it until it says idle: at boot, after every call, and whenever there is
-// time.
+// sector's copy or a few programs) and writes an `NRD_STEP_…` to `*did`. The
+// layer below `nrd_agent_poll`, for hosts that must split the work: after an
+// error `*did` is not written.
 //
 // # Safety
 // The pointers are NULL or valid.
@@ -603,7 +670,7 @@ int32_t nrd_agent_display_name(struct NrdAgent *agent,
                                size_t *out_len);
 
 // Writes to `*ms` the milliseconds until the next request is due: 0 for now,
-// `UINT64_MAX` when there is nothing to say.
+// `UINT64_MAX` when there is nothing to say. The layer below `nrd_agent_poll`.
 //
 // # Safety
 // The pointers are NULL or valid.
@@ -611,7 +678,8 @@ int32_t nrd_agent_next_due_ms(struct NrdAgent *agent, uint64_t *ms);
 
 // Writes the next request into `out` (`NRD_MAX_FRAME` bytes are always
 // enough) and its length to `*out_len`; 0 when none is due. Post it, then call
-// `nrd_agent_handle_reply` or `nrd_agent_exchange_failed`.
+// `nrd_agent_handle_reply` or `nrd_agent_exchange_failed`. After an error the
+// agent backs off. The layer below `nrd_agent_poll`.
 //
 // # Safety
 // The pointers are NULL or valid.
@@ -668,7 +736,7 @@ int32_t nrd_agent_is_clean(struct NrdAgent *agent, uint8_t *clean);
 // A signed answer to a returns desk's nonce (32 bytes), after reading the
 // flash again; with `fill` not 0 after filling it, reading it back and
 // erasing it as well, which takes a while: `NRD_E_BUSY` until
-// `nrd_agent_step` has done it, then call again with the same nonce.
+// `nrd_agent_poll` has done it, then call again with the same nonce.
 // `NRD_E_WRONG_STATE` unless the device is clean or, without `fill`, a wipe
 // failed.
 //
@@ -705,10 +773,28 @@ int32_t nrd_https_new(const uint8_t *root,
 // `https` came from `nrd_https_new`, was not freed, and is not in use.
 void nrd_https_free(struct NrdHttps *https);
 
+// Posts a request that `nrd_agent_poll` asked to post (`NRD_NEXT_POST`) over a
+// new connection, and hands the agent the reply, or the news that none came.
+// Blocks while the link does, and for up to `NrdConfig.wait_s` seconds on top.
+//
+// An error says why there is no reply, or why the agent refused it. Nothing
+// needs to be done about it: the agent has backed off, and nothing it keeps has
+// changed. After an error of the arguments (`NRD_E_NULL` and below) nothing was
+// posted, and the agent still waits for the reply.
+//
+// # Safety
+// The pointers are NULL or valid.
+int32_t nrd_agent_post(struct NrdAgent *agent,
+                       const struct NrdHttps *https,
+                       const struct NrdLink *link,
+                       const uint8_t *request,
+                       size_t request_len);
+
 // One whole exchange, if one is due: request, connection, reply. Writes 1 to
 // `*happened`, or 0 when there was nothing to say. Blocks while the link does,
 // and for up to `NrdConfig.wait_s` seconds on top. After any failure the agent
-// backs off, and nothing it keeps has changed.
+// backs off, and nothing it keeps has changed. For hosts that step the agent
+// themselves; with `nrd_agent_poll` it is `nrd_agent_post`.
 //
 // # Safety
 // The pointers are NULL or valid.

@@ -9,7 +9,7 @@ use nrd_agent::keypad::RemoteKey;
 use nrd_agent::lease::Standing;
 use nrd_agent::log::Entry;
 use nrd_agent::wire::LockReason;
-use nrd_agent::{Agent, BuildError, Config, Memory, State, Step};
+use nrd_agent::{Agent, BuildError, Config, Memory, Next, State, Step};
 use nrd_hal::{Clock as _, Platform as _};
 
 /// The interface version of this library: compare it with `NRD_ABI_VERSION`.
@@ -58,7 +58,7 @@ pub unsafe extern "C" fn nrd_agent_memory(
 
 /// Builds an agent in `memory` (`memory_len` bytes, aligned to 16, as from
 /// `malloc`) and writes it to `*agent`. Reads nothing from the flash yet: call
-/// `nrd_agent_step`. The memory belongs to the agent until `nrd_agent_close`.
+/// `nrd_agent_poll`. The memory belongs to the agent until `nrd_agent_close`.
 ///
 /// Errors: `NRD_E_NULL` (a pointer or a required callback), `NRD_E_VERSION`,
 /// `NRD_E_FLASH`, `NRD_E_MEMORY`, `NRD_E_DEVICE_ID`, `NRD_E_ARGUMENT`.
@@ -139,10 +139,76 @@ pub unsafe extern "C" fn nrd_agent_close(agent: *mut NrdAgent) -> i32 {
     unsafe { close(agent) }
 }
 
+/// The run loop of every host: does at most one bounded piece of pending work
+/// (one erase block, one sector's copy or a few programs), or else writes the
+/// next request into `request` (`NRD_MAX_FRAME` bytes are always enough), and
+/// says in `*next`, whose `size` the caller has set, what the host does next.
+///
+/// What fails inside is tried again: at once a few times, then with pauses,
+/// until it succeeds; `NrdStatus.fault` says what it is. So a host needs no
+/// count of errors of its own. An error of this call is one of the arguments,
+/// and `*next` is then not written.
+///
+/// ```c
+/// uint8_t request[NRD_MAX_FRAME];
+/// NrdNext next = {0};
+/// next.size = sizeof next;
+/// for (;;) {
+///   if (nrd_agent_poll(agent, request, sizeof request, &next) != NRD_OK) abort();
+///   switch (next.what) {
+///   case NRD_NEXT_AGAIN: break;
+///   case NRD_NEXT_POST: nrd_agent_post(agent, https, &link, request, next.request_len); break;
+///   case NRD_NEXT_WAIT: sleep_until(next.until_ms); break;
+///   case NRD_NEXT_RESET: reset(); break;
+///   }
+/// }
+/// ```
+///
+/// Errors: `NRD_E_NULL`, `NRD_E_HANDLE`, `NRD_E_VERSION`, `NRD_E_OVERLAP`,
+/// `NRD_E_REENTERED`, `NRD_E_ARGUMENT`.
+///
+/// # Safety
+/// The pointers are NULL or valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nrd_agent_poll(
+    agent: *mut NrdAgent,
+    request: *mut u8,
+    request_size: usize,
+    next: *mut NrdNext,
+) -> i32 {
+    // SAFETY: passed on.
+    unsafe {
+        enter(agent, |call| {
+            call.apart(&[
+                Range::of(request, request_size),
+                Range::of(next, size_of::<NrdNext>()),
+            ])?;
+            let mut out = NrdNext {
+                size: sized_struct(next)?.size,
+                ..NrdNext::default()
+            };
+            let request = output(request, request_size)?;
+            match call.inner.agent.poll(request) {
+                Next::Again => out.what = NRD_NEXT_AGAIN,
+                Next::Post(n) => {
+                    out.what = NRD_NEXT_POST;
+                    out.request_len = u32::try_from(n).map_err(|_| NRD_E_ARGUMENT)?;
+                }
+                Next::WaitUntil(uptime_ms) => {
+                    out.what = NRD_NEXT_WAIT;
+                    out.until_ms = uptime_ms.unwrap_or(u64::MAX);
+                }
+                Next::Reset => out.what = NRD_NEXT_RESET,
+            }
+            put(next, out)
+        })
+    }
+}
+
 /// Does one bounded piece of pending work (at most one erase block, one
-/// sector's copy or a few programs) and writes an `NRD_STEP_…` to `*did`. Call
-/// it until it says idle: at boot, after every call, and whenever there is
-/// time.
+/// sector's copy or a few programs) and writes an `NRD_STEP_…` to `*did`. The
+/// layer below `nrd_agent_poll`, for hosts that must split the work: after an
+/// error `*did` is not written.
 ///
 /// # Safety
 /// The pointers are NULL or valid.
@@ -215,6 +281,7 @@ pub unsafe extern "C" fn nrd_agent_status(agent: *mut NrdAgent, status: *mut Nrd
                 None => {}
             }
             out.worn_out = u8::from(s.worn_out);
+            out.fault = s.fault.map_or(NRD_OK, refused);
             out.receipts = s.receipts;
             if let Some((code, pictogram)) = s.code {
                 out.pictogram = pictogram;

@@ -35,7 +35,7 @@ pub(crate) unsafe fn write(
 }
 
 /// Writes to `*ms` the milliseconds until the next request is due: 0 for now,
-/// `UINT64_MAX` when there is nothing to say.
+/// `UINT64_MAX` when there is nothing to say. The layer below `nrd_agent_poll`.
 ///
 /// # Safety
 /// The pointers are NULL or valid.
@@ -52,7 +52,8 @@ pub unsafe extern "C" fn nrd_agent_next_due_ms(agent: *mut NrdAgent, ms: *mut u6
 
 /// Writes the next request into `out` (`NRD_MAX_FRAME` bytes are always
 /// enough) and its length to `*out_len`; 0 when none is due. Post it, then call
-/// `nrd_agent_handle_reply` or `nrd_agent_exchange_failed`.
+/// `nrd_agent_handle_reply` or `nrd_agent_exchange_failed`. After an error the
+/// agent backs off. The layer below `nrd_agent_poll`.
 ///
 /// # Safety
 /// The pointers are NULL or valid.
@@ -194,7 +195,7 @@ pub unsafe extern "C" fn nrd_agent_is_clean(agent: *mut NrdAgent, clean: *mut u8
 /// A signed answer to a returns desk's nonce (32 bytes), after reading the
 /// flash again; with `fill` not 0 after filling it, reading it back and
 /// erasing it as well, which takes a while: `NRD_E_BUSY` until
-/// `nrd_agent_step` has done it, then call again with the same nonce.
+/// `nrd_agent_poll` has done it, then call again with the same nonce.
 /// `NRD_E_WRONG_STATE` unless the device is clean or, without `fill`, a wipe
 /// failed.
 ///

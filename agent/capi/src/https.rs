@@ -1,6 +1,6 @@
 //! HTTPS over the caller's byte stream.
 
-use crate::border::{Outcome, enter, input, number, put, refused, sized_struct};
+use crate::border::{Outcome, Range, enter, input, number, put, refused, sized_struct};
 use crate::platform::copy_string;
 use crate::types::*;
 use core::ffi::{c_char, c_void};
@@ -169,10 +169,43 @@ pub unsafe extern "C" fn nrd_https_free(https: *mut NrdHttps) {
     }
 }
 
+/// Posts a request that `nrd_agent_poll` asked to post (`NRD_NEXT_POST`) over a
+/// new connection, and hands the agent the reply, or the news that none came.
+/// Blocks while the link does, and for up to `NrdConfig.wait_s` seconds on top.
+///
+/// An error says why there is no reply, or why the agent refused it. Nothing
+/// needs to be done about it: the agent has backed off, and nothing it keeps has
+/// changed. After an error of the arguments (`NRD_E_NULL` and below) nothing was
+/// posted, and the agent still waits for the reply.
+///
+/// # Safety
+/// The pointers are NULL or valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nrd_agent_post(
+    agent: *mut NrdAgent,
+    https: *const NrdHttps,
+    link: *const NrdLink,
+    request: *const u8,
+    request_len: usize,
+) -> i32 {
+    // SAFETY: passed on; `https` is only read, by any number of calls.
+    unsafe {
+        enter(agent, |call| {
+            call.apart(&[Range::of(request, request_len)])?;
+            let client = https.as_ref().ok_or(NRD_E_NULL)?;
+            let mut wire = Wire::new(&sized_struct(link)?).ok_or(NRD_E_NULL)?;
+            let request = input(request, request_len)?;
+            let agent = &mut call.inner.agent;
+            nrd_agent::tls::post(agent, &client.client, &mut wire, request).map_err(failed)
+        })
+    }
+}
+
 /// One whole exchange, if one is due: request, connection, reply. Writes 1 to
 /// `*happened`, or 0 when there was nothing to say. Blocks while the link does,
 /// and for up to `NrdConfig.wait_s` seconds on top. After any failure the agent
-/// backs off, and nothing it keeps has changed.
+/// backs off, and nothing it keeps has changed. For hosts that step the agent
+/// themselves; with `nrd_agent_poll` it is `nrd_agent_post`.
 ///
 /// # Safety
 /// The pointers are NULL or valid.

@@ -4,7 +4,7 @@ use core::ffi::{c_char, c_void};
 
 /// The version of this interface. `NrdPlatform.abi` carries the header's; the
 /// library refuses another one (`NRD_E_VERSION`).
-pub const NRD_ABI_VERSION: u32 = 1;
+pub const NRD_ABI_VERSION: u32 = 2;
 
 /// The agent, in memory that the caller lent.
 pub struct NrdAgent {
@@ -157,6 +157,20 @@ pub const NRD_STEP_IDLE: u8 = 0;
 pub const NRD_STEP_WORKING: u8 = 1;
 /// A wipe ended: restart the platform now if you can.
 pub const NRD_STEP_RESET_ADVISED: u8 = 2;
+
+// What a host does next, in `NrdNext.what`.
+
+/// There may be more work: call `nrd_agent_poll` again now.
+pub const NRD_NEXT_AGAIN: u8 = 0;
+/// Post the first `request_len` bytes of the request buffer to the service.
+/// Then call `nrd_agent_handle_reply` with the reply's body, or
+/// `nrd_agent_exchange_failed` when none came; `nrd_agent_post` does both.
+pub const NRD_NEXT_POST: u8 = 1;
+/// Nothing to do until the platform's uptime has reached `until_ms`, or until
+/// a call: poll again after every call. Too early does no harm.
+pub const NRD_NEXT_WAIT: u8 = 2;
+/// A wipe ended: restart the platform now if you can; otherwise poll again.
+pub const NRD_NEXT_RESET: u8 = 3;
 
 // Data classes.
 
@@ -361,4 +375,23 @@ pub struct NrdStatus {
     pub proof_done: u32,
     /// Bytes of it in all; 0 when none is under way.
     pub proof_total: u32,
+    /// What failed last in `nrd_agent_poll` and has not succeeded since:
+    /// `NRD_OK`, or an `NRD_E_…`. The agent tries again by itself.
+    pub fault: i32,
+}
+
+/// What a host does next: `nrd_agent_poll` fills it.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NrdNext {
+    /// `sizeof(NrdNext)`, set by the caller.
+    pub size: u32,
+    /// `NRD_NEXT_…`
+    pub what: u8,
+    /// `NRD_NEXT_POST`: the request's length, in bytes. Otherwise 0.
+    pub request_len: u32,
+    /// `NRD_NEXT_WAIT`: the uptime to sleep until, in milliseconds as
+    /// `NrdPlatform.uptime_ms` counts them; `UINT64_MAX` for as long as nobody
+    /// calls. Otherwise 0.
+    pub until_ms: u64,
 }

@@ -10,7 +10,7 @@ use super::{Agent, Phase, Session};
 use crate::class::Class;
 use crate::error::Error;
 use crate::lease::StoredLease;
-use crate::log::Key;
+use crate::log::{Progress, RecordId};
 use crate::slot::{self, SlotContent};
 use crate::state::{Activation, State, Stored};
 use crate::trace::event;
@@ -25,7 +25,7 @@ pub(super) struct Install {
 }
 
 /// The display name's record.
-pub(super) const DISPLAY_NAME: Key = Key {
+pub(super) const DISPLAY_NAME: RecordId = RecordId {
     class: Class::Name as u8,
     id: 0,
 };
@@ -122,8 +122,13 @@ impl<P: Platform> Agent<'_, P> {
         if done == Err(Error::Busy) {
             return Ok(());
         }
-        // Whatever fails, the service gives the same grant again.
+        // Whatever fails, the service gives the same grant again: after a
+        // pause, for it may fail for ever.
         self.install = None;
+        match done {
+            Ok(()) => self.exchange.progressed(),
+            Err(_) => self.exchange_failed(),
+        }
         done
     }
 
@@ -163,7 +168,9 @@ impl<P: Platform> Agent<'_, P> {
     /// Stores the session; then the journal says that it is active. `Busy` while
     /// the vault is made ready.
     fn install_session(&mut self) -> Result<(), Error> {
-        self.log_step(Which::Vault)?;
+        if self.log_step(Which::Vault)? == Progress::More {
+            return Err(Error::Busy);
+        }
         let Some(Install { grant, .. }) = self.install.take() else {
             return Ok(());
         };

@@ -14,7 +14,7 @@ use super::{Agent, CHARGE_S, Phase, Session, id};
 use crate::class::Class;
 use crate::error::Error;
 use crate::keys;
-use crate::log::Key;
+use crate::log::{Progress, RecordId};
 use crate::slot::{self, SlotContent};
 use crate::state::{Snapshot, Stored, Tombstone};
 use crate::trace::event;
@@ -23,7 +23,7 @@ use crate::wire::codec::Blank;
 use nrd_hal::{MonotonicCounter, Platform};
 
 /// The session record: series, generation, token.
-pub(super) const SESSION: Key = Key {
+pub(super) const SESSION: RecordId = RecordId {
     class: Class::Session as u8,
     id: 0,
 };
@@ -48,8 +48,8 @@ impl<P: Platform> Agent<'_, P> {
         // A journal that cannot be opened is lost, not a failed boot.
         self.journal.want_writable();
         match self.log_step(Which::Journal) {
-            Err(Error::Busy) => {}
-            Ok(()) => self.phase = Phase::Load,
+            Ok(Progress::More) => {}
+            Ok(Progress::Done) => self.phase = Phase::Load,
             Err(Error::Hardware) => return Err(Error::Hardware),
             Err(_) => {
                 self.lost = true;
@@ -219,10 +219,10 @@ impl<P: Platform> Agent<'_, P> {
         let found = self.load(Which::Vault, SESSION, &mut session);
         if found == Err(Error::Busy) {
             match self.log_step(Which::Vault) {
-                Err(Error::Busy) => return Ok(()),
+                Ok(Progress::More) | Err(Error::Busy) => return Ok(()),
                 Err(Error::Hardware) => return Err(Error::Hardware),
                 // A vault that takes no more writes can still be read.
-                Ok(()) | Err(_) => {}
+                Ok(Progress::Done) | Err(_) => {}
             }
         }
         self.keys.session = found.is_ok().then_some(session);
@@ -232,7 +232,7 @@ impl<P: Platform> Agent<'_, P> {
 
     /// True when no sector of the journal was readable at this boot.
     fn journal_was_empty(&self) -> bool {
-        self.journal.keys().next().is_none()
+        self.journal.record_ids().next().is_none()
     }
 
     /// True when the content of a slot authenticates.

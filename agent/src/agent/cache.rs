@@ -4,7 +4,7 @@ use super::Agent;
 use super::logs::Which;
 use crate::class::Class;
 use crate::error::Error;
-use crate::log::{Key, value};
+use crate::log::{RecordId, value};
 use crate::slot::{self, SlotContent};
 use crate::state::{State, Stored};
 use crate::wire::codec::copy;
@@ -142,8 +142,8 @@ impl<P: Platform> Agent<'_, P> {
 }
 
 /// The record key of a value.
-fn vault_key(class: Class, id: u16) -> Key {
-    Key {
+fn vault_key(class: Class, id: u16) -> RecordId {
+    RecordId {
         class: class as u8,
         id,
     }

@@ -44,6 +44,8 @@ pub(super) struct Exchange {
     /// Anything was answered in this boot.
     answered: bool,
     failures: u32,
+    /// Seconds over which the first exchange is spread once the boot is done.
+    spread_s: u32,
     due_ms: u64,
     sent: Option<(Sent, [u8; 16])>,
     challenge: Option<[u8; 32]>,
@@ -66,6 +68,16 @@ impl Exchange {
         self.answered
     }
 
+    /// A request was made, and neither answered nor given up.
+    pub(super) fn is_in_flight(&self) -> bool {
+        self.sent.is_some()
+    }
+
+    /// What the last reply gave is stored: the back-off begins anew.
+    pub(super) fn progressed(&mut self) {
+        self.failures = 0;
+    }
+
     /// Something changed: talk at once.
     pub(super) fn restart(&mut self) {
         self.due_ms = 0;
@@ -83,7 +95,7 @@ impl Exchange {
 
 impl<P: Platform> Agent<'_, P> {
     /// Milliseconds until the next request is due: 0 for now, `None` when there
-    /// is nothing to say.
+    /// is nothing to say. The layer below [`Agent::poll`].
     pub fn next_due_ms(&mut self) -> Option<u64> {
         self.next_ask()?;
         let now = self.platform.parts().clock.uptime_ms();
@@ -137,6 +149,10 @@ impl<P: Platform> Agent<'_, P> {
     /// Writes the next request into `out` ([`wire::MAX_FRAME`] bytes are always
     /// enough) when one is due; returns its length. Post it, then call
     /// [`Agent::handle_reply`] or [`Agent::exchange_failed`].
+    ///
+    /// After an error (the generator or the device key does not answer, `out`
+    /// is too short) the exchange backs off, as after one that failed on its
+    /// way. The layer below [`Agent::poll`].
     #[inline(never)]
     pub fn poll_request(&mut self, out: &mut [u8]) -> Result<Option<usize>, Error> {
         let Some(sent) = self.next_ask() else {
@@ -145,6 +161,17 @@ impl<P: Platform> Agent<'_, P> {
         if self.platform.parts().clock.uptime_ms() < self.exchange.due_ms {
             return Ok(None);
         }
+        let made = self.make_request(sent, out);
+        if let Err(e) = made {
+            // Found: a generator or a device key that answered an error left
+            // the next request due at once, and hosts asked without a pause.
+            self.exchange_failed();
+            self.retry.talked(Err(e));
+        }
+        made.map(Some)
+    }
+
+    fn make_request(&mut self, sent: Sent, out: &mut [u8]) -> Result<usize, Error> {
         let mut nonce = [0u8; 16];
         self.platform
             .parts()
@@ -153,7 +180,7 @@ impl<P: Platform> Agent<'_, P> {
             .map_err(|_| Error::RandomGenerator)?;
         let n = self.write_request(sent, &nonce, out)?;
         self.exchange.sent = Some((sent, nonce));
-        Ok(Some(n))
+        Ok(n)
     }
 
     fn write_request(
@@ -191,7 +218,7 @@ impl<P: Platform> Agent<'_, P> {
             }
             sent => self.plain_ask(sent, &mut request)?,
         }
-        let n = codec::write(Request::CONTEXT, &mut request, out)?;
+        let n = codec::write(Request::CONTEXT, &request, out)?;
         self.sign_frame(out, n)
     }
 
@@ -268,10 +295,15 @@ impl<P: Platform> Agent<'_, P> {
     /// Spreads the first exchange of this boot over `window_s` seconds, doubled
     /// for each boot just before it that got no answer, 15 minutes at most: so
     /// that a town that gets its power back is no stampede, nor one whose power
-    /// comes and goes. Call it once the boot is done ([`Agent::step`] is idle),
-    /// on hardware that is switched on in crowds. A device whose person waits
-    /// at a code, or that has a receipt to deliver, is not held up.
+    /// comes and goes. Call it before the first [`Agent::poll`] of a boot, or
+    /// once the boot is done, on hardware that is switched on in crowds. A device
+    /// whose person waits at a code, or that has a receipt to deliver, is not
+    /// held up.
     pub fn spread_first_contact(&mut self, window_s: u32) {
+        if self.phase != Phase::Ready {
+            self.exchange.spread_s = window_s;
+            return;
+        }
         let state = self.state();
         let waits = matches!(state, State::Active | State::Locked(_) | State::SignedOut);
         if !waits || self.receipts > 0 || self.exchange.answered {
@@ -284,11 +316,23 @@ impl<P: Platform> Agent<'_, P> {
         self.wait_up_to(window);
     }
 
-    /// Full jitter below `window` milliseconds.
+    /// The boot is done: spreads the first exchange, if that was asked for.
+    pub(super) fn spread_if_asked(&mut self) {
+        match core::mem::take(&mut self.exchange.spread_s) {
+            0 => {}
+            window_s => self.spread_first_contact(window_s),
+        }
+    }
+
+    /// Full jitter below `window` milliseconds; the whole window when the
+    /// generator does not answer, for no jitter must not mean no pause.
     fn wait_up_to(&mut self, window: u32) {
         let mut draw = [0u8; 4];
-        let _ = self.platform.parts().rng.try_fill_bytes(&mut draw);
-        self.wait_ms(u32::from_le_bytes(draw) % window.max(1));
+        let ms = match self.platform.parts().rng.try_fill_bytes(&mut draw) {
+            Ok(()) => u32::from_le_bytes(draw) % window.max(1),
+            Err(_) => window,
+        };
+        self.wait_ms(ms);
     }
 
     #[inline(never)]
@@ -311,10 +355,15 @@ impl<P: Platform> Agent<'_, P> {
         let mut reply = Reply::BLANK;
         let done = wire::read(frame, Reply::KIND, &mut reply)
             .and_then(|()| self.take_reply(sent, &nonce, &reply));
+        self.retry.talked(done);
         match done {
             Ok(()) => {
-                self.exchange.failures = 0;
                 self.exchange.answered = true;
+                // A grant is progress once it is stored, not when it arrives: a
+                // device that cannot store it would ask for it without a pause.
+                if self.install.is_none() {
+                    self.exchange.progressed();
+                }
             }
             Err(_) => self.exchange_failed(),
         }

@@ -3,7 +3,7 @@
 
 use super::{Agent, id};
 use crate::error::Error;
-use crate::log::{Io, Key, Progress, value};
+use crate::log::{LogContext, Progress, RecordId, value};
 use crate::wire::codec::{self, Code};
 use nrd_hal::Platform;
 use zeroize::Zeroizing;
@@ -30,8 +30,12 @@ macro_rules! with_log {
         match $which {
             Which::Journal => {
                 let keys = &mut $self.keys.journal;
-                let $io =
-                    &mut Io::<_, _, P::Crypto>::new(parts.journal, parts.rng, keys, $self.scratch);
+                let $io = &mut LogContext::<_, _, P::Crypto>::new(
+                    parts.journal,
+                    parts.rng,
+                    keys,
+                    $self.scratch,
+                );
                 let $log = &mut $self.journal;
                 if !$io.keys.are_set() {
                     return Err(Error::Busy);
@@ -40,8 +44,12 @@ macro_rules! with_log {
             }
             Which::Vault => {
                 let keys = &mut $self.keys.vault;
-                let $io =
-                    &mut Io::<_, _, P::Crypto>::new(parts.vault, parts.rng, keys, $self.scratch);
+                let $io = &mut LogContext::<_, _, P::Crypto>::new(
+                    parts.vault,
+                    parts.rng,
+                    keys,
+                    $self.scratch,
+                );
                 let $log = &mut $self.vault;
                 if !$io.keys.are_set() {
                     return Err(Error::Busy);
@@ -53,25 +61,20 @@ macro_rules! with_log {
 }
 
 /// A journal record's key.
-pub(super) fn journal_key(id: u16) -> Key {
-    Key { class: 0, id }
+pub(super) fn journal_key(id: u16) -> RecordId {
+    RecordId { class: 0, id }
 }
 
 impl<P: Platform> Agent<'_, P> {
-    /// Does one step of a log's pending work: `Ok` when none is left, `Busy` when
-    /// there may be more.
-    #[inline(never)]
-    pub(super) fn log_step(&mut self, which: Which) -> Result<(), Error> {
-        match with_log!(self, which, |log, io| log.step(io))? {
-            Progress::Idle => Ok(()),
-            Progress::Working => Err(Error::Busy),
-        }
+    /// Does one step of a log's pending work. `Busy` when the log has no keys.
+    pub(super) fn log_step(&mut self, which: Which) -> Result<Progress, Error> {
+        with_log!(self, which, |log, io| log.step(io))
     }
 
     /// Reads a record into the scratch buffer, where [`value`] finds it; returns
     /// its length.
     #[inline(never)]
-    pub(super) fn log_get(&mut self, which: Which, key: Key) -> Result<usize, Error> {
+    pub(super) fn log_get(&mut self, which: Which, key: RecordId) -> Result<usize, Error> {
         with_log!(self, which, |log, io| log.read(io, key))
     }
 
@@ -81,7 +84,7 @@ impl<P: Platform> Agent<'_, P> {
     pub(super) fn log_write(
         &mut self,
         which: Which,
-        key: Key,
+        key: RecordId,
         value: Option<&[&[u8]]>,
     ) -> Result<(), Error> {
         let tombstone = which == Which::Journal && key.id == id::TOMBSTONE;
@@ -94,10 +97,7 @@ impl<P: Platform> Agent<'_, P> {
                 }
                 done => return done,
             }
-            match self.log_step(which) {
-                Ok(()) | Err(Error::Busy) => {}
-                failed => return failed,
-            }
+            self.log_step(which)?;
         }
         Err(Error::WornOut)
     }
@@ -111,7 +111,7 @@ impl<P: Platform> Agent<'_, P> {
     pub(super) fn store(
         &mut self,
         which: Which,
-        key: Key,
+        key: RecordId,
         record: &mut dyn for<'f> Code<'f>,
     ) -> Result<(), Error> {
         let mut buf = Zeroizing::new([0u8; RECORD]);
@@ -125,7 +125,7 @@ impl<P: Platform> Agent<'_, P> {
     pub(super) fn load(
         &mut self,
         which: Which,
-        key: Key,
+        key: RecordId,
         record: &mut dyn for<'f> Code<'f>,
     ) -> Result<(), Error> {
         let n = self.log_get(which, key)?;

@@ -3,6 +3,7 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | `run.rs` | the run loop: what a host does next, and when; retries |
 //! | `boot.rs` | from power-on to a known state |
 //! | `activate.rs` | starting, cancelling, storing a grant |
 //! | `exchange.rs` | the next request, and what a reply changes |
@@ -13,9 +14,11 @@
 //! | `receipt.rs` | receipts and proofs |
 //! | `fill.rs` | the deep proof |
 //!
-//! Firmware calls [`Agent::step`] until it answers [`Step::Idle`], feeds
-//! requests and replies through [`Agent::poll_request`] and
-//! [`Agent::handle_reply`], and shows what [`Agent::status`] says.
+//! Firmware calls [`Agent::poll`] in a loop, does what it says (go on, post a
+//! request, sleep, restart), hands replies to [`Agent::handle_reply`], and shows
+//! what [`Agent::status`] says. [`Agent::step`], [`Agent::poll_request`] and
+//! [`Agent::next_due_ms`] are the layer below, for tests and for hosts that must
+//! split the work.
 
 mod activate;
 mod boot;
@@ -25,19 +28,21 @@ mod fill;
 mod logs;
 mod orders;
 mod receipt;
+pub mod run;
 mod wipe;
 
 use crate::error::Error;
 use crate::lease::{Now, Standing};
-use crate::log::{Entry, Log, LogKeys, ShapeError};
+use crate::log::{Entry, Log, LogGeometryError, LogKeys, MAX_RESERVE, Progress, RECORD_OVERHEAD};
 use crate::slot::SlotContent;
 use crate::state::{Activation, Snapshot, State, Stored, Tombstone};
-use crate::wire::codec::fields;
+use crate::wire::codec::Wire;
 use crate::wire::{Delegation, DeviceId, Generation, LockReason, Series, TokenSecret};
 use exchange::Exchange;
 use heapless::String;
 use logs::{Which, journal_key};
 use nrd_hal::{Clock, DeviceIdentity, Platform, Region};
+use run::Retry;
 use zeroize::{Zeroize as _, Zeroizing};
 
 /// Version of this agent: major, minor, patch.
@@ -79,17 +84,20 @@ pub struct Memory<'m> {
 pub const JOURNAL_RECORDS: usize = 12;
 /// Smallest scratch buffer, in bytes.
 pub const MIN_SCRATCH: usize = 1024;
-/// Room in the journal kept for a tombstone, in bytes before padding.
-const TOMBSTONE_ROOM: u32 = 192;
+/// Room in the journal kept for a tombstone, in bytes before padding: the
+/// longest, with what a record adds to it.
+const TOMBSTONE_ROOM: u32 = 192 + RECORD_OVERHEAD as u32;
+
+const _: () = assert!(TOMBSTONE_ROOM <= MAX_RESERVE);
 
 /// Why an agent could not be built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum BuildError {
     /// The journal's flash or table.
-    Journal(ShapeError),
+    Journal(LogGeometryError),
     /// The vault's flash or table.
-    Vault(ShapeError),
+    Vault(LogGeometryError),
     /// An index or the scratch buffer is too small.
     Memory,
     /// The device id is not 1 to 32 bytes of printable ASCII.
@@ -130,6 +138,10 @@ pub struct Status {
     pub generation: Option<u32>,
     /// The counter is worn out: this device will not activate again.
     pub worn_out: bool,
+    /// What failed last in [`Agent::poll`] and has not succeeded since: a piece
+    /// of the agent's own work, or else the conversation with the service. A
+    /// network that is down is no fault of the device and is not shown here.
+    pub fault: Option<Error>,
 }
 
 /// Where the boot stands.
@@ -142,13 +154,12 @@ enum Phase {
 }
 
 /// The session's token, in RAM while the device is on.
+#[derive(Wire)]
 struct Session {
     series: Series,
     generation: Generation,
     token: TokenSecret,
 }
-
-fields! { Session { series, generation, token } }
 
 /// Every key in one block, zeroized together.
 struct Keys {
@@ -188,6 +199,7 @@ pub struct Agent<'m, P: Platform> {
     base_s: u32,
     scratch: &'m mut [u8],
     exchange: Exchange,
+    retry: Retry,
     tombstone: Option<Tombstone>,
     snapshot: Snapshot,
     journal: Log<'m>,
@@ -225,12 +237,11 @@ impl<'m, P: Platform> Agent<'m, P> {
         if small {
             return Err(BuildError::Memory);
         }
-        let reserve = TOMBSTONE_ROOM + crate::log::RECORD_OVERHEAD as u32;
         let journal = Log::new(
             parts.journal.geometry(),
             memory.journal_table,
             memory.journal_index,
-            reserve,
+            TOMBSTONE_ROOM,
         )
         .map_err(BuildError::Journal)?;
         let vault = Log::new(
@@ -261,6 +272,7 @@ impl<'m, P: Platform> Agent<'m, P> {
             lost: false,
             base_s: 0,
             exchange: Exchange::default(),
+            retry: Retry::default(),
             install: None,
             wipe_tries: 0,
             wipe_doubt: 0,
@@ -283,10 +295,16 @@ impl<'m, P: Platform> Agent<'m, P> {
     /// Does one bounded piece of pending work: at most one erase block, one
     /// sector's copy, or a few programs. After an error nothing is lost; call
     /// again.
+    ///
+    /// The layer below [`Agent::poll`], which is the run loop and decides how
+    /// often failed work is tried again.
     #[inline(never)]
     pub fn step(&mut self) -> Result<Step, Error> {
         if self.phase != Phase::Ready {
             self.boot_step()?;
+            if self.phase == Phase::Ready {
+                self.spread_if_asked();
+            }
         } else if core::mem::take(&mut self.reset_advised) {
             return Ok(Step::ResetAdvised);
         } else if self.tombstone.is_some() {
@@ -303,11 +321,8 @@ impl<'m, P: Platform> Agent<'m, P> {
     fn step_at_rest(&mut self) -> Result<Step, Error> {
         if !self.lost {
             self.charge()?;
-            if self.journal.needs_step() {
-                match self.log_step(Which::Journal) {
-                    Err(Error::Busy) => return Ok(Step::Working),
-                    done => done?,
-                }
+            if self.journal.needs_step() && self.log_step(Which::Journal)? == Progress::More {
+                return Ok(Step::Working);
             }
             if self.standing() == Some(Standing::DeadMan) {
                 self.begin_wipe(crate::wire::WipeReason::DeadMan, None);
@@ -318,11 +333,11 @@ impl<'m, P: Platform> Agent<'m, P> {
             self.fill_step();
             return Ok(Step::Working);
         }
-        if self.keys.vault.are_set() && self.vault.needs_step() {
-            match self.log_step(Which::Vault) {
-                Err(Error::Busy) => return Ok(Step::Working),
-                done => done?,
-            }
+        if self.keys.vault.are_set()
+            && self.vault.needs_step()
+            && self.log_step(Which::Vault)? == Progress::More
+        {
+            return Ok(Step::Working);
         }
         Ok(Step::Idle)
     }
@@ -366,9 +381,10 @@ impl<'m, P: Platform> Agent<'m, P> {
                 .map(|t| (t.sectors.erased + t.sectors.failed, t.sectors.total)),
             fill: self.fill_progress(),
             policy,
-            receipts: crate::log::ones(self.receipts.into()) as u8,
+            receipts: self.receipts.count_ones() as u8,
             generation: self.keys.session.as_ref().map(|s| s.generation.0),
             worn_out: self.snapshot.worn_out,
+            fault: self.retry.fault(),
         }
     }
 

@@ -100,7 +100,7 @@ impl<P: Platform> Agent<'_, P> {
         receipt.flags.root_refuses_past = parts.root_key.refuses_past_epochs();
         let identity: &P::Identity = parts.identity;
         receipt.certificate = identity.certificate();
-        codec::write(Receipt::CONTEXT, &mut receipt, out)
+        codec::write(Receipt::CONTEXT, &receipt, out)
     }
 
     /// Signs `out[..n]` in place; returns the length of the signed frame.

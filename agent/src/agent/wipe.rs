@@ -14,8 +14,10 @@
 //! Every phase may be cut and is repeated from its start.
 
 use super::logs::{Which, journal_key};
+use super::run::Retry;
 use super::{Agent, id};
 use crate::error::Error;
+use crate::log::Progress;
 use crate::slot;
 use crate::state::{Stored, Tombstone, WipePhase};
 use crate::trace::event;
@@ -94,6 +96,8 @@ impl<P: Platform> Agent<'_, P> {
         self.install = None;
         self.fill = None;
         self.exchange.forget();
+        // A wipe does not wait until other work that failed is due again.
+        self.retry = Retry::default();
         self.lost = false;
         self.wipe_tries = 0;
         self.tombstone = Some(tombstone);
@@ -223,9 +227,8 @@ impl<P: Platform> Agent<'_, P> {
             t.sectors.failed = 0;
             return Ok(());
         }
-        match self.log_step(Which::Journal) {
-            Err(Error::Busy) => return Ok(()),
-            done => done?,
+        if self.log_step(Which::Journal)? == Progress::More {
+            return Ok(());
         }
         // A slot whose erase fails is not proven dead, however blank it reads.
         let mut digest = Digest::default();

@@ -1,302 +1,342 @@
-//! Byte formats of sector and record headers. All integers little-endian.
+//! Byte formats of sector headers, commit words and record headers.
+//!
+//! All integers are little-endian; `docs/SPEC.md` §5 has the tables. Every
+//! header carries a CRC-16 that corrects one flipped bit, so that one failing
+//! cell costs no record.
 
-use super::{Key, LogKeys};
-use crate::wire::codec::{self, Code, Coder, copy};
+use super::{CLASSES, LogKeys, RecordId};
+use crate::wire::codec::copy;
 use nrd_hal::Crypto;
+use nrd_hal::layout::MAX_SECTORS;
 
 /// Sector header, in bytes.
 pub const SECTOR_HEADER: usize = 40;
+/// A sector header's magic and its six fields, in bytes.
+const SECTOR_FIELDS: usize = 4 + 6 * 4;
+/// Check bits (CRC-16) of a sector or record header, in bytes.
+const CHECK: usize = 2;
+/// A sector header's authentication: a truncated HMAC-SHA-256 (NIST SP
+/// 800-107r1 §5.1), in bytes.
+const SECTOR_TAG: usize = 10;
+/// Each of the two commit words, in bytes: the second half of the same HMAC.
+pub(crate) const COMMIT_WORD: usize = 8;
+
+const _: () = assert!(SECTOR_FIELDS + CHECK + SECTOR_TAG == SECTOR_HEADER);
+// The header shows the beginning of the HMAC, the commit words its end. Where
+// they overlapped, a header would give away part of its first commit word.
+const _: () = assert!(SECTOR_TAG <= 32 - 2 * COMMIT_WORD);
+
 /// Record header, in bytes.
-pub(crate) const RECORD_HEADER: usize = 12;
+pub(crate) const RECORD_HEADER: usize = RECORD_FIELDS + CHECK;
+/// A record header's fields, in bytes: length and class (2), id (2), salt
+/// generation (2), sequence number (4).
+const RECORD_FIELDS: usize = 2 + 2 + 2 + 4;
 /// The stored part of a nonce, in bytes.
-pub(crate) const NONCE: usize = 8;
+pub(crate) const STORED_NONCE: usize = 8;
 /// AES-GCM tag, in bytes.
 pub(crate) const TAG: usize = 16;
 /// What a record adds to its value, before padding, in bytes.
-pub const RECORD_OVERHEAD: usize = RECORD_HEADER + NONCE + TAG;
+pub const RECORD_OVERHEAD: usize = RECORD_HEADER + STORED_NONCE + TAG;
 /// Longest value of any log, in bytes.
 pub const MAX_VALUE: usize = 4096;
 
+// On flash already: a change here is a change of format.
+const _: () = assert!(RECORD_HEADER == 12 && RECORD_OVERHEAD == 36);
+// AES-GCM's nonce is the sequence number and the stored part.
+const _: () = assert!(size_of::<u32>() + STORED_NONCE == 12);
+
+// The first two bytes of a record header hold both the length of its value and
+// its class.
+const LENGTH_BITS: u32 = 13;
+const CLASS_BITS: u32 = 3;
+/// The length that marks a delete marker: more than any value has.
+const DELETED: u16 = (1 << LENGTH_BITS) - 1;
+
+const _: () = assert!(LENGTH_BITS + CLASS_BITS == u16::BITS);
+const _: () = assert!(MAX_VALUE < DELETED as usize);
+const _: () = assert!(CLASSES <= 1 << CLASS_BITS);
+
 const MAGIC: [u8; 4] = *b"NRL2";
 const SECTOR_CONTEXT: &[u8] = b"nrd/1/sector\0";
-/// Bytes of a sector header before its check bits.
-const FIELDS: usize = 28;
-/// Bytes of its authentication: a truncated HMAC-SHA-256 (NIST SP 800-107r1
-/// §5.1).
-const MAC: usize = SECTOR_HEADER - FIELDS - 2;
-
-/// Bytes of each of the two commit words: the last of the same HMAC.
-pub(crate) const COMMIT: usize = 8;
 
 /// Rounds up to a multiple of `unit`, a power of two.
-#[inline(never)]
-pub(crate) fn padded(bytes: u32, unit: u32) -> u32 {
+///
+/// `next_multiple_of` would divide, and keep a panic for a unit of zero.
+pub(crate) const fn padded(bytes: u32, unit: u32) -> u32 {
     let mask = unit.wrapping_sub(1);
     bytes.wrapping_add(mask) & !mask
 }
 
-/// How many bits are set; without the many instructions of `count_ones` on a
-/// processor that has none for it.
-#[inline(never)]
-pub(crate) fn ones(mut bits: u32) -> u32 {
-    let mut n = 0;
-    while bits != 0 {
-        bits &= bits - 1;
-        n += 1;
+/// The parts one after the other, as far as `N` bytes go.
+pub(crate) fn concat<const N: usize>(parts: &[&[u8]]) -> [u8; N] {
+    let mut out = [0; N];
+    let bytes = parts.iter().copied().flatten();
+    for (to, from) in out.iter_mut().zip(bytes) {
+        *to = *from;
     }
-    n
+    out
 }
 
-/// Where a record lies: sector and offset, in one word.
+/// Where a record lies: sector (8 bits) and offset in it (24 bits).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Place(pub(crate) u32);
+pub(crate) struct FlashAddr(u32);
 
-impl Place {
-    /// No place.
-    pub(crate) const NONE: Place = Place(u32::MAX);
+const OFFSET_BITS: u32 = 24;
+
+impl FlashAddr {
+    /// No address: of a sector that no region has.
+    pub(crate) const NONE: FlashAddr = FlashAddr(u32::MAX);
     /// Largest logical sector, in bytes.
-    pub(crate) const MAX_SECTOR: u32 = 1 << 24;
+    pub(crate) const MAX_SECTOR: u32 = 1 << OFFSET_BITS;
 
-    #[inline(never)]
-    pub(crate) fn new(sector: u32, offset: u32) -> Place {
-        Place(sector << 24 | offset)
+    pub(crate) fn new(sector: u32, offset: u32) -> FlashAddr {
+        FlashAddr(sector << OFFSET_BITS | offset)
     }
 
     pub(crate) fn sector(self) -> u32 {
-        self.0 >> 24
+        self.0 >> OFFSET_BITS
     }
 
     pub(crate) fn offset(self) -> u32 {
-        self.0 & 0xFF_FFFF
+        self.0 & (FlashAddr::MAX_SECTOR - 1)
     }
 }
 
-/// What a sector's header says. Written after the copies that it commits.
+// Sector numbers fit their 8 bits, and the highest is not the one of `NONE`.
+const _: () = assert!(MAX_SECTORS < u32::MAX >> OFFSET_BITS);
+// A set of sectors is a bit each of a `u32`.
+const _: () = assert!(MAX_SECTORS <= u32::BITS);
+// Offsets in a region, and sums of live bytes, do not overflow.
+const _: () = assert!(MAX_SECTORS as u64 * FlashAddr::MAX_SECTOR as u64 <= u32::MAX as u64);
+
+/// A sector's header. It is written after the copies that it commits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SectorHeader {
-    /// Generation of this sector; only goes up.
+    /// Generation of this sector: each opening takes the next number.
     pub(crate) generation: u32,
     /// The sectors whose records count, this one included: a bit each.
     pub(crate) members: u32,
     /// The next sequence number when this sector was opened.
     pub(crate) base_seq: u32,
-    /// Where the copies end and records of its own begin.
+    /// Offset where the copies end and the sector's own records begin.
     pub(crate) copies_end: u32,
     /// Where the pinned record lies.
-    pub(crate) pin: Place,
-    /// Records of a lower sequence number may be older than one that was lost.
-    pub(crate) lost: u32,
-    /// The code that authenticates all this: its beginning stands in the header,
-    /// its end in the commit words.
-    pub(crate) code: [u8; 32],
+    pub(crate) pinned_at: FlashAddr,
+    /// Records with a lower sequence number may be stale: a newer version may
+    /// have been lost. 0 when nothing was.
+    pub(crate) lost_before: u32,
+    /// HMAC over all this: its beginning stands in the header, its end in the
+    /// commit words.
+    pub(crate) mac: [[u8; COMMIT_WORD]; 4],
 }
 
 impl SectorHeader {
-    pub(crate) const BLANK: SectorHeader = SectorHeader {
-        generation: 0,
-        members: 0,
-        base_seq: 0,
-        copies_end: 0,
-        pin: Place(0),
-        lost: 0,
-        code: [0; 32],
-    };
-
     /// The two commit words that follow the header.
-    #[inline(never)]
-    pub(crate) fn words(&self) -> &[[u8; COMMIT]] {
-        self.code.as_chunks().0.get(2..).unwrap_or_default()
+    pub(crate) fn commit_words(&self) -> [[u8; COMMIT_WORD]; 2] {
+        let [_, _, first, second] = self.mac;
+        [first, second]
     }
 
     /// The header's bytes: fields, check bits, authentication.
     pub(crate) fn encode<C: Crypto>(&mut self, keys: &LogKeys) -> [u8; SECTOR_HEADER] {
-        let mut out = [0; SECTOR_HEADER];
-        let _ = codec::write(&MAGIC, self, &mut out);
-        self.authenticate::<C>(&out, keys);
-        let check = checksum(&out, FIELDS).to_le_bytes();
-        if let Some((check_bits, tag)) = out
-            .get_mut(FIELDS..)
-            .and_then(|rest| rest.split_first_chunk_mut())
-        {
-            *check_bits = check;
-            copy(tag, &self.code);
-        }
-        out
+        let fields: [[u8; 4]; SECTOR_FIELDS / 4] = [
+            MAGIC,
+            self.generation.to_le_bytes(),
+            self.members.to_le_bytes(),
+            self.base_seq.to_le_bytes(),
+            self.copies_end.to_le_bytes(),
+            self.pinned_at.0.to_le_bytes(),
+            self.lost_before.to_le_bytes(),
+        ];
+        let fields = fields.as_flattened();
+        self.authenticate::<C>(fields, keys);
+        let check = CRC.checksum(fields).to_le_bytes();
+        // The header's size cuts the HMAC off after `SECTOR_TAG` bytes.
+        concat(&[fields, &check, self.mac.as_flattened()])
     }
 
-    /// Parses, not authenticated; false when this is no header. A single flipped
-    /// bit is mended, in `bytes`.
-    pub(crate) fn claim(&mut self, bytes: &mut [u8; SECTOR_HEADER]) -> bool {
-        mend(bytes, FIELDS, |bytes| bytes.starts_with(&MAGIC)).is_some()
-            && codec::read_into(bytes.get(MAGIC.len()..FIELDS).unwrap_or_default(), self)
+    /// Parses without authenticating, after correcting a single flipped bit;
+    /// `None` when this is no header.
+    pub(crate) fn parse(mut bytes: [u8; SECTOR_HEADER]) -> Option<SectorHeader> {
+        Self::parse_corrected(&mut bytes)
     }
 
-    /// Parses and authenticates. A single flipped bit is mended, in the
-    /// authentication as well.
-    pub(crate) fn open<C: Crypto>(
-        &mut self,
-        bytes: &mut [u8; SECTOR_HEADER],
+    /// Parses and authenticates. A single flipped bit is corrected in fields and
+    /// check bits, and one more tolerated in the authentication.
+    pub(crate) fn parse_authentic<C: Crypto>(
+        mut bytes: [u8; SECTOR_HEADER],
         keys: &LogKeys,
-    ) -> bool {
-        if !self.claim(bytes) {
-            return false;
-        }
-        self.authenticate::<C>(bytes, keys);
-        let tag = bytes.get(SECTOR_HEADER - MAC..).unwrap_or_default();
-        let flipped = self.code.iter().zip(tag).map(|(a, b)| ones((a ^ b).into()));
-        flipped.sum::<u32>() <= 1
+    ) -> Option<SectorHeader> {
+        let mut header = Self::parse_corrected(&mut bytes)?;
+        let (fields, rest) = bytes.split_at_checked(SECTOR_FIELDS)?;
+        let tag = rest.get(CHECK..)?;
+        header.authenticate::<C>(fields, keys);
+        let flipped = header.mac.as_flattened().iter().zip(tag);
+        let flipped: u32 = flipped.map(|(a, b)| (a ^ b).count_ones()).sum();
+        (flipped <= 1).then_some(header)
     }
 
-    /// Makes the code for the fields in these bytes.
-    fn authenticate<C: Crypto>(&mut self, header: &[u8; SECTOR_HEADER], keys: &LogKeys) {
-        let fields = header.get(..FIELDS).unwrap_or_default();
-        self.code = C::hmac(&keys.header, &[SECTOR_CONTEXT, &[keys.region()], fields]);
+    fn parse_corrected(bytes: &mut [u8; SECTOR_HEADER]) -> Option<SectorHeader> {
+        correct_single_bit(bytes, SECTOR_FIELDS, |bytes| bytes.starts_with(&MAGIC))?;
+        let [
+            _,
+            generation,
+            members,
+            base_seq,
+            copies_end,
+            pinned_at,
+            lost_before,
+            ..,
+        ] = bytes.as_chunks().0
+        else {
+            return None;
+        };
+        Some(SectorHeader {
+            generation: u32::from_le_bytes(*generation),
+            members: u32::from_le_bytes(*members),
+            base_seq: u32::from_le_bytes(*base_seq),
+            copies_end: u32::from_le_bytes(*copies_end),
+            pinned_at: FlashAddr(u32::from_le_bytes(*pinned_at)),
+            lost_before: u32::from_le_bytes(*lost_before),
+            mac: Default::default(),
+        })
     }
-}
 
-impl Code<'_> for SectorHeader {
-    fn code(&mut self, c: &mut Coder<'_, '_>) {
-        c.fixed_u32(&mut self.generation);
-        c.fixed_u32(&mut self.members);
-        c.fixed_u32(&mut self.base_seq);
-        c.fixed_u32(&mut self.copies_end);
-        c.fixed_u32(&mut self.pin.0);
-        c.fixed_u32(&mut self.lost);
+    /// Computes the HMAC of these fields.
+    fn authenticate<C: Crypto>(&mut self, fields: &[u8], keys: &LogKeys) {
+        let mac = C::hmac(&keys.header, &[SECTOR_CONTEXT, &[keys.region()], fields]);
+        copy(self.mac.as_flattened_mut(), &mac);
     }
 }
 
 const CRC: crc::Crc<u16, crc::NoTable> = crc::Crc::<u16, crc::NoTable>::new(&crc::CRC_16_IBM_3740);
 
-/// CRC-16/IBM-3740 of the first `n` bytes: the check bits that follow them.
-fn checksum(bytes: &[u8], n: usize) -> u16 {
-    CRC.checksum(bytes.get(..n).unwrap_or_default())
-}
+// Up to 32,767 bits every single flipped bit has a CRC difference of its own.
+const _: () = assert!((SECTOR_FIELDS + CHECK) * 8 < 32_767);
 
-/// What the check bits after the first `n` bytes differ in; `None` when there
-/// are none.
+/// The difference between the check bits after the first `n` bytes and the
+/// CRC-16/IBM-3740 of those bytes; `None` when the check bits are missing.
 fn syndrome(bytes: &[u8], n: usize) -> Option<u16> {
-    let check = bytes.get(n..)?.first_chunk()?;
-    Some(checksum(bytes, n) ^ u16::from_le_bytes(*check))
+    let (fields, rest) = bytes.split_at_checked(n)?;
+    Some(CRC.checksum(fields) ^ u16::from_le_bytes(*rest.first_chunk()?))
 }
 
-/// Mends the first `n` bytes where one bit of them or of the check bits after
-/// them is wrong. True when one was; `None` when no one bit explains it.
-#[inline(never)]
-fn mend(bytes: &mut [u8], n: usize, good: fn(&[u8]) -> bool) -> Option<bool> {
+/// Corrects the first `n` bytes if one bit of them, or of the check bits after
+/// them, is wrong. True when one was; `None` when no single bit explains the
+/// check bits, or the result is not `valid`.
+fn correct_single_bit(bytes: &mut [u8], n: usize, valid: fn(&[u8]) -> bool) -> Option<bool> {
     let wrong = syndrome(bytes, n)?;
     if wrong != 0 {
-        // A CRC is linear: one wrong bit shows as a difference of its own,
-        // whatever the others are. From the last bit to the first.
-        let mut of_one = 1u16;
+        // A CRC is linear: a flipped bit changes it by a value that depends on
+        // the bit's position alone. Try positions from the last bit, whose
+        // value is 1, to the first; one shift leads from each to the next.
+        let mut single = 1u16;
         let mut bit = 0;
-        while of_one != wrong {
+        while single != wrong {
             bit += 1;
-            if bit == (n + 2) * 8 {
+            if bit == (n + CHECK) * 8 {
                 return None;
             }
-            let carry = of_one >> 15;
-            of_one = (of_one << 1) ^ (carry * CRC.algorithm.poly);
+            let carry = single >> 15;
+            single = (single << 1) ^ (carry * CRC.algorithm.poly);
         }
-        // A wrong check bit leaves the rest right.
-        if bit >= 16 {
+        // If a check bit flipped, the fields are right as they are.
+        if bit >= CHECK * 8 {
             *bytes.get_mut(n + 1 - bit / 8)? ^= 1 << (bit % 8);
         }
     }
-    good(bytes).then_some(wrong != 0)
+    valid(bytes).then_some(wrong != 0)
 }
 
-/// What a record's header says.
+/// A record's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct RecordHeader {
-    /// Class and id.
-    pub(crate) key: Key,
+    pub(crate) id: RecordId,
     /// Length of the value in bytes, or [`DELETED`].
     len: u16,
-    /// Generation of the class's salt.
+    /// Generation of the class's salt. `forget` stops before it overflows.
     pub(crate) salt_generation: u16,
-    /// Sequence number.
+    /// Sequence number: of two records with one id the higher counts.
     pub(crate) seq: u32,
 }
 
-/// The length that a delete marker names: more than any value has.
-const DELETED: u16 = 0x1FFF;
-/// Bytes of a record header before its check bits.
-const RECORD_FIELDS: usize = RECORD_HEADER - 2;
+/// A record header as it was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ParsedRecord {
+    pub(crate) header: RecordHeader,
+    /// A bit was corrected. Three wrong bits can look like one, so the caller
+    /// must confirm the header by the record's tag.
+    pub(crate) corrected: bool,
+}
 
 impl RecordHeader {
-    /// Of a record with a value of `len` bytes, or of a delete marker.
-    pub(crate) fn new(key: Key, len: Option<u16>, salt_generation: u16, seq: u32) -> Self {
+    /// A header for a value of `len` bytes, or for a delete marker.
+    pub(crate) fn new(id: RecordId, len: Option<u16>, salt_generation: u16, seq: u32) -> Self {
         RecordHeader {
-            key,
+            id,
             len: len.unwrap_or(DELETED),
             salt_generation,
             seq,
         }
     }
 
-    /// A delete marker (its value is empty).
+    /// True for a delete marker (its value is empty).
     pub(crate) fn deleted(&self) -> bool {
         self.len == DELETED
     }
 
     /// Length of the value in bytes.
     pub(crate) fn len(&self) -> u32 {
-        match self.deleted() {
-            true => 0,
-            false => u32::from(self.len),
+        if self.deleted() {
+            0
+        } else {
+            u32::from(self.len)
         }
-    }
-
-    /// The header's 12 bytes: length and class (2), id (2), salt generation
-    /// (2), sequence (4), CRC-16 (2).
-    #[inline(never)]
-    pub(crate) fn encode(&self) -> [u8; RECORD_HEADER] {
-        let first = u32::from(self.len) | u32::from(self.key.class) << 13;
-        let [a, b, c] = [
-            (first | u32::from(self.key.id) << 16).to_le_bytes(),
-            (u32::from(self.salt_generation) | self.seq << 16).to_le_bytes(),
-            (self.seq >> 16).to_le_bytes(),
-        ];
-        let mut out = [0; RECORD_HEADER];
-        copy(&mut out, [a, b, c].as_flattened());
-        let check = checksum(&out, RECORD_FIELDS).to_le_bytes();
-        if let Some(end) = out.last_chunk_mut() {
-            *end = check;
-        }
-        out
-    }
-
-    /// Parses, mending a single flipped bit by the check bits: then it is
-    /// `Some(true)`, and the caller must confirm the header by the record's tag.
-    /// `None` when nothing fits or the length is out of range.
-    pub(crate) fn parse_mended(&mut self, bytes: &mut [u8; RECORD_HEADER]) -> Option<bool> {
-        let mended = mend(bytes, RECORD_FIELDS, Self::has_length)?;
-        let [l0, l1, i0, i1, g0, g1, s0, s1, s2, s3, _, _] = *bytes;
-        let word = u16::from_le_bytes([l0, l1]);
-        self.key.class = (word >> 13) as u8;
-        self.key.id = u16::from_le_bytes([i0, i1]);
-        self.len = word & DELETED;
-        self.salt_generation = u16::from_le_bytes([g0, g1]);
-        self.seq = u32::from_le_bytes([s0, s1, s2, s3]);
-        Some(mended)
-    }
-
-    /// True when these are the bytes of a header without a fault.
-    pub(crate) fn is_faultless(bytes: &[u8; RECORD_HEADER]) -> bool {
-        Self::has_length(bytes) && syndrome(bytes, RECORD_FIELDS) == Some(0)
-    }
-
-    /// True when the length is in range.
-    #[inline(never)]
-    fn has_length(bytes: &[u8]) -> bool {
-        let length = bytes.first_chunk().map_or(0, |w| u16::from_le_bytes(*w)) & DELETED;
-        length == DELETED || usize::from(length) <= MAX_VALUE
     }
 
     /// Unpadded size of the record in bytes.
-    #[inline(never)]
     pub(crate) fn size(&self) -> u32 {
         RECORD_OVERHEAD as u32 + self.len()
+    }
+
+    /// The header's bytes: fields and check bits.
+    pub(crate) fn encode(&self) -> [u8; RECORD_HEADER] {
+        let length_and_class = self.len | u16::from(self.id.class) << LENGTH_BITS;
+        let fields: [u8; RECORD_FIELDS] = concat(&[
+            &length_and_class.to_le_bytes(),
+            &self.id.id.to_le_bytes(),
+            &self.salt_generation.to_le_bytes(),
+            &self.seq.to_le_bytes(),
+        ]);
+        concat(&[&fields, &CRC.checksum(&fields).to_le_bytes()])
+    }
+
+    /// Parses, after correcting a single flipped bit; `None` when the check bits
+    /// do not fit or the length is out of range.
+    pub(crate) fn parse(mut bytes: [u8; RECORD_HEADER]) -> Option<ParsedRecord> {
+        let corrected = correct_single_bit(&mut bytes, RECORD_FIELDS, Self::length_in_range)?;
+        let [l0, l1, i0, i1, g0, g1, s0, s1, s2, s3, _, _] = bytes;
+        let length_and_class = u16::from_le_bytes([l0, l1]);
+        let header = RecordHeader {
+            id: RecordId {
+                class: (length_and_class >> LENGTH_BITS) as u8,
+                id: u16::from_le_bytes([i0, i1]),
+            },
+            len: length_and_class & DELETED,
+            salt_generation: u16::from_le_bytes([g0, g1]),
+            seq: u32::from_le_bytes([s0, s1, s2, s3]),
+        };
+        Some(ParsedRecord { header, corrected })
+    }
+
+    /// True when these are the bytes of a header without a flipped bit.
+    pub(crate) fn is_intact(bytes: &[u8; RECORD_HEADER]) -> bool {
+        Self::length_in_range(bytes) && syndrome(bytes, RECORD_FIELDS) == Some(0)
+    }
+
+    fn length_in_range(bytes: &[u8]) -> bool {
+        let length = bytes.first_chunk().map_or(0, |w| u16::from_le_bytes(*w)) & DELETED;
+        length == DELETED || usize::from(length) <= MAX_VALUE
     }
 }
 
@@ -320,44 +360,36 @@ mod tests {
             members: 0x8000_0001,
             base_seq: 77,
             copies_end: 1024,
-            pin: Place::new(3, 0x1234),
-            lost: 12,
-            code: [0; 32],
+            pinned_at: FlashAddr::new(3, 0x1234),
+            lost_before: 12,
+            mac: Default::default(),
         }
     }
 
-    /// A header's bytes, and the header with its code.
+    /// A header's bytes, and the header with its HMAC.
     fn encoded(keys: &LogKeys) -> ([u8; SECTOR_HEADER], SectorHeader) {
         let mut header = sector();
         (header.encode::<RingCrypto>(keys), header)
     }
 
-    fn claim(bytes: &[u8; SECTOR_HEADER]) -> Option<SectorHeader> {
-        let mut header = SectorHeader::BLANK;
-        header.claim(&mut bytes.clone()).then_some(header)
+    fn authentic(bytes: &[u8; SECTOR_HEADER], keys: &LogKeys) -> Option<SectorHeader> {
+        SectorHeader::parse_authentic::<RingCrypto>(*bytes, keys)
     }
 
-    fn open(bytes: &[u8; SECTOR_HEADER], keys: &LogKeys) -> Option<SectorHeader> {
-        let mut header = SectorHeader::BLANK;
-        let opens = header.open::<RingCrypto>(&mut bytes.clone(), keys);
-        opens.then_some(header)
-    }
-
-    /// The record, and whether a bit was mended.
+    /// The record, and whether a bit was corrected.
     fn parsed(bytes: &[u8; RECORD_HEADER]) -> Option<(RecordHeader, bool)> {
-        let mut header = RecordHeader::default();
-        let mended = header.parse_mended(&mut bytes.clone())?;
-        assert_eq!(RecordHeader::is_faultless(bytes), !mended);
-        Some((header, mended))
+        let ParsedRecord { header, corrected } = RecordHeader::parse(*bytes)?;
+        assert_eq!(RecordHeader::is_intact(bytes), !corrected);
+        Some((header, corrected))
     }
 
-    const KEY: Key = Key {
+    const ID: RecordId = RecordId {
         class: 5,
         id: 0x0201,
     };
 
     fn record() -> RecordHeader {
-        RecordHeader::new(KEY, Some(0x0403), 0x0605, 0x0A09_0807)
+        RecordHeader::new(ID, Some(0x0403), 0x0605, 0x0A09_0807)
     }
 
     fn flip(bytes: &mut [u8], bit: usize) {
@@ -376,16 +408,20 @@ mod tests {
         ] {
             assert_eq!(padded(bytes, unit), padded_to, "{bytes} to {unit}");
         }
-        let sizes = (RECORD_OVERHEAD, SECTOR_HEADER, FIELDS + 2 + MAC);
+        let sizes = (
+            RECORD_OVERHEAD,
+            SECTOR_HEADER,
+            SECTOR_FIELDS + CHECK + SECTOR_TAG,
+        );
         assert_eq!(sizes, (36, 40, 40));
     }
 
     #[test]
-    fn a_place_is_a_sector_and_an_offset_below_16_mib() {
-        assert_eq!(Place::MAX_SECTOR, 16 * 1024 * 1024);
-        let place = Place::new(31, 0xAB_CDEF);
-        assert_eq!((place.sector(), place.offset()), (31, 0xAB_CDEF));
-        assert_eq!(place.0, 31 * Place::MAX_SECTOR + 0xAB_CDEF);
+    fn a_flash_address_is_a_sector_and_an_offset_below_16_mib() {
+        assert_eq!(FlashAddr::MAX_SECTOR, 16 * 1024 * 1024);
+        let addr = FlashAddr::new(31, 0xAB_CDEF);
+        assert_eq!((addr.sector(), addr.offset()), (31, 0xAB_CDEF));
+        assert_eq!(addr.0, 31 * FlashAddr::MAX_SECTOR + 0xAB_CDEF);
     }
 
     #[test]
@@ -402,45 +438,45 @@ mod tests {
         assert_eq!(bytes[28..30], CRC.checksum(&bytes[..28]).to_le_bytes());
         let h = RingCrypto::hmac(&keys.header, &[b"nrd/1/sector\0", &[2], &bytes[..28]]);
         assert_eq!(bytes[30..], h[..10]);
-        assert_eq!(header.words().as_flattened(), &h[16..]);
-        assert_eq!(open(&bytes, &keys), Some(header));
+        assert_eq!(header.commit_words().as_flattened(), &h[16..]);
+        assert_eq!(authentic(&bytes, &keys), Some(header));
     }
 
     #[test]
-    fn one_flipped_bit_of_a_sector_header_is_mended_and_two_are_not() {
+    fn one_flipped_bit_of_a_sector_header_is_corrected_and_two_are_not() {
         let keys = keys(1);
         let (good, header) = encoded(&keys);
         for bit in 0..SECTOR_HEADER * 8 {
             let mut bytes = good;
             flip(&mut bytes, bit);
-            assert_eq!(claim(&bytes), Some(sector()), "bit {bit}");
-            assert_eq!(open(&bytes, &keys), Some(header), "bit {bit}");
+            assert_eq!(SectorHeader::parse(bytes), Some(sector()), "bit {bit}");
+            assert_eq!(authentic(&bytes, &keys), Some(header), "bit {bit}");
         }
         for (a, b) in [(0, 1), (40, 230), (239, 238)] {
             let mut bytes = good;
             flip(&mut bytes, a);
             flip(&mut bytes, b);
-            assert_eq!(claim(&bytes), None, "bits {a} and {b}");
+            assert_eq!(SectorHeader::parse(bytes), None, "bits {a} and {b}");
         }
         let mut bytes = good;
         flip(&mut bytes, 240);
         flip(&mut bytes, 319);
-        assert_eq!(claim(&bytes), Some(sector()));
-        assert_eq!(open(&bytes, &keys), None);
+        assert_eq!(SectorHeader::parse(bytes), Some(sector()));
+        assert_eq!(authentic(&bytes, &keys), None);
     }
 
     #[test]
-    fn a_sector_header_of_another_region_key_or_format_does_not_open() {
+    fn a_sector_header_of_another_region_key_or_format_does_not_authenticate() {
         let (bytes, _) = encoded(&keys(1));
         let other = LogKeys::new::<RingCrypto>(1, 5, &[8; 32]);
-        assert_eq!(open(&bytes, &keys(2)), None);
-        assert_eq!(open(&bytes, &other), None);
+        assert_eq!(authentic(&bytes, &keys(2)), None);
+        assert_eq!(authentic(&bytes, &other), None);
         let mut bytes = bytes;
         bytes[3] = b'1';
-        let check = CRC.checksum(&bytes[..FIELDS]).to_le_bytes();
-        bytes[FIELDS..FIELDS + 2].copy_from_slice(&check);
-        assert_eq!(claim(&bytes), None);
-        assert_eq!(claim(&[0xFF; SECTOR_HEADER]), None);
+        let check = CRC.checksum(&bytes[..SECTOR_FIELDS]).to_le_bytes();
+        bytes[SECTOR_FIELDS..][..CHECK].copy_from_slice(&check);
+        assert_eq!(SectorHeader::parse(bytes), None);
+        assert_eq!(SectorHeader::parse([0xFF; SECTOR_HEADER]), None);
     }
 
     #[test]
@@ -451,7 +487,7 @@ mod tests {
         assert_eq!(bytes[10..], CRC.checksum(&bytes[..10]).to_le_bytes());
         assert_eq!(parsed(&bytes), Some((record(), false)));
         assert_eq!(record().size(), 36 + 0x0403);
-        let marker = RecordHeader::new(KEY, None, 0x0605, 0x0A09_0807);
+        let marker = RecordHeader::new(ID, None, 0x0605, 0x0A09_0807);
         let bytes = marker.encode();
         assert_eq!(bytes[..2], [0xFF, 0x1F | 5 << 5]);
         assert_eq!(parsed(&bytes), Some((marker, false)));
@@ -465,13 +501,13 @@ mod tests {
     fn no_value_is_longer_than_4096_bytes() {
         for (len, parses) in [(4095, true), (4096, true), (4097, false), (8190, false)] {
             let bytes = RecordHeader { len, ..record() }.encode();
-            assert_eq!(RecordHeader::is_faultless(&bytes), parses, "{len}");
+            assert_eq!(RecordHeader::is_intact(&bytes), parses, "{len}");
             assert_eq!(parsed(&bytes).is_some_and(|p| !p.1), parses, "{len}");
         }
     }
 
     #[test]
-    fn one_flipped_bit_of_a_record_header_is_mended_and_two_are_not() {
+    fn one_flipped_bit_of_a_record_header_is_corrected_and_two_are_not() {
         for bit in 0..RECORD_HEADER * 8 {
             let mut bytes = record().encode();
             flip(&mut bytes, bit);

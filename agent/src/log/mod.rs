@@ -1,217 +1,172 @@
 //! The sealed-record log: one storage engine, used for the journal and for the
-//! vault.
+//! vault. A small, encrypted, power-safe map from [`RecordId`] to bytes.
 //!
-//! # What it promises
+//! # Terms
 //!
-//! - A `put` or `remove` that returned `Ok` survives every later power cut.
-//! - One that was cut is afterwards either done or not, and what a boot has
-//!   once answered never changes: not even when torn cells read differently
-//!   at every boot.
-//! - A record that does not authenticate is reported as
-//!   [`Error::Corrupt`](crate::Error::Corrupt); its older version is never
-//!   served in its place.
-//! - Every call does bounded work: [`Log::step`] at most one erase or one
-//!   sector's copy, [`Log::put`] one program.
+//! | term | meaning |
+//! |---|---|
+//! | *region* | the stretch of flash that one log owns ([`nrd_hal::Region`]) |
+//! | *logical sector*, or sector | what is erased as one: some erase units, at least 2 KiB; a region has 3 to 32 |
+//! | *unit* | the smallest that is programmed: the flash's write unit, at least 4 bytes; all sizes are padded to it |
+//! | *record* | one sealed value, with its header: id, length, salt generation, sequence number |
+//! | *sequence number* | counts records; of several with one id the highest counts |
+//! | *delete marker* | a record without a value: its id is deleted, and older versions do not count |
+//! | *class* | part of a record's id; each has a key of its own, from a *salt* that is replaced to forget all of it |
+//! | *sector header* | 40 authenticated bytes at a sector's start: generation, members, and more (`format.rs`) |
+//! | *commit words* | two words after the header, a program each; they make the sector count |
+//! | *generation* | counts openings; of all committed sectors the highest is the head |
+//! | *open* (a sector) | erase it, copy into it what must move, write its header and commit words |
+//! | *head* | the sector opened last: new records are appended to it |
+//! | *member* | a sector whose records count: the head's header names them all, a bit each |
+//! | *committed* | a sector whose opening was completed |
+//! | *half-committed* | a sector with its first commit word alone: its opening may have been cut |
+//! | *fallback head* | the next committed sector below the head; kept while the head may yet be rejected |
+//! | *unidentified* | a sector that holds something but no authentic header: its erase may have been cut |
+//! | *tail* | the last record of the head |
+//! | *unconfirmed tail* | a tail that a cut may have torn: not served before it was written anew |
+//! | *live bytes* | padded size of the records that count, delete markers included while they hide something |
+//! | *reserve* | room that ordinary writes may not use, kept for what must never wait |
+//! | *victim* | the member that *garbage collection* empties: what counts in it moves to the new head |
+//! | *retired* | a sector that did not erase or take its content; not used again in this boot |
+//! | *pinned record* | the one that a boot needs first; the head's header says where it lies |
+//! | *mount* | find the head and read it; the other members are read by later steps |
+//! | *step* | one bounded piece of work that waits: mount, read a member, erase or write a sector |
 //!
-//! # How
+//! # How data moves
 //!
 //! ```text
-//! sector:  | header 40 | commit 8 | commit 8 | copied records … | fresh records … | blank … |
-//! record:  | header 12 | nonce 8 | ciphertext | tag 16 | pad to the write unit |
+//!           put, remove                          get
+//!                | seal                           ^ open
+//!                v                                |
+//!  head    | header | word | word | copies … | own records … | blank … |
+//!                                     ^                |
+//!            opening: copies what     |                | at the next boot's first
+//!            still counts             |                v write, or when full
+//!  victim, last head  | header | word | word | records, some of them deleted … |
+//!                                                      |
+//!                                                      v
+//!  free sectors: erased when they are opened, going round from the head
 //! ```
 //!
-//! One rule carries the rest: **a power cycle programs only sectors that it
-//! has erased and verified itself.** So no program ever meets cells that an
-//! earlier cut left half-way. Each boot's first write *opens* a new sector:
-//! erase, read back, copy what the last head held and still counts, then its
-//! header, which names the sectors whose records count from now on (the
-//! *members*), then two commit words.
+//! ```text
+//! sector:  | header 40 | commit word 8 | commit word 8 | copies … | own records … | blank … |
+//! record:  | header 12 | nonce 8 | ciphertext | tag 16 | 0xFF to the unit |
+//! ```
 //!
-//! Every write is read back before the next begins. So what stands before
-//! something else was completed, and only what is written last can be in doubt
-//! after a cut: a commit word, or a record that is the last one. Neither is
-//! relied upon before a boot has written it anew (`mount.rs`).
+//! Two rules carry the rest.
 //!
-//! `format.rs` has the byte formats, `mount.rs` what a boot reads, `open.rs` how
-//! sectors are opened and space is reclaimed, `record.rs` sealing and reading.
+//! 1. **A power cycle programs only sectors that it has erased and read back
+//!    itself.** So no program meets cells that an earlier cut left half-way: they
+//!    may read blank today. The first write of a boot therefore opens a sector,
+//!    which *replaces* the last head.
+//! 2. **Every write is read back before the next begins.** So whatever stands
+//!    before something else was completed. Only what is written last can be in
+//!    doubt after a cut: a commit word, or the tail. Neither is relied upon
+//!    before a boot has written it anew.
+//!
+//! # What the log guarantees
+//!
+//! - A [`Log::put`] or [`Log::remove`] that answered `Ok` survives every later
+//!   power cut.
+//! - One that was cut is afterwards done or not done. Which of the two a boot has
+//!   once answered stays so, even if torn cells read differently at every boot.
+//! - A record that does not authenticate is reported as
+//!   [`Error::Corrupt`](crate::Error::Corrupt), never served in an older
+//!   version. Where a record was lost and its id is unknown, every record that
+//!   it may have replaced is reported so.
+//! - One flipped bit in a header is corrected.
+//! - A call does bounded work: [`Log::step`] at most one sector's erase or
+//!   copy, [`Log::put`] and [`Log::remove`] one program. These never erase.
+//! - A log that is full can be emptied again; from four sectors on, one that
+//!   does not erase costs room only.
+//!
+//! # What it asks of the flash
+//!
+//! - After `erase` and `program` answered `Ok`, the range reads what it should.
+//!   An operation that silently does nothing is found by reading back.
+//! - A cut operation leaves each bit that it would have changed old, new or
+//!   *unstable* (read differently at every read) until the next completed
+//!   erase. It changes no other bit.
+//! - What was read back stays as it is, but for single cells that fail.
+//! - Units can be programmed once between erases: no bit is cleared later.
+//!
+//! What no bounded log can promise, and why the log is as it is: `docs/SPEC.md`
+//! §5 and its decisions.
+//!
+//! # Where things are
+//!
+//! `format.rs` has the byte formats, `keys.rs` the keys, `sectors.rs` the table
+//! of sectors, `index.rs` where each record lies, `mount.rs` what a boot reads,
+//! `open.rs` how sectors are opened, `record.rs` sealing, writing and reading.
 
 mod format;
 mod index;
+mod keys;
 mod mount;
 mod open;
 mod record;
-pub(crate) use format::ones;
+mod sectors;
 pub(crate) use record::{reads_blank, value};
 
 pub use format::{MAX_VALUE, RECORD_OVERHEAD, SECTOR_HEADER};
 pub use index::Entry;
+pub use keys::{CLASSES, LogKeys};
 
-use crate::wire::codec::copy;
-use format::{Place, padded};
+use format::{COMMIT_WORD, FlashAddr, padded};
 use index::Index;
+use nrd_hal::layout::{self, MAX_SECTORS, MIN_SECTORS};
 use nrd_hal::{Crypto, Region};
 use open::Opening;
 use rand_core::TryCryptoRng;
-use zeroize::{Zeroize, ZeroizeOnDrop};
 
-/// Names a record: its class and its id within the class.
+/// Names a record: its class, and its id within the class.
+///
+/// ```
+/// use nrd_agent::log::{CLASSES, RecordId};
+///
+/// let street = RecordId { class: 2, id: 0 };
+/// let city = RecordId { class: 2, id: 1 };
+/// assert!(usize::from(street.class) < CLASSES);
+/// // A log lists its records by class, then by id.
+/// assert!(street < city && city < RecordId { class: 3, id: 0 });
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Key {
+pub struct RecordId {
     /// Class, 0 to [`CLASSES`] − 1.
     pub class: u8,
     /// Id within the class.
     pub id: u16,
 }
 
-impl Key {
-    /// Orders keys by class, then id.
-    fn number(self) -> u32 {
-        u32::from(self.class) << 16 | u32::from(self.id)
-    }
-}
+/// The record that a boot needs before all others: [`Log::mount`] finds it
+/// without reading the whole log.
+pub const PINNED_RECORD: RecordId = RecordId { class: 0, id: 0 };
 
-/// Number of classes, each with a key of its own.
-pub const CLASSES: usize = 8;
-
-/// What a call to [`Log::step`] did.
+/// Whether a log has more to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// Nothing to do.
-    Idle,
-    /// Did one bounded piece of work; call again.
-    Working,
-}
-
-/// Keys of one log, all from one base; each is derived when it is first needed.
-/// One block, zeroized on drop, no `Debug`.
-#[derive(Zeroize, ZeroizeOnDrop)]
-pub struct LogKeys {
-    /// Region (1) and epoch (8), the start of every record's associated data.
-    place: [u8; 9],
-    base: [u8; 32],
-    /// Authenticates sector headers.
-    pub(crate) header: [u8; 32],
-    nonce: Option<[u8; 32]>,
-    pub(crate) classes: [ClassKey; CLASSES],
-}
-
-/// The salt of one class, how often it was replaced, and the key from it.
-#[derive(Zeroize)]
-pub(crate) struct ClassKey {
-    pub(crate) salt_generation: u32,
-    salt: [u8; 16],
-    key: Option<[u8; 32]>,
-}
-
-impl ClassKey {
-    const BLANK: ClassKey = ClassKey {
-        salt_generation: 0,
-        salt: [0; 16],
-        key: None,
-    };
-}
-
-impl LogKeys {
-    /// No keys.
-    pub(crate) const NONE: LogKeys = LogKeys {
-        place: [0; 9],
-        base: [0; 32],
-        header: [0; 32],
-        nonce: None,
-        classes: [ClassKey::BLANK; CLASSES],
-    };
-
-    /// Keys of region `region` (not 0) in `epoch`, from `base`; every class's
-    /// salt is zeros of generation 0.
-    pub fn new<C: Crypto>(region: u8, epoch: u64, base: &[u8; 32]) -> LogKeys {
-        let mut keys = LogKeys::NONE;
-        keys.set::<C>(region, epoch, base);
-        keys
-    }
-
-    /// Replaces these keys.
-    pub(crate) fn set<C: Crypto>(&mut self, region: u8, epoch: u64, base: &[u8; 32]) {
-        self.zeroize();
-        let [place, rest @ ..] = &mut self.place;
-        *place = region;
-        *rest = epoch.to_le_bytes();
-        self.base = *base;
-        self.header = C::hmac(base, &[b"nrd/1/sector", LAST]);
-    }
-
-    /// True when there are keys.
-    pub(crate) fn are_set(&self) -> bool {
-        self.region() != 0
-    }
-
-    /// Which region this is.
-    pub(crate) fn region(&self) -> u8 {
-        let [region, ..] = self.place;
-        region
-    }
-
-    /// Associated data of a record's seal: region, epoch, the header's bytes.
-    #[inline(never)]
-    pub(crate) fn aad(&self, header: &[u8; format::RECORD_HEADER]) -> [u8; 21] {
-        let mut out = [0; 21];
-        let (place, rest) = out.split_at_mut(self.place.len());
-        copy(place, &self.place);
-        copy(rest, header);
-        out
-    }
-
-    /// Sets a class's salt and its generation.
-    pub(crate) fn salt(&mut self, class: usize, generation: u32, salt: &[u8; 16]) {
-        if let Some(c) = self.classes.get_mut(class) {
-            c.zeroize();
-            (c.salt_generation, c.salt) = (generation, *salt);
-        }
-    }
-
-    /// Keys the hedged nonces.
-    pub(crate) fn nonce<C: Crypto>(&mut self) -> &[u8; 32] {
-        derived::<C>(&mut self.nonce, &self.base, &[b"nrd/1/nonce", LAST])
-    }
-
-    /// Seals a class's records (AES-256-GCM).
-    pub(crate) fn class<C: Crypto>(&mut self, class: u8) -> Option<&[u8; 32]> {
-        let c = self.classes.get_mut(usize::from(class))?;
-        let generation = c.salt_generation.to_le_bytes();
-        let info: [&[u8]; 5] = [b"nrd/1/class", &[class], &generation, &c.salt, LAST];
-        Some(derived::<C>(&mut c.key, &self.base, &info))
-    }
-}
-
-/// What HKDF-Expand-SHA-256 (RFC 5869 §2.3) to 32 bytes adds to its info: one
-/// HMAC under a base that is a uniform key already, so that there is nothing
-/// to extract (§3.3).
-const LAST: &[u8] = &[1];
-
-/// A key that is derived when it is first needed.
-#[inline(never)]
-fn derived<'k, C: Crypto>(
-    key: &'k mut Option<[u8; 32]>,
-    base: &[u8; 32],
-    info: &[&[u8]],
-) -> &'k [u8; 32] {
-    key.get_or_insert_with(|| C::hmac(base, info))
+    /// Nothing is left to do.
+    Done,
+    /// One bounded piece of work was done; there may be more. Call again.
+    More,
 }
 
 /// What every operation needs besides the log itself.
-pub struct Io<'a, R, G, C> {
+pub struct LogContext<'a, R, G, C> {
     /// The flash.
     pub region: &'a mut R,
     /// Randomness for nonces.
     pub rng: &'a mut G,
     /// The keys.
     pub keys: &'a mut LogKeys,
-    /// Work buffer: at least [`RECORD_OVERHEAD`] + the longest value + 256.
+    /// Work buffer: at least [`RECORD_OVERHEAD`] + the longest value + 256 bytes
+    /// (the largest write unit).
     pub scratch: &'a mut [u8],
     /// The crypto provider.
     pub crypto: core::marker::PhantomData<C>,
 }
 
-impl<'a, R: Region, G: TryCryptoRng, C: Crypto> Io<'a, R, G, C> {
+impl<'a, R: Region, G: TryCryptoRng, C: Crypto> LogContext<'a, R, G, C> {
     /// Bundles the parts.
     pub fn new(
         region: &'a mut R,
@@ -219,7 +174,7 @@ impl<'a, R: Region, G: TryCryptoRng, C: Crypto> Io<'a, R, G, C> {
         keys: &'a mut LogKeys,
         scratch: &'a mut [u8],
     ) -> Self {
-        Io {
+        LogContext {
             region,
             rng,
             keys,
@@ -229,59 +184,89 @@ impl<'a, R: Region, G: TryCryptoRng, C: Crypto> Io<'a, R, G, C> {
     }
 }
 
-impl<R, G, C> Io<'_, R, G, C> {
-    /// The generation of a class's salt, as records name it.
-    pub(crate) fn salt_generation(&self, class: u8) -> u16 {
-        let class = self.keys.classes.get(usize::from(class));
-        class.map_or(0, |c| c.salt_generation as u16)
-    }
-}
-
 /// Run-time sizes of a log, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Shape {
-    /// Logical sector.
+pub(crate) struct LogGeometry {
+    /// Size of a logical sector.
     pub(crate) sector: u32,
-    /// How many; at most 32.
+    /// Number of logical sectors, 3 to 32.
     pub(crate) sectors: u32,
     /// Records start at multiples of this: the write size, at least 4.
     pub(crate) unit: u32,
     /// Padded size of a commit word.
-    pub(crate) word: u32,
-    /// Where the first record of a sector starts.
-    pub(crate) first: u32,
+    pub(crate) commit_word: u32,
+    /// Offset in a sector where its first record starts.
+    pub(crate) first_record: u32,
 }
 
-impl Shape {
-    fn new(sector: u32, sectors: u32, unit: u32) -> Shape {
-        let word = padded(format::COMMIT as u32, unit);
-        Shape {
+impl LogGeometry {
+    const fn new(sector: u32, sectors: u32, unit: u32) -> LogGeometry {
+        let commit_word = padded(COMMIT_WORD as u32, unit);
+        LogGeometry {
             sector,
             sectors,
             unit,
-            word,
-            first: padded(SECTOR_HEADER as u32, unit) + 2 * word,
+            commit_word,
+            first_record: padded(SECTOR_HEADER as u32, unit) + 2 * commit_word,
         }
     }
 
     /// Padded size of a delete marker.
-    pub(crate) fn marker(&self) -> u32 {
+    pub(crate) const fn marker(&self) -> u32 {
         padded(RECORD_OVERHEAD as u32, self.unit)
     }
 
-    /// Where a place begins in the region.
-    #[inline(never)]
-    pub(crate) fn at(&self, place: Place) -> u32 {
-        place.sector() * self.sector + place.offset()
+    /// Offset in the region where a sector begins.
+    pub(crate) fn start(&self, sector: u32) -> u32 {
+        sector * self.sector
+    }
+
+    /// Offset in the region of an address.
+    pub(crate) fn offset_of(&self, addr: FlashAddr) -> u32 {
+        self.start(addr.sector()) + addr.offset()
     }
 
     /// Bytes for records in one sector.
-    pub(crate) fn payload(&self) -> u32 {
-        self.sector - self.first
+    pub(crate) const fn payload(&self) -> u32 {
+        self.sector - self.first_record
     }
 }
 
-/// The newest sector that counts.
+/// Smallest and largest write unit, and smallest logical sector, that
+/// [`nrd_hal::layout`] lets pass; a test holds them against it.
+const MIN_UNIT: u32 = 4;
+const MAX_UNIT: u32 = 256;
+const MIN_SECTOR: u32 = 2048;
+
+/// The smallest logical sector of a flash with this write unit.
+const fn smallest(unit: u32) -> LogGeometry {
+    let sector = if unit * 16 > MIN_SECTOR {
+        unit * 16
+    } else {
+        MIN_SECTOR
+    };
+    LogGeometry::new(sector, MIN_SECTORS, unit)
+}
+
+/// Largest reserve of a log, in bytes, before padding. Beside it a sector of
+/// any geometry holds a value of 512 bytes and a delete marker.
+pub const MAX_RESERVE: u32 = 512;
+
+// For each write unit from `MIN_UNIT` to `MAX_UNIT`.
+const _: () = {
+    let mut unit = MIN_UNIT;
+    while unit <= MAX_UNIT {
+        let sector = smallest(unit);
+        let value = padded((RECORD_OVERHEAD + 512) as u32, unit);
+        assert!(padded(MAX_RESERVE, unit) + sector.marker() + value <= sector.payload());
+        unit *= 2;
+    }
+};
+// A sector can be as large as its address allows, and a region has no more of
+// them than a set of sectors has bits; `sectors.rs` and `format.rs` assert more.
+const _: () = assert!(MIN_SECTOR <= FlashAddr::MAX_SECTOR && MIN_SECTORS <= MAX_SECTORS);
+
+/// The committed sector of the highest generation, or a half-committed one.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Head {
     /// Sector number.
@@ -290,137 +275,218 @@ pub(crate) struct Head {
     pub(crate) end: u32,
     /// This boot opened it, and no program in it has failed.
     pub(crate) writable: bool,
-    /// It was completed, see `mount.rs`. Else its content is authenticated when it
-    /// is copied.
-    pub(crate) firm: bool,
+    /// Not half-committed, see `mount.rs`. The content of a half-committed head
+    /// is authenticated when it is copied.
+    pub(crate) committed: bool,
     /// The next sequence number when it was opened.
     pub(crate) base_seq: u32,
 }
 
-/// The record that a boot needs before all others: [`Log::mount`] finds it
-/// without reading the whole log.
-pub const PIN: Key = Key { class: 0, id: 0 };
-
 /// A log over a region. Holds no flash and no keys: both are lent per call.
+///
+/// ```
+/// use nrd_agent::Error;
+/// use nrd_agent::log::{Entry, Log, LogContext, LogKeys, Progress, RecordId};
+/// use nrd_hal::crypto::RingCrypto;
+/// # use nrd_hal::{ErrorKind, ErrorType, Geometry, Region};
+/// # use nrd_hal::rand_core::{TryCryptoRng, TryRng, utils};
+/// #
+/// # /// 16 KiB of flash in RAM, delivered with noise in it.
+/// # struct RamFlash([u8; 16384]);
+/// # impl ErrorType for RamFlash {
+/// #     type Error = ErrorKind;
+/// # }
+/// # impl Region for RamFlash {
+/// #     fn geometry(&self) -> Geometry {
+/// #         Geometry { size: 16384, write_size: 4, erase_size: 4096, best_erase: 4096 }
+/// #     }
+/// #     fn read(&mut self, at: u32, bytes: &mut [u8]) -> Result<(), ErrorKind> {
+/// #         bytes.copy_from_slice(&self.0[at as usize..][..bytes.len()]);
+/// #         Ok(())
+/// #     }
+/// #     fn program(&mut self, at: u32, bytes: &[u8]) -> Result<(), ErrorKind> {
+/// #         self.0[at as usize..][..bytes.len()].copy_from_slice(bytes);
+/// #         Ok(())
+/// #     }
+/// #     fn erase(&mut self, from: u32, to: u32) -> Result<(), ErrorKind> {
+/// #         self.0[from as usize..to as usize].fill(0xFF);
+/// #         Ok(())
+/// #     }
+/// # }
+/// # /// No randomness: nonces are hedged, so that a test can do without.
+/// # struct Zeros;
+/// # impl TryRng for Zeros {
+/// #     type Error = core::convert::Infallible;
+/// #     fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
+/// #         utils::next_word_via_fill(self)
+/// #     }
+/// #     fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
+/// #         utils::next_word_via_fill(self)
+/// #     }
+/// #     fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Self::Error> {
+/// #         out.fill(0);
+/// #         Ok(())
+/// #     }
+/// # }
+/// # impl TryCryptoRng for Zeros {}
+///
+/// # fn main() -> Result<(), Error> {
+/// # let (mut flash, mut rng) = (RamFlash([0xA5; 16384]), Zeros);
+/// // Memory is lent: a table entry a sector, an index entry a record.
+/// let (mut table, mut index) = ([0; 32], [Entry::default(); 16]);
+/// let mut log = Log::new(flash.geometry(), &mut table, &mut index, 0).unwrap();
+///
+/// // Flash, randomness, keys and a work buffer are lent to each call.
+/// let mut keys = LogKeys::new::<RingCrypto>(1, 0, &[7; 32]);
+/// let mut scratch = [0; 4096 + 512];
+/// let io = &mut LogContext::<_, _, RingCrypto>::new(&mut flash, &mut rng, &mut keys, &mut scratch);
+///
+/// // `put` never erases: it answers `Busy`, and `step` makes room.
+/// let name = RecordId { class: 1, id: 0 };
+/// while log.put(io, name, b"living room") == Err(Error::Busy) {
+///     while log.step(io)? == Progress::More {}
+/// }
+/// let mut out = [0; 64];
+/// let n = log.get(io, name, &mut out)?;
+/// assert_eq!(&out[..n], b"living room");
+///
+/// // The next boot finds it.
+/// log.unmount();
+/// while log.step(io)? == Progress::More {}
+/// assert!(log.record_ids().eq([name]));
+/// log.want_writable();
+/// while log.step(io)? == Progress::More {}
+/// log.remove(io, name)?;
+/// assert_eq!(log.get(io, name, &mut out), Err(Error::NotFound));
+/// # Ok(())
+/// # }
+/// ```
 pub struct Log<'m> {
-    shape: Shape,
+    geometry: LogGeometry,
     /// Room kept for what must never wait, in bytes.
     reserve: u32,
-    /// Per sector its generation and flags, see `open.rs`.
+    /// Generation and flags of each sector, see `sectors.rs`.
     table: &'m mut [u32],
     index: Index<'m>,
     mounted: bool,
     head: Option<Head>,
     /// Members whose records are not in the index yet, a bit each.
-    unread: u32,
+    unindexed: u32,
     /// Where the pinned record lay when the head was opened.
-    pin: Place,
+    pinned_at: FlashAddr,
     next_generation: u32,
     next_seq: u32,
-    /// The record that the last operation before this boot may have torn.
-    doubt: Option<Entry>,
-    /// Something follows the last accepted record of the head. It is not
-    /// accepted, and a new sector must settle that before anything is served.
-    torn: bool,
+    /// The tail, if the last operation before this boot may have torn it.
+    unconfirmed: Option<Entry>,
+    /// The head is half-committed, or something unreadable follows its last
+    /// record. Nothing is served before a new sector has settled that.
+    needs_new_sector: bool,
     opening: Option<Opening>,
-    /// Room that a refused put asked for.
-    wanted: u32,
+    /// Room in the head that a refused write asked for, in bytes.
+    bytes_needed: u32,
     /// Openings still to come that empty the oldest member.
-    sweep: u32,
-    /// A sector that did not take its first filling.
-    suspect: Option<u32>,
-    /// A lost record may have replaced any older than this.
-    damaged_before: u32,
-    /// Sectors that would not erase since boot.
-    bad: u32,
+    gc_rounds: u32,
+    /// A sector that did not take its content once, and gets another try.
+    retry_sector: Option<u32>,
+    /// Records with a lower sequence number may be stale: a newer version may
+    /// have been lost.
+    lost_before: u32,
+    /// Number of sectors retired since boot.
+    retired: u32,
 }
 
 /// Why memory or geometry was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum ShapeError {
+pub enum LogGeometryError {
     /// The flash region's sizes.
     Geometry,
     /// Fewer than three logical sectors.
     TooFewSectors,
     /// The lent sector table has fewer entries than there are sectors.
     TableTooSmall,
+    /// The reserve is larger than [`MAX_RESERVE`].
+    ReserveTooLarge,
 }
 
 impl<'m> Log<'m> {
     /// A log over a region of this geometry. `table` needs one entry for each
     /// logical sector; `index` one for each record that may live at once.
-    /// `reserve` bytes are always kept for what must never wait.
+    /// `reserve` bytes, at most [`MAX_RESERVE`], are always kept for what must
+    /// never wait.
     pub fn new(
         geometry: nrd_hal::Geometry,
         table: &'m mut [u32],
         index: &'m mut [Entry],
         reserve: u32,
-    ) -> Result<Self, ShapeError> {
-        nrd_hal::layout::check(&geometry).map_err(|_| ShapeError::Geometry)?;
-        let sector = nrd_hal::layout::logical_sector(&geometry);
+    ) -> Result<Self, LogGeometryError> {
+        layout::check(&geometry).map_err(|_| LogGeometryError::Geometry)?;
+        let sector = layout::logical_sector(&geometry);
         let sectors = geometry.size.checked_div(sector).unwrap_or(0);
-        if sector > Place::MAX_SECTOR {
-            return Err(ShapeError::Geometry);
+        if sector > FlashAddr::MAX_SECTOR {
+            return Err(LogGeometryError::Geometry);
         }
-        if sectors < nrd_hal::layout::MIN_SECTORS {
-            return Err(ShapeError::TooFewSectors);
+        if sectors < MIN_SECTORS {
+            return Err(LogGeometryError::TooFewSectors);
+        }
+        if reserve > MAX_RESERVE {
+            return Err(LogGeometryError::ReserveTooLarge);
         }
         let table = table
             .get_mut(..sectors as usize)
-            .ok_or(ShapeError::TableTooSmall)?;
+            .ok_or(LogGeometryError::TableTooSmall)?;
         table.fill(0);
-        let unit = geometry.write_size.max(4);
+        let unit = geometry.write_size.max(MIN_UNIT);
         Ok(Log {
-            shape: Shape::new(sector, sectors, unit),
+            geometry: LogGeometry::new(sector, sectors, unit),
             reserve: padded(reserve, unit),
             table,
             index: Index::new(index, unit),
             mounted: false,
             head: None,
-            unread: 0,
-            pin: Place::NONE,
+            unindexed: 0,
+            pinned_at: FlashAddr::NONE,
             next_generation: 1,
             next_seq: 1,
-            doubt: None,
-            torn: false,
+            unconfirmed: None,
+            needs_new_sector: false,
             opening: None,
-            wanted: 0,
-            sweep: 0,
-            suspect: None,
-            damaged_before: 0,
-            bad: 0,
+            bytes_needed: 0,
+            gc_rounds: 0,
+            retry_sector: None,
+            lost_before: 0,
+            retired: 0,
         })
     }
 
-    /// Forgets what was read from flash; sectors found bad stay bad until the
-    /// next boot.
+    /// Forgets what was read from flash; retired sectors stay so until the next
+    /// boot.
     pub fn unmount(&mut self) {
         self.mounted = false;
         self.head = None;
-        self.unread = 0;
-        self.pin = Place::NONE;
+        self.unindexed = 0;
+        self.pinned_at = FlashAddr::NONE;
         self.index.clear();
-        for t in self.table.iter_mut().filter(|t| **t != open::BAD) {
-            *t = 0;
+        for entry in self.table.iter_mut().filter(|e| **e != sectors::RETIRED) {
+            *entry = 0;
         }
-        self.doubt = None;
-        self.torn = false;
+        self.unconfirmed = None;
+        self.needs_new_sector = false;
         self.opening = None;
-        self.wanted = 0;
-        self.damaged_before = 0;
+        self.bytes_needed = 0;
+        self.lost_before = 0;
         self.next_generation = 1;
         self.next_seq = 1;
     }
 
     /// Size of a logical sector in bytes.
     pub fn sector_bytes(&self) -> u32 {
-        self.shape.sector
+        self.geometry.sector
     }
 
     /// Number of logical sectors.
     pub fn sectors(&self) -> u32 {
-        self.shape.sectors
+        self.geometry.sectors
     }
 
     /// True when no sector of this log authenticates: a fresh region, or an
@@ -429,78 +495,121 @@ impl<'m> Log<'m> {
         self.head.is_none()
     }
 
-    /// Live bytes, padding and markers of deleted keys included.
+    /// Live bytes: padding included, and delete markers while they hide an older
+    /// version.
     pub fn live_bytes(&self) -> u32 {
         self.index.bytes_in(u32::MAX)
     }
 
     /// Longest value that a record of this log can hold, beside the marker that
-    /// removes it, in bytes.
+    /// deletes it, in bytes.
     pub fn max_value(&self) -> usize {
-        let most = self.shape.payload().saturating_sub(self.reserve) as usize;
-        most.saturating_sub(RECORD_OVERHEAD + self.shape.marker() as usize)
+        let most = self.geometry.payload().saturating_sub(self.reserve) as usize;
+        most.saturating_sub(RECORD_OVERHEAD + self.geometry.marker() as usize)
             .min(MAX_VALUE)
     }
 
-    /// True when a record of this key is alive.
-    pub(crate) fn holds(&self, key: Key) -> bool {
-        self.index.get(key).is_some_and(|e| !e.header.deleted())
+    /// True when a record of this id is alive.
+    pub(crate) fn holds(&self, id: RecordId) -> bool {
+        self.index.get(id).is_some_and(|e| !e.header.deleted())
     }
 
     /// The records alive now, in order of class and id.
-    pub fn keys(&self) -> impl Iterator<Item = Key> + '_ {
-        self.index.live().map(Entry::key)
+    pub fn record_ids(&self) -> impl Iterator<Item = RecordId> + '_ {
+        self.index.live().map(Entry::id)
     }
 
     /// Drops every record of `class` from the index: its key is gone.
     pub fn drop_class(&mut self, class: u8) {
-        self.index.drop_if(&|e| e.key().class == class);
-        if self.doubt.is_some_and(|d| d.key().class == class) {
-            self.doubt = None;
+        self.index.retain(|e| e.id().class != class);
+        if self.unconfirmed.is_some_and(|u| u.id().class == class) {
+            self.unconfirmed = None;
         }
     }
 
-    /// True when what the last cut left is decided: [`PIN`] can be read, if it
-    /// is there.
+    /// True when what the last power cut left is decided. From then on
+    /// [`PINNED_RECORD`] can be read, if it exists.
     pub fn is_settled(&self) -> bool {
-        self.mounted && !self.torn && self.doubt.is_none()
+        self.mounted && !self.needs_new_sector && self.unconfirmed.is_none()
     }
 
     /// True when [`Log::step`] has something to do.
     pub fn needs_step(&self) -> bool {
-        !self.is_settled() || self.opening.is_some() || self.unread != 0 || self.wanted > 0
+        !self.is_settled() || self.opening.is_some() || self.unindexed != 0 || self.bytes_needed > 0
     }
 
     /// Asks [`Log::step`] to open a sector even if nothing is written yet.
     pub fn want_writable(&mut self) {
         if !self.head.is_some_and(|h| h.writable) {
-            self.wanted = self.wanted.max(1);
+            self.bytes_needed = self.bytes_needed.max(1);
         }
     }
 
     /// Room left in the head, in bytes.
     pub(crate) fn room(&self) -> u32 {
-        let end = self.head.map_or(self.shape.sector, |h| h.end);
-        self.shape.sector - end
-    }
-
-    /// Most sectors that may be members between two openings. Two more are
-    /// needed: one to open, and one whose cut opening may yet be the head.
-    #[inline(never)]
-    pub(crate) fn member_limit(&self) -> u32 {
-        let good = self.shape.sectors.saturating_sub(self.bad);
-        good.saturating_sub(2).max(1)
+        let end = self.head.map_or(self.geometry.sector, |h| h.end);
+        self.geometry.sector - end
     }
 
     /// True when a record of `size` padded bytes still fits beside the live
     /// ones. By the pigeonhole principle some sector then has room for it once
-    /// it is emptied.
-    fn fits(&self, size: u32, reserve: u32) -> bool {
-        let payload = self.shape.payload().saturating_sub(reserve);
+    /// that sector is emptied.
+    pub(crate) fn fits(&self, size: u32, reserve: u32) -> bool {
+        let payload = self.geometry.payload().saturating_sub(reserve);
         let Some(free) = payload.checked_sub(size) else {
             return false;
         };
-        // At most 2^29: 32 sectors of 2^24 bytes.
+        // No overflow: `format.rs` asserts it for all sectors together.
         self.live_bytes() < self.member_limit() * (free + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nrd_hal::Geometry;
+
+    /// The limits above are true only while the layout refuses what lies outside
+    /// of them.
+    #[test]
+    fn the_layout_keeps_units_and_sectors_within_the_limits_of_the_log() {
+        let geometry = |write_size, erase_size| Geometry {
+            size: 64 * erase_size,
+            write_size,
+            erase_size,
+            best_erase: erase_size,
+        };
+        assert!(layout::check(&geometry(MAX_UNIT, 256)).is_ok());
+        assert!(layout::check(&geometry(2 * MAX_UNIT, 4096)).is_err());
+        for shift in 0..=8 {
+            let write_size = 1 << shift;
+            let smallest = smallest(write_size.max(MIN_UNIT)).sector;
+            for erase_size in [256, 512, 4096].into_iter().filter(|&e| e >= write_size) {
+                let sector = layout::logical_sector(&Geometry {
+                    size: 3 * 4096,
+                    ..geometry(write_size, erase_size)
+                });
+                assert!(sector >= smallest, "{write_size}, {erase_size}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_reserve_is_refused_that_leaves_no_room_for_records() {
+        let geometry = Geometry {
+            size: 4 * 4096,
+            write_size: 256,
+            erase_size: 4096,
+            best_erase: 4096,
+        };
+        for (reserve, refused) in [
+            (MAX_RESERVE, None),
+            (MAX_RESERVE + 1, Some(LogGeometryError::ReserveTooLarge)),
+        ] {
+            let (mut table, mut index) = ([0; 4], [Entry::default(); 4]);
+            let log = Log::new(geometry, &mut table, &mut index, reserve);
+            assert_eq!(log.as_ref().err().copied(), refused, "{reserve}");
+            assert!(log.is_err() || log.is_ok_and(|l| l.max_value() >= 512));
+        }
     }
 }

@@ -2,274 +2,284 @@
 //!
 //! # Which sector is the head
 //!
-//! A sector is opened by three programs, each read back before the next: header,
-//! first commit word, second. It is served only after all three. So of the three
-//! the last that reads well may be what a cut left, and read otherwise tomorrow;
-//! those before it read well at every boot. The head is the sector of the
-//! highest generation that shows
+//! A sector is opened by three programs: header, first commit word, second
+//! commit word. Each is read back before the next, and the sector is served
+//! only after all three. So the last of the three that reads well may be what a
+//! power cut left, and may read differently at the next boot; those before it
+//! read well at every boot. The head is the sector of the highest generation
+//! that is one of these:
 //!
-//! - both words, or a record of its own: *firm*. It may have been served, and
-//!   will be found at every boot. Where nothing follows the second word, a later
-//!   boot may find only the first;
-//! - the first word alone, and every copy authentic (else its erase has begun):
-//!   an *edge*. It may be a firm one whose second word reads no more, or one that
-//!   was never served. A successor takes over all it holds before anything is
-//!   served.
+//! - *Committed*: it shows both words, or a record of its own. It may have been
+//!   served, and every boot will find it. If nothing follows the second word, a
+//!   later boot may find the first word alone.
+//! - *Half-committed*: it shows the first word alone, and every copy is
+//!   authentic (otherwise its erase has begun). It may be a committed sector
+//!   whose second word no longer reads, or one that was never served. A
+//!   successor takes over all it holds before anything is served.
 //!
-//! With the header alone nothing was ever done in its name.
+//! A sector that shows its header alone was never served, and is ignored.
 //!
-//! A head with nothing after its words might yet prove to be none. So until this
-//! boot has completed one of its own, the members of the firm head below it are
+//! If nothing follows the commit words, a later boot may read them differently
+//! and reject this head. So until this boot has committed a sector of its own,
+//! the members of the *fallback head*, the next committed sector below, are
 //! kept as well: they hold the same records.
 //!
-//! A sector that holds something but has no authentic header may be one whose
-//! erase was cut, and read well again tomorrow, with a generation above those
-//! given in the meantime. It is erased before a new head is written.
+//! An *unidentified* sector holds something but has no authentic header. Its
+//! erase may have been cut, and its header may read well again at a later boot,
+//! with a generation above those given in the meantime. It is erased before a
+//! new head is written.
 //!
-//! # Which record is in doubt
+//! # Which record is unconfirmed
 //!
-//! The last one of the head, when only blank cells follow: it reads well now,
-//! but nothing shows that it always will.
+//! The last record of the head, when only blank cells follow: it reads well
+//! now, but nothing shows that it always will.
 
-use super::format::{Place, RECORD_HEADER, RECORD_OVERHEAD, RecordHeader, SectorHeader, is_blank};
+use super::format::{
+    FlashAddr, RECORD_HEADER, RECORD_OVERHEAD, RecordHeader, SectorHeader, is_blank,
+};
 use super::index::Entry;
-use super::open::{BAD, GENERATION, IN, KEPT, STRANGE};
-use super::record::reads_back;
-use super::{Head, Io, Log, PIN};
+use super::record::{open_record, reads_back};
+use super::sectors::{FALLBACK, MEMBER, UNIDENTIFIED, contains, each};
+use super::{Head, Log, LogContext, PINNED_RECORD};
 use crate::error::Error;
 use nrd_hal::{Crypto, Error as _, ErrorKind, Region};
 use rand_core::TryCryptoRng;
 
-/// What stands at a place where a record may begin.
+/// What stands where a record may begin.
 enum Found {
     /// Blank cells, or the sector's end.
-    Nothing,
-    /// A record.
-    Record,
-    /// Something unreadable; where to go on after it.
-    Torn(u32),
+    Blank,
+    Record(Entry),
+    Unreadable {
+        /// Offset of the next readable record, or the sector's end.
+        next: u32,
+    },
 }
 
-/// How much of a sector's opening reads well.
+/// How far the opening of a sector came, as its cells show it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Rank {
-    Edge,
-    Firm {
-        /// Something follows the second commit word.
+enum CommitState {
+    HalfCommitted,
+    Committed {
+        /// Something follows the copies, so the second commit word was complete
+        /// and every boot will find it so.
         followed: bool,
     },
 }
 
-/// How often the first commit word of an edge must read well: a cell that a cut
-/// left half-way may pass once.
-const EDGE_READS: u32 = 8;
+/// How often the first commit word of a half-committed sector must read well. A
+/// cell that a cut left half-way may pass once by chance.
+const COMMIT_WORD_READS: u32 = 8;
 
 impl Log<'_> {
     /// Finds the head and reads it. The other members are read by
     /// [`Log::step`], one a call. Safe to call again.
     pub fn mount<R: Region, G: TryCryptoRng, C: Crypto>(
         &mut self,
-        io: &mut Io<'_, R, G, C>,
+        io: &mut LogContext<'_, R, G, C>,
     ) -> Result<(), Error> {
-        let wanted = self.wanted;
+        let bytes_needed = self.bytes_needed;
         self.unmount();
-        self.wanted = wanted;
-        self.read_claims(io)?;
-        let mut left = self.sectors_with(0, 0);
-        // From the highest claim down.
-        let height = |log: &Self, s| u64::from(log.generation(s)) << 32 | u64::from(s);
-        while let Some(sector) = self.least(left, &|s| !height(self, s)) {
-            left &= !(1 << sector);
-            let claim = self.generation(sector);
-            if claim == 0 {
-                break;
+        self.bytes_needed = bytes_needed;
+        self.read_generations(io)?;
+        self.find_head(io)?;
+        if let Some(head) = self.head {
+            let unidentified = self.sectors_with(MEMBER | UNIDENTIFIED, UNIDENTIFIED);
+            for sector in each(unidentified) {
+                self.look_for_lost_head(io, sector);
             }
-            let mut header = SectorHeader::BLANK;
-            if !self.read_header(io, sector, &mut header) || header.generation != claim {
-                self.set(sector, STRANGE);
-                continue;
-            }
-            self.next_generation = self.next_generation.max(claim + 1);
-            let Some(rank) = self.rank(io, sector, &header) else {
-                continue;
-            };
-            match (self.head, rank) {
-                (None, _) if !self.read_head(io, sector, &header, rank)? => {}
-                (None, Rank::Firm { followed: true }) => break,
-                // Going round from the head, an edge below it is opened last.
-                (None, _) | (Some(_), Rank::Edge) => {}
-                (Some(_), Rank::Firm { .. }) => {
-                    self.flag(header.members, KEPT);
-                    break;
-                }
-            }
-        }
-        if let Some(h) = self.head {
-            let mut strange = self.sectors_with(IN | STRANGE, STRANGE);
-            while strange != 0 {
-                self.look_for_newer(io, strange.trailing_zeros());
-                strange &= strange - 1;
-            }
-            self.unread = self.members() & !(1 << h.sector);
+            self.unindexed = self.members() & !(1 << head.sector);
         }
         self.mounted = true;
         Ok(())
     }
 
-    /// Reads what each sector claims to be.
-    fn read_claims<R: Region, G, C: Crypto>(
+    /// Reads the generation that each sector claims, not yet authenticated.
+    fn read_generations<R: Region, G, C: Crypto>(
         &mut self,
-        io: &mut Io<'_, R, G, C>,
+        io: &mut LogContext<'_, R, G, C>,
     ) -> Result<(), Error> {
-        for s in 0..self.shape.sectors {
-            let mut buf = [0u8; super::SECTOR_HEADER];
-            let mut header = SectorHeader::BLANK;
-            let claim = match io.region.read(s * self.shape.sector, &mut buf) {
-                Err(e) if e.kind() != ErrorKind::Ecc => return Err(Error::Hardware),
-                Ok(()) if is_blank(&buf) => continue,
-                Ok(()) if header.claim(&mut buf) => header.generation.min(STRANGE),
-                _ => STRANGE,
+        for sector in 0..self.geometry.sectors {
+            let mut bytes = [0u8; super::SECTOR_HEADER];
+            let entry = match io.region.read(self.geometry.start(sector), &mut bytes) {
+                Ok(()) if is_blank(&bytes) => continue,
+                // A generation as high as this flag is none that was ever given.
+                Ok(()) => SectorHeader::parse(bytes)
+                    .map_or(UNIDENTIFIED, |header| header.generation.min(UNIDENTIFIED)),
+                Err(e) if e.kind() == ErrorKind::Ecc => UNIDENTIFIED,
+                Err(_e) => return Err(Error::Hardware),
             };
-            self.set(s, claim);
+            self.set(sector, entry);
         }
         Ok(())
     }
 
-    /// A sector whose header is unreadable, and no member: if it holds a second
-    /// record that is newer than all that the head knows, it was the head, and
-    /// whatever it held may have replaced anything. One such record alone may
+    /// Looks for the head and the fallback head, from the highest generation
+    /// down.
+    fn find_head<R: Region, G: TryCryptoRng, C: Crypto>(
+        &mut self,
+        io: &mut LogContext<'_, R, G, C>,
+    ) -> Result<(), Error> {
+        let mut left = self.sectors_with(0, 0);
+        while let Some(sector) = each(left).max_by_key(|&s| self.generation(s)) {
+            left &= !(1 << sector);
+            let generation = self.generation(sector);
+            if generation == 0 {
+                break;
+            }
+            let header = self.read_header(io, sector);
+            let Some(header) = header.filter(|h| h.generation == generation) else {
+                self.set(sector, UNIDENTIFIED);
+                continue;
+            };
+            self.next_generation = self.next_generation.max(generation + 1);
+            let Some(state) = self.commit_state(io, sector, &header) else {
+                continue;
+            };
+            if self.head.is_none() {
+                let is_head = self.read_head(io, sector, &header, state)?;
+                if is_head && state == (CommitState::Committed { followed: true }) {
+                    // No later boot can reject this head: it needs no fallback.
+                    break;
+                }
+            } else if state != CommitState::HalfCommitted {
+                self.flag(header.members, FALLBACK);
+                break;
+            }
+            // A half-committed sector below the head needs no flag: free sectors
+            // are taken going round from the head, so it comes last.
+        }
+        Ok(())
+    }
+
+    /// Searches an unidentified sector that is no member. If it holds two
+    /// records newer than all that the head knows, it was the head itself, and
+    /// whatever it held may have replaced any record. One such record alone may
     /// be what a cut opening left.
-    fn look_for_newer<R: Region, G, C: Crypto>(&mut self, io: &mut Io<'_, R, G, C>, sector: u32) {
-        let mut f = Entry::default();
-        let mut at = self.resync(io, sector, self.shape.first);
-        while self.record_at(io, sector, at, &mut f) {
-            if f.header.seq > self.next_seq {
-                self.next_seq = f.header.seq.saturating_add(1);
-                self.damaged_before = self.next_seq;
-            }
-            at = self.resync(io, sector, self.end(&f));
-        }
-    }
-
-    /// Sets a sector's entry, unless it was found bad.
-    #[inline(never)]
-    pub(crate) fn set(&mut self, sector: u32, value: u32) {
-        if let Some(t) = self.table.get_mut(sector as usize).filter(|t| **t != BAD) {
-            *t = value;
-        }
-    }
-
-    fn flag(&mut self, members: u32, flag: u32) {
-        for (s, t) in self.table.iter_mut().enumerate() {
-            if members >> s & 1 == 1 && *t != BAD {
-                *t |= flag;
-            }
-        }
-    }
-
-    /// Reads and authenticates the header of `sector`; false when it has none.
-    pub(crate) fn read_header<R: Region, G, C: Crypto>(
-        &self,
-        io: &mut Io<'_, R, G, C>,
+    fn look_for_lost_head<R: Region, G, C: Crypto>(
+        &mut self,
+        io: &mut LogContext<'_, R, G, C>,
         sector: u32,
-        header: &mut SectorHeader,
-    ) -> bool {
-        let mut buf = [0u8; super::SECTOR_HEADER];
-        io.region.read(sector * self.shape.sector, &mut buf).is_ok()
-            && header.open::<C>(&mut buf, io.keys)
-            && (self.shape.first..=self.shape.sector).contains(&header.copies_end)
+    ) {
+        let mut at = self.find_next_record(io, sector, self.geometry.first_record);
+        while let Some(record) = self.record_at(io, sector, at) {
+            if record.header.seq > self.next_seq {
+                self.next_seq = record.header.seq.saturating_add(1);
+                self.lost_before = self.next_seq;
+            }
+            at = self.find_next_record(io, sector, self.end(&record));
+        }
     }
 
-    fn rank<R: Region, G, C: Crypto>(
+    /// Reads and authenticates the header of `sector`.
+    fn read_header<R: Region, G, C: Crypto>(
         &self,
-        io: &mut Io<'_, R, G, C>,
+        io: &mut LogContext<'_, R, G, C>,
+        sector: u32,
+    ) -> Option<SectorHeader> {
+        let mut bytes = [0u8; super::SECTOR_HEADER];
+        let read = io.region.read(self.geometry.start(sector), &mut bytes);
+        let header = read
+            .ok()
+            .and_then(|()| SectorHeader::parse_authentic::<C>(bytes, io.keys))?;
+        let records = self.geometry.first_record..=self.geometry.sector;
+        records.contains(&header.copies_end).then_some(header)
+    }
+
+    /// How far the opening of `sector` came; `None` if it was not even
+    /// half-committed.
+    fn commit_state<R: Region, G, C: Crypto>(
+        &self,
+        io: &mut LogContext<'_, R, G, C>,
         sector: u32,
         header: &SectorHeader,
-    ) -> Option<Rank> {
-        let [first_word, second_word] = header.words() else {
-            return None;
-        };
-        let at = sector * self.shape.sector + self.shape.first;
+    ) -> Option<CommitState> {
+        let [first_word, second_word] = header.commit_words();
+        let first_record = self.geometry.start(sector) + self.geometry.first_record;
+        let word = self.geometry.commit_word;
         let own = header.copies_end;
         let followed = !self.blank_at(io, sector, own);
-        let read_well = reads_back(io.region, at - self.shape.word, second_word);
-        if read_well || (followed && self.resync(io, sector, own) < self.shape.sector) {
-            return Some(Rank::Firm { followed });
+        let reads_second = reads_back(io.region, first_record - word, &second_word);
+        if reads_second
+            || (followed && self.find_next_record(io, sector, own) < self.geometry.sector)
+        {
+            return Some(CommitState::Committed { followed });
         }
-        (0..EDGE_READS)
-            .all(|_| reads_back(io.region, at - 2 * self.shape.word, first_word))
-            .then_some(Rank::Edge)
+        (0..COMMIT_WORD_READS)
+            .all(|_| reads_back(io.region, first_record - 2 * word, &first_word))
+            .then_some(CommitState::HalfCommitted)
     }
 
-    /// The head: records until the first that is blank or torn. False when the
-    /// sector is an edge that does not count.
+    /// Reads the records of a candidate for the head, and makes it the head.
+    /// False when it is half-committed and not whole: then it does not count.
     fn read_head<R: Region, G, C: Crypto>(
         &mut self,
-        io: &mut Io<'_, R, G, C>,
+        io: &mut LogContext<'_, R, G, C>,
         sector: u32,
         header: &SectorHeader,
-        rank: Rank,
+        state: CommitState,
     ) -> Result<bool, Error> {
         self.next_seq = header.base_seq;
-        self.damaged_before = header.lost;
-        let firm = rank != Rank::Edge;
+        self.lost_before = header.lost_before;
+        let committed = state != CommitState::HalfCommitted;
+        let mut lost_own = false;
         let mut last: Option<Entry> = None;
-        let mut at = self.shape.first;
-        // Of an edge everything that it commits must be there and authentic.
-        let limit = match firm {
-            true => self.shape.sector,
-            false => header.copies_end,
+        let mut at = self.geometry.first_record;
+        // Every copy of a half-committed sector must be there and authentic. A
+        // copy that is missing or altered shows that its erase has begun.
+        let limit = if committed {
+            self.geometry.sector
+        } else {
+            header.copies_end
         };
         while at < limit {
-            let mut f = Entry::default();
-            match self.past(io, sector, at, &mut f) {
-                Found::Record if firm || self.authentic(io, &f) => {
+            match self.read_at(io, sector, at) {
+                Found::Record(record) if committed || self.authentic(io, &record) => {
                     if let Some(done) = &last {
-                        self.apply(io, done)?;
+                        self.index_record(io, done)?;
                     }
-                    at = self.end(&f);
-                    last = Some(f);
+                    at = self.end(&record);
+                    last = Some(record);
                 }
-                Found::Torn(next) if firm => {
-                    self.torn = next >= self.shape.sector;
-                    if !self.torn || at < header.copies_end {
-                        // Records follow the unreadable one: rot, not a cut.
-                        self.damaged_before = u32::MAX;
-                    }
+                Found::Unreadable { next } if committed => {
+                    self.needs_new_sector = next >= self.geometry.sector;
+                    // Every write is read back before the next. So if records
+                    // follow an unreadable one, it failed later: no power cut.
+                    lost_own |= !self.needs_new_sector || at < header.copies_end;
                     at = next;
                 }
                 _ => break,
             }
         }
-        if !firm && at != limit {
+        if !committed && at != limit {
             self.index.clear();
             return Ok(false);
         }
         let mut end = at;
-        if let Some(f) = &last {
-            end = self.end(f);
+        if let Some(record) = &last {
+            end = self.end(record);
             let copied = end <= header.copies_end;
-            if copied || self.authentic(io, f) {
-                self.apply(io, f)?;
-                if !copied && !self.torn && !self.forgotten(io, f) {
-                    self.doubt = last;
+            if copied || self.authentic(io, record) {
+                self.index_record(io, record)?;
+                if !copied && !self.needs_new_sector && !self.forgotten(io, record) {
+                    self.unconfirmed = last;
                 }
             } else {
-                end = f.place.offset();
-                self.torn = true;
+                end = record.addr.offset();
+                self.needs_new_sector = true;
             }
         }
-        if self.damaged_before == u32::MAX {
-            self.damaged_before = self.next_seq;
+        if lost_own {
+            self.lost_before = self.next_seq;
         }
-        self.torn |= !firm;
-        self.pin = header.pin;
-        self.flag(header.members, IN);
+        self.needs_new_sector |= !committed;
+        self.pinned_at = header.pinned_at;
+        self.flag(header.members, MEMBER);
         self.head = Some(Head {
             sector,
             end,
             writable: false,
-            firm,
+            committed,
             base_seq: header.base_seq,
         });
         Ok(true)
@@ -278,179 +288,203 @@ impl Log<'_> {
     /// Reads one more member into the index.
     pub(crate) fn read_member<R: Region, G, C: Crypto>(
         &mut self,
-        io: &mut Io<'_, R, G, C>,
+        io: &mut LogContext<'_, R, G, C>,
         sector: u32,
     ) -> Result<(), Error> {
-        // Without a generation that reads, every record must show by itself
-        // that it belongs here.
-        let known = self.generation(sector) != 0;
-        let mut at = self.shape.first;
+        // Without a readable header, the sector may hold anything: each record
+        // must authenticate before it counts.
+        let identified = self.generation(sector) != 0;
+        let mut at = self.geometry.first_record;
         loop {
-            let mut f = Entry::default();
-            at = match self.past(io, sector, at, &mut f) {
-                Found::Nothing => break,
-                Found::Record if known || self.authentic(io, &f) => {
-                    self.apply(io, &f)?;
-                    self.end(&f)
+            at = match self.read_at(io, sector, at) {
+                Found::Blank => break,
+                Found::Record(record) if identified || self.authentic(io, &record) => {
+                    self.index_record(io, &record)?;
+                    self.end(&record)
                 }
-                // Something stood here and is unreadable: whose, we cannot
-                // know, so nothing older is served.
-                Found::Record => {
-                    self.damage(io, sector);
-                    at + self.shape.unit
+                Found::Record(_) => {
+                    self.mark_lost(io, sector);
+                    at + self.geometry.unit
                 }
-                Found::Torn(next) => {
-                    self.damage(io, sector);
+                Found::Unreadable { next } => {
+                    self.mark_lost(io, sector);
                     next
                 }
             };
         }
-        self.unread &= !(1 << sector);
+        self.unindexed &= !(1 << sector);
         Ok(())
     }
 
-    /// What was lost in `sector` was written before the next one was opened.
-    fn damage<R: Region, G, C: Crypto>(&mut self, io: &mut Io<'_, R, G, C>, sector: u32) {
+    /// Notes that a record of `sector` was lost. Its id is unknown, so every
+    /// record that it may have replaced is reported as corrupt: those written
+    /// before the next sector was opened.
+    fn mark_lost<R: Region, G, C: Crypto>(
+        &mut self,
+        io: &mut LogContext<'_, R, G, C>,
+        sector: u32,
+    ) {
         let generation = self.generation(sector);
-        let above = |s| u64::from(self.generation(s).wrapping_sub(generation + 1));
-        let next = self.least(self.members(), &above);
-        let mut header = SectorHeader::BLANK;
-        let bound = match (next, self.head) {
-            (Some(s), _)
-                if generation != 0
-                    && self.generation(s) > generation
-                    && self.read_header(io, s, &mut header) =>
-            {
-                header.base_seq
-            }
-            (_, Some(h)) => h.base_seq,
-            (_, None) => u32::MAX,
+        let next = each(self.members())
+            .filter(|&s| generation != 0 && self.generation(s) > generation)
+            .min_by_key(|&s| self.generation(s));
+        let header = next.and_then(|s| self.read_header(io, s));
+        let bound = match (header, self.head) {
+            (Some(next), _) => next.base_seq,
+            (None, Some(head)) => head.base_seq,
+            (None, None) => u32::MAX,
         };
-        self.damaged_before = self.damaged_before.max(bound);
+        self.lost_before = self.lost_before.max(bound);
     }
 
-    /// The pinned record, where the head's header says it lay.
+    /// The pinned record, where the head's header says it lay. Only while that
+    /// sector is not in the index: afterwards the index knows better.
     pub(crate) fn pinned<R: Region, G, C: Crypto>(
         &self,
-        io: &mut Io<'_, R, G, C>,
+        io: &mut LogContext<'_, R, G, C>,
     ) -> Option<Entry> {
-        let sector = self.pin.sector();
-        let mut f = Entry::default();
-        let there = self.record_at(io, sector, self.pin.offset(), &mut f)
-            && self.unread >> (sector & 31) & 1 == 1;
-        (there && f.key() == PIN && !f.header.deleted()).then_some(f)
+        let sector = self.pinned_at.sector();
+        let record = self.record_at(io, sector, self.pinned_at.offset())?;
+        let counts = contains(self.unindexed, sector)
+            && record.id() == PINNED_RECORD
+            && !record.header.deleted();
+        counts.then_some(record)
     }
 
-    #[inline(never)]
-    pub(crate) fn generation(&self, sector: u32) -> u32 {
-        let entry = self.table.get(sector as usize).copied();
-        entry.unwrap_or_default() & GENERATION
+    /// Offset in its sector where a record ends.
+    fn end(&self, record: &Entry) -> u32 {
+        record.addr.offset() + record.size(self.geometry.unit)
     }
 
-    /// Where a record ends in its sector.
-    fn end(&self, e: &Entry) -> u32 {
-        e.place.offset() + e.size(self.shape.unit)
-    }
-
-    /// What stands at `at`, a record in `f`.
-    fn past<R: Region, G, C: Crypto>(
+    /// What stands at offset `at` of `sector`.
+    fn read_at<R: Region, G, C: Crypto>(
         &self,
-        io: &mut Io<'_, R, G, C>,
+        io: &mut LogContext<'_, R, G, C>,
         sector: u32,
         at: u32,
-        f: &mut Entry,
     ) -> Found {
-        if at >= self.shape.sector || self.blank_at(io, sector, at) {
-            return Found::Nothing;
+        if at >= self.geometry.sector || self.blank_at(io, sector, at) {
+            return Found::Blank;
         }
-        match self.record_at(io, sector, at, f) {
-            true => Found::Record,
-            false => Found::Torn(self.resync(io, sector, at)),
+        match self.record_at(io, sector, at) {
+            Some(record) => Found::Record(record),
+            None => Found::Unreadable {
+                next: self.find_next_record(io, sector, at),
+            },
         }
     }
 
-    fn blank_at<R: Region, G, C>(&self, io: &mut Io<'_, R, G, C>, sector: u32, at: u32) -> bool {
+    /// True when no record header begins at offset `at`: its cells read blank.
+    fn blank_at<R: Region, G, C>(
+        &self,
+        io: &mut LogContext<'_, R, G, C>,
+        sector: u32,
+        at: u32,
+    ) -> bool {
         let mut buf = [0u8; RECORD_HEADER];
-        let n = self.shape.sector.saturating_sub(at) as usize;
+        let n = self.geometry.sector.saturating_sub(at) as usize;
         let Some(buf) = buf.get_mut(..n.min(RECORD_HEADER)) else {
             return false;
         };
-        io.region.read(sector * self.shape.sector + at, buf).is_ok() && is_blank(buf)
+        let start = self.geometry.start(sector) + at;
+        io.region.read(start, buf).is_ok() && is_blank(buf)
     }
 
-    /// True when a record's header stands at `at` and it fits: puts it into `f`.
+    /// The record whose header stands at offset `at`, if it fits in the sector.
+    /// A corrected header counts only with an authentic record behind it.
     fn record_at<R: Region, G, C: Crypto>(
         &self,
-        io: &mut Io<'_, R, G, C>,
+        io: &mut LogContext<'_, R, G, C>,
         sector: u32,
         at: u32,
-        f: &mut Entry,
-    ) -> bool {
-        let mut buf = [0u8; RECORD_HEADER];
-        f.place = Place::new(sector, at);
-        if at + RECORD_OVERHEAD as u32 > self.shape.sector
-            || io.region.read(self.shape.at(f.place), &mut buf).is_err()
-        {
-            return false;
+    ) -> Option<Entry> {
+        if at + RECORD_OVERHEAD as u32 > self.geometry.sector {
+            return None;
         }
-        let Some(mended) = f.header.parse_mended(&mut buf) else {
-            return false;
+        let addr = FlashAddr::new(sector, at);
+        let mut bytes = [0u8; RECORD_HEADER];
+        io.region
+            .read(self.geometry.offset_of(addr), &mut bytes)
+            .ok()?;
+        let parsed = RecordHeader::parse(bytes)?;
+        let record = Entry {
+            header: parsed.header,
+            addr,
         };
-        self.end(f) <= self.shape.sector && (!mended || self.sealed(io, f))
+        let counts = self.end(&record) <= self.geometry.sector
+            && (!parsed.corrected || self.sealed(io, &record));
+        counts.then_some(record)
     }
 
-    /// True when the record's tag verifies. Records of a forgotten salt count
-    /// as authentic: nobody can tell any more.
-    fn authentic<R: Region, G, C: Crypto>(&self, io: &mut Io<'_, R, G, C>, f: &Entry) -> bool {
-        self.forgotten(io, f) || self.sealed(io, f)
-    }
-
-    /// True when the record's tag verifies under a key that is still there.
-    fn sealed<R: Region, G, C: Crypto>(&self, io: &mut Io<'_, R, G, C>, f: &Entry) -> bool {
-        if self.forgotten(io, f) {
-            return false;
-        }
-        let Some(record) = io.scratch.get_mut(..f.header.size() as usize) else {
-            return false;
-        };
-        io.region.read(self.shape.at(f.place), record).is_ok()
-            && super::record::open::<C>(record, io.keys, &f.header).is_ok()
-    }
-
-    /// True for a record of a salt that is no more.
-    fn forgotten<R, G, C>(&self, io: &Io<'_, R, G, C>, f: &Entry) -> bool {
-        io.salt_generation(f.key().class) != f.header.salt_generation
-    }
-
-    fn apply<R, G, C>(&mut self, io: &Io<'_, R, G, C>, f: &Entry) -> Result<(), Error> {
-        self.next_seq = self.next_seq.max(f.header.seq.saturating_add(1));
-        match self.forgotten(io, f) || self.index.set(f) {
-            true => Ok(()),
-            false => Err(Error::Full),
-        }
-    }
-
-    /// The first offset from `at` where an authentic record stands, its header
-    /// without a fault, or the sector's end.
-    fn resync<R: Region, G, C: Crypto>(
+    /// True when the record's tag verifies. A record of a forgotten salt counts
+    /// as authentic: its key is gone, so nothing can tell any more.
+    fn authentic<R: Region, G, C: Crypto>(
         &self,
-        io: &mut Io<'_, R, G, C>,
+        io: &mut LogContext<'_, R, G, C>,
+        record: &Entry,
+    ) -> bool {
+        self.forgotten(io, record) || self.sealed(io, record)
+    }
+
+    /// True when the record's tag verifies under a key that still exists.
+    fn sealed<R: Region, G, C: Crypto>(
+        &self,
+        io: &mut LogContext<'_, R, G, C>,
+        record: &Entry,
+    ) -> bool {
+        if self.forgotten(io, record) {
+            return false;
+        }
+        let Some(bytes) = io.scratch.get_mut(..record.header.size() as usize) else {
+            return false;
+        };
+        io.region
+            .read(self.geometry.offset_of(record.addr), bytes)
+            .is_ok()
+            && open_record::<C>(bytes, io.keys, &record.header).is_ok()
+    }
+
+    /// True for a record whose class was forgotten since.
+    fn forgotten<R, G, C>(&self, io: &LogContext<'_, R, G, C>, record: &Entry) -> bool {
+        io.keys.salt_generation(record.id().class) != record.header.salt_generation
+    }
+
+    /// Enters a record in the index, unless its class was forgotten.
+    fn index_record<R, G, C>(
+        &mut self,
+        io: &LogContext<'_, R, G, C>,
+        record: &Entry,
+    ) -> Result<(), Error> {
+        self.next_seq = self.next_seq.max(record.header.seq.saturating_add(1));
+        if self.forgotten(io, record) || self.index.set(record) {
+            Ok(())
+        } else {
+            Err(Error::Full)
+        }
+    }
+
+    /// The first offset from `at` where an authentic record with an intact
+    /// header stands, or the sector's end.
+    fn find_next_record<R: Region, G, C: Crypto>(
+        &self,
+        io: &mut LogContext<'_, R, G, C>,
         sector: u32,
         mut at: u32,
     ) -> u32 {
-        let mut buf = [0u8; RECORD_HEADER];
-        let mut f = Entry::default();
-        while at + RECORD_OVERHEAD as u32 <= self.shape.sector {
-            let start = sector * self.shape.sector + at;
-            if io.region.read(start, &mut buf).is_ok()
-                && RecordHeader::is_faultless(&buf)
-                && self.record_at(io, sector, at, &mut f)
-                && self.sealed(io, &f)
+        let mut bytes = [0u8; RECORD_HEADER];
+        while at + RECORD_OVERHEAD as u32 <= self.geometry.sector {
+            let start = self.geometry.start(sector) + at;
+            // The check bits come first: correcting a bit and verifying a tag at
+            // each unit of a sector would take too long.
+            if io.region.read(start, &mut bytes).is_ok()
+                && RecordHeader::is_intact(&bytes)
+                && let Some(record) = self.record_at(io, sector, at)
+                && self.sealed(io, &record)
             {
                 return at;
             }
-            at += self.shape.unit;
+            at += self.geometry.unit;
         }
-        self.shape.sector
+        self.geometry.sector
     }
 }

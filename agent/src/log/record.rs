@@ -1,15 +1,17 @@
 //! Sealing, writing and reading one record.
 
-use super::format::{NONCE, Place, RECORD_HEADER, RECORD_OVERHEAD, RecordHeader, TAG, padded};
+use super::format::{
+    FlashAddr, RECORD_HEADER, RECORD_OVERHEAD, RecordHeader, STORED_NONCE, TAG, concat, padded,
+};
 use super::index::Entry;
-use super::{Io, Key, Log, LogKeys, PIN};
+use super::{Log, LogContext, LogKeys, PINNED_RECORD, RecordId};
 use crate::error::Error;
 use crate::wire::codec::copy;
 use nrd_hal::{Crypto, Error as _, ErrorKind, Region};
 use rand_core::TryCryptoRng;
 use zeroize::Zeroize;
 
-/// Bytes compared at a time when a write is read back.
+/// Bytes compared at a time when a write is read back; on the stack.
 const CHUNK: usize = 64;
 
 /// True when `region` reads `expected` at `offset`.
@@ -41,9 +43,15 @@ pub(crate) fn reads_blank<R: Region>(region: &mut R, from: u32, to: u32) -> bool
     true
 }
 
-/// Hedged nonce: HMAC over fresh randomness, associated data and plaintext, so
-/// that a dead or repeating generator never gives one nonce to two contents.
-fn nonce<C: Crypto>(key: &[u8; 32], random: &[u8; 32], aad: &[u8], text: &[u8]) -> [u8; NONCE] {
+/// Hedged nonce: HMAC over fresh randomness, associated data and plaintext. A
+/// dead or repeating generator, or a sequence number that starts over, then
+/// never gives one nonce to two contents.
+fn hedged_nonce<C: Crypto>(
+    key: &[u8; 32],
+    random: &[u8; 32],
+    aad: &[u8],
+    text: &[u8],
+) -> [u8; STORED_NONCE] {
     let lengths = [
         (aad.len() as u32).to_le_bytes(),
         (text.len() as u32).to_le_bytes(),
@@ -52,92 +60,81 @@ fn nonce<C: Crypto>(key: &[u8; 32], random: &[u8; 32], aad: &[u8], text: &[u8]) 
         key,
         &[b"nrd/1/nonce\0", random, lengths.as_flattened(), aad, text],
     );
-    let mut out = [0; NONCE];
-    copy(&mut out, &full);
-    out
+    concat(&[&full])
 }
 
 impl Log<'_> {
     /// Writes a record. `Ok` means it is on flash and was read back.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Busy`]: call [`Log::step`] until it answers
+    ///   [`Progress::Done`](super::Progress::Done), then again.
+    /// - [`Error::TooLong`]: longer than [`Log::max_value`], or than the scratch
+    ///   buffer allows.
+    /// - [`Error::Full`]: the live records, this one included, would not fit.
+    /// - [`Error::Corrupt`]: the class has no key: it is not below
+    ///   [`CLASSES`](super::CLASSES).
+    /// - [`Error::WornOut`]: sequence numbers are used up.
     pub fn put<R: Region, G: TryCryptoRng, C: Crypto>(
         &mut self,
-        io: &mut Io<'_, R, G, C>,
-        key: Key,
+        io: &mut LogContext<'_, R, G, C>,
+        id: RecordId,
         value: &[u8],
     ) -> Result<(), Error> {
-        self.write(io, key, Some(&[value]), false)
+        self.write(io, id, Some(&[value]), false)
     }
 
-    /// Deletes a record: writes a marker. `NotFound` when there is none. `Full` only
-    /// where sectors went bad under a full log.
+    /// Deletes a record by writing a delete marker.
+    ///
+    /// # Errors
+    ///
+    /// As [`Log::put`], and [`Error::NotFound`] when there is no such record.
+    /// [`Error::Full`] only where sectors were retired under a full log.
     pub fn remove<R: Region, G: TryCryptoRng, C: Crypto>(
         &mut self,
-        io: &mut Io<'_, R, G, C>,
-        key: Key,
+        io: &mut LogContext<'_, R, G, C>,
+        id: RecordId,
     ) -> Result<(), Error> {
-        self.write(io, key, None, false)
+        self.write(io, id, None, false)
     }
 
-    /// True when everything is known and no opening is under way.
+    /// True when every member is in the index and no opening is under way.
     fn may_write(&self) -> bool {
-        self.mounted && self.unread == 0 && self.opening.is_none() && self.doubt.is_none()
+        self.mounted && self.unindexed == 0 && self.opening.is_none() && self.unconfirmed.is_none()
     }
 
-    /// Writes a record whose value comes in parts, or removes it. `reserved` draws
-    /// on the reserve: for what must never wait.
+    /// Writes a record whose value comes in parts, or removes it. With
+    /// `reserved` it may use the reserve, which is kept for what must never wait.
     pub(crate) fn write<R: Region, G: TryCryptoRng, C: Crypto>(
         &mut self,
-        io: &mut Io<'_, R, G, C>,
-        key: Key,
+        io: &mut LogContext<'_, R, G, C>,
+        id: RecordId,
         value: Option<&[&[u8]]>,
         reserved: bool,
     ) -> Result<(), Error> {
-        let reserve = if reserved { 0 } else { self.reserve };
-        let deleted = value.is_none();
-        let value = value.unwrap_or_default();
-        let len: usize = value.iter().map(|v| v.len()).sum();
-        if len > self.max_value() {
+        let len = value.map(|parts| parts.iter().map(|p| p.len()).sum::<usize>());
+        let longest = len.unwrap_or(0);
+        if longest > self.max_value() {
             return Err(Error::TooLong);
         }
-        let size = padded((RECORD_OVERHEAD + len) as u32, self.shape.unit);
-        self.wanted = size.wrapping_add(reserve);
-        if !self.may_write() {
-            return Err(Error::Busy);
-        }
-        if deleted && !self.holds(key) {
-            self.wanted = 0;
-            return Err(Error::NotFound);
-        }
-        // Beside a value there is always room for the marker that removes one: a
-        // log that is full can be emptied again.
-        let taken = size + self.shape.marker();
-        let room = match deleted {
-            true => self.room() >= self.wanted || self.gives_room(),
-            false => self.fits(taken, reserve) && self.index.has_room_for(key),
-        };
-        if !room {
-            // What deleted keys still hold is given back first.
-            if self.index.has_deleted() {
-                self.sweep = self.shape.sectors;
-                return Err(Error::Busy);
-            }
-            self.wanted = 0;
-            return Err(Error::Full);
-        }
-        let wanted = self.wanted;
-        let (room, next_seq) = (self.room(), self.next_seq.checked_add(1));
-        let Some(head) = self.head.as_mut().filter(|h| h.writable && room >= wanted) else {
+        let size = padded((RECORD_OVERHEAD + longest) as u32, self.geometry.unit);
+        let reserve = if reserved { 0 } else { self.reserve };
+        self.make_room(id, len.is_none(), size, reserve)?;
+        let Some(head) = self.head.as_mut() else {
             return Err(Error::Busy);
         };
-        let len = (!deleted).then_some(len as u16);
-        let salt_generation = io.salt_generation(key.class);
+        // At most `MAX_VALUE`, which fits.
+        let len = len.map(|len| len as u16);
+        let salt_generation = io.keys.salt_generation(id.class);
         let entry = Entry {
-            header: RecordHeader::new(key, len, salt_generation, self.next_seq),
-            place: Place::new(head.sector, head.end),
+            header: RecordHeader::new(id, len, salt_generation, self.next_seq),
+            addr: FlashAddr::new(head.sector, head.end),
         };
-        let next_seq = next_seq.ok_or(Error::WornOut)?;
-        let buf = seal::<G, C>(io.scratch, io.rng, io.keys, &entry.header, value, size)?;
-        let at = self.shape.at(entry.place);
+        let next_seq = self.next_seq.checked_add(1).ok_or(Error::WornOut)?;
+        let value = value.unwrap_or_default();
+        let buf = seal_record::<G, C>(io.scratch, io.rng, io.keys, &entry.header, value, size)?;
+        let at = self.geometry.offset_of(entry.addr);
         let ok = io.region.program(at, buf).is_ok() && reads_back(io.region, at, buf);
         self.next_seq = next_seq;
         if !ok {
@@ -146,19 +143,72 @@ impl Log<'_> {
             return Err(Error::Busy);
         }
         head.end += size;
-        self.wanted = 0;
-        self.index.set(&entry);
+        self.bytes_needed = 0;
+        // Cannot fail: `make_room` saw room for a new entry, and a delete marker
+        // takes the entry of the record that it deletes.
+        let _ = self.index.set(&entry);
+        Ok(())
+    }
+
+    /// `Ok` when the head can take a record of `size` padded bytes; otherwise
+    /// notes for [`Log::step`] what is needed.
+    fn make_room(
+        &mut self,
+        id: RecordId,
+        deletes: bool,
+        size: u32,
+        reserve: u32,
+    ) -> Result<(), Error> {
+        self.bytes_needed = size.wrapping_add(reserve);
+        if !self.may_write() {
+            return Err(Error::Busy);
+        }
+        if deletes && !self.holds(id) {
+            self.bytes_needed = 0;
+            return Err(Error::NotFound);
+        }
+        let room = if deletes {
+            self.room() >= self.bytes_needed || self.opening_makes_room()
+        } else {
+            // Beside a value there is always room for the marker that deletes
+            // one: a log that is full can be emptied again.
+            let taken = size + self.geometry.marker();
+            self.fits(taken, reserve) && self.index.has_room_for(id)
+        };
+        if !room {
+            if self.index.has_deleted() {
+                // What delete markers still hold is given back first.
+                self.gc_rounds = self.geometry.sectors;
+                return Err(Error::Busy);
+            }
+            self.bytes_needed = 0;
+            return Err(Error::Full);
+        }
+        let writable = self.head.is_some_and(|h| h.writable);
+        if !writable || self.room() < self.bytes_needed {
+            return Err(Error::Busy);
+        }
         Ok(())
     }
 
     /// Reads a record into `out`; returns its length in bytes.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Busy`]: not known yet; call [`Log::step`], then again.
+    /// - [`Error::NotFound`]: there is no such record.
+    /// - [`Error::Corrupt`]: the record does not authenticate, or a lost record
+    ///   may have replaced it. Write it anew or remove it.
+    /// - [`Error::Hardware`]: the flash did not answer; try again.
+    /// - [`Error::BufferTooSmall`]: `out` is shorter than the value.
+    /// - [`Error::TooLong`]: the scratch buffer is too short.
     pub fn get<R: Region, G: TryCryptoRng, C: Crypto>(
         &mut self,
-        io: &mut Io<'_, R, G, C>,
-        key: Key,
+        io: &mut LogContext<'_, R, G, C>,
+        id: RecordId,
         out: &mut [u8],
     ) -> Result<usize, Error> {
-        let n = self.read(io, key)?;
+        let n = self.read(io, id)?;
         let out = out.get_mut(..n).ok_or(Error::BufferTooSmall)?;
         copy(out, value(io.scratch, n));
         Ok(n)
@@ -168,27 +218,28 @@ impl Log<'_> {
     /// its length in bytes.
     pub(crate) fn read<R: Region, G: TryCryptoRng, C: Crypto>(
         &mut self,
-        io: &mut Io<'_, R, G, C>,
-        key: Key,
+        io: &mut LogContext<'_, R, G, C>,
+        id: RecordId,
     ) -> Result<usize, Error> {
-        let undecided = !self.mounted || self.torn;
-        if undecided || self.doubt.is_some_and(|d| d.key() == key) {
-            self.wanted = self.wanted.max(1);
+        let undecided = !self.mounted || self.needs_new_sector;
+        if undecided || self.unconfirmed.is_some_and(|u| u.id() == id) {
+            // Only an opening decides it.
+            self.bytes_needed = self.bytes_needed.max(1);
             return Err(Error::Busy);
         }
-        let entry = match self.index.get(key) {
+        let entry = match self.index.get(id) {
             Some(e) if e.header.deleted() => return Err(Error::NotFound),
             Some(e) => *e,
-            None if self.unread == 0 => return Err(Error::NotFound),
-            None if key != PIN => return Err(Error::Busy),
-            None if self.pin == Place::NONE => return Err(Error::NotFound),
+            None if self.unindexed == 0 => return Err(Error::NotFound),
+            None if id != PINNED_RECORD => return Err(Error::Busy),
+            None if self.pinned_at == FlashAddr::NONE => return Err(Error::NotFound),
             None => self.pinned(io).ok_or(Error::Busy)?,
         };
-        if entry.header.seq < self.damaged_before {
+        if entry.header.seq < self.lost_before {
             return Err(Error::Corrupt);
         }
         let len = entry.header.len() as usize;
-        let at = self.shape.at(entry.place);
+        let at = self.geometry.offset_of(entry.addr);
         let record = io
             .scratch
             .get_mut(..RECORD_OVERHEAD + len)
@@ -198,25 +249,51 @@ impl Log<'_> {
             Err(e) if e.kind() == ErrorKind::Ecc => return Err(Error::Corrupt),
             Err(_e) => return Err(Error::Hardware),
         }
-        let mut header = RecordHeader::default();
-        let bytes = record.first_chunk_mut().ok_or(Error::Corrupt)?;
-        if header.parse_mended(bytes).is_none() || header != entry.header {
+        // Another record may stand there by now, put in this one's place from
+        // outside: the header must be the one that the index knows.
+        let bytes = record.first_chunk().ok_or(Error::Corrupt)?;
+        if RecordHeader::parse(*bytes).is_none_or(|parsed| parsed.header != entry.header) {
             return Err(Error::Corrupt);
         }
-        open::<C>(record, io.keys, &header)?;
+        open_record::<C>(record, io.keys, &entry.header)?;
         Ok(len)
     }
 }
 
 /// The value of `n` bytes that was just read into the scratch buffer.
-#[inline(never)]
 pub(crate) fn value(scratch: &[u8], n: usize) -> &[u8] {
-    let value = scratch.get(RECORD_HEADER + NONCE..).unwrap_or_default();
+    let value = scratch
+        .get(RECORD_HEADER + STORED_NONCE..)
+        .unwrap_or_default();
     value.get(..n).unwrap_or_default()
 }
 
+/// The parts of a record after its header.
+struct Body<'r> {
+    stored_nonce: &'r mut [u8; STORED_NONCE],
+    text: &'r mut [u8],
+    tag: &'r mut [u8; TAG],
+}
+
+/// Splits a record; `None` when it is shorter than its header says.
+fn body<'r>(record: &'r mut [u8], header: &RecordHeader) -> Option<Body<'r>> {
+    let body = record.get_mut(RECORD_HEADER..)?;
+    let (stored_nonce, rest) = body.split_first_chunk_mut()?;
+    let (text, rest) = rest.split_at_mut_checked(header.len() as usize)?;
+    Some(Body {
+        stored_nonce,
+        text,
+        tag: rest.first_chunk_mut()?,
+    })
+}
+
+/// The whole nonce of a record: sequence number, then the stored part.
+fn full_nonce(header: &RecordHeader, stored: &[u8; STORED_NONCE]) -> [u8; 12] {
+    concat(&[&header.seq.to_le_bytes(), stored])
+}
+
 /// Builds the sealed, padded record in `scratch`.
-fn seal<'s, G: TryCryptoRng, C: Crypto>(
+fn seal_record<'s, G: TryCryptoRng, C: Crypto>(
     scratch: &'s mut [u8],
     rng: &mut G,
     keys: &mut LogKeys,
@@ -226,78 +303,63 @@ fn seal<'s, G: TryCryptoRng, C: Crypto>(
 ) -> Result<&'s [u8], Error> {
     let buf = scratch.get_mut(..size as usize).ok_or(Error::TooLong)?;
     buf.fill(0xFF);
-    let (stored, text, _) = parts(buf, header).ok_or(Error::TooLong)?;
-    let mut rest = &mut *text;
-    for part in value {
-        copy(rest, part);
-        rest = rest.get_mut(part.len()..).unwrap_or_default();
+    let body = body(buf, header).ok_or(Error::TooLong)?;
+    let bytes = value.iter().copied().flatten();
+    for (to, from) in body.text.iter_mut().zip(bytes) {
+        *to = *from;
     }
     let mut random = [0u8; 32];
     // A failed generator is tolerated here: the hedge keeps nonces distinct.
     let _ = rng.try_fill_bytes(&mut random);
     let aad = keys.aad(&header.encode());
-    *stored = nonce::<C>(keys.nonce::<C>(), &random, &aad, text);
+    *body.stored_nonce = hedged_nonce::<C>(keys.nonce::<C>(), &random, &aad, body.text);
     random.zeroize();
-    crypt::<C>(buf, keys, header, true)?;
+    seal_in_place::<C>(buf, keys, header)?;
     Ok(buf)
 }
 
-/// The parts of a record after its header: stored nonce, text, tag.
-#[allow(clippy::type_complexity)]
-#[inline(never)]
-fn parts<'r>(
-    record: &'r mut [u8],
-    header: &RecordHeader,
-) -> Option<(&'r mut [u8; NONCE], &'r mut [u8], &'r mut [u8; TAG])> {
-    let body = record.get_mut(RECORD_HEADER..)?;
-    let (nonce, rest) = body.split_first_chunk_mut::<NONCE>()?;
-    let (text, rest) = rest.split_at_mut_checked(header.len() as usize)?;
-    Some((nonce, text, rest.first_chunk_mut::<TAG>()?))
-}
-
-/// Authenticates and decrypts in place a record whose header is `header`.
-pub(crate) fn open<C: Crypto>(
+/// Seals a record whose nonce and plaintext are in their places, and completes
+/// it with its header and tag.
+fn seal_in_place<C: Crypto>(
     record: &mut [u8],
     keys: &mut LogKeys,
     header: &RecordHeader,
-) -> Result<(), Error> {
-    crypt::<C>(record, keys, header, false)
-}
-
-/// Opens a record in place; or seals one whose nonce and plain text are in
-/// their places, and completes it with its header and tag.
-#[inline(never)]
-fn crypt<C: Crypto>(
-    record: &mut [u8],
-    keys: &mut LogKeys,
-    header: &RecordHeader,
-    seals: bool,
 ) -> Result<(), Error> {
     let bytes = header.encode();
     let aad = keys.aad(&bytes);
-    let key = keys.class::<C>(header.key.class).ok_or(Error::Corrupt)?;
-    let (stored, text, tag) = parts(record, header).ok_or(Error::Corrupt)?;
-    // The whole nonce: the sequence number, then the stored part.
-    let mut nonce = [0; 12];
-    let (seq, rest) = nonce.split_at_mut(4);
-    copy(seq, &header.seq.to_le_bytes());
-    copy(rest, stored);
-    if !seals {
-        return C::open(key, &nonce, &aad, text, tag).map_err(|_| Error::Corrupt);
-    }
-    *tag = C::seal(key, &nonce, &aad, text).map_err(|_| Error::Crypto)?;
+    let key = keys.class::<C>(header.id.class).ok_or(Error::Corrupt)?;
+    let body = body(record, header).ok_or(Error::Corrupt)?;
+    let nonce = full_nonce(header, body.stored_nonce);
+    *body.tag = C::seal(key, &nonce, &aad, body.text).map_err(|_| Error::Crypto)?;
     copy(record, &bytes);
     Ok(())
 }
 
-/// Authenticates a record, and puts the authentic bytes back in its place.
-pub(crate) fn reseal<C: Crypto>(
+/// Authenticates and decrypts in place a record whose header is `header`.
+pub(crate) fn open_record<C: Crypto>(
     record: &mut [u8],
     keys: &mut LogKeys,
     header: &RecordHeader,
 ) -> Result<(), Error> {
-    open::<C>(record, keys, header)?;
-    crypt::<C>(record, keys, header, true)
+    let aad = keys.aad(&header.encode());
+    let key = keys.class::<C>(header.id.class).ok_or(Error::Corrupt)?;
+    let Body {
+        stored_nonce,
+        text,
+        tag,
+    } = body(record, header).ok_or(Error::Corrupt)?;
+    let nonce = full_nonce(header, stored_nonce);
+    C::open(key, &nonce, &aad, text, tag).map_err(|_| Error::Corrupt)
+}
+
+/// Authenticates a record, and puts the authentic bytes back in its place.
+pub(crate) fn reseal_record<C: Crypto>(
+    record: &mut [u8],
+    keys: &mut LogKeys,
+    header: &RecordHeader,
+) -> Result<(), Error> {
+    open_record::<C>(record, keys, header)?;
+    seal_in_place::<C>(record, keys, header)
 }
 
 #[cfg(test)]
@@ -307,7 +369,7 @@ mod tests {
     use nrd_hal::{ErrorType, Geometry};
     use std::{vec, vec::Vec};
 
-    /// Cells to read, of which one may fail: it is given, but called an error.
+    /// Flash to read; reading one cell may answer an error.
     struct Cells(Vec<u8>, Option<u32>);
 
     impl ErrorType for Cells {
@@ -316,21 +378,22 @@ mod tests {
 
     impl Region for Cells {
         fn geometry(&self) -> Geometry {
-            unreachable!("nobody asks")
+            unreachable!("geometry is not asked for")
         }
         fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), ErrorKind> {
             let end = offset + bytes.len() as u32;
             bytes.copy_from_slice(&self.0[offset as usize..end as usize]);
-            match self.1.is_some_and(|bad| (offset..end).contains(&bad)) {
-                true => Err(ErrorKind::Ecc),
-                false => Ok(()),
+            if self.1.is_some_and(|bad| (offset..end).contains(&bad)) {
+                Err(ErrorKind::Ecc)
+            } else {
+                Ok(())
             }
         }
         fn program(&mut self, _: u32, _: &[u8]) -> Result<(), ErrorKind> {
-            unreachable!("nobody programs")
+            unreachable!("nothing is programmed")
         }
         fn erase(&mut self, _: u32, _: u32) -> Result<(), ErrorKind> {
-            unreachable!("nobody erases")
+            unreachable!("nothing is erased")
         }
     }
 
@@ -372,7 +435,7 @@ mod tests {
     #[test]
     fn a_nonce_is_of_key_randomness_header_and_both_parts_with_their_lengths() {
         let made = |key: u8, random: u8, aad: &[u8], value: [&[u8]; 2]| {
-            nonce::<RingCrypto>(&[key; 32], &[random; 32], aad, &value.concat())
+            hedged_nonce::<RingCrypto>(&[key; 32], &[random; 32], aad, &value.concat())
         };
         let first = made(1, 2, b"head", [b"ab", b"c"]);
         assert_eq!(first, made(1, 2, b"head", [b"a", b"bc"]), "one value");

@@ -93,7 +93,7 @@ impl HttpsClient {
     }
 
     /// Forgets the session that the next connection would resume. Call it when
-    /// a wipe begins; [`exchange`] does.
+    /// a wipe begins; [`post`] and [`exchange`] do.
     pub fn forget_session(&self) {
         self.ticket.forget();
     }
@@ -138,9 +138,44 @@ fn host(authority: &str) -> &str {
         .map_or(authority, |(host, _)| host)
 }
 
+/// Posts a request that [`Agent::poll`] asked to post ([`crate::Next::Post`]) over
+/// a new connection, and hands the agent the reply, or the news that none came.
+///
+/// # Errors
+/// Why there is no reply, or why the agent refused it. Nothing needs to be done
+/// about it: the agent has backed off, and nothing it keeps has changed.
+pub fn post<P: Platform, L: Link>(
+    agent: &mut Agent<'_, P>,
+    client: &HttpsClient,
+    link: &mut L,
+    request: &[u8],
+) -> Result<(), TlsError> {
+    // A reply may carry a token.
+    let mut reply = zeroize::Zeroizing::new([0u8; MAX_FRAME]);
+    let answered = match link.connect() {
+        Err(_) => Err(TlsError::Connect),
+        Ok(mut stream) => client.post(&mut stream, PATH, request, reply.as_mut()),
+    };
+    match answered {
+        Ok(n) => {
+            let reply = reply.get(..n).unwrap_or_default();
+            let handled = agent.handle_reply(reply).map_err(TlsError::Agent);
+            if agent.state() == State::Wiping {
+                client.forget_session();
+            }
+            handled
+        }
+        Err(e) => {
+            agent.exchange_failed();
+            Err(e)
+        }
+    }
+}
+
 /// One whole exchange, if one is due: request, connection, reply. `Ok(false)`
 /// when there is nothing to say now. After any failure on the way the agent
-/// backs off, and nothing it keeps has changed.
+/// backs off, and nothing it keeps has changed. For hosts that step the agent
+/// themselves; with [`Agent::poll`] it is [`post`].
 pub fn exchange<P: Platform, L: Link>(
     agent: &mut Agent<'_, P>,
     client: &HttpsClient,
@@ -150,27 +185,8 @@ pub fn exchange<P: Platform, L: Link>(
     let Some(n) = agent.poll_request(&mut request).map_err(TlsError::Agent)? else {
         return Ok(false);
     };
-    // A reply may carry a token.
-    let mut reply = zeroize::Zeroizing::new([0u8; MAX_FRAME]);
     let body = request.get(..n).unwrap_or_default();
-    let answered = match link.connect() {
-        Err(_) => Err(TlsError::Connect),
-        Ok(mut stream) => client.post(&mut stream, PATH, body, reply.as_mut()),
-    };
-    match answered {
-        Ok(n) => {
-            let reply = reply.get(..n).unwrap_or_default();
-            let handled = agent.handle_reply(reply).map_err(TlsError::Agent);
-            if agent.state() == State::Wiping {
-                client.forget_session();
-            }
-            handled.map(|()| true)
-        }
-        Err(e) => {
-            agent.exchange_failed();
-            Err(e)
-        }
-    }
+    post(agent, client, link, body).map(|()| true)
 }
 
 #[cfg(test)]

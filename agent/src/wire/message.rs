@@ -1,8 +1,11 @@
 //! The request a device posts and the reply it gets.
 
-use super::codec::{fields, units, variants};
+use super::Body as _;
+use super::codec::{Named, Wire};
 use super::types::*;
-use super::{Body, MAX_FRAME};
+use super::{
+    Delegation, Grant, Lease, MAX_FRAME, MakerCertificate, Order, OrderOutcome, Receipt, Statement,
+};
 use heapless::String;
 #[cfg(feature = "serde")]
 use serde::{Deserialize, Serialize};
@@ -10,7 +13,8 @@ use serde::{Deserialize, Serialize};
 /// One request, signed by the **device key** over the service's last
 /// challenge. Posted as the body of `POST /device/v1`, media type
 /// `application/octet-stream`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Wire)]
+#[wire(frame = "nrd/1/request", max = MAX_FRAME)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct Request<'a> {
     /// The device.
@@ -26,19 +30,15 @@ pub struct Request<'a> {
     pub ask: Ask<'a>,
 }
 
-impl<'a> Body<'a> for Request<'a> {
-    const CONTEXT: &'static [u8] = b"nrd/1/request\0";
-    const MAX: usize = MAX_FRAME;
-}
-
 /// What a request asks.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Wire)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 #[repr(u8)]
 pub enum Ask<'a> {
     /// Introduces the device and asks for a challenge.
     Hello {
         /// The maker certificate's frame.
+        #[wire(max = MakerCertificate::MAX)]
         certificate: &'a [u8],
     },
     /// Starts or resumes an activation; answered by [`Answer::Code`].
@@ -83,11 +83,13 @@ pub enum Ask<'a> {
     /// The device's answer to an order.
     Outcome {
         /// An [`super::OrderOutcome`] frame.
+        #[wire(max = OrderOutcome::MAX)]
         outcome: &'a [u8],
     },
     /// A wipe receipt, for whichever account it concerned.
     Receipt {
         /// A [`super::Receipt`] frame.
+        #[wire(max = Receipt::MAX)]
         receipt: &'a [u8],
     },
     /// The person at the device signed out.
@@ -100,7 +102,7 @@ pub enum Ask<'a> {
 }
 
 /// Proves possession of a token without sending it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Wire)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct TokenProof {
     /// The token's generation.
@@ -114,26 +116,23 @@ pub const PROOF_CONTEXT: &[u8] = b"nrd/1/proof\0";
 
 /// The reply to a request. Not signed itself: whatever has consequences in it
 /// is.
-#[derive(Clone)]
+#[derive(Clone, Wire)]
+#[wire(frame = "nrd/1/reply", max = MAX_FRAME, unsigned)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct Reply<'a> {
     /// The challenge for the next request.
     pub challenge: [u8; 32],
     /// A [`super::Delegation`] frame, when the service wants the device to
     /// have it.
+    #[wire(max = Delegation::MAX)]
     pub delegation: Option<&'a [u8]>,
     /// The answer.
     #[cfg_attr(feature = "serde", serde(borrow))]
     pub answer: Answer<'a>,
 }
 
-impl<'a> Body<'a> for Reply<'a> {
-    const CONTEXT: &'static [u8] = b"nrd/1/reply\0";
-    const MAX: usize = MAX_FRAME;
-}
-
 /// What a reply says.
-#[derive(Clone)]
+#[derive(Clone, Wire)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub enum Answer<'a> {
     /// To `Hello`.
@@ -158,6 +157,7 @@ pub enum Answer<'a> {
     /// To `ActivatePoll`: a [`super::Grant`] frame.
     Granted {
         /// The frame.
+        #[wire(max = Grant::MAX)]
         grant: &'a [u8],
     },
     /// To `ActivatePoll` and `ActivateCancel`: this attempt is over.
@@ -168,10 +168,13 @@ pub enum Answer<'a> {
     /// To `CheckIn`.
     CheckedIn {
         /// A [`super::Lease`] frame.
+        #[wire(max = Lease::MAX)]
         lease: Option<&'a [u8]>,
         /// A [`super::Statement`] frame.
+        #[wire(max = Statement::MAX)]
         statement: Option<&'a [u8]>,
         /// An [`super::Order`] frame. More may wait: check in again.
+        #[wire(max = Order::MAX)]
         order: Option<&'a [u8]>,
         /// Seconds until the next check-in is wanted.
         interval_s: u32,
@@ -193,7 +196,7 @@ pub enum Answer<'a> {
 }
 
 /// Why an activation attempt is over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Wire, Named)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub enum EndReason {
     /// The account holder said no.
@@ -205,7 +208,7 @@ pub enum EndReason {
 }
 
 /// Why a request was refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Wire, Named)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 #[non_exhaustive]
 pub enum RefusalCode {
@@ -223,47 +226,4 @@ pub enum RefusalCode {
     Unavailable,
     /// The certificate does not verify under a maker root the service knows.
     UnknownMaker,
-}
-
-fields! {
-    Request<'a> { device_id, challenge, nonce, agent_version, ask }
-    TokenProof { generation, mac }
-    Reply<'a> { challenge, delegation, answer }
-}
-
-variants! {
-    Ask<'a>[8] {
-        Hello { certificate },
-        1 ActivateStart { activation_id, epoch, previous_receipt },
-        2 ActivatePoll { activation_id, epoch },
-        3 ActivateCancel { activation_id },
-        4 CheckIn { activation_id, epoch, proof, renew, wait_s, powered_s, policy },
-        5 Outcome { outcome },
-        6 Receipt { receipt },
-        7 SignedOut { activation_id, epoch },
-    }
-    Answer<'a>[9] {
-        Welcome,
-        1 Code { user_code, pictogram, expires_in_s, interval_s },
-        2 Pending { interval_s },
-        3 Granted { grant },
-        4 ActivationEnded { reason },
-        5 CheckedIn { lease, statement, order, interval_s },
-        6 Noted,
-        7 ReceiptStored { digest },
-        8 Refused { code, retry_after_s },
-    }
-}
-
-units! {
-    EndReason[3] { Denied, 1 Expired, 2 Cancelled }
-    RefusalCode[7] {
-        StaleChallenge,
-        1 UnknownDevice,
-        2 BadRequest,
-        3 UnknownActivation,
-        4 SlowDown,
-        5 Unavailable,
-        6 UnknownMaker,
-    }
 }

@@ -1,4 +1,5 @@
-//! What crosses the border of the device: signed objects, requests, replies.
+//! Signed objects, requests and replies: everything that device and service
+//! send each other.
 //!
 //! Every object is a *frame*:
 //!
@@ -10,12 +11,42 @@
 //! frame separates signatures of one purpose from those of another. A frame
 //! has no length field: its carrier (an HTTP body, a file) delimits it.
 //!
-//! Reading a frame always goes in this order: size bound, type name,
-//! signature, postcard, no trailing bytes. Bytes are verified before they are
-//! parsed.
+//! A frame is always read in this order: size bound, type name, signature,
+//! body, no trailing bytes. Bytes are verified before they are parsed.
 //!
-//! [`codec`] reads and writes bodies, [`types`] holds the small types, [`object`] the signed objects, [`message`]
-//! the request and the reply.
+//! [`codec`] reads and writes bodies, [`types`] holds the small types,
+//! [`object`] the signed objects, [`message`] the request and the reply.
+//!
+//! # Examples
+//!
+//! An unsigned frame, written and read:
+//!
+//! ```
+//! use nrd_agent::wire::{self, Answer, MAX_FRAME, Reply};
+//!
+//! let reply = Reply { challenge: [7; 32], delegation: None, answer: Answer::Noted };
+//! let mut out = [0; MAX_FRAME];
+//! let n = wire::encode(&reply, &mut out)?;
+//! assert_eq!(n, "nrd/1/reply\0".len() + 32 + 1 + 1);
+//!
+//! let read: Reply = wire::decode(&out[..n])?;
+//! assert_eq!(read.challenge, [7; 32]);
+//! assert!(matches!(read.answer, Answer::Noted));
+//! # Ok::<(), nrd_agent::Error>(())
+//! ```
+//!
+//! A frame with a byte too many is refused, as is one of another type:
+//!
+//! ```
+//! use nrd_agent::{Error, wire::{self, Answer, MAX_FRAME, Reply, Request}};
+//!
+//! let reply = Reply { challenge: [7; 32], delegation: None, answer: Answer::Noted };
+//! let mut out = [0; MAX_FRAME];
+//! let n = wire::encode(&reply, &mut out)?;
+//! assert_eq!(wire::decode::<Reply>(&out[..n + 1]).err(), Some(Error::Malformed));
+//! assert_eq!(wire::decode::<Request>(&out[..n]).err(), Some(Error::WrongType));
+//! # Ok::<(), nrd_agent::Error>(())
+//! ```
 
 pub mod codec;
 pub mod message;
@@ -35,7 +66,7 @@ pub const SIGNATURE_LEN: usize = 64;
 /// Largest frame of any type, in bytes.
 pub const MAX_FRAME: usize = 1536;
 
-/// What a frame of one type opens with, and how long it may be.
+/// The opening bytes and the size limit of one type of frame.
 pub struct Kind {
     /// The opening bytes, `b"nrd/1/<type>\0"`.
     pub context: &'static [u8],
@@ -44,12 +75,17 @@ pub struct Kind {
 }
 
 /// A body that travels in a frame of its own type.
-pub trait Body<'a>: Code<'a> + Blank + Clone {
+///
+/// `#[derive(Wire)]` with `#[wire(frame = "nrd/1/<type>", max = N)]` makes it,
+/// and proves at compile time that the longest body fits into `MAX`, and `MAX`
+/// into [`MAX_FRAME`].
+pub trait Body<'a>: Code<'a> + Blank {
     /// The opening bytes, `b"nrd/1/<type>\0"`.
     const CONTEXT: &'static [u8];
-    /// Largest frame of this type in bytes, signature included.
+    /// Largest frame of this type in bytes, signature included. Part of the
+    /// format: a longer frame is refused before anything else is looked at.
     const MAX: usize;
-    /// Both.
+    /// Both, for functions that serve every type.
     const KIND: &'static Kind = &Kind {
         context: Self::CONTEXT,
         max: Self::MAX,
@@ -57,13 +93,61 @@ pub trait Body<'a>: Code<'a> + Blank + Clone {
 }
 
 /// Writes the unsigned part of a frame (context and body) into `out`; returns
-/// its length. Append a signature over exactly these bytes to sign it.
+/// its length in bytes. Append a signature over exactly these bytes to sign it.
+///
+/// # Errors
+///
+/// [`Error::BufferTooSmall`] when `out` is too short; [`MAX_FRAME`] bytes are
+/// enough for every frame of the protocol.
+///
+/// ```
+/// use nrd_agent::{Error, wire::{self, Answer, Reply}};
+///
+/// let reply = Reply { challenge: [0; 32], delegation: None, answer: Answer::Noted };
+/// assert_eq!(wire::encode(&reply, &mut [0; 45]), Err(Error::BufferTooSmall));
+/// assert_eq!(wire::encode(&reply, &mut [0; 46]), Ok(46));
+/// ```
 pub fn encode<'a, B: Body<'a>>(body: &B, out: &mut [u8]) -> Result<usize, Error> {
-    codec::write(B::CONTEXT, &mut body.clone(), out)
+    codec::write(B::CONTEXT, body, out)
 }
 
-/// Writes a signed frame into `out`; returns its length. `sign` is given the
-/// bytes to sign.
+/// Writes a signed frame into `out`; returns its length in bytes. `sign` is
+/// given the bytes to sign.
+///
+/// # Errors
+///
+/// As [`encode`], and those of `sign`.
+///
+/// ```
+/// use nrd_agent::Error;
+/// use nrd_agent::wire::{self, Delegation, KeyVersion};
+/// use nrd_hal::crypto::RingCrypto;
+/// use ring::signature::{Ed25519KeyPair, KeyPair as _};
+///
+/// let root = Ed25519KeyPair::from_seed_unchecked(&[1; 32]).unwrap();
+/// let public: [u8; 32] = root.public_key().as_ref().try_into().unwrap();
+/// let delegation = Delegation {
+///     version: 1,
+///     order_key_version: KeyVersion(1),
+///     order_key: [2; 32],
+///     session_key: [3; 32],
+///     time_version: 0,
+///     time_floor: 1_800_000_000,
+/// };
+/// let mut frame = [0; 256];
+/// let n = wire::encode_signed(&delegation, &mut frame, |bytes| {
+///     root.sign(bytes).as_ref().try_into().map_err(|_| Error::Signing)
+/// })?;
+///
+/// let read = wire::decode_signed::<Delegation, RingCrypto>(&frame[..n], &public);
+/// assert_eq!(read, Ok(delegation));
+///
+/// // One bit of the body flipped: the signature no longer covers it.
+/// frame[20] ^= 1;
+/// let read = wire::decode_signed::<Delegation, RingCrypto>(&frame[..n], &public);
+/// assert_eq!(read, Err(Error::BadSignature));
+/// # Ok::<(), Error>(())
+/// ```
 pub fn encode_signed<'a, B: Body<'a>, E: From<Error>>(
     body: &B,
     out: &mut [u8],
@@ -79,6 +163,11 @@ pub fn encode_signed<'a, B: Body<'a>, E: From<Error>>(
 }
 
 /// Reads an unsigned frame.
+///
+/// # Errors
+///
+/// [`Error::TooLong`], [`Error::WrongType`], [`Error::Malformed`], looked for in
+/// this order.
 pub fn decode<'a, B: Body<'a>>(frame: &'a [u8]) -> Result<B, Error> {
     let mut value = B::BLANK;
     read(frame, B::KIND, &mut value)?;
@@ -86,6 +175,11 @@ pub fn decode<'a, B: Body<'a>>(frame: &'a [u8]) -> Result<B, Error> {
 }
 
 /// Reads a signed frame: checks the signature first, then parses.
+///
+/// # Errors
+///
+/// [`Error::TooLong`], [`Error::WrongType`], [`Error::BadSignature`],
+/// [`Error::Malformed`], looked for in this order.
 pub fn decode_signed<'a, B: Body<'a>, C: Crypto>(
     frame: &'a [u8],
     public_key: &[u8; 32],
@@ -97,6 +191,18 @@ pub fn decode_signed<'a, B: Body<'a>, C: Crypto>(
 
 /// Reads the body of a signed frame **without** checking its signature, to
 /// learn which key must check it. Never act on what this returns.
+///
+/// # Errors
+///
+/// As [`decode`].
+///
+/// ```
+/// use nrd_agent::wire::{self, Order};
+///
+/// // Too short to hold a signature.
+/// let refused = wire::peek::<Order>(b"nrd/1/order\0");
+/// assert_eq!(refused.err(), Some(nrd_agent::Error::WrongType));
+/// ```
 pub fn peek<'a, B: Body<'a>>(frame: &'a [u8]) -> Result<B, Error> {
     let mut value = B::BLANK;
     peek_into(frame, B::KIND, &mut value)?;
@@ -104,7 +210,6 @@ pub fn peek<'a, B: Body<'a>>(frame: &'a [u8]) -> Result<B, Error> {
 }
 
 /// As [`peek`], into a blank body.
-#[inline(never)]
 pub(crate) fn peek_into<'a>(
     frame: &'a [u8],
     kind: &Kind,
@@ -115,20 +220,19 @@ pub(crate) fn peek_into<'a>(
 }
 
 /// As [`decode`], into a blank body.
-#[inline(never)]
 pub(crate) fn read<'a>(frame: &'a [u8], kind: &Kind, body: &mut dyn Code<'a>) -> Result<(), Error> {
     if frame.len() > kind.max {
         return Err(Error::TooLong);
     }
     let bytes = frame.strip_prefix(kind.context).ok_or(Error::WrongType)?;
-    match codec::read_into(bytes, body) {
-        true => Ok(()),
-        false => Err(Error::Malformed),
+    if codec::read_into(bytes, body) {
+        Ok(())
+    } else {
+        Err(Error::Malformed)
     }
 }
 
 /// As [`decode_signed`], into a blank body.
-#[inline(never)]
 pub(crate) fn read_signed<'a, C: Crypto>(
     frame: &'a [u8],
     kind: &Kind,
@@ -146,7 +250,7 @@ pub(crate) fn read_signed<'a, C: Crypto>(
     read(signed, kind, body)
 }
 
-/// What a frame's signature covers, and the signature.
+/// Splits a frame into the bytes that its signature covers and the signature.
 fn signature(frame: &[u8]) -> Result<(&[u8], &[u8; SIGNATURE_LEN]), Error> {
     frame
         .split_last_chunk::<SIGNATURE_LEN>()

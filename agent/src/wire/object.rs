@@ -1,14 +1,15 @@
 //! The signed objects. Each carries its authority by itself.
 
-use super::Body;
-use super::codec::{fields, units, variants};
+use super::Body as _;
+use super::codec::{Named, Wire};
 use super::types::*;
 use heapless::String;
 #[cfg(feature = "serde")]
 use serde::{Deserialize, Serialize};
 
 /// Signed by the **maker root**: this device id has this key, model and kind.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Wire)]
+#[wire(frame = "nrd/1/certificate", max = 256)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct MakerCertificate {
     /// The device id.
@@ -21,15 +22,11 @@ pub struct MakerCertificate {
     pub kind: DeviceKind,
 }
 
-impl Body<'_> for MakerCertificate {
-    const CONTEXT: &'static [u8] = b"nrd/1/certificate\0";
-    const MAX: usize = 256;
-}
-
 /// Signed by the **service root**, which the firmware pins: which keys speak
 /// for the service from now on. Versions only go up; a device persists the
 /// newest it has seen and refuses older ones.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Wire)]
+#[wire(frame = "nrd/1/delegation", max = 256)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct Delegation {
     /// Version of this delegation.
@@ -47,13 +44,8 @@ pub struct Delegation {
     pub time_floor: u64,
 }
 
-impl Body<'_> for Delegation {
-    const CONTEXT: &'static [u8] = b"nrd/1/delegation\0";
-    const MAX: usize = 256;
-}
-
 /// What an order asks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Wire, Named)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub enum OrderKind {
     /// Wipe: credentials, account data, activation. Terminal.
@@ -65,7 +57,8 @@ pub enum OrderKind {
 
 /// Signed by the **order key**: a remote order for one activation, valid over
 /// any channel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Wire)]
+#[wire(frame = "nrd/1/order", max = 256)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct Order {
     /// The device it is for.
@@ -82,29 +75,28 @@ pub struct Order {
     pub kind: OrderKind,
 }
 
-impl Body<'_> for Order {
-    const CONTEXT: &'static [u8] = b"nrd/1/order\0";
-    const MAX: usize = 256;
-}
-
 /// What a device did with an order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Wire, Named)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub enum OrderResult {
     /// Accepted and durable; a deactivation is proven by its receipt later.
     Applied,
     /// This order, or one that includes it, was applied before.
+    #[named("already applied")]
     AlreadyApplied,
     /// For another device, epoch or activation: no effect, ever.
+    #[named("not applicable")]
     NotApplicable,
     /// Its sequence number is not newer than one already seen.
     Stale,
     /// Signed by a key version that is not the current one.
+    #[named("retired")]
     KeyRetired,
 }
 
 /// Signed by the **device key**: the answer to an order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Wire)]
+#[wire(frame = "nrd/1/outcome", max = 192)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct OrderOutcome {
     /// The device.
@@ -117,15 +109,11 @@ pub struct OrderOutcome {
     pub epoch: u64,
 }
 
-impl Body<'_> for OrderOutcome {
-    const CONTEXT: &'static [u8] = b"nrd/1/outcome\0";
-    const MAX: usize = 192;
-}
-
 /// Signed by the **session key**: an activation succeeded. The service answers
 /// every poll of one (device, activation) with identical bytes until the first
 /// renewal. Holds a token: it travels only inside TLS and is zeroized.
-#[derive(Clone)]
+#[derive(Clone, Wire)]
+#[wire(frame = "nrd/1/grant", max = 384)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct Grant {
     /// The device.
@@ -149,13 +137,8 @@ pub struct Grant {
     pub terms: LeaseTerms,
 }
 
-impl Body<'_> for Grant {
-    const CONTEXT: &'static [u8] = b"nrd/1/grant\0";
-    const MAX: usize = 384;
-}
-
 /// The token that follows the one in use.
-#[derive(Clone)]
+#[derive(Clone, Wire)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct NextToken {
     /// Its generation.
@@ -165,7 +148,8 @@ pub struct NextToken {
 }
 
 /// Signed by the **session key**: access goes on.
-#[derive(Clone)]
+#[derive(Clone, Wire)]
+#[wire(frame = "nrd/1/lease", max = 384)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct Lease {
     /// The device.
@@ -184,14 +168,10 @@ pub struct Lease {
     pub next: Option<NextToken>,
 }
 
-impl Body<'_> for Lease {
-    const CONTEXT: &'static [u8] = b"nrd/1/lease\0";
-    const MAX: usize = 384;
-}
-
 /// Signed by the **session key** for one request's nonce: the only thing but
 /// time that makes a device lock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Wire)]
+#[wire(frame = "nrd/1/statement", max = 192)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct Statement {
     /// The device.
@@ -204,14 +184,9 @@ pub struct Statement {
     pub reason: LockReason,
 }
 
-impl Body<'_> for Statement {
-    const CONTEXT: &'static [u8] = b"nrd/1/statement\0";
-    const MAX: usize = 192;
-}
-
 /// How the key slots and the data were sanitized, in the terms of NIST SP
 /// 800-88 Rev. 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Wire, Named)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub enum Method {
     /// Cryptographic erase with physically erased keys, and every sector of
@@ -225,10 +200,12 @@ pub enum Method {
 
 /// Facts about one wipe, or about the device now. Signed by the **device key**;
 /// anyone with the maker root verifies it offline. No account identifier.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Wire)]
+#[wire(frame = "nrd/1/receipt", max = 640)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct Receipt<'a> {
     /// The maker certificate's frame, which names device id, model and key.
+    #[wire(max = MakerCertificate::MAX)]
     pub certificate: &'a [u8],
     /// What this receipt is about.
     pub subject: Subject,
@@ -250,11 +227,6 @@ pub struct Receipt<'a> {
     pub wall_s: Option<u64>,
 }
 
-impl<'a> Body<'a> for Receipt<'a> {
-    const CONTEXT: &'static [u8] = b"nrd/1/receipt\0";
-    const MAX: usize = 640;
-}
-
 /// The digest that names a receipt: SHA-256 of its frame without the
 /// signature, so that facts can be named before they are signed.
 pub fn receipt_digest<C: nrd_hal::Crypto>(frame: &[u8]) -> Option<Digest> {
@@ -263,7 +235,7 @@ pub fn receipt_digest<C: nrd_hal::Crypto>(frame: &[u8]) -> Option<Digest> {
 }
 
 /// What a receipt is about.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Wire)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub enum Subject {
     /// A wipe that was carried out.
@@ -294,7 +266,7 @@ pub enum Subject {
 }
 
 /// Vault sectors by outcome.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Wire)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct SectorCounts {
     /// Logical sectors of the vault.
@@ -306,7 +278,7 @@ pub struct SectorCounts {
 }
 
 /// Facts a verifier needs, as named booleans.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Wire)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct ReceiptFlags {
     /// Both key slots read back blank.
@@ -321,42 +293,4 @@ pub struct ReceiptFlags {
     pub tombstone_failed: bool,
     /// How many older undelivered receipts were dropped to make room.
     pub dropped: u16,
-}
-
-fields! {
-    MakerCertificate { device_id, public_key, model, kind }
-    Delegation {
-        version, order_key_version, order_key, session_key, time_version, time_floor,
-    }
-    Order { device_id, epoch, activation_id, key_version, seq, kind }
-    OrderOutcome { device_id, order, result, epoch }
-    Grant {
-        device_id, activation_id, epoch, series, token, remember, policy, display_name, terms,
-    }
-    NextToken { generation, token }
-    Lease { device_id, activation_id, nonce, issued_at, terms, policy, next }
-    Statement { device_id, activation_id, nonce, reason }
-    Receipt<'a> {
-        certificate, subject, epoch, counter, method, sectors, flags, agent_version, powered_s,
-        wall_s,
-    }
-    SectorCounts { total, erased, failed }
-    ReceiptFlags {
-        slots_blank, slots_outside_image, root_refuses_past, counter_worn_out, tombstone_failed,
-        dropped,
-    }
-}
-
-variants! {
-    Subject[3] {
-        Wipe { reason, order, activation_id, previous },
-        1 Clean { nonce },
-        2 Fill { nonce, digest, bytes },
-    }
-}
-
-units! {
-    OrderKind[2] { Deactivate, 1 SignOut }
-    OrderResult[5] { Applied, 1 AlreadyApplied, 2 NotApplicable, 3 Stale, 4 KeyRetired }
-    Method[3] { Purge, 1 Clear, 2 Failed }
 }

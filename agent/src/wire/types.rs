@@ -1,6 +1,6 @@
 //! Small types of the protocol. What must not be mixed up has its own type.
 
-use super::codec::{Blank, Code, Coder, copy, fields, units};
+use super::codec::{Blank, Bounded, Code, Named, Reader, Wire, Writer, block_len, copy};
 #[cfg(feature = "serde")]
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -65,33 +65,33 @@ impl<'de> Deserialize<'de> for DeviceId {
 
 /// Names one activation attempt: 16 random bytes, drawn on the device before
 /// its first request. Not a secret.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Wire)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct ActivationId(pub [u8; 16]);
 
 /// Names a token series: 16 random bytes, drawn by the service. Not a secret.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Wire)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct Series(pub [u8; 16]);
 
 /// Position of a token in its series; the first is 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Wire)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct Generation(pub u32);
 
 /// Position of an order among those of one (activation, order key version);
 /// the first is 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Wire)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct OrderSeq(pub u64);
 
 /// Version of an order key; only goes up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Wire)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct KeyVersion(pub u32);
 
 /// Version of the privacy policy and terms that an account holder consented to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Wire)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct PolicyVersion(pub u32);
 
@@ -99,12 +99,12 @@ pub struct PolicyVersion(pub u32);
 pub type Digest = [u8; 32];
 
 /// The secret of one token generation, 32 bytes. No `Debug`; zeroized on drop.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+#[derive(Clone, Zeroize, ZeroizeOnDrop, Wire)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct TokenSecret(pub [u8; 32]);
 
 /// What kind of device this is, by the maker's word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Wire, Named)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub enum DeviceKind {
     /// A set-top box or television: always remembers its account holder.
@@ -116,7 +116,7 @@ pub enum DeviceKind {
 }
 
 /// Why a device was deactivated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Wire, Named)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub enum WipeReason {
     /// A signed order from the account page.
@@ -135,7 +135,7 @@ pub enum WipeReason {
 }
 
 /// Why access is closed though nothing was destroyed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Wire, Named)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub enum LockReason {
     /// The lease ran out; a check-in opens it again.
@@ -152,7 +152,7 @@ pub enum LockReason {
 
 /// How long a session lasts without word from the service. All times count
 /// *powered* seconds from the moment the lease was stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Wire)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct LeaseTerms {
     /// Ask for a renewal after this many powered seconds.
@@ -168,14 +168,18 @@ pub struct LeaseTerms {
 }
 
 impl Code<'_> for DeviceId {
-    fn code(&mut self, c: &mut Coder<'_, '_>) {
-        if !c.reads() {
-            return c.write_block(self.bytes());
-        }
-        if !self.set(c.block(&[])) {
-            c.fail();
+    fn write(&self, writer: &mut Writer<'_>) {
+        writer.block(self.bytes());
+    }
+    fn read(&mut self, reader: &mut Reader<'_>) {
+        if !self.set(reader.block()) {
+            reader.fail();
         }
     }
+}
+
+impl Bounded for DeviceId {
+    const MAX_LEN: usize = block_len(32);
 }
 
 impl Blank for DeviceId {
@@ -183,21 +187,4 @@ impl Blank for DeviceId {
         len: 0,
         text: [0; 32],
     };
-}
-
-fields! {
-    ActivationId { 0 }
-    Series { 0 }
-    Generation { 0 }
-    OrderSeq { 0 }
-    KeyVersion { 0 }
-    PolicyVersion { 0 }
-    TokenSecret { 0 }
-    LeaseTerms { renew_after_s, expires_after_s, max_boots, dead_man_s }
-}
-
-units! {
-    DeviceKind[3] { SetTopBox, 1 Console, 2 Computer }
-    WipeReason[6] { Order, 1 Local, 2 DeadMan, 3 VisitEnded, 4 Abandoned, 5 Recovered }
-    LockReason[5] { LeaseExpired, 1 Revoked, 2 ConsentDue, 3 TheftSuspected, 4 JournalLost }
 }

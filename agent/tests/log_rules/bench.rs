@@ -1,7 +1,7 @@
-//! A log over a flash in RAM whose operations can be struck.
+//! A log over a flash in RAM whose operations can fail silently or be cut.
 
 use nrd_agent::Error;
-use nrd_agent::log::{Entry, Io, Key, Log, LogKeys, Progress, RECORD_OVERHEAD};
+use nrd_agent::log::{Entry, Log, LogContext, LogKeys, Progress, RECORD_OVERHEAD, RecordId};
 use nrd_hal::crypto::RingCrypto;
 use nrd_hal::rand_core::{TryCryptoRng, TryRng, utils};
 use nrd_hal::{ErrorKind, ErrorType, Geometry, Region};
@@ -25,25 +25,27 @@ impl TryRng for Zeros {
 }
 impl TryCryptoRng for Zeros {}
 
-/// Flash of sectors of 2 KiB, some of whose operations do nothing.
+/// Flash with sectors of 2 KiB, some of whose operations silently do nothing.
 #[derive(Clone)]
 pub(crate) struct Flash {
     pub(crate) cells: Vec<u8>,
+    /// Programs from now on that silently do nothing.
     pub(crate) idle_programs: u32,
+    /// Erases from now on that silently do nothing.
     pub(crate) idle_erases: u32,
-    /// How reads fail.
-    pub(crate) mute: Option<ErrorKind>,
+    /// Every read answers this error.
+    pub(crate) read_error: Option<ErrorKind>,
     /// Operations so far.
     pub(crate) ops: u32,
     /// Where each program so far began, by the number of its operation.
     pub(crate) programs: Vec<(u32, u32)>,
     /// The sector of each erase so far.
     pub(crate) erases: Vec<u32>,
-    /// Nothing can be programmed into this sector, and it does not say so.
+    /// Programs of this sector silently do nothing.
     pub(crate) dead: Option<u32>,
     /// The power goes before the operation of this number.
     pub(crate) cut_at: u32,
-    /// Operations of these numbers do nothing, and do not say so.
+    /// Operations of these numbers silently do nothing.
     pub(crate) idle: Range<u32>,
 }
 
@@ -55,7 +57,7 @@ impl Flash {
             cells: vec![0xA5; (sectors * SECTOR) as usize],
             idle_programs: 0,
             idle_erases: 0,
-            mute: None,
+            read_error: None,
             ops: 0,
             programs: Vec::new(),
             erases: Vec::new(),
@@ -65,8 +67,8 @@ impl Flash {
         }
     }
 
-    /// Counts one operation; an error once the power has gone. True when it does
-    /// nothing.
+    /// Counts one operation; an error once the power has gone. True when the
+    /// operation is to do nothing.
     pub(crate) fn operate(&mut self) -> Result<bool, ErrorKind> {
         if self.ops == self.cut_at {
             return Err(ErrorKind::Unavailable);
@@ -104,7 +106,7 @@ impl Region for Flash {
     }
     fn read(&mut self, at: u32, bytes: &mut [u8]) -> Result<(), ErrorKind> {
         bytes.copy_from_slice(&self.cells[at as usize..at as usize + bytes.len()]);
-        self.mute.map_or(Ok(()), Err)
+        self.read_error.map_or(Ok(()), Err)
     }
     fn program(&mut self, at: u32, bytes: &[u8]) -> Result<(), ErrorKind> {
         self.programs.push((self.ops, at));
@@ -112,7 +114,7 @@ impl Region for Flash {
         let cells = &mut self.cells[at as usize..at as usize + bytes.len()];
         assert!(
             cells.iter().all(|&c| c == 0xFF),
-            "programmed over what was not erased"
+            "a program over cells that are not blank"
         );
         let dead = self.dead == Some(at / SECTOR);
         if !one_of(&mut self.idle_programs) && !idle && !dead {
@@ -157,28 +159,28 @@ impl<'b> Boot<'b> {
     }
     pub(crate) fn run<T>(
         &mut self,
-        f: impl FnOnce(&mut Log<'b>, &mut Io<'_, Flash, Zeros, RingCrypto>) -> T,
+        f: impl FnOnce(&mut Log<'b>, &mut LogContext<'_, Flash, Zeros, RingCrypto>) -> T,
     ) -> T {
         self.calls += 1;
         assert!(self.calls < 20_000, "the log does not come to rest");
         let mut zeros = Zeros;
-        let mut io = Io::new(self.flash, &mut zeros, &mut self.keys, &mut self.scratch);
+        let mut io = LogContext::new(self.flash, &mut zeros, &mut self.keys, &mut self.scratch);
         f(&mut self.log, &mut io)
     }
     pub(crate) fn step(&mut self) -> Progress {
         let needed = self.log.needs_step();
         let progress = self.run(|log, io| log.step(io)).unwrap();
         assert!(
-            needed || progress == Progress::Idle,
-            "a step nobody asks for"
+            needed || progress == Progress::Done,
+            "a step that was not needed"
         );
         progress
     }
     pub(crate) fn settle(&mut self) {
-        while self.step() == Progress::Working {}
+        while self.step() == Progress::More {}
     }
     pub(crate) fn try_put(&mut self, id: u16, value: &[u8]) -> Result<(), Error> {
-        self.run(|log, io| log.put(io, key(id), value))
+        self.run(|log, io| log.put(io, record(id), value))
     }
     pub(crate) fn put(&mut self, id: u16, value: &[u8]) {
         while let Err(e) = self.try_put(id, value) {
@@ -187,17 +189,17 @@ impl<'b> Boot<'b> {
         }
     }
     pub(crate) fn remove(&mut self, id: u16) -> Result<(), Error> {
-        self.run(|log, io| log.remove(io, key(id)))
+        self.run(|log, io| log.remove(io, record(id)))
     }
     pub(crate) fn get(&mut self, id: u16) -> Result<Vec<u8>, Error> {
         let mut out = [0; 2048];
-        let n = self.run(|log, io| log.get(io, key(id), &mut out))?;
+        let n = self.run(|log, io| log.get(io, record(id), &mut out))?;
         Ok(out[..n].to_vec())
     }
 }
 
-pub(crate) fn key(id: u16) -> Key {
-    Key { class: 1, id }
+pub(crate) fn record(id: u16) -> RecordId {
+    RecordId { class: 1, id }
 }
 
 /// A value that is 500 bytes of its id.
@@ -216,7 +218,7 @@ pub(crate) fn filled() -> Flash {
     flash
 }
 
-/// A record that was sealed for another epoch: well formed, and nobody's here.
+/// A well-formed record that was sealed for another epoch.
 pub(crate) fn foreign(id: u16, value: &[u8]) -> Vec<u8> {
     let mut flash = Flash::new(9);
     let mut ram = Ram::default();
@@ -239,8 +241,8 @@ pub(crate) fn written(flash: &mut Flash) -> bool {
         }
         loop {
             match boot.run(|log, io| log.step(io)) {
-                Ok(Progress::Idle) => break,
-                Ok(Progress::Working) => {}
+                Ok(Progress::Done) => break,
+                Ok(Progress::More) => {}
                 Err(_) => return false,
             }
         }

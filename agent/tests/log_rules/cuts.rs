@@ -1,4 +1,4 @@
-//! Openings that a cut broke off, and what a later boot makes of them.
+//! Openings that a power cut ended early, and how a later boot reads them.
 
 use crate::bench::*;
 use nrd_agent::Error;
@@ -6,10 +6,10 @@ use nrd_agent::log::Progress;
 use nrd_hal::ErrorKind;
 use std::ops::Range;
 
-/// What was cut before its second word may be a sector whose erase was begun by
-/// a boot that did not read its header: it counts only if it is whole.
+/// A half-committed sector may be one whose erase was begun by a boot that could
+/// not read its header. It counts only if every copy is there.
 #[test]
-fn a_sector_cut_before_its_second_word_and_torn_since_hides_nothing() {
+fn a_half_committed_sector_whose_erase_was_torn_since_hides_nothing() {
     let flash = filled();
     let (header, sector) = opening(&flash);
     for words in [0, 1] {
@@ -22,7 +22,7 @@ fn a_sector_cut_before_its_second_word_and_torn_since_hides_nothing() {
         let cells = begin + 100..begin + SECTOR as usize;
         let copies = cut.cells[cells.clone()].iter().filter(|&&c| c != 0xFF);
         assert!(copies.count() > 500, "it holds copies");
-        // Every place that an erase may have reached first.
+        // An erase may have reached any cells first.
         for at in cells.step_by(7) {
             let mut torn = cut.clone();
             torn.cells[at] = 0xFF;
@@ -30,7 +30,7 @@ fn a_sector_cut_before_its_second_word_and_torn_since_hides_nothing() {
             all_there(
                 &mut torn,
                 &value(1),
-                &format!("{words} words, torn at {at}"),
+                &format!("{words} words, erased at {at}"),
             );
         }
     }
@@ -39,13 +39,13 @@ fn a_sector_cut_before_its_second_word_and_torn_since_hides_nothing() {
 /// A header that reads badly at one boot and well at a later one must not stand
 /// above what was written in between.
 #[test]
-fn a_sector_with_an_unreadable_header_is_gone_before_anything_is_written() {
+fn a_sector_with_an_unreadable_header_is_erased_before_a_new_head_is_written() {
     let mut seen = 0;
     for rounds in 0..12 {
         let mut flash = gone_round(rounds);
         let (_, refuses) = opening(&flash);
         // The next sector in turn does not erase in this boot, so that another
-        // one is opened, and is cut after its first word.
+        // one is opened, and is cut after its first commit word.
         flash.idle_erases = 3;
         let (header, sector) = opening(&flash);
         if sector <= refuses {
@@ -66,10 +66,10 @@ fn a_sector_with_an_unreadable_header_is_gone_before_anything_is_written() {
         }
         all_there(&mut flash, &value(99), &format!("after {rounds} more"));
     }
-    assert!(seen > 0, "the sectors were never so");
+    assert!(seen > 0, "the sectors were never in that order");
 }
 
-/// Where a sector's generation and its words lie.
+/// Offsets of a sector's generation and of its commit words.
 const FIELDS: Range<usize> = 4..8;
 const FIRST_WORD: Range<usize> = 40..48;
 const WORDS: Range<usize> = 40..56;
@@ -94,9 +94,10 @@ fn gone_round(n: u16) -> Flash {
     flash
 }
 
-/// Of several such sectors the highest generation need not be erased first.
+/// Of several unidentified sectors, that of the highest generation need not be
+/// erased first: all of them are.
 #[test]
-fn all_that_is_strange_is_gone_before_anything_is_written() {
+fn every_unidentified_sector_is_erased_before_a_new_head_is_written() {
     let mut seen = 0;
     for rounds in 0..24 {
         let mut flash = gone_round(rounds);
@@ -128,18 +129,18 @@ fn all_that_is_strange_is_gone_before_anything_is_written() {
         }
         all_there(&mut flash, &value(99), &format!("after {rounds} more"));
     }
-    assert!(seen > 0, "the sectors were never so");
+    assert!(seen > 0, "the sectors were never in that order");
 }
 
-/// So many values leave no member without one that counts.
+/// With so many values, every member holds one that counts.
 const MANY: u16 = 18;
 
 /// Boots and puts values, a new one each time, until the power goes; the value
-/// of each id that was acknowledged last is in `told`.
-fn put_again(flash: &mut Flash, told: &mut [u16; MANY as usize + 1]) {
+/// of each id that was acknowledged last is in `acknowledged`.
+fn put_again(flash: &mut Flash, acknowledged: &mut [u16; MANY as usize + 1]) {
     let mut ram = Ram::default();
     let mut boot = Boot::new(flash, &mut ram);
-    let first = told.iter().max().unwrap() + 1;
+    let first = acknowledged.iter().max().unwrap() + 1;
     for n in first..first + 200 {
         // All of them once, then some more often: so that sectors do not come
         // free in turn.
@@ -153,19 +154,19 @@ fn put_again(flash: &mut Flash, told: &mut [u16; MANY as usize + 1]) {
                 return;
             }
             while match boot.run(|log, io| log.step(io)) {
-                Ok(progress) => progress == Progress::Working,
+                Ok(progress) => progress == Progress::More,
                 Err(_) => return,
             } {}
         }
-        told[usize::from(id)] = n;
+        acknowledged[usize::from(id)] = n;
     }
 }
 
-/// An edge may read badly tomorrow: what the head below it needs is kept until
-/// there is a successor. Which sectors that are shows when it was not the first
-/// opening of its boot.
+/// A half-committed head may be unreadable at the next boot. So the members of the
+/// fallback head are kept until there is a successor. They differ from those of
+/// the head when that was not the first opening of its boot.
 #[test]
-fn the_head_below_an_edge_is_kept_until_there_is_another() {
+fn the_fallback_of_a_half_committed_head_is_kept_until_there_is_a_successor() {
     let mut flash = Flash::new(9);
     let mut before = [0; MANY as usize + 1];
     put_again(&mut flash, &mut before);
@@ -175,10 +176,10 @@ fn the_head_below_an_edge_is_kept_until_there_is_another() {
     let headers = programs.iter().filter(|(_, at)| at % SECTOR == 0);
     let mut cuts = 0;
     for (header, at) in headers {
-        let edge = at / SECTOR;
-        let (mut flash, mut told) = (flash.clone(), before);
+        let half_committed = at / SECTOR;
+        let (mut flash, mut acknowledged) = (flash.clone(), before);
         flash.cut_at = header + 2;
-        put_again(&mut flash, &mut told);
+        put_again(&mut flash, &mut acknowledged);
         flash.power_on();
         let (successor, _) = opening(&flash);
         for cut_at in (flash.ops..=successor).step_by(3) {
@@ -186,13 +187,17 @@ fn the_head_below_an_edge_is_kept_until_there_is_another() {
             cut.cut_at = cut_at;
             assert!(!written(&mut cut));
             cut.power_on();
-            spoil(&mut cut, edge, FIRST_WORD);
+            spoil(&mut cut, half_committed, FIRST_WORD);
             let mut ram = Ram::default();
             let mut boot = Boot::new(&mut cut, &mut ram);
             boot.settle();
             for id in 1..=MANY {
-                let why = format!("edge at operation {header}, cut at {cut_at}, value {id}");
-                assert!(boot.get(id) == Ok(value(told[usize::from(id)])), "{why}");
+                let why =
+                    format!("half-committed at operation {header}, cut at {cut_at}, value {id}");
+                assert!(
+                    boot.get(id) == Ok(value(acknowledged[usize::from(id)])),
+                    "{why}"
+                );
             }
             cuts += 1;
         }
@@ -200,7 +205,8 @@ fn the_head_below_an_edge_is_kept_until_there_is_another() {
     assert!(cuts > 12, "{cuts} cuts");
 }
 
-/// Where a header was lost, what its sector holds tells that there was one.
+/// A sector without a readable header was the head if it holds two records newer
+/// than all others.
 #[test]
 fn two_records_newer_than_all_others_are_a_lost_head() {
     let mut flash = filled();
@@ -228,13 +234,13 @@ fn two_records_newer_than_all_others_are_a_lost_head() {
     }
 }
 
-/// An edge that read well may read badly when it is replaced: then it does not
-/// count, and nothing is lost.
+/// A half-committed head that read well at the mount may read differently when it
+/// is replaced. Then it does not count, and nothing is lost.
 #[test]
-fn an_edge_that_fades_while_it_is_replaced_does_not_count() {
+fn a_half_committed_head_that_fades_while_it_is_replaced_does_not_count() {
     let flash = filled();
-    let (header, edge) = opening(&flash);
-    let begin = (edge * SECTOR) as usize;
+    let (header, half_committed) = opening(&flash);
+    let begin = (half_committed * SECTOR) as usize;
     let mut faded = 0;
     for at in (begin + 56..begin + SECTOR as usize).step_by(101) {
         let mut flash = flash.clone();
@@ -244,7 +250,7 @@ fn an_edge_that_fades_while_it_is_replaced_does_not_count() {
         let mut ram = Ram::default();
         let mut boot = Boot::new(&mut flash, &mut ram);
         boot.step();
-        assert!(!boot.log.is_settled(), "the edge counts");
+        assert!(!boot.log.is_settled(), "the half-committed head counts");
         faded += u32::from(boot.flash.cells[at] != 0xFF);
         boot.flash.cells[at] ^= 1;
         boot.settle();
@@ -256,15 +262,15 @@ fn an_edge_that_fades_while_it_is_replaced_does_not_count() {
 }
 
 #[test]
-fn a_head_with_records_of_its_own_counts_though_its_words_read_badly() {
+fn a_head_with_records_of_its_own_counts_although_its_commit_words_are_unreadable() {
     let mut flash = filled();
     let head = flash.programs.last().unwrap().1 / SECTOR;
     spoil(&mut flash, head, WORDS);
-    all_there(&mut flash, &value(1), "without words");
+    all_there(&mut flash, &value(1), "without commit words");
 }
 
 #[test]
-fn what_is_no_record_behind_the_copies_makes_no_head() {
+fn junk_behind_the_copies_does_not_make_a_head() {
     let flash = filled();
     let (header, sector) = opening(&flash);
     let mut cut = flash.clone();
@@ -292,30 +298,33 @@ fn a_completed_opening_is_settled_at_the_next_boot() {
     let mut ram = Ram::default();
     let mut boot = Boot::new(&mut flash, &mut ram);
     boot.step();
-    assert!(boot.log.is_settled(), "it has both words, and no record");
+    assert!(
+        boot.log.is_settled(),
+        "it has both commit words, and no record of its own"
+    );
     boot.settle();
     assert_eq!(flash.ops, before, "a boot that only reads writes nothing");
 }
 
 #[test]
-fn a_boot_that_cannot_read_says_so_and_ecc_errors_are_unreadable_headers() {
+fn a_failed_read_is_reported_and_an_ecc_error_is_an_unreadable_header() {
     let mut flash = filled();
     let mut ram = Ram::default();
     let mut boot = Boot::new(&mut flash, &mut ram);
-    boot.flash.mute = Some(ErrorKind::Unavailable);
+    boot.flash.read_error = Some(ErrorKind::Unavailable);
     let stepped = boot.run(|log, io| log.step(io));
     assert_eq!(stepped, Err(Error::Hardware));
-    boot.flash.mute = Some(ErrorKind::Ecc);
-    assert_eq!(boot.step(), Progress::Working);
+    boot.flash.read_error = Some(ErrorKind::Ecc);
+    assert_eq!(boot.step(), Progress::More);
     assert!(boot.log.is_empty());
-    boot.flash.mute = None;
+    boot.flash.read_error = None;
     boot.log.unmount();
     boot.settle();
     assert_eq!(boot.get(3), Ok(value(3)));
 }
 
 #[test]
-fn sectors_are_opened_in_turn_and_a_blank_one_is_not_strange() {
+fn sectors_are_opened_in_turn_and_a_blank_one_is_not_unidentified() {
     let flash = filled();
     let head = flash.programs.last().unwrap().1 / SECTOR;
     assert!(head < 7, "blank sectors are left");
@@ -325,10 +334,10 @@ fn sectors_are_opened_in_turn_and_a_blank_one_is_not_strange() {
     assert!(header - flash.ops <= 5, "nothing else is erased");
 }
 
-/// One erase may do nothing, over cells that a cut left half-way: what has no
-/// header is erased twice, all else once.
+/// An erase may do nothing over cells that a cut left half-way, which happen to
+/// read blank. So a sector without a header is erased twice, any other once.
 #[test]
-fn what_has_no_header_is_erased_twice() {
+fn a_sector_without_a_header_is_erased_twice() {
     for (mut flash, times) in [(filled(), 2), (gone_round(0), 1)] {
         let (_, sector) = opening(&flash);
         let before = flash.erases.len();
@@ -338,9 +347,9 @@ fn what_has_no_header_is_erased_twice() {
     }
 }
 
-/// Once may be chance; twice is a sector to leave alone.
+/// The first failure may be chance.
 #[test]
-fn a_sector_that_does_not_take_its_filling_twice_is_left_alone() {
+fn a_sector_that_twice_does_not_take_its_content_is_retired() {
     for rounds in [0, 5] {
         let mut flash = gone_round(rounds);
         let (_, dead) = opening(&flash);

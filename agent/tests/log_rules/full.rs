@@ -4,7 +4,7 @@ use crate::bench::*;
 use nrd_agent::Error;
 use std::ops::Range;
 
-/// Puts values until the log is full; the first id that it did not take.
+/// Puts values until the log is full; returns the first id that it refused.
 fn put_until_full(boot: &mut Boot<'_>, ids: Range<u16>, len: usize) -> u16 {
     for id in ids.clone() {
         loop {
@@ -33,13 +33,14 @@ fn removed(boot: &mut Boot<'_>, id: u16) -> bool {
     }
 }
 
-/// Some operations in a row do nothing, in a log so full that each opening has
-/// to empty a member, and members are not read yet: after a boot, or because an
-/// opening failed. One such operation costs no room; four give a sector up.
+/// Operations in a row silently do nothing. The log is so full that each opening
+/// must empty a member, and some members are not indexed yet: after a boot, or
+/// because an opening failed. One such operation costs no room; four retire a
+/// sector.
 #[test]
 fn idle_operations_on_a_nearly_full_log_lose_nothing() {
-    // Four of 460 fill a sector, and two sectors cannot hold what three can; four
-    // of 448 leave room for a marker.
+    // Four values of 460 bytes fill a sector, and two sectors cannot hold what
+    // three can; four of 448 leave room for a delete marker.
     let mut refused = 0;
     let kinds = [
         (9, 0, 500),
@@ -53,7 +54,7 @@ fn idle_operations_on_a_nearly_full_log_lose_nothing() {
         let mut flash = Flash::new(sectors);
         let mut ram = Ram::default();
         let mut boot = Boot::new(&mut flash, &mut ram);
-        // Where the log begins.
+        // So that the log begins in another sector.
         for _ in 0..turn * 5 {
             boot.put(1, &vec![1; size]);
         }
@@ -62,8 +63,8 @@ fn idle_operations_on_a_nearly_full_log_lose_nothing() {
         for id in full - deleted..full {
             assert!(removed(&mut boot, id));
         }
-        // A boot writes until the log is full again: the room of what was deleted
-        // is given back, sector by sector. Then it removes one of the others.
+        // A boot writes until the log is full again: delete markers are
+        // collected, sector by sector. Then it removes one of the others.
         let life = |flash: &mut Flash| {
             let mut ram = Ram::default();
             let mut boot = Boot::new(flash, &mut ram);
@@ -94,7 +95,10 @@ fn idle_operations_on_a_nearly_full_log_lose_nothing() {
             }
         }
     }
-    assert!(refused > 0, "no log was ever fuller than its good sectors");
+    assert!(
+        refused > 0,
+        "no log was ever fuller than its remaining sectors"
+    );
 }
 
 #[test]
@@ -109,13 +113,14 @@ fn a_sector_is_filled_to_its_last_byte_before_another_is_opened() {
     assert_eq!(boot.try_put(3, &[3; 628]), Ok(()));
     boot.settle();
     assert_eq!(boot.flash.ops - before, 2);
-    // A marker finds room in another.
+    // A delete marker finds room in another.
     assert!(removed(&mut boot, 1));
 }
 
-/// A marker stands until no older version does, and costs no opening of its own.
+/// A delete marker stays until no older version is on flash, and costs no
+/// opening of its own.
 #[test]
-fn what_was_removed_stays_removed_wherever_the_log_has_gone_since() {
+fn a_removed_record_stays_removed_however_the_log_moves_on() {
     let mut flash = filled();
     let mut ram = Ram::default();
     let mut boot = Boot::new(&mut flash, &mut ram);

@@ -1,5 +1,5 @@
-//! Rules of the log that its random lives do not show: found missing by mutants
-//! of `agent/src/log/`.
+//! Rules of the log that its random lives (`log_lives.rs`) do not check. Mutants
+//! of `agent/src/log/` that no test noticed showed what was missing.
 
 mod bench;
 mod cuts;
@@ -8,7 +8,7 @@ mod rot;
 
 use bench::*;
 use nrd_agent::Error;
-use nrd_agent::log::{Key, LogKeys, PIN, Progress};
+use nrd_agent::log::{LogKeys, PINNED_RECORD, Progress, RecordId};
 use nrd_hal::ErrorKind;
 use nrd_hal::crypto::RingCrypto;
 
@@ -30,13 +30,13 @@ fn a_write_that_the_cells_did_not_take_is_never_ok() {
 }
 
 #[test]
-fn idle_erases_and_programs_of_an_opening_are_noticed_and_lose_nothing() {
+fn an_opening_notices_idle_erases_and_programs_and_loses_nothing() {
     for idle in 0..4 {
         let mut flash = filled();
         let mut ram = Ram::default();
         let mut boot = Boot::new(&mut flash, &mut ram);
         (boot.flash.idle_erases, boot.flash.idle_programs) = (idle, 3 - idle);
-        // Flash itself says when something is programmed over old cells.
+        // The flash asserts that only blank cells are programmed.
         boot.put(20, b"new");
         let mut ram = Ram::default();
         let mut boot = Boot::new(&mut flash, &mut ram);
@@ -49,7 +49,7 @@ fn idle_erases_and_programs_of_an_opening_are_noticed_and_lose_nothing() {
 }
 
 #[test]
-fn until_every_member_was_read_nothing_is_called_not_there() {
+fn no_record_is_reported_missing_before_every_member_is_indexed() {
     for writable in [false, true] {
         let mut flash = filled();
         for id in 1..=12 {
@@ -66,7 +66,7 @@ fn until_every_member_was_read_nothing_is_called_not_there() {
                     Err(e) => assert_eq!(e, Error::Busy),
                 }
                 early += 1;
-                if boot.step() == Progress::Idle {
+                if boot.step() == Progress::Done {
                     break;
                 }
             }
@@ -77,7 +77,7 @@ fn until_every_member_was_read_nothing_is_called_not_there() {
 }
 
 #[test]
-fn until_every_member_was_read_nothing_is_written_or_removed() {
+fn no_record_is_written_or_removed_before_every_member_is_indexed() {
     let mut flash = filled();
     let cells = flash.cells.clone();
     for id in 1..=12 {
@@ -127,7 +127,7 @@ fn a_put_is_one_program_and_a_refused_one_none() {
 }
 
 #[test]
-fn the_pinned_record_is_known_before_the_members_are_read() {
+fn the_pinned_record_is_found_before_the_members_are_indexed() {
     for (pinned, removed, expected) in [
         (Some(&b"session"[..]), false, Ok(b"session".to_vec())),
         (Some(&b"session"[..]), true, Err(Error::NotFound)),
@@ -138,12 +138,12 @@ fn the_pinned_record_is_known_before_the_members_are_read() {
         let mut boot = Boot::new(&mut flash, &mut ram);
         boot.settle();
         if let Some(value) = pinned {
-            while boot.run(|log, io| log.put(io, PIN, value)) == Err(Error::Busy) {
+            while boot.run(|log, io| log.put(io, PINNED_RECORD, value)) == Err(Error::Busy) {
                 boot.settle();
             }
         }
         if removed {
-            boot.run(|log, io| log.remove(io, PIN)).unwrap();
+            boot.run(|log, io| log.remove(io, PINNED_RECORD)).unwrap();
         }
         // It stands in an old member then, and the last of these in the head.
         for id in 1..=12 {
@@ -155,8 +155,8 @@ fn the_pinned_record_is_known_before_the_members_are_read() {
         while !boot.log.is_settled() {
             boot.step();
         }
-        assert_eq!(boot.get(1), Err(Error::Busy), "not read yet");
-        let got = boot.run(|log, io| log.get(io, PIN, &mut out));
+        assert_eq!(boot.get(1), Err(Error::Busy), "not indexed yet");
+        let got = boot.run(|log, io| log.get(io, PINNED_RECORD, &mut out));
         assert_eq!(got.map(|n| out[..n].to_vec()), expected);
         boot.settle();
         assert_eq!(boot.get(1), Ok(value(1)));
@@ -164,7 +164,7 @@ fn the_pinned_record_is_known_before_the_members_are_read() {
 }
 
 #[test]
-fn a_read_that_fails_is_corrupt_where_the_part_says_so_and_else_to_be_tried_again() {
+fn a_failed_read_is_corrupt_for_an_ecc_error_and_else_a_hardware_error() {
     let mut flash = filled();
     let mut ram = Ram::default();
     let mut boot = Boot::new(&mut flash, &mut ram);
@@ -173,15 +173,15 @@ fn a_read_that_fails_is_corrupt_where_the_part_says_so_and_else_to_be_tried_agai
         (ErrorKind::Ecc, Error::Corrupt),
         (ErrorKind::Unavailable, Error::Hardware),
     ] {
-        boot.flash.mute = Some(kind);
+        boot.flash.read_error = Some(kind);
         assert_eq!(boot.get(3), Err(error));
-        boot.flash.mute = None;
+        boot.flash.read_error = None;
         assert_eq!(boot.get(3), Ok(value(3)));
     }
 }
 
 #[test]
-fn a_record_that_a_cut_may_have_torn_is_not_served_before_it_is_written_anew() {
+fn an_unconfirmed_tail_is_not_served_before_it_is_written_anew() {
     let mut flash = filled();
     let mut ram = Ram::default();
     let mut boot = Boot::new(&mut flash, &mut ram);
@@ -196,7 +196,7 @@ fn a_record_that_a_cut_may_have_torn_is_not_served_before_it_is_written_anew() {
 }
 
 #[test]
-fn a_lost_record_makes_what_is_older_corrupt_and_nothing_that_is_newer() {
+fn a_lost_record_makes_older_records_corrupt_and_no_newer_ones() {
     let mut flash = filled();
     // Three values to a sector. Length and class, id, salt generation of 2.
     let header = [0xF4, 0x21, 2, 0, 0, 0];
@@ -216,13 +216,13 @@ fn a_lost_record_makes_what_is_older_corrupt_and_nothing_that_is_newer() {
 }
 
 #[test]
-fn the_room_of_deleted_values_is_given_back_before_a_log_is_called_full() {
+fn delete_markers_are_collected_before_a_log_is_reported_full() {
     let mut flash = Flash::new(4);
     let mut ram = Ram::default();
     let mut boot = Boot::new(&mut flash, &mut ram);
     let mut counts = Vec::new();
     for round in 1..4 {
-        // Keys that no marker stands for yet.
+        // Ids without a delete marker yet.
         let first = round * 1000;
         let full = (first..).find(|&id| {
             loop {
@@ -250,11 +250,11 @@ fn the_room_of_deleted_values_is_given_back_before_a_log_is_called_full() {
 }
 
 #[test]
-fn a_genuine_record_in_anothers_place_is_corrupt_even_if_it_is_put_there_while_running() {
+fn a_genuine_record_in_the_place_of_another_is_corrupt_even_if_moved_while_running() {
     let mut flash = Flash::new(9);
     let mut ram = Ram::default();
     let mut boot = Boot::new(&mut flash, &mut ram);
-    // An older and a newer version of one key, and another key.
+    // An older and a newer version of one record, and another record.
     boot.put(1, &value(1));
     boot.put(1, &value(9));
     boot.put(2, &value(2));
@@ -276,7 +276,7 @@ fn a_genuine_record_in_anothers_place_is_corrupt_even_if_it_is_put_there_while_r
 }
 
 #[test]
-fn a_log_says_what_it_is_and_when_it_has_something_to_do() {
+fn a_log_reports_its_sizes_and_when_it_needs_a_step() {
     let mut flash = Flash::new(9);
     let mut ram = Ram::default();
     let mut boot = Boot::new(&mut flash, &mut ram);
@@ -294,13 +294,13 @@ fn a_log_says_what_it_is_and_when_it_has_something_to_do() {
 
     let mut ram = Ram::default();
     let mut boot = Boot::new(&mut flash, &mut ram);
-    assert_eq!(boot.step(), Progress::Working);
-    assert!(boot.log.needs_step(), "mounted, and the members unread");
-    boot.settle();
+    assert_eq!(boot.step(), Progress::More);
     assert!(
-        !boot.log.needs_step(),
-        "the record in doubt was written anew"
+        boot.log.needs_step(),
+        "mounted, and the members not indexed"
     );
+    boot.settle();
+    assert!(!boot.log.needs_step(), "the tail was written anew");
 
     let mut ram = Ram::default();
     let mut boot = Boot::new(&mut flash, &mut ram);
@@ -308,7 +308,7 @@ fn a_log_says_what_it_is_and_when_it_has_something_to_do() {
     let programs = boot.flash.programs.len();
     boot.log.want_writable();
     assert!(boot.log.needs_step(), "a sector is wanted");
-    assert_eq!(boot.step(), Progress::Working);
+    assert_eq!(boot.step(), Progress::More);
     assert!(boot.log.needs_step(), "one is being opened");
     boot.settle();
     assert_eq!(boot.flash.programs.len() - programs, 3 + 3, "three copies");
@@ -317,32 +317,32 @@ fn a_log_says_what_it_is_and_when_it_has_something_to_do() {
 }
 
 #[test]
-fn a_dropped_class_is_gone_and_no_other() {
+fn dropping_a_class_drops_its_records_and_no_others() {
     let mut flash = Flash::new(9);
     let mut ram = Ram::default();
     let mut boot = Boot::new(&mut flash, &mut ram);
     for class in 1..4 {
-        let key = Key { class, id: 0 };
-        while boot.run(|log, io| log.put(io, key, b"value")) == Err(Error::Busy) {
+        let id = RecordId { class, id: 0 };
+        while boot.run(|log, io| log.put(io, id, b"value")) == Err(Error::Busy) {
             boot.settle();
         }
     }
     boot.log.drop_class(2);
-    let kept: Vec<u8> = boot.log.keys().map(|k| k.class).collect();
+    let kept: Vec<u8> = boot.log.record_ids().map(|k| k.class).collect();
     assert_eq!(kept, [1, 3]);
-    // The record in doubt after a boot goes with its class, else it stays.
+    // The unconfirmed tail after a boot goes with its class, else it stays.
     for class in [3, 1] {
         let mut ram = Ram::default();
         let mut boot = Boot::new(&mut flash, &mut ram);
-        assert_eq!(boot.step(), Progress::Working);
-        assert!(!boot.log.is_settled(), "the last record is in doubt");
+        assert_eq!(boot.step(), Progress::More);
+        assert!(!boot.log.is_settled(), "the tail is unconfirmed");
         boot.log.drop_class(class);
         assert_eq!(boot.log.is_settled(), class == 3);
     }
 }
 
 #[test]
-fn sectors_that_other_keys_made_do_not_count() {
+fn sectors_under_other_keys_do_not_count() {
     let mut flash = filled();
     let mut ram = Ram::default();
     let mut boot = Boot::new(&mut flash, &mut ram);
@@ -360,11 +360,11 @@ fn sectors_that_other_keys_made_do_not_count() {
     assert_eq!(boot.get(1), Err(Error::NotFound));
 }
 
-/// Until the next boot: what does not erase is not tried again and again.
+/// It stays retired until the next boot.
 #[test]
-fn a_sector_found_bad_is_left_alone_even_when_the_log_is_read_anew() {
+fn a_retired_sector_is_not_used_again_even_after_a_remount() {
     let mut flash = filled();
-    let (_, bad) = opening(&flash);
+    let (_, retired) = opening(&flash);
     let mut ram = Ram::default();
     let mut boot = Boot::new(&mut flash, &mut ram);
     boot.flash.idle_erases = 4;
@@ -376,7 +376,10 @@ fn a_sector_found_bad_is_left_alone_even_when_the_log_is_read_anew() {
     }
     let since = &boot.flash.programs[before..];
     let opened: Vec<u32> = since.iter().map(|p| p.1 / SECTOR).collect();
-    assert!(!opened.contains(&bad), "sector {bad} was opened again");
+    assert!(
+        !opened.contains(&retired),
+        "sector {retired} was opened again"
+    );
     let others = (0..9).filter(|s| opened.contains(s));
     assert!(others.count() > 4, "it went round");
 }

@@ -1,10 +1,10 @@
-//! Cells that rot after they were written, and records that are nobody's.
+//! Cells that rot after they were written, and forged or foreign records.
 
 use crate::bench::*;
 use nrd_agent::Error;
-use nrd_agent::log::PIN;
+use nrd_agent::log::PINNED_RECORD;
 
-/// Where the record that was programmed as the `n`th from the end begins.
+/// Start of the record that was programmed as the `n`th from the end.
 fn programmed(flash: &Flash, n: usize) -> usize {
     flash.programs[flash.programs.len() - n].1 as usize
 }
@@ -20,10 +20,10 @@ fn written_anew() -> Flash {
     flash
 }
 
-/// Whose a record was whose header is lost, nobody can tell: what it may have
-/// replaced is not served, whether others follow it or not.
+/// The id of a record with a lost header is unknown. No record that it may have
+/// replaced is served, whether others follow it or not.
 #[test]
-fn nothing_older_than_a_lost_record_of_the_head_is_served() {
+fn no_record_older_than_a_lost_one_of_the_head_is_served() {
     for (from_the_end, follow) in [(3, true), (1, false)] {
         let mut flash = written_anew();
         let at = programmed(&flash, from_the_end);
@@ -35,20 +35,23 @@ fn nothing_older_than_a_lost_record_of_the_head_is_served() {
             boot.settle();
             for id in 1..=12 {
                 let got = boot.get(id);
-                match follow {
-                    true => assert_eq!(got, Err(Error::Corrupt), "value {id}"),
-                    // The last one may be what a cut left of a write.
-                    false if id < 3 => assert_eq!(got, Ok(value(id + 40))),
-                    false => assert_eq!(got, Ok(value(id))),
-                }
+                let expected = if follow {
+                    Err(Error::Corrupt)
+                } else if id < 3 {
+                    Ok(value(id + 40))
+                } else {
+                    // The lost record may be what a cut left of a write.
+                    Ok(value(id))
+                };
+                assert_eq!(got, expected, "value {id}");
             }
         }
     }
 }
 
-/// A header that mends is another's word until its record authenticates.
+/// Correcting a bit may give another record's header.
 #[test]
-fn a_mended_header_counts_with_its_record_only() {
+fn a_corrected_header_counts_only_if_its_record_authenticates() {
     for rotten in [false, true] {
         let mut flash = written_anew();
         let at = programmed(&flash, 3);
@@ -68,10 +71,9 @@ fn a_mended_header_counts_with_its_record_only() {
     }
 }
 
-/// In a member whose header is lost, each record must show by itself that it
-/// belongs here.
+/// In a member whose header is lost, each record must authenticate.
 #[test]
-fn a_member_without_a_header_brings_no_foreign_record_in() {
+fn a_member_without_a_header_lets_no_foreign_record_in() {
     // A value that this log never had.
     let foreign = foreign(66, &value(66));
     let mut flash = filled();
@@ -90,9 +92,9 @@ fn a_member_without_a_header_brings_no_foreign_record_in() {
     }
 }
 
-/// The pinned record is known early where it reads well, and only there.
+/// The pinned record is found early only if it reads well.
 #[test]
-fn a_pinned_record_that_rotted_is_not_known_before_the_members_are_read() {
+fn a_pinned_record_that_rotted_is_not_found_before_the_members_are_indexed() {
     for (before, rots) in [(0, false), (4, false), (0, true), (4, true)] {
         let mut flash = Flash::new(9);
         let mut ram = Ram::default();
@@ -100,7 +102,7 @@ fn a_pinned_record_that_rotted_is_not_known_before_the_members_are_read() {
         for id in 1..=before {
             boot.put(id, &value(id));
         }
-        while boot.run(|log, io| log.put(io, PIN, b"session")) == Err(Error::Busy) {
+        while boot.run(|log, io| log.put(io, PINNED_RECORD, b"session")) == Err(Error::Busy) {
             boot.settle();
         }
         let at = programmed(boot.flash, 1);
@@ -118,16 +120,16 @@ fn a_pinned_record_that_rotted_is_not_known_before_the_members_are_read() {
         }
         let mut out = [0; 64];
         let expected = if rots { Err(Error::Busy) } else { Ok(7) };
-        let got = boot.run(|log, io| log.get(io, PIN, &mut out));
+        let got = boot.run(|log, io| log.get(io, PINNED_RECORD, &mut out));
         assert_eq!(got, expected, "after {before} values");
     }
 }
 
-/// Check bits anybody can compute; authentication nobody. Neither may what
-/// follows a forged header vouch for it, and that is genuine here.
+/// A forger can compute check bits but no authentication. The genuine records
+/// that follow a forged header do not vouch for it.
 #[test]
-fn a_header_whose_authentication_fails_does_not_count_whatever_follows_it() {
-    // Members, next sequence number, end of the copies, pin, what was lost.
+fn a_header_that_does_not_authenticate_does_not_count_whatever_follows_it() {
+    // Members, base sequence number, end of the copies, pinned address, lost-before.
     for (field, flip) in [
         (8, 1),
         (8, 2),

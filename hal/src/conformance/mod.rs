@@ -38,6 +38,24 @@ pub use slot::slot;
 use crate::error::{Error, ErrorKind};
 
 /// A promise that a port does not keep.
+///
+/// ```
+/// use nrd_hal::{Clock, conformance};
+///
+/// /// A tick counter of 16 bits.
+/// struct ShortTicks(u16);
+///
+/// impl Clock for ShortTicks {
+///     fn uptime_ms(&mut self) -> u64 {
+///         self.0 = self.0.wrapping_add(1);
+///         u64::from(self.0)
+///     }
+/// }
+///
+/// let failure = conformance::clock(&mut ShortTicks(0xFF00)).unwrap_err();
+/// assert_eq!(failure.promise, "uptime never goes back");
+/// assert_eq!(failure.to_string(), "Clock: uptime never goes back (at 255)");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Failure {
     /// The trait.

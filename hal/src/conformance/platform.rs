@@ -11,6 +11,17 @@ use zeroize::Zeroizing;
 
 /// Runs every check. Destroys what is on flash and in the slots; uses up three
 /// counter steps.
+///
+/// ```
+/// # mod port { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/ram_port/port.rs")); }
+/// # use port::{Board, RamPort};
+/// use nrd_hal::{Epoch, MonotonicCounter, Platform, conformance};
+///
+/// let board = Board::new();
+/// let mut port = RamPort::power_on(&board).unwrap();
+/// assert_eq!(conformance::platform(&mut port), Ok(()));
+/// assert_eq!(port.parts().counter.read(), Ok(Epoch(3)));
+/// ```
 pub fn platform<P: Platform>(port: &mut P) -> Result<(), Failure> {
     crypto::<P::Crypto>()?;
     let Parts {
@@ -99,6 +110,25 @@ const LABEL: &[u8] = b"nrd/1/conformance";
 const KEPT: [u8; 256] = [0xA5; 256];
 
 /// Notes what must outlive the power, and writes a slot and a record of flash.
+///
+/// ```
+/// # mod port { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/ram_port/port.rs")); }
+/// # use port::{Board, RamPort};
+/// use nrd_hal::conformance;
+///
+/// let board = Board::new();
+/// let mut port = RamPort::power_on(&board).unwrap();
+/// let before = conformance::before_power_cycle(&mut port).unwrap();
+///
+/// // Switch off and on: what was in RAM is made anew.
+/// let mut port = RamPort::power_on(&board).unwrap();
+/// assert_eq!(conformance::after_power_cycle(&mut port, &before), Ok(()));
+///
+/// // A counter that a firmware update sets back would be found.
+/// board.fuses.set(7);
+/// let failure = conformance::after_power_cycle(&mut port, &before).unwrap_err();
+/// assert_eq!(failure.part, "MonotonicCounter");
+/// ```
 pub fn before_power_cycle<P: Platform>(port: &mut P) -> Result<Before, Failure> {
     let parts = port.parts();
     let size = parts.journal.geometry().size;

@@ -25,6 +25,16 @@ pub struct AeadError;
 pub struct SignatureError;
 
 /// Incremental SHA-256 (FIPS 180-4).
+///
+/// ```
+/// use nrd_hal::Crypto;
+/// use nrd_hal::crypto::{Digest256, RingCrypto};
+///
+/// let mut digest = <RingCrypto as Crypto>::Sha256::default();
+/// digest.update(b"a");
+/// digest.update(b"bc");
+/// assert_eq!(digest.finish(), RingCrypto::sha256(b"abc"));
+/// ```
 pub trait Digest256: Default {
     /// Appends `data`.
     fn update(&mut self, data: &[u8]);
@@ -37,6 +47,27 @@ pub trait Digest256: Default {
 ///
 /// Associated functions, not methods: a provider holds no state, and a
 /// hardware engine guards its own access.
+///
+/// ```
+/// use nrd_hal::Crypto;
+/// use nrd_hal::crypto::RingCrypto;
+///
+/// /// Works with any provider.
+/// fn there_and_back<C: Crypto>(text: &[u8]) -> bool {
+///     let (key, nonce) = (C::hkdf(b"salt", b"input key", &[b"info"]), [1; 12]);
+///     let mut bytes = text.to_vec();
+///     let Ok(tag) = C::seal(&key, &nonce, b"header", &mut bytes) else {
+///         return false;
+///     };
+///     // Other associated data does not open it, and gives nothing away.
+///     let mut copy = bytes.clone();
+///     let refused = C::open(&key, &nonce, b"another", &mut copy, &tag).is_err();
+///     let opened = C::open(&key, &nonce, b"header", &mut bytes, &tag).is_ok();
+///     refused && copy != text && opened && bytes == text
+/// }
+///
+/// assert!(there_and_back::<RingCrypto>(b"alex@example.org"));
+/// ```
 pub trait Crypto: Debug {
     /// Incremental SHA-256.
     type Sha256: Digest256;

@@ -7,6 +7,13 @@ use ring::{digest, hkdf, hmac, signature};
 /// Cryptography by [ring](https://docs.rs/ring). Links `alloc` (ring does)
 /// though nothing here allocates. ring does not zeroize its expanded keys;
 /// the agent asks for a platform reset at the end of a wipe for that reason.
+///
+/// ```
+/// use nrd_hal::conformance;
+/// use nrd_hal::crypto::RingCrypto;
+///
+/// assert_eq!(conformance::crypto::<RingCrypto>(), Ok(()));
+/// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RingCrypto;
 

@@ -8,6 +8,15 @@ use sha2::{Digest, Sha256};
 
 /// Cryptography by the RustCrypto and dalek crates, in pure Rust, with no
 /// allocator.
+///
+/// ```
+/// use nrd_hal::Crypto;
+/// use nrd_hal::crypto::{RingCrypto, RustCrypto};
+///
+/// // Providers can be changed in the field: they give identical bytes.
+/// let parts: [&[u8]; 2] = [b"nrd/1/", b"label"];
+/// assert_eq!(RustCrypto::hmac(&[7; 32], &parts), RingCrypto::hmac(&[7; 32], &parts));
+/// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RustCrypto;
 

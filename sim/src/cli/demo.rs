@@ -1,10 +1,10 @@
 //! `nrd-sim demo`.
 
 use super::{fail, random_seed};
+use nrd_sim::base::sample::Samples;
 use nrd_sim::demo::{Options, Report, Stage, Step, run as tell};
-use nrd_sim::room::Room;
-use nrd_sim::serve::Ports;
-use nrd_sim::service::sample::Samples;
+use nrd_sim::service::server::Ports;
+use nrd_sim::world::room::Room;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -122,7 +122,7 @@ fn stay(stage: &mut Stage, options: &Options, say: &dyn Fn(String)) {
     ));
     if let Ok(samples) = Samples::read(None) {
         let room = Room::new(&stage.running.service, &samples.accounts, options.seed);
-        if stage.running.room.set(room).is_ok() {
+        if stage.room.furnish(room) {
             say(format!(
                 "Living room: {}room   Returns desk: {}desk",
                 stage.running.pages_url(),

@@ -2,7 +2,7 @@
 
 use super::fail;
 use super::verify::{maker_root, read};
-use nrd_sim::desk::{Desk, serve};
+use nrd_sim::service::desk::{Desk, serve};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;

@@ -2,10 +2,10 @@
 
 use super::fail;
 use nrd_agent::wire::{DeviceId, DeviceKind};
+use nrd_sim::base::sample::Samples;
 use nrd_sim::hw::{Folder, FolderFault};
-use nrd_sim::outbox::mqtt::Broker;
 use nrd_sim::process::{Options, Order, Screen, provision, run as run_device};
-use nrd_sim::service::sample::Samples;
+use nrd_sim::service::outbox::mqtt::Broker;
 use std::path::PathBuf;
 use std::process::ExitCode;
 

@@ -3,11 +3,11 @@
 use super::fail;
 use nrd_hal::Geometry;
 use nrd_hal::layout::Layout;
-use nrd_sim::hw::Made;
-use nrd_sim::inspect::{
+use nrd_sim::base::unhex;
+use nrd_sim::forensics::inspect::{
     Image, InspectError, Report, Search, Secret, SectorState, SlotState, inspect, key_slots,
 };
-use nrd_sim::service::unhex;
+use nrd_sim::hw::Made;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 

@@ -3,10 +3,10 @@
 
 use super::fail;
 use super::serve::hint;
-use nrd_sim::serve::ServeError;
-use nrd_sim::service::store::Store;
+use nrd_sim::service::server::ServeError;
+use nrd_sim::service::store::{Store, restore_sqlite};
 use nrd_sim::service::{Error, Place, Service, Settings};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Which service.
@@ -102,7 +102,7 @@ pub(crate) fn back_up(args: &Backup) -> ExitCode {
 /// revoked since the copy is revoked again at the next start.
 pub(crate) fn restore(args: &Restore) -> ExitCode {
     let db = args.dir.join("service.db");
-    match bring_back(&db, &args.from) {
+    match restore_sqlite(&db, &args.from) {
         Ok(()) => {
             say!("{} is back; start the service", db.display());
             ExitCode::SUCCESS
@@ -112,40 +112,4 @@ pub(crate) fn restore(args: &Restore) -> ExitCode {
             "stop the service first; --from with a file that `backup` made",
         ),
     }
-}
-
-fn bring_back(db: &Path, from: &Path) -> Result<(), String> {
-    let named = |p: &Path, e: &dyn std::fmt::Display| format!("{}: {e}", p.display());
-    let copy =
-        rusqlite::Connection::open_with_flags(from, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)
-            .map_err(|e| named(from, &e))?;
-    let good: String = copy
-        .query_row("SELECT 'ok' FROM meta WHERE key = 'schema'", [], |r| {
-            r.get(0)
-        })
-        .map_err(|e| named(from, &e))?;
-    let sound: String = copy
-        .query_row("PRAGMA integrity_check", [], |r| r.get(0))
-        .map_err(|e| named(from, &e))?;
-    if (good.as_str(), sound.as_str()) != ("ok", "ok") {
-        return Err(named(from, &"this copy is damaged"));
-    }
-    if db.exists() {
-        // Nobody may hold it.
-        let held = rusqlite::Connection::open(db).and_then(|c| {
-            c.execute_batch("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = DELETE")
-        });
-        held.map_err(|e| named(db, &e))?;
-    }
-    drop(copy);
-    let parent = db.parent().unwrap_or(Path::new("."));
-    let part = parent.join("service.db.part");
-    std::fs::copy(from, &part).map_err(|e| named(&part, &e))?;
-    std::fs::File::open(&part)
-        .and_then(|f| f.sync_all())
-        .map_err(|e| named(&part, &e))?;
-    for gone in ["service.db-wal", "service.db-shm"] {
-        let _ = std::fs::remove_file(parent.join(gone));
-    }
-    std::fs::rename(&part, db).map_err(|e| named(db, &e))
 }

@@ -1,12 +1,13 @@
 //! `nrd-sim room`.
 
 use super::{fail, random_seed};
-use nrd_sim::room::Room;
-use nrd_sim::serve::{Ports, start};
-use nrd_sim::service::sample::Samples;
+use nrd_sim::base::sample::Samples;
+use nrd_sim::service::server::{Beside, Ports, start_with};
 use nrd_sim::service::{Service, Settings};
+use nrd_sim::world::room::{Room, RoomSite};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// Arguments of `room`.
 #[derive(clap::Args)]
@@ -49,17 +50,23 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         poll_s: 1,
         ..Settings::default()
     };
+    let site = Arc::new(RoomSite::default());
+    let beside = Beside {
+        neighbour: Some(site.clone()),
+        ..Beside::default()
+    };
     let running = Service::open(home.path(), settings)
         .and_then(|service| service.add_samples(&samples).map(|()| service))
         .map_err(Into::into)
         .and_then(|service| {
-            start(
+            start_with(
                 service,
                 home.path(),
                 Ports {
                     tls: 0,
                     pages: args.port,
                 },
+                beside,
             )
         });
     let running = match running {
@@ -71,9 +78,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
             );
         }
     };
-    let room = Room::new(&running.service, &samples.accounts, seed);
-    // Nobody else furnishes it.
-    let _ = running.room.set(room);
+    site.furnish(Room::new(&running.service, &samples.accounts, seed));
     let url = running.pages_url();
     say!("living room   {url}room");
     say!("account       {url}account/devices");

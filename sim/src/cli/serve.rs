@@ -1,13 +1,13 @@
 //! `nrd-sim serve`.
 
 use super::fail;
+use nrd_sim::base::sample::Samples;
 use nrd_sim::logs::{self, LogFormat};
-use nrd_sim::outbox::mqtt::Broker;
-use nrd_sim::outbox::push::Receiver;
-use nrd_sim::serve::{Beside, Ports, ServeError, start_with};
-use nrd_sim::service::sample::Samples;
+use nrd_sim::service::outbox::mqtt::Broker;
+use nrd_sim::service::outbox::push::Receiver;
+use nrd_sim::service::server::{Beside, Ports, ServeError, start_with};
 use nrd_sim::service::store::{FaultKind, Outbox};
-use nrd_sim::service::{Place, Service, Settings};
+use nrd_sim::service::{Error, Place, Service, Settings};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -107,7 +107,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
 }
 
 fn serve(args: &Args, settings: Settings, broker: Option<Broker>) -> Result<(), ServeError> {
-    let samples = Samples::read(args.accounts.as_deref())?;
+    let samples = Samples::read(args.accounts.as_deref()).map_err(Error::from)?;
     let place = Place {
         dir: args.dir.clone(),
         keys: args.keys.clone().unwrap_or_else(|| args.dir.clone()),
@@ -145,6 +145,7 @@ fn serve(args: &Args, settings: Settings, broker: Option<Broker>) -> Result<(), 
         ops: args.ops_port,
         broker,
         receiver,
+        neighbour: None,
     };
     let running = start_with(service, &place.keys, ports, beside)?;
     say!("pages    {}   (this machine only)", running.pages_url());

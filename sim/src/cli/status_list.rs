@@ -2,10 +2,10 @@
 
 use super::fail;
 use super::verify::{maker_root, read};
-use nrd_sim::service::unhex;
-use nrd_sim::sign;
-use nrd_sim::verify::StatusList;
-use nrd_sim::when::moment;
+use nrd_sim::base::sign;
+use nrd_sim::base::time_format::moment;
+use nrd_sim::base::unhex;
+use nrd_sim::forensics::verify::StatusList;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};

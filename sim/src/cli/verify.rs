@@ -1,9 +1,9 @@
 //! `nrd-sim verify`.
 
 use super::fail;
-use nrd_sim::desk::parse_answer;
-use nrd_sim::service::unhex;
-use nrd_sim::verify::{Refusal, StatusList, Verified, verify};
+use nrd_sim::base::unhex;
+use nrd_sim::forensics::verify::{Refusal, StatusList, Verified, verify};
+use nrd_sim::service::desk::parse_answer;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -2,13 +2,16 @@
 
 use super::browser::link;
 use super::{Browser, Child, Report, Step, WipeFigures};
-use crate::hw::Made;
-use crate::inspect::{Image, Search, Secret, inspect};
-use crate::serve::{Ports, Running, start};
-use crate::service::sample::{Sample, Samples};
-use crate::service::{Service, Settings, hex, unhex};
-use crate::verify::verify;
+use nrd_sim_base::sample::{Sample, Samples};
+use nrd_sim_base::{hex, unhex};
+use nrd_sim_forensics::inspect::{Image, Search, Secret, inspect};
+use nrd_sim_forensics::verify::verify;
+use nrd_sim_hw::Made;
+use nrd_sim_service::server::{Beside, Ports, Running, start_with};
+use nrd_sim_service::{Service, Settings};
+use nrd_sim_world::room::RoomSite;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// How the story is told.
 pub struct Options {
@@ -28,6 +31,8 @@ pub struct Stage {
     pub running: Running,
     /// The devices.
     pub devices: Vec<Child>,
+    /// Where a living room may be put.
+    pub room: Arc<RoomSite>,
 }
 
 type Seen = Result<String, String>;
@@ -67,7 +72,13 @@ pub fn run(options: &Options, tell: &mut dyn FnMut(&Step)) -> Result<(Report, St
     };
     let service = Service::open(&service_dir, settings).map_err(|e| e.to_string())?;
     service.add_samples(&samples).map_err(|e| e.to_string())?;
-    let running = start(service, &service_dir, options.ports).map_err(|e| e.to_string())?;
+    let room = Arc::new(RoomSite::default());
+    let beside = Beside {
+        neighbour: Some(room.clone()),
+        ..Beside::default()
+    };
+    let running =
+        start_with(service, &service_dir, options.ports, beside).map_err(|e| e.to_string())?;
     let ca = service_dir.join("ca.pem");
     let device = |name: &str, kind: &str, n: u64| {
         let dir = options.dir.join(name);
@@ -111,6 +122,7 @@ pub fn run(options: &Options, tell: &mut dyn FnMut(&Step)) -> Result<(Report, St
     let stage = Stage {
         running: story.running,
         devices: vec![story.stb, story.console, story.computer],
+        room,
     };
     Ok((story.report, stage))
 }

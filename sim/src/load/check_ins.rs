@@ -9,16 +9,16 @@
 use super::Spread;
 use super::device::Town;
 use super::process::{ServiceProcess, used};
-use crate::service::host::{Host, System};
-use crate::service::store::{DeviceRow, NewActivation};
-use crate::service::{Keys, Place, Result as Served, Service, Settings};
-use crate::sign::{keypair, public, signed};
 use nrd_agent::wire::{
     self, ActivationId, Answer, Ask, DeviceId, Generation, PROOF_CONTEXT, PolicyVersion, Reply,
     Request, TokenProof,
 };
 use nrd_hal::Crypto as _;
 use nrd_hal::crypto::RingCrypto;
+use nrd_sim_base::sign::{keypair, public, signed};
+use nrd_sim_service::host::{Host, System};
+use nrd_sim_service::store::{DeviceRow, NewActivation};
+use nrd_sim_service::{Keys, Place, Result as Served, Service, Settings};
 use ring::signature::{ED25519, Ed25519KeyPair, UnparsedPublicKey};
 use serde::Serialize;
 use std::cell::Cell;
@@ -89,7 +89,7 @@ struct Prover {
 impl Prover {
     /// A device that is active, made at the store: no flash, no agent.
     fn new(service: &Service, number: u32) -> Result<Prover, String> {
-        let text = |e: crate::service::Error| e.to_string();
+        let text = |e: nrd_sim_service::Error| e.to_string();
         let mut seed = [9; 32];
         seed[..4].copy_from_slice(&number.to_le_bytes());
         let key = keypair(&seed);
@@ -121,7 +121,7 @@ impl Prover {
             code_life_s: 600,
         };
         store.start_activation(&new).map_err(text)?;
-        let account = crate::service::store::AccountId(1);
+        let account = nrd_sim_service::store::AccountId(1);
         store
             .approve(&activation, account, true, 1, now, 600)
             .map_err(text)?;
@@ -187,7 +187,7 @@ fn verifies() -> Result<f64, String> {
 fn service(dir: &Path, host: impl Host + 'static) -> Result<Arc<Service>, String> {
     let service = Service::open_with(&Place::folder(dir), Settings::default(), host)
         .map_err(|e| e.to_string())?;
-    let samples = crate::service::sample::Samples::read(None).map_err(|e| e.to_string())?;
+    let samples = nrd_sim_base::sample::Samples::read(None).map_err(|e| e.to_string())?;
     service.add_samples(&samples).map_err(|e| e.to_string())?;
     Ok(service)
 }

@@ -1,14 +1,14 @@
 //! A light device: the real agent over a small virtual part, and an async
 //! TLS 1.3 connection that it keeps.
 
-use crate::hw::{Board, Chip, ChipSpec, Hardware, VirtualClock};
-use crate::rig::settle;
-use crate::service::Keys;
 use nrd_agent::log::Entry;
 use nrd_agent::tls::PATH;
 use nrd_agent::wire::{DeviceKind, MAX_FRAME};
 use nrd_agent::{Agent, Config, Memory, State};
 use nrd_hal::Geometry;
+use nrd_sim_device::settle;
+use nrd_sim_hw::{Board, Chip, ChipSpec, Hardware, VirtualClock};
+use nrd_sim_service::Keys;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};

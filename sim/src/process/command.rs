@@ -109,7 +109,7 @@ fn bytes(hex: &str) -> Result<Vec<u8>, String> {
 }
 
 fn nonce(hex: &str) -> Result<[u8; 32], String> {
-    crate::service::unhex(hex).ok_or_else(|| "a nonce is 64 hexadecimal digits".to_owned())
+    nrd_sim_base::unhex(hex).ok_or_else(|| "a nonce is 64 hexadecimal digits".to_owned())
 }
 
 #[cfg(test)]

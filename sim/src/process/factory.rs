@@ -1,9 +1,9 @@
 //! The factory: makes a device in a folder.
 
-use crate::hw::{Folder, FolderFault, Made, device_key, maker_certificate};
-use crate::service::{hex, random, unhex};
-use crate::sign;
 use nrd_agent::wire::DeviceKind;
+use nrd_sim_base::sign;
+use nrd_sim_base::{hex, random, unhex};
+use nrd_sim_hw::{Folder, FolderFault, Made, device_key, maker_certificate};
 use std::fs;
 use std::path::{Path, PathBuf};
 

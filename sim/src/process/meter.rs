@@ -1,7 +1,7 @@
 //! Counts what a wipe costs, from the chip's own record of operations.
 
-use crate::hw::{Chip, Hardware, Op, OpKind, modelled_ns};
 use nrd_hal::layout::Layout;
+use nrd_sim_hw::{Chip, Hardware, Op, OpKind, modelled_ns};
 use serde::Serialize;
 use std::ops::Range;
 use std::time::Duration;

@@ -6,11 +6,13 @@ pub(crate) mod chromium;
 pub(crate) mod stage;
 
 use chromium::Driver;
+use nrd_sim::base::sample::Samples;
 use nrd_sim::demo::{Browser, Child};
-use nrd_sim::serve::{Ports, Running, start};
-use nrd_sim::service::sample::Samples;
+use nrd_sim::service::server::{Beside, Ports, Running, start_with};
 use nrd_sim::service::{Service, Settings};
+use nrd_sim::world::room::RoomSite;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -24,6 +26,8 @@ pub(crate) const EXE: &str = match option_env!("CARGO_BIN_EXE_nrd-sim") {
 pub(crate) struct World {
     pub(crate) dir: TempDir,
     pub(crate) running: Running,
+    /// Where a living room may be put.
+    pub(crate) room: Arc<RoomSite>,
 }
 
 impl World {
@@ -38,8 +42,13 @@ impl World {
         let service = Service::open(&home, settings).unwrap();
         service.add_samples(&Samples::read(None).unwrap()).unwrap();
         let ports = Ports { tls: 0, pages: 0 };
-        let running = start(service, &home, ports).unwrap();
-        World { dir, running }
+        let room = Arc::new(RoomSite::default());
+        let beside = Beside {
+            neighbour: Some(room.clone()),
+            ..Beside::default()
+        };
+        let running = start_with(service, &home, ports, beside).unwrap();
+        World { dir, running, room }
     }
 
     pub(crate) fn ca(&self) -> std::path::PathBuf {

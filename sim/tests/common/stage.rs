@@ -6,10 +6,11 @@ use nrd_agent::{Agent, Config, State};
 use nrd_hal::crypto::RingCrypto;
 use nrd_hal::layout::Layout;
 use nrd_hal::{Crypto as _, Geometry};
+use nrd_sim::device::{Ram, exchange, settle, talk};
 use nrd_sim::hw::{Board, Chip, ChipSpec, Hardware, Identity, VirtualRng, Worn};
-use nrd_sim::rig::{Ram, exchange, settle, talk};
 use nrd_sim::service::Service;
 use nrd_sim::service::store::AccountId;
+use nrd_sim::world::InProcess;
 use std::sync::Arc;
 
 /// Where the stage's people type.
@@ -49,7 +50,7 @@ impl Actor {
     /// One boot, brought to rest.
     pub(crate) fn boot<T>(
         &mut self,
-        then: impl FnOnce(&mut Arc<Service>, &mut Agent<'_, Board>) -> T,
+        then: impl FnOnce(&mut InProcess, &mut Agent<'_, Board>) -> T,
     ) -> T {
         self.boots += 1;
         let root = RingCrypto::sha256(self.id.as_bytes());
@@ -69,7 +70,7 @@ impl Actor {
         let mut ram = Ram::default();
         let mut agent = Agent::new(board, config, ram.memory()).unwrap();
         settle(&mut agent).unwrap();
-        then(&mut self.service.clone(), &mut agent)
+        then(&mut InProcess(self.service.clone()), &mut agent)
     }
 
     /// Activates it; stops after the consent when `unused`.
@@ -99,7 +100,7 @@ impl Actor {
         self.boot(|_, agent| {
             let mut out = [0; 640];
             let n = match deep {
-                true => nrd_sim::rig::prove_fill(agent, nonce, &mut out, |_, _| {}),
+                true => nrd_sim::device::prove_fill(agent, nonce, &mut out, |_, _| {}),
                 false => agent.prove_clean(nonce, &mut out),
             };
             out[..n.unwrap()].to_vec()

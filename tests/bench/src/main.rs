@@ -26,7 +26,7 @@ struct Arguments {
     /// One object a line: name, unit, ours, floor or peers, ratio, target, met.
     #[arg(long, conflicts_with = "markdown")]
     json: bool,
-    /// The tables of docs/PERFORMANCE.md.
+    /// The tables of docs/reports/PERFORMANCE.md.
     #[arg(long)]
     markdown: bool,
     /// Where the growth curves are drawn, as SVG files.

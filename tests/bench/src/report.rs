@@ -221,7 +221,7 @@ impl Section {
         }
     }
 
-    /// As Markdown, for `docs/PERFORMANCE.md`.
+    /// As Markdown, for `docs/reports/PERFORMANCE.md`.
     pub(crate) fn markdown(&self) -> String {
         let mut out = String::new();
         let _ = writeln!(out, "## {}\n", self.title);

@@ -2,7 +2,7 @@
 
 use crate::rows::small;
 use nrd_hal::layout::Layout;
-use nrd_sim::rig::settle;
+use nrd_sim::device::settle;
 use nrd_tests::measure::device::{Device, to_session};
 use nrd_tests::measure::flash::{Kind, Op};
 

@@ -1,4 +1,4 @@
-//! Prints what the agent costs on a Cortex-M33: `docs/FOOTPRINT.md` holds it.
+//! Prints what the agent costs on a Cortex-M33: `docs/reports/FOOTPRINT.md` holds it.
 
 use nrd_tests::external_tools::have;
 use nrd_tests::footprint::measure;

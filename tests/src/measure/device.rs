@@ -10,10 +10,11 @@ use nrd_hal::{
     Clock, Crypto, DeviceIdentity, Epoch, ErrorKind, ErrorType, Geometry, MonotonicCounter,
     Partition, Parts, Platform,
 };
-use nrd_sim::authority::Authority;
+use nrd_sim::device::authority::Authority;
+use nrd_sim::device::{Ram, settle, talk};
+use nrd_sim::forensics::inspect::{Image, Search, inspect};
+use nrd_sim::hw::Powered;
 use nrd_sim::hw::{VirtualRng, device_key, maker_certificate};
-use nrd_sim::inspect::{Image, Search, inspect};
-use nrd_sim::rig::{Powered, Ram, settle, talk};
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

@@ -3,7 +3,7 @@
 use super::engine::{Engine, Mark, Refusal, mark};
 use super::flash::{Nor, Tally};
 use nrd_agent::Error;
-use nrd_agent::log::{Entry, Io, Key, Log, LogKeys};
+use nrd_agent::log::{Entry, Log, LogContext, LogKeys, RecordId};
 use nrd_hal::crypto::RingCrypto;
 use nrd_hal::{Geometry, Region};
 use nrd_sim::hw::VirtualRng;
@@ -74,13 +74,13 @@ impl Ours {
     /// Steps until there is nothing to do.
     fn settle(&mut self) -> Result<(), Error> {
         loop {
-            let mut io = Io::<_, _, RingCrypto>::new(
+            let mut io = LogContext::<_, _, RingCrypto>::new(
                 &mut self.nor,
                 &mut self.rng,
                 &mut self.keys,
                 &mut self.scratch,
             );
-            if self.log.step(&mut io)? == nrd_agent::log::Progress::Idle {
+            if self.log.step(&mut io)? == nrd_agent::log::Progress::Done {
                 return Ok(());
             }
         }
@@ -108,12 +108,12 @@ impl Engine for Ours {
     }
 
     fn put(&mut self, key: u16, value: &[u8]) -> Result<(), Refusal> {
-        let key = Key {
+        let key = RecordId {
             class: CLASS,
             id: key,
         };
         for _ in 0..ROUNDS {
-            let mut io = Io::<_, _, RingCrypto>::new(
+            let mut io = LogContext::<_, _, RingCrypto>::new(
                 &mut self.nor,
                 &mut self.rng,
                 &mut self.keys,
@@ -130,11 +130,11 @@ impl Engine for Ours {
     }
 
     fn get(&mut self, key: u16, out: &mut [u8]) -> Option<usize> {
-        let key = Key {
+        let key = RecordId {
             class: CLASS,
             id: key,
         };
-        let mut io = Io::<_, _, RingCrypto>::new(
+        let mut io = LogContext::<_, _, RingCrypto>::new(
             &mut self.nor,
             &mut self.rng,
             &mut self.keys,
@@ -144,12 +144,12 @@ impl Engine for Ours {
     }
 
     fn remove(&mut self, key: u16) -> Result<(), Refusal> {
-        let key = Key {
+        let key = RecordId {
             class: CLASS,
             id: key,
         };
         for _ in 0..ROUNDS {
-            let mut io = Io::<_, _, RingCrypto>::new(
+            let mut io = LogContext::<_, _, RingCrypto>::new(
                 &mut self.nor,
                 &mut self.rng,
                 &mut self.keys,

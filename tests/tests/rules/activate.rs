@@ -6,9 +6,9 @@ use nrd_agent::wire::{
     Receipt, Request, Series, Subject, TokenSecret, WipeReason, peek,
 };
 use nrd_agent::{Agent, Error, State};
+use nrd_sim::base::sign::signed;
+use nrd_sim::device::{Peer as _, Rig, exchange, settle, talk};
 use nrd_sim::hw::Board;
-use nrd_sim::rig::{Peer as _, Rig, exchange, settle, talk};
-use nrd_sim::sign::signed;
 use nrd_tests::bench::{Bench, HOME, activate};
 
 type Device<'a> = Agent<'a, Board>;
@@ -21,7 +21,7 @@ fn ask<T>(agent: &mut Device<'_>, look: impl FnOnce(Request<'_>) -> T) -> T {
 }
 
 /// Begins an attempt and goes on until a code is on the screen and a poll is due.
-fn shows_a_code(rig: &mut impl nrd_sim::rig::Peer, agent: &mut Device<'_>) {
+fn shows_a_code(rig: &mut impl nrd_sim::device::Peer, agent: &mut Device<'_>) {
     agent.start_activation().unwrap();
     while agent.status().code.is_none() {
         assert!(exchange(rig, agent).unwrap());

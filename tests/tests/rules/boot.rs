@@ -3,8 +3,8 @@
 use nrd_agent::wire::{LockReason, Receipt, Subject, WipeReason, peek};
 use nrd_agent::{Agent, Class, Error, State};
 use nrd_hal::layout::Layout;
+use nrd_sim::device::{Ram, Rig, settle, talk};
 use nrd_sim::hw::{Board, Chip, Hardware, OpKind};
-use nrd_sim::rig::{Ram, Rig, settle, talk};
 use std::ops::Range;
 
 const LOST: State = State::Locked(LockReason::JournalLost);

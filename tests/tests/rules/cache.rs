@@ -2,8 +2,8 @@
 
 use nrd_agent::{Agent, Class, Error, State};
 use nrd_hal::layout::Layout;
+use nrd_sim::device::{Ram, Rig, settle, talk};
 use nrd_sim::hw::Board;
-use nrd_sim::rig::{Ram, Rig, settle, talk};
 
 const HOUR_MS: u64 = 3_600_000;
 const MAIL: &[u8] = b"holder@example.org";

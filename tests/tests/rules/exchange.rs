@@ -7,9 +7,9 @@ use nrd_agent::wire::{
     NextToken, PolicyVersion, RefusalCode, Request, Statement, TokenSecret, peek,
 };
 use nrd_agent::{Agent, Config, Error, State};
+use nrd_sim::base::sign::signed;
+use nrd_sim::device::{Ram, Rig, exchange, settle, talk};
 use nrd_sim::hw::{Board, Chip, Hardware};
-use nrd_sim::rig::{Ram, Rig, exchange, settle, talk};
-use nrd_sim::sign::signed;
 use nrd_tests::bench::{Bench, activate, talk_later};
 
 const MINUTE_MS: u64 = 60_000;

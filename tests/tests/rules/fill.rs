@@ -4,8 +4,8 @@ use nrd_agent::wire::{Digest, Receipt, Subject, peek};
 use nrd_agent::{Agent, Error, State, Step};
 use nrd_hal::Crypto as _;
 use nrd_hal::crypto::RingCrypto;
+use nrd_sim::device::{Rig, settle};
 use nrd_sim::hw::Board;
-use nrd_sim::rig::{Rig, settle};
 
 const NONCE: [u8; 32] = [7; 32];
 const BLOCK: u32 = 4096;

@@ -8,6 +8,7 @@ mod exchange;
 mod fill;
 mod order;
 mod receipt;
+mod run;
 mod wipe;
 
 use nrd_agent::wire::{self, Answer, MAX_FRAME, Reply};

@@ -6,10 +6,10 @@ use nrd_agent::wire::{
 };
 use nrd_agent::{Agent, Class, Config, Error, State};
 use nrd_hal::layout::Layout;
-use nrd_sim::authority::Authority;
+use nrd_sim::base::sign::{keypair, public, signed};
+use nrd_sim::device::authority::Authority;
+use nrd_sim::device::{Peer, Ram, Rig, exchange, settle, talk};
 use nrd_sim::hw::Board;
-use nrd_sim::rig::{Peer, Ram, Rig, exchange, settle, talk};
-use nrd_sim::sign::{keypair, public, signed};
 
 const DAY_MS: u64 = 24 * 3_600_000;
 const ROOT: [u8; 32] = [1; 32];

@@ -5,8 +5,8 @@ use nrd_agent::wire::{Digest, MAX_FRAME, Method, Receipt, Subject, peek, receipt
 use nrd_agent::{Agent, Error, State};
 use nrd_hal::crypto::RingCrypto;
 use nrd_hal::layout::Layout;
+use nrd_sim::device::{Rig, settle, talk};
 use nrd_sim::hw::{Board, Fault, Tear};
-use nrd_sim::rig::{Rig, settle, talk};
 
 /// A box that was activated; its wipes have something to say.
 fn active(seed: u64) -> Rig {
@@ -107,7 +107,7 @@ fn a_receipt_that_a_cut_makes_stored_again_is_not_counted_as_dropped() {
     for at in from..to {
         let mut rig = rig.fork();
         let board = rig.board();
-        let mut ram = nrd_sim::rig::Ram::default();
+        let mut ram = nrd_sim::device::Ram::default();
         let mut agent = Agent::new(board, rig.config(), ram.memory()).unwrap();
         settle(&mut agent).unwrap();
         rig.hw.chip().plan(Some(Fault {

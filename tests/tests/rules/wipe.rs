@@ -4,8 +4,8 @@ use nrd_agent::wire::{Method, Receipt, SectorCounts, peek};
 use nrd_agent::{Agent, Class, Error, State, Step};
 use nrd_hal::Geometry;
 use nrd_hal::layout::Layout;
+use nrd_sim::device::{Ram, Rig, settle, talk};
 use nrd_sim::hw::{Board, Chip, ChipSpec, Fault, Hardware, OpKind, Tear, Worn};
-use nrd_sim::rig::{Ram, Rig, settle, talk};
 
 /// One step of a wipe erases this much where the part has no larger block.
 const BLOCK: u32 = 2048;
@@ -333,8 +333,8 @@ fn from_the_moment_a_wipe_is_committed_the_agents_own_memory_opens_nothing() {
     use nrd_agent::log::Entry;
     use nrd_hal::Crypto as _;
     use nrd_hal::crypto::RingCrypto;
+    use nrd_sim::forensics::inspect::class_key;
     use nrd_sim::hw::RootKey;
-    use nrd_sim::inspect::class_key;
 
     let mut rig = active(213, BLOCK, false);
     // Everything that opens the account, from the root and the flash.

@@ -1,7 +1,7 @@
 //! Runs of the power-cut explorer that must find nothing.
 
+use nrd_sim::explorer::{NAMED, Options, Report, explore};
 use nrd_sim::hw::Tear;
-use nrd_sim::powercut::{NAMED, Options, Report, explore};
 
 /// Cuts power at each operation of a device's life, in each of the tear modes.
 pub(crate) fn cut_everywhere(name: &str, depth: u8, stride: u64, tears: &[Tear]) -> Report {

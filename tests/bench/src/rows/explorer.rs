@@ -4,7 +4,7 @@ use super::Context;
 use crate::callgrind::{missing, program};
 use crate::report::{Row, Section};
 use nrd_sim::hw::Tear;
-use nrd_sim::powercut::{NAMED, Options, explore};
+use nrd_sim::explorer::{NAMED, Options, explore};
 use std::time::Instant;
 
 const ABOUT: &str = "\
@@ -77,7 +77,7 @@ fn share() -> Result<f64, String> {
     let agent = |name: &str| name.contains("nrd_agent::");
     // The service in process encodes with the agent's wire module.
     let others = |name: &str| name.contains("authority") || name.contains("::sign::");
-    let hardware = |name: &str| name.contains("nrd_sim::hw");
+    let hardware = |name: &str| name.contains("nrd_sim_hw::");
     let sum = |keep: &dyn Fn(&str, &str) -> bool| -> u64 {
         let calls = profile.calls.iter().filter(|(a, b, _)| keep(a, b));
         calls.map(|c| c.2).sum()

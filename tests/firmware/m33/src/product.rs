@@ -2,7 +2,7 @@
 //! a mailbox in RAM that the application processor shares. The application
 //! processor carries the frames to the service over HTTPS of its own.
 //!
-//! This image is measured (`docs/FOOTPRINT.md`), not run.
+//! This image is measured (`docs/reports/FOOTPRINT.md`), not run.
 #![no_std]
 #![no_main]
 

@@ -1,0 +1,45 @@
+//! What every other crate of the simulator may use: a leaf.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`hex`] | hexadecimal digits, through `data-encoding` |
+//! | [`secret_file`] | files that only their owner may read |
+//! | [`sign`] | Ed25519 keys and the frames they sign |
+//! | [`sample`] | sample accounts from a readable file |
+//! | [`pictogram`] | the sixteen pictograms that screen and page both show |
+//! | [`time_format`] | times and counts in words |
+//!
+//! It may use `nrd-agent` (the wire types and data classes) and small
+//! libraries. It knows no hardware, no service and no device: whatever needs
+//! one of these belongs into that crate.
+
+mod error;
+pub mod hex;
+pub mod pictogram;
+pub mod sample;
+pub mod secret_file;
+pub mod sign;
+pub mod time_format;
+
+pub use error::FileError;
+pub use hex::{hex, unhex};
+
+/// N random bytes of the operating system.
+///
+/// # Errors
+/// When the system gives none.
+pub fn random<const N: usize>() -> Result<[u8; N], getrandom::Error> {
+    let mut out = [0; N];
+    getrandom::fill(&mut out)?;
+    Ok(out)
+}
+
+/// A device kind as files, database and JSON name it.
+pub fn kind_name(kind: nrd_agent::wire::DeviceKind) -> &'static str {
+    use nrd_agent::wire::DeviceKind;
+    match kind {
+        DeviceKind::SetTopBox => "set-top-box",
+        DeviceKind::Console => "console",
+        DeviceKind::Computer => "computer",
+    }
+}

@@ -1,0 +1,60 @@
+//! Which phase of the design a cut struck.
+
+use super::life::Act;
+use nrd_hal::layout::Layout;
+use nrd_sim_hw::{Op, OpKind};
+
+/// Every phase that a run must strike to mean anything.
+pub(super) const REQUIRED: [&str; 8] = [
+    "format",
+    "recovery at boot",
+    "journal compaction",
+    "slot rotation",
+    "wipe: tombstone",
+    "wipe: keys",
+    "wipe: vault",
+    "wipe: receipt and clean mark",
+];
+
+/// What was going on when an operation was struck.
+pub(super) struct Moment<'a> {
+    /// The device had never been started before.
+    pub(super) first_boot: bool,
+    /// The boot had not come to rest yet.
+    pub(super) booting: bool,
+    /// The act under way.
+    pub(super) act: Option<Act>,
+    /// The operations of that act before the struck one.
+    pub(super) before: &'a [Op],
+}
+
+/// The phase of a struck operation; "" for the ordinary.
+pub(super) fn phase(layout: &Layout, op: Op, now: &Moment<'_>) -> &'static str {
+    if now.booting {
+        return match now.first_boot {
+            true => "format",
+            false => "recovery at boot",
+        };
+    }
+    let journal = layout.journal().contains(&op.at);
+    let slot = op.at >= layout.slot_start;
+    let wiping = matches!(now.act, Some(Act::DeactivateHere | Act::DeactivateByOrder));
+    match op.kind {
+        OpKind::Count => "wipe: keys",
+        _ if slot && wiping => "wipe: keys",
+        _ if slot => match now.act {
+            Some(Act::Forget(_)) => "slot rotation",
+            _ => "",
+        },
+        OpKind::Erase if journal => "journal compaction",
+        OpKind::Program if journal && wiping => {
+            let counted = now.before.iter().any(|o| o.kind == OpKind::Count);
+            match counted {
+                false => "wipe: tombstone",
+                true => "wipe: receipt and clean mark",
+            }
+        }
+        _ if wiping => "wipe: vault",
+        _ => "",
+    }
+}

@@ -1,0 +1,239 @@
+//! Verifies a receipt offline: with the maker root, and its status list where
+//! there is one.
+//!
+//! | file | what |
+//! |---|---|
+//! | `mod.rs` | signatures, the nonce, the fill's digest |
+//! | `status.rs` | the maker's status list: what counts no longer |
+//! | `words.rs` | what a receipt says, in words |
+
+mod status;
+mod words;
+
+pub use status::{Revocation, StatusList};
+pub use words::Fact;
+
+use nrd_agent::Error;
+use nrd_agent::wire::{
+    self, MakerCertificate, Method, Receipt, Subject, WipeReason, decode_signed,
+};
+use nrd_hal::crypto::{Crypto as _, Digest256 as _, RingCrypto};
+use nrd_sim_base::hex;
+use serde::Serialize;
+
+/// Why a receipt proves nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// These bytes are no receipt.
+    NoReceipt(Error),
+    /// The certificate in it is not the maker's.
+    Certificate(Error),
+    /// The device's signature does not verify.
+    Signature(Error),
+    /// It answers another nonce, or none.
+    Nonce,
+    /// The fill's digest is not what the nonce prescribes.
+    Fill,
+    /// It is another device's: this is the one that signed it.
+    Device(String),
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Refusal::NoReceipt(e) => write!(f, "this is no receipt: {e}"),
+            Refusal::Certificate(_) => {
+                f.write_str("the device's certificate was not signed by this maker root")
+            }
+            Refusal::Signature(_) => {
+                f.write_str("the device's signature does not verify: the receipt was altered")
+            }
+            Refusal::Nonce => f.write_str(
+                "it does not answer this nonce: an older receipt, or one made for somebody else",
+            ),
+            Refusal::Fill => f.write_str("the fill read back is not the one that was asked for"),
+            Refusal::Device(id) => write!(f, "it was signed by another device: {id}"),
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// What a receipt that verifies says.
+#[derive(Debug, Clone, Serialize)]
+pub struct Verified {
+    /// The digest that names it.
+    pub digest: String,
+    /// Device id.
+    pub device_id: String,
+    /// Model, by the maker's word.
+    pub model: String,
+    /// Kind, by the maker's word.
+    pub kind: String,
+    /// `wipe`, `clean` or `fill`.
+    pub subject: &'static str,
+    /// Why it was wiped.
+    pub reason: Option<&'static str>,
+    /// The order that was carried out.
+    pub order: Option<String>,
+    /// The receipt before this one.
+    pub previous: Option<String>,
+    /// The nonce it answers.
+    pub nonce: Option<String>,
+    /// Bytes filled, read back and erased.
+    pub filled_bytes: Option<u32>,
+    /// NIST SP 800-88 Rev. 1: `purge`, `clear` or `failed`.
+    pub method: &'static str,
+    /// True when nothing failed: the device proved itself clean.
+    pub clean: bool,
+    /// Epoch that ended, or the current one.
+    pub epoch: u64,
+    /// The counter when it was signed.
+    pub counter: u64,
+    /// Vault sectors in all.
+    pub sectors: u32,
+    /// Erased and read back.
+    pub erased: u32,
+    /// That would not erase.
+    pub failed: u32,
+    /// Both key slots read back blank.
+    pub slots_blank: bool,
+    /// The key slots lie outside the flash image.
+    pub slots_outside_image: bool,
+    /// The root key refuses past epochs by itself.
+    pub root_refuses_past: bool,
+    /// The counter is worn out.
+    pub counter_worn_out: bool,
+    /// The tombstone could not be written; the keys were destroyed all the same.
+    pub tombstone_failed: bool,
+    /// Older receipts that were dropped undelivered.
+    pub dropped: u16,
+    /// Agent version.
+    pub agent_version: String,
+    /// Powered seconds of the device's life.
+    pub powered_s: u32,
+    /// Wall time, where the device has it.
+    pub wall_s: Option<u64>,
+    /// What a status list says; see [`StatusList::look_up`].
+    pub revocation: Revocation,
+}
+
+impl Verified {
+    /// Refuses the answer of any device but the one whose label says `id`;
+    /// case and spaces do not matter.
+    pub fn must_be(&self, id: &str) -> Result<(), Refusal> {
+        let plain = |s: &str| s.split_whitespace().collect::<String>().to_uppercase();
+        match plain(id) == plain(&self.device_id) {
+            true => Ok(()),
+            false => Err(Refusal::Device(self.device_id.clone())),
+        }
+    }
+}
+
+/// Verifies `frame`. With `nonce`, only an answer to exactly that nonce will do.
+pub fn verify(
+    frame: &[u8],
+    maker_root: &[u8; 32],
+    nonce: Option<&[u8; 32]>,
+) -> Result<Verified, Refusal> {
+    let claimed: Receipt<'_> = wire::peek(frame).map_err(Refusal::NoReceipt)?;
+    let cert: MakerCertificate = decode_signed::<_, RingCrypto>(claimed.certificate, maker_root)
+        .map_err(Refusal::Certificate)?;
+    let r: Receipt<'_> =
+        decode_signed::<_, RingCrypto>(frame, &cert.public_key).map_err(Refusal::Signature)?;
+    let digest = wire::receipt_digest::<RingCrypto>(frame).unwrap_or_default();
+    let mut v = Verified {
+        digest: hex(&digest),
+        device_id: cert.device_id.as_str().to_owned(),
+        model: cert.model.as_str().to_owned(),
+        kind: nrd_sim_base::kind_name(cert.kind).to_owned(),
+        subject: "wipe",
+        reason: None,
+        order: None,
+        previous: None,
+        nonce: None,
+        filled_bytes: None,
+        method: match r.method {
+            Method::Purge => "purge",
+            Method::Clear => "clear",
+            Method::Failed => "failed",
+        },
+        clean: r.method != Method::Failed,
+        epoch: r.epoch,
+        counter: r.counter,
+        sectors: r.sectors.total,
+        erased: r.sectors.erased,
+        failed: r.sectors.failed,
+        slots_blank: r.flags.slots_blank,
+        slots_outside_image: r.flags.slots_outside_image,
+        root_refuses_past: r.flags.root_refuses_past,
+        counter_worn_out: r.flags.counter_worn_out,
+        tombstone_failed: r.flags.tombstone_failed,
+        dropped: r.flags.dropped,
+        agent_version: {
+            let [major, minor, patch] = r.agent_version;
+            format!("{major}.{minor}.{patch}")
+        },
+        powered_s: r.powered_s,
+        wall_s: r.wall_s,
+        revocation: Revocation::NotChecked,
+    };
+    let answered = match &r.subject {
+        Subject::Wipe {
+            reason,
+            order,
+            previous,
+            ..
+        } => {
+            v.reason = Some(reason_text(*reason));
+            v.order = order.map(|d| hex(&d));
+            v.previous = previous.map(|d| hex(&d));
+            None
+        }
+        Subject::Clean { nonce } => {
+            v.subject = "clean";
+            Some(*nonce)
+        }
+        Subject::Fill {
+            nonce,
+            digest,
+            bytes,
+        } => {
+            v.subject = "fill";
+            v.filled_bytes = Some(*bytes);
+            if *bytes > MAX_FILL || fill_digest(nonce, *bytes) != *digest {
+                return Err(Refusal::Fill);
+            }
+            Some(*nonce)
+        }
+    };
+    v.nonce = answered.map(|n| hex(&n));
+    match nonce {
+        Some(asked) if answered.as_ref() != Some(asked) => Err(Refusal::Nonce),
+        _ => Ok(v),
+    }
+}
+
+/// Largest fill that is recomputed, in bytes: the largest vault a part may have.
+const MAX_FILL: u32 = 64 << 20;
+
+/// SHA-256 of the first `bytes` bytes of the nonce's fill stream (SPEC §9).
+fn fill_digest(nonce: &[u8; 32], bytes: u32) -> [u8; 32] {
+    let mut digest = <RingCrypto as nrd_hal::Crypto>::Sha256::default();
+    for at in (0..bytes).step_by(32) {
+        let block = RingCrypto::hmac(nonce, &[b"nrd/1/fill\0", &at.to_le_bytes()]);
+        digest.update(&block[..(bytes - at).min(32) as usize]);
+    }
+    digest.finish()
+}
+
+fn reason_text(reason: WipeReason) -> &'static str {
+    match reason {
+        WipeReason::Order => "ordered on the account page",
+        WipeReason::Local => "by a person at the device",
+        WipeReason::DeadMan => "no word from the service for too long",
+        WipeReason::VisitEnded => "the visit ended: not remembered",
+        WipeReason::Abandoned => "an activation was given up",
+        WipeReason::Recovered => "the device found its state incomplete",
+    }
+}

@@ -1,0 +1,212 @@
+//! What a receipt says, in words: the same on the account page, at the returns
+//! desk and on the certificate.
+
+use super::Verified;
+use nrd_sim_base::time_format::{count, moment};
+
+/// A line of what was signed: its name, its value, and whether it is to be
+/// compared letter by letter.
+pub type Fact = (&'static str, String, bool);
+
+impl Verified {
+    /// What happened, in one to three sentences.
+    pub fn in_words(&self) -> Vec<String> {
+        let kind = match self.kind.as_str() {
+            "set-top-box" => "set-top box",
+            "console" => "game console",
+            _ => "computer",
+        };
+        let who = format!("The {kind} {} ({})", self.device_id, self.model);
+        let when = match self.wall_s {
+            Some(s) => format!("On {}, by its own clock,", moment(s)),
+            None => format!(
+                "After {} of its life (it keeps no wall clock),",
+                count(u64::from(self.powered_s / 3600), "powered hour")
+            ),
+        };
+        let read_back = format!(
+            "{} of {} were read back blank",
+            self.erased,
+            count(self.sectors.into(), "sector")
+        );
+        let what = match (self.subject, self.clean) {
+            ("wipe", true) => format!(
+                "{when} it destroyed its keys, erased everything it had stored of the account, and read it all back: {read_back}."
+            ),
+            ("wipe", false) => format!(
+                "{when} it tried to wipe itself, and reports that this failed: {read_back}, {} would not erase{}.",
+                self.failed,
+                if self.slots_blank {
+                    ""
+                } else {
+                    ", and a key slot is not blank"
+                }
+            ),
+            ("fill", true) => format!(
+                "{when} it filled its whole storage, {}, with what the nonce prescribes, read every byte of it back, erased it, and read it back again: {read_back}.",
+                count(self.filled_bytes.unwrap_or(0).into(), "byte")
+            ),
+            (_, true) => format!(
+                "{when} it read its whole storage again and found nothing in it: {read_back}, and both key slots are blank."
+            ),
+            (_, false) => format!(
+                "{when} it read its storage again, and it is not clean: {read_back}{}.",
+                if self.slots_blank {
+                    ""
+                } else {
+                    ", and a key slot is not blank"
+                }
+            ),
+        };
+        let why = match self.reason {
+            Some(reason) => format!("{who} was wiped: {reason}."),
+            None => format!("{who} was asked here, and answered."),
+        };
+        vec![why, what, self.method_in_words().to_owned()]
+    }
+
+    /// What NIST SP 800-88 calls it.
+    pub fn method_in_words(&self) -> &'static str {
+        match (self.method, self.subject) {
+            ("purge", "wipe") => {
+                "In the words of NIST SP 800-88 Rev. 1 this is purge, by cryptographic erase: the only keys that opened the data were physically destroyed; and the data itself was block-erased as well."
+            }
+            ("clear", "wipe") => {
+                "In the words of NIST SP 800-88 Rev. 1 this is clear: the keys were erased as far as this kind of storage allows, and the data was erased and read back through its ordinary interface."
+            }
+            ("purge", _) => {
+                "It names the method purge (NIST SP 800-88 Rev. 1): its key slots are of a kind whose erase physically destroys what was in them, and they are blank."
+            }
+            ("clear", _) => {
+                "It names the method clear (NIST SP 800-88 Rev. 1): its key slots are blank, on storage whose erase is no more than logical."
+            }
+            _ => {
+                "In the words of NIST SP 800-88 Rev. 1 this is neither clear nor purge: a step failed."
+            }
+        }
+    }
+
+    /// Every line of what was signed.
+    pub fn facts(&self) -> Vec<Fact> {
+        let text = |name, value: &str| (name, value.to_owned(), false);
+        let exact = |name, value: &str| (name, value.to_owned(), true);
+        let yes_no = |yes, a: &str, b: &str| if yes { a.to_owned() } else { b.to_owned() };
+        let mut out = vec![
+            exact("Device id", &self.device_id),
+            text("Model", &self.model),
+            text(
+                "About",
+                match self.subject {
+                    "wipe" => "a wipe that it carried out",
+                    "fill" => "its storage, filled as asked, read back and erased",
+                    _ => "its storage, read again when it was asked",
+                },
+            ),
+        ];
+        if let Some(reason) = self.reason {
+            out.push(text("Why", reason));
+        }
+        if let Some(nonce) = &self.nonce {
+            out.push(exact("Nonce answered", nonce));
+        }
+        if let Some(bytes) = self.filled_bytes {
+            out.push(text("Filled and read back", &count(bytes.into(), "byte")));
+        }
+        out.push(text(
+            "Sectors",
+            &match self.failed {
+                0 => format!("{} of {} blank", self.erased, self.sectors),
+                n => format!("{} of {} blank, {n} failed", self.erased, self.sectors),
+            },
+        ));
+        out.push((
+            "Key slots",
+            yes_no(self.slots_blank, "both read back blank", "NOT blank"),
+            false,
+        ));
+        out.push((
+            "Epoch",
+            match self.subject {
+                "wipe" => format!(
+                    "epoch {} ended; the counter stands at {}",
+                    self.epoch, self.counter
+                ),
+                _ => format!("{}; the counter stands at {}", self.epoch, self.counter),
+            },
+            false,
+        ));
+        if let Some(s) = self.wall_s {
+            out.push(text("Device’s clock", &moment(s)));
+        }
+        out.push((
+            "Powered hours of its life",
+            (self.powered_s / 3600).to_string(),
+            false,
+        ));
+        out.push(text("Agent version", &self.agent_version));
+        if let Some(order) = &self.order {
+            out.push(exact("Order carried out", order));
+        }
+        if let Some(previous) = &self.previous {
+            out.push(exact("Receipt before it", previous));
+        }
+        out.push(exact("Digest of this", &self.digest));
+        out
+    }
+
+    /// What it cannot show, and what deserves a second look.
+    pub fn limits(&self) -> Vec<String> {
+        let mut out = Vec::new();
+        let mut add = |is: bool, text: &str| {
+            if is {
+                out.push(text.to_owned());
+            }
+        };
+        add(
+            true,
+            "It shows that this device’s key signed it. Where the device starts only its maker’s software, that software said so; elsewhere anybody who holds the key could have.",
+        );
+        add(
+            true,
+            "It cannot show that nobody copied the storage before.",
+        );
+        add(
+            self.subject == "wipe",
+            "It tells of that one wipe, not of how the device is today: a returns desk asks it again, with a nonce of its own.",
+        );
+        add(
+            self.subject == "clean",
+            "The device’s own software read the storage. The deep check, which fills the whole storage, does not have to trust that.",
+        );
+        add(
+            self.subject == "clean",
+            "It says what is there now, not who erased it, nor when: that is what the receipt of a wipe says.",
+        );
+        add(
+            self.subject == "fill",
+            "A device that hides more storage than its maker gave it could still keep something there.",
+        );
+        add(
+            !self.slots_outside_image,
+            "The key slots lie on the same flash as the data: whoever copied all of it before, and can extract the device’s root key, can open that copy.",
+        );
+        add(
+            !self.root_refuses_past,
+            "Its root key does not refuse past epochs: an old copy of the flash, put back, might open.",
+        );
+        add(
+            self.counter_worn_out,
+            "Its counter is worn out and could not be raised; it will not be activated again.",
+        );
+        add(
+            self.tombstone_failed,
+            "The wipe’s journal entry could not be written; the keys were destroyed all the same.",
+        );
+        add(
+            self.dropped > 0,
+            "Older receipts of this device were dropped before they were delivered.",
+        );
+        out.push(self.revocation.in_words());
+        out
+    }
+}

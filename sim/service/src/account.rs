@@ -1,0 +1,385 @@
+//! What an account holder can do with devices.
+
+use super::device::ADDRESS;
+use super::events::Kind;
+use super::store::{AccountId, ActivationRow, Asked, Phase};
+use super::{Error, Keys, Result, Service, meter, short};
+use nrd_agent::wire::{ActivationId, DeviceId, KeyVersion, Order, OrderKind, OrderSeq};
+use nrd_hal::Crypto as _;
+use nrd_hal::crypto::RingCrypto;
+use nrd_sim_base::hex;
+use nrd_sim_base::sign::signed;
+
+/// Wrong codes before typing has to wait.
+const FREE_CODES: u32 = 5;
+
+/// Why a code leads nowhere.
+#[derive(Debug)]
+pub enum CodeError {
+    /// No screen shows this code now.
+    Unknown,
+    /// Too many wrong ones: wait this many seconds.
+    Wait(u64),
+    /// The service cannot tell now.
+    Service(Error),
+}
+
+impl From<Error> for CodeError {
+    fn from(e: Error) -> Self {
+        CodeError::Service(e)
+    }
+}
+
+/// An account, as its own pages show it.
+pub struct Account {
+    /// Its number.
+    pub id: AccountId,
+    /// First name or nickname.
+    pub name: String,
+    /// E-mail address.
+    pub email: String,
+    /// Payment method, all but its last four digits hidden.
+    pub payment: String,
+    /// Postal address.
+    pub address: String,
+    /// Telephone number.
+    pub telephone: String,
+    /// Profiles.
+    pub profiles: Vec<String>,
+    /// Policy version consented to.
+    pub policy: u32,
+}
+
+/// What a device's entry says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Consent was given; the device has not answered yet.
+    Unconfirmed,
+    /// In use.
+    Active,
+    /// In use; a sign-out was ordered here and waits for the device.
+    SigningOut,
+    /// Closed until the account holder consents to the policy in force.
+    ConsentDue,
+    /// Not heard for longer than it was asked to be silent.
+    Offline,
+    /// Not heard for so long that, if it was on, its lease has run out.
+    LeaseOver,
+    /// Signed out at the device.
+    SignedOut,
+    /// A copied token was used.
+    Theft,
+    /// Removal ordered, not heard by the device yet.
+    Removing,
+    /// The device accepted its removal.
+    Delivered,
+    /// A receipt proves the wipe.
+    Wiped,
+    /// A receipt says that the wipe failed.
+    WipeFailed,
+    /// Over, without a receipt.
+    Ended,
+}
+
+/// A device on the account's list.
+pub struct Device {
+    /// The activation, in hexadecimal: names it in links.
+    pub id: String,
+    /// Its row.
+    pub row: ActivationRow,
+    /// The account holder's name for it, or its model.
+    pub name: String,
+    /// What to say.
+    pub standing: Standing,
+    /// Last address it was heard from.
+    pub address: Option<String>,
+    /// Powered hours after which access ends by itself, at most.
+    pub access_ends_h: u32,
+    /// Powered hours after the end of access until it wipes itself; 0 for
+    /// never.
+    pub wipes_after_h: u32,
+}
+
+impl Service {
+    /// The account's own data.
+    pub fn account(&self, id: AccountId) -> Result<Account> {
+        let row = self.store.account(id)?;
+        let open = |column, sealed: &[u8]| self.personal(id, column, sealed);
+        let payment = open("payment", &row.sealed.payment)?;
+        Ok(Account {
+            id,
+            name: open("name", &row.sealed.name)?,
+            email: open("email", &row.sealed.email)?,
+            payment: masked(&payment),
+            address: open("address", &row.sealed.address)?,
+            telephone: open("telephone", &row.sealed.telephone)?,
+            profiles: open("profiles", &row.sealed.profiles)?
+                .lines()
+                .map(String::from)
+                .collect(),
+            policy: row.policy,
+        })
+    }
+
+    /// The attempt whose screen shows `typed`; slows guessing down.
+    pub fn look_up_code(
+        &self,
+        account: AccountId,
+        typed: &str,
+    ) -> std::result::Result<ActivationRow, CodeError> {
+        let code = clean_code(typed);
+        let scope = self.keys.index("codes", &account.0.to_string());
+        let now = self.now_s();
+        match self.store.must_wait(&scope, now)? {
+            0 => {}
+            s => return Err(CodeError::Wait(s)),
+        }
+        match self.store.by_code(&code, now, self.settings.code_life_s) {
+            Ok(row) => {
+                self.store.clear_attempts(&scope)?;
+                Ok(row)
+            }
+            Err(Error::NotFound) => {
+                self.store.failed_attempt(&scope, FREE_CODES, now)?;
+                Err(CodeError::Unknown)
+            }
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Consent: this device, this attempt. Whoever shows the page must have
+    /// typed its code.
+    pub fn approve(
+        &self,
+        account: AccountId,
+        row: &ActivationRow,
+        remember: bool,
+        address: &str,
+    ) -> Result<ActivationRow> {
+        // Netflix ready devices have no choice: they always remember.
+        let remember = remember || row.kind != "computer";
+        let row = self.store.approve(
+            &row.id,
+            account,
+            remember,
+            self.store.policy_version()?,
+            self.now_s(),
+            self.settings.code_life_s,
+        )?;
+        self.note(account, Kind::Activated, &row.model, Some(address))?;
+        Ok(row)
+    }
+
+    /// No: the attempt ends.
+    pub fn decline(&self, account: AccountId, row: &ActivationRow, address: &str) -> Result<()> {
+        self.store.end_attempt(&row.id)?;
+        self.note(account, Kind::Declined, &row.model, Some(address))
+    }
+
+    /// The account's devices, newest first.
+    pub fn devices(&self, account: AccountId) -> Result<Vec<Device>> {
+        let now = self.now_s();
+        let policy = self.store.policy_version()?;
+        let rows = self.store.activations(account)?;
+        rows.into_iter()
+            .map(|row| {
+                let waits = match row.phase {
+                    Phase::Active => self.store.next_order(&row.id)?.is_some(),
+                    _ => false,
+                };
+                Ok(self.present(row, now, policy, waits))
+            })
+            .collect()
+    }
+
+    fn present(&self, row: ActivationRow, now: u64, policy: u32, order_waits: bool) -> Device {
+        let address = row.last_address.as_deref();
+        let of_ours = !matches!(row.phase, Phase::Wiped | Phase::WipeFailed | Phase::Ended);
+        Device {
+            id: hex(&row.id),
+            name: row.name.clone().unwrap_or_else(|| row.model.clone()),
+            standing: match self.standing(&row, now) {
+                Standing::Active | Standing::Offline if order_waits => Standing::SigningOut,
+                Standing::Active if row.policy < policy => Standing::ConsentDue,
+                standing => standing,
+            },
+            // Where a device is after it left the account is nobody's business.
+            address: address
+                .filter(|_| of_ours)
+                .and_then(|a| self.keys.open_column(ADDRESS, a).ok()),
+            access_ends_h: self.settings.terms.expires_after_s.div_ceil(3600),
+            wipes_after_h: self.settings.terms.dead_man_s.div_ceil(3600),
+            row,
+        }
+    }
+
+    fn standing(&self, row: &ActivationRow, now: u64) -> Standing {
+        let silent = now.saturating_sub(row.last_seen);
+        let may_be_silent = 2 * u64::from(self.settings.check_in_s) + 120;
+        let theft = row.revoked.as_deref() == Some("theft");
+        match row.phase {
+            Phase::Pending | Phase::Approved => Standing::Unconfirmed,
+            Phase::Active if theft => Standing::Theft,
+            Phase::Active if silent > u64::from(self.settings.terms.expires_after_s) => {
+                Standing::LeaseOver
+            }
+            Phase::Active if silent > may_be_silent => Standing::Offline,
+            Phase::Active => Standing::Active,
+            Phase::SignedOut => Standing::SignedOut,
+            Phase::Removing => Standing::Removing,
+            Phase::Delivered => Standing::Delivered,
+            Phase::Wiped => Standing::Wiped,
+            Phase::WipeFailed => Standing::WipeFailed,
+            Phase::Ended => Standing::Ended,
+        }
+    }
+
+    /// Orders the removal of a device. Its token is void from now on.
+    pub fn remove(&self, account: AccountId, id: &[u8; 16], address: &str) -> Result<()> {
+        self.order(
+            account,
+            id,
+            Asked::Deactivate,
+            Kind::RemovalOrdered,
+            address,
+        )
+    }
+
+    /// Orders a device to sign out; it stays on the list.
+    pub fn order_sign_out(&self, account: AccountId, id: &[u8; 16], address: &str) -> Result<()> {
+        self.order(account, id, Asked::SignOut, Kind::SignOutOrdered, address)
+    }
+
+    fn order(
+        &self,
+        account: AccountId,
+        id: &[u8; 16],
+        asked: Asked,
+        kind: Kind,
+        address: &str,
+    ) -> Result<()> {
+        let row = self.store.activation(id)?.ok_or(Error::NotFound)?;
+        let subject = row.name.as_deref().unwrap_or(&row.model);
+        let event = self.event_of(kind, &row, subject, Some(address));
+        let sign = signer(&self.keys);
+        self.store
+            .enter_order(account, id, asked, &event, self.now_s(), &sign)?;
+        let asked = match asked {
+            Asked::Deactivate => "deactivate",
+            Asked::SignOut => "sign-out",
+        };
+        meter::count(&self.meter.entered, "kind", asked);
+        tracing::info!(activation = %short(id), kind = asked, "order entered");
+        // The other processes are told by the transaction itself.
+        self.wake.device(id);
+        self.tell_page(account);
+        Ok(())
+    }
+
+    /// Orders the removal of every device that is still on the account.
+    /// Returns how many.
+    pub fn remove_all(&self, account: AccountId, address: &str) -> Result<u32> {
+        let mut n = 0;
+        for d in self.devices(account)? {
+            if d.removable() {
+                self.remove(account, &d.row.id, address)?;
+                n += 1;
+            }
+        }
+        Ok(n)
+    }
+
+    /// Records consent to the policy in force.
+    pub fn consent(&self, account: AccountId, version: u32, address: &str) -> Result<()> {
+        // Only what the page showed can have been consented to.
+        if version != self.store.policy_version()? {
+            return Err(Error::WrongState);
+        }
+        self.store.consent(account, version)?;
+        self.note(
+            account,
+            Kind::Consented,
+            &format!("Version {version}"),
+            Some(address),
+        )?;
+        for row in self.store.activations(account)? {
+            self.tell_device(&row.id);
+        }
+        Ok(())
+    }
+
+    /// Signs a remembered computer out and forgets it.
+    pub fn remove_computer(&self, account: AccountId, series: &[u8], address: &str) -> Result<()> {
+        let browser = self.store.remove_computer(account, series)?;
+        self.note(account, Kind::ComputerRemoved, &browser, Some(address))
+    }
+}
+
+impl Device {
+    /// True while removing it makes sense.
+    pub fn removable(&self) -> bool {
+        matches!(
+            self.row.phase,
+            Phase::Approved | Phase::Active | Phase::SignedOut
+        )
+    }
+
+    /// True when nothing more will come.
+    pub fn over(&self) -> bool {
+        matches!(
+            self.row.phase,
+            Phase::Wiped | Phase::WipeFailed | Phase::Ended
+        )
+    }
+}
+
+/// What the code on a screen says, however it was typed.
+fn clean_code(typed: &str) -> String {
+    typed
+        .chars()
+        .filter(char::is_ascii_alphabetic)
+        .take(16)
+        .map(|c| c.to_ascii_uppercase())
+        .collect()
+}
+
+/// Hides every digit but the last four.
+fn masked(payment: &str) -> String {
+    let head: String = payment
+        .chars()
+        .take_while(|c| !c.is_ascii_digit())
+        .collect();
+    let digits: Vec<char> = payment
+        .split(',')
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .filter(char::is_ascii_digit)
+        .collect();
+    let last: String = digits.iter().skip(digits.len().saturating_sub(4)).collect();
+    format!("{}, ending in {last}", head.trim())
+}
+
+/// Signs orders.
+pub(super) fn signer(
+    keys: &Keys,
+) -> impl Fn(&ActivationRow, Asked, u32, u64) -> ([u8; 32], Vec<u8>) {
+    |row, asked, version, seq| {
+        let frame = signed(
+            &keys.order(KeyVersion(version)),
+            &Order {
+                // Only ids that a certificate carried are ever stored.
+                device_id: DeviceId::new(&row.device).expect("a stored device id is valid"),
+                epoch: row.epoch,
+                activation_id: ActivationId(row.id),
+                key_version: KeyVersion(version),
+                seq: OrderSeq(seq),
+                kind: match asked {
+                    Asked::Deactivate => OrderKind::Deactivate,
+                    Asked::SignOut => OrderKind::SignOut,
+                },
+            },
+        );
+        (RingCrypto::sha256(&frame), frame)
+    }
+}

@@ -1,0 +1,352 @@
+//! A returns desk: asks a device to prove that it is clean, and judges the
+//! answer offline, with the maker's root key alone.
+//!
+//! ```text
+//!   begin ──▶ nonce ──▶ device (typed, stick, cable, QR code)
+//!                          │ prove_clean / prove_fill
+//!   submit ◀── answer ◀────┘ (pasted, file, photo of a QR code)
+//!      │
+//!      ▼
+//!   verdict: green only for what was proven
+//! ```
+//!
+//! | file | what |
+//! |---|---|
+//! | `mod.rs` | checks and their verdicts; in memory, they die with the desk |
+//! | `run.rs` | a desk that stands alone |
+//! | `carry.rs` | how nonce and answer travel: text and QR code |
+
+mod carry;
+mod run;
+
+pub use carry::{CarryError, Challenge, answer_text, parse_answer, qr_svg, read_photo};
+pub use run::{RunningDesk, serve};
+
+use nrd_agent::Error;
+use nrd_sim_base::{hex, random};
+use nrd_sim_forensics::verify::{Refusal, Revocation, StatusList, Verified, verify};
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// A nonce is good for this long, in seconds: a deep check of a large part
+/// takes its time.
+pub const NONCE_LIFE_S: u64 = 24 * 3600;
+/// So many checks are remembered; the oldest make room.
+const MAX_CHECKS: usize = 500;
+
+/// A desk.
+pub struct Desk {
+    maker_root: [u8; 32],
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    list: Option<StatusList>,
+    /// Newest first.
+    checks: VecDeque<Check>,
+}
+
+/// One device on the desk.
+#[derive(Debug, Clone)]
+pub struct Check {
+    /// Names it in addresses; not a secret.
+    pub id: String,
+    /// What the device must answer.
+    pub nonce: [u8; 32],
+    /// Ask it to fill its storage.
+    pub deep: bool,
+    /// The device id that the label says.
+    pub device_id: String,
+    /// When it began, Unix seconds.
+    pub began: u64,
+    /// The newest verdict.
+    pub verdict: Option<Verdict>,
+    /// Why the newest submission changed nothing.
+    pub ignored: Option<&'static str>,
+}
+
+/// What a desk may say.
+#[derive(Debug, Clone)]
+pub struct Verdict {
+    /// Green: proven. Nothing else is.
+    pub good: bool,
+    /// In a few words.
+    pub title: &'static str,
+    /// Why, in a sentence or two.
+    pub why: String,
+    /// What was signed, where the signatures hold.
+    pub signed: Option<Verified>,
+    /// The frame that was judged.
+    pub frame: Vec<u8>,
+    /// When, Unix seconds.
+    pub at: u64,
+}
+
+/// Why a status list is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListError {
+    /// Not a list, or not signed by this maker root.
+    Frame(Error),
+    /// Older than the one at hand.
+    Older,
+}
+
+impl std::fmt::Display for ListError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ListError::Frame(e) => write!(f, "this is no status list of this maker: {e}"),
+            ListError::Older => f.write_str("the desk has a newer status list already"),
+        }
+    }
+}
+
+impl std::error::Error for ListError {}
+
+impl Desk {
+    /// A desk that trusts this maker.
+    pub fn new(maker_root: [u8; 32]) -> Desk {
+        Desk {
+            maker_root,
+            inner: Mutex::default(),
+        }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        // Every change is a single assignment: a panic leaves no half of one.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The maker's public key.
+    pub fn maker_root(&self) -> &[u8; 32] {
+        &self.maker_root
+    }
+
+    /// Takes a status list; never an older one than it has.
+    pub fn take_list(&self, frame: &[u8]) -> Result<(), ListError> {
+        let list = StatusList::read(frame, &self.maker_root).map_err(ListError::Frame)?;
+        let mut inner = self.inner();
+        if inner.list.as_ref().is_some_and(|l| l.number > list.number) {
+            return Err(ListError::Older);
+        }
+        inner.list = Some(list);
+        Ok(())
+    }
+
+    /// The status list at hand.
+    pub fn list(&self) -> Option<StatusList> {
+        self.inner().list.clone()
+    }
+
+    /// Begins a check at `now` (Unix seconds) with a fresh nonce.
+    pub fn begin(&self, device_id: &str, deep: bool, now: u64) -> crate::Result<Check> {
+        let id: [u8; 8] = random()?;
+        let check = Check {
+            id: hex(&id),
+            nonce: random()?,
+            deep,
+            device_id: device_id.split_whitespace().collect(),
+            began: now,
+            verdict: None,
+            ignored: None,
+        };
+        let mut inner = self.inner();
+        inner.checks.truncate(MAX_CHECKS - 1);
+        inner.checks.push_front(check.clone());
+        Ok(check)
+    }
+
+    /// The check of this id.
+    pub fn check(&self, id: &str) -> Option<Check> {
+        self.inner().checks.iter().find(|c| c.id == id).cloned()
+    }
+
+    /// The newest checks, newest first.
+    pub fn newest(&self, n: usize) -> Vec<Check> {
+        self.inner().checks.iter().take(n).cloned().collect()
+    }
+
+    /// Judges `frame` as the answer to check `id`; `None` for an unknown one.
+    /// A check that was answered well stays so.
+    pub fn submit(&self, id: &str, frame: &[u8], now: u64) -> Option<Check> {
+        let mut inner = self.inner();
+        let at = inner.checks.iter().position(|c| c.id == id)?;
+        let check = &inner.checks[at];
+        let settled = check.verdict.as_ref().filter(|v| v.good);
+        let (verdict, ignored) = match settled {
+            Some(v) if v.frame == frame => (None, None),
+            Some(_) => (
+                None,
+                Some(
+                    "This check was answered already, and its nonce is used up. The other answer was not looked at: begin a new check for it.",
+                ),
+            ),
+            None => (
+                Some(judge(&self.maker_root, &inner, check, frame, now)),
+                None,
+            ),
+        };
+        let check = &mut inner.checks[at];
+        check.ignored = ignored;
+        if verdict.is_some() {
+            check.verdict = verdict;
+        }
+        Some(check.clone())
+    }
+
+    /// Notes that nothing that was handed in could be read.
+    pub fn unreadable(&self, id: &str, why: &'static str) -> Option<Check> {
+        let mut inner = self.inner();
+        let check = inner.checks.iter_mut().find(|c| c.id == id)?;
+        check.ignored = Some(why);
+        Some(check.clone())
+    }
+
+    /// Reads a receipt by itself: what it proves, with no nonce asked.
+    pub fn read(&self, frame: &[u8], now: u64) -> Verdict {
+        let inner = self.inner();
+        match verify(frame, &self.maker_root, None) {
+            Ok(mut v) => {
+                v.revocation = look_up(&inner, &v, now);
+                let (title, why) = match (&v.revocation, v.clean) {
+                    (Revocation::Revoked { .. }, _) => ("Revoked", v.revocation.in_words()),
+                    (_, false) => ("Verified, and not clean", v.in_words().join(" ")),
+                    _ => (
+                        "Verified: it tells of the past",
+                        "The signatures are good. It says what happened then, not how the device is now: for that, begin a check with a nonce of your own."
+                            .to_owned(),
+                    ),
+                };
+                verdict(false, title, why, Some(v), frame, now)
+            }
+            Err(e) => refused(&e, &inner, None, frame, now),
+        }
+    }
+}
+
+fn verdict(
+    good: bool,
+    title: &'static str,
+    why: String,
+    signed: Option<Verified>,
+    frame: &[u8],
+    at: u64,
+) -> Verdict {
+    Verdict {
+        good,
+        title,
+        why,
+        signed,
+        frame: frame.to_vec(),
+        at,
+    }
+}
+
+fn look_up(inner: &Inner, v: &Verified, now: u64) -> Revocation {
+    match &inner.list {
+        Some(list) => list.look_up(v, now),
+        None => Revocation::NotChecked,
+    }
+}
+
+fn judge(root: &[u8; 32], inner: &Inner, check: &Check, frame: &[u8], now: u64) -> Verdict {
+    if now > check.began + NONCE_LIFE_S {
+        let why = "This check’s nonce is more than a day old. Begin a new check, and ask the device again.";
+        return verdict(false, "Nonce too old", why.to_owned(), None, frame, now);
+    }
+    let mut v = match verify(frame, root, Some(&check.nonce)) {
+        Ok(v) => v,
+        Err(e) => return refused(&e, inner, Some(check), frame, now),
+    };
+    if let Err(e) = v.must_be(&check.device_id) {
+        return refused(&e, inner, Some(check), frame, now);
+    }
+    v.revocation = look_up(inner, &v, now);
+    let (good, title, why) = match (&v.revocation, v.clean, check.deep, v.subject) {
+        (Revocation::Revoked { .. }, ..) => (false, "Revoked", v.revocation.in_words()),
+        (_, false, ..) => (
+            false,
+            "Not clean",
+            "The device itself says that it is not clean. Do not hand it on.".to_owned(),
+        ),
+        (_, true, true, "clean") => (
+            false,
+            "Not the deep check",
+            "The deep check was asked, and this answers only the short one.".to_owned(),
+        ),
+        (_, true, _, "fill") => (
+            true,
+            "Proven clean, deeply",
+            "This device filled all of its storage with what this desk’s fresh nonce prescribes, read it back, and erased it. Within the storage that its maker gave it, nothing old is left.".to_owned(),
+        ),
+        _ => (
+            true,
+            "Proven clean",
+            "This device read all of its storage again just now, found it blank, and signed that over this desk’s fresh nonce.".to_owned(),
+        ),
+    };
+    verdict(good, title, why, Some(v), frame, now)
+}
+
+/// A refusal in words.
+fn refused(e: &Refusal, inner: &Inner, check: Option<&Check>, frame: &[u8], now: u64) -> Verdict {
+    let (title, why) = match e {
+        Refusal::NoReceipt(_) => (
+            "Not an answer",
+            "These bytes are nothing that a device signs.".to_owned(),
+        ),
+        Refusal::Certificate(_) => (
+            "Forged, or another maker’s",
+            "The key that signed it was never certified by this maker.".to_owned(),
+        ),
+        Refusal::Signature(_) => (
+            "Altered",
+            "The device’s signature does not verify: something in it was changed after it was signed.".to_owned(),
+        ),
+        Refusal::Fill => (
+            "The fill does not match",
+            "What the device read back from its storage is not what the nonce prescribes: it did not write all of it, or does not have as much storage as it says.".to_owned(),
+        ),
+        Refusal::Device(id) => (
+            "Another device",
+            format!(
+                "The answer was signed by {id}, and the label on the desk says {}.",
+                check.map_or("something else", |c| c.device_id.as_str())
+            ),
+        ),
+        Refusal::Nonce => replayed(inner, check, frame),
+    };
+    verdict(false, title, why, None, frame, now)
+}
+
+/// Whose nonce an answer to the wrong one answers.
+fn replayed(inner: &Inner, check: Option<&Check>, frame: &[u8]) -> (&'static str, String) {
+    // Its signature is good: only the nonce was wrong.
+    let answered = nrd_agent::wire::peek::<nrd_agent::wire::Receipt<'_>>(frame)
+        .ok()
+        .and_then(|r| match r.subject {
+            nrd_agent::wire::Subject::Wipe { .. } => None,
+            nrd_agent::wire::Subject::Clean { nonce }
+            | nrd_agent::wire::Subject::Fill { nonce, .. } => Some(nonce),
+        });
+    let Some(nonce) = answered else {
+        return (
+            "A receipt, not an answer",
+            "This is the receipt of a wipe. It answers no nonce, so it could have been made long ago, and says nothing about now.".to_owned(),
+        );
+    };
+    let other = inner.checks.iter().find(|c| c.nonce == nonce);
+    match other {
+        Some(c) if Some(&c.id) != check.map(|c| &c.id) => (
+            "Replayed",
+            format!(
+                "It answers another check of this desk, the one of {}: an old answer shown again.",
+                nrd_sim_base::time_format::moment(c.began)
+            ),
+        ),
+        _ => (
+            "Replayed",
+            "It answers a nonce that this desk did not ask now: an old answer, or one made for somebody else.".to_owned(),
+        ),
+    }
+}

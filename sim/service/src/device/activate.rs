@@ -1,0 +1,152 @@
+//! Activation by a short code.
+
+use super::Said;
+use crate::store::{ActivationRow, DeviceRow, NewActivation, Phase};
+use crate::{Error, Result, Service};
+use nrd_agent::wire::{
+    ActivationId, Answer, DeviceId, EndReason, Grant, PolicyVersion, RefusalCode, Series,
+    TokenSecret,
+};
+use nrd_sim_base::sign::signed;
+
+/// The alphabet of user codes: no vowels, no digits (RFC 8628 §6.1).
+pub(crate) const ALPHABET: &[u8; 20] = b"BCDFGHJKLMNPQRSTVWXZ";
+/// Length of a user code: 20⁸, 34 bits.
+pub(crate) const CODE_LEN: usize = 8;
+
+impl Service {
+    pub(super) fn activate_start(
+        &self,
+        device: &DeviceRow,
+        id: &[u8; 16],
+        epoch: u64,
+        previous_receipt: Option<[u8; 32]>,
+    ) -> Result<Said> {
+        let now = self.now_s();
+        let started = self.store.start_activation(&NewActivation {
+            id: *id,
+            device: &device.id,
+            epoch,
+            code: self.fresh_code(now)?,
+            pictogram: self.random::<1>()?[0] % 16,
+            series: self.random()?,
+            previous_receipt,
+            now,
+            code_life_s: self.settings.code_life_s,
+        });
+        match started {
+            Ok(row) => self.activation_now(device, &row, now),
+            Err(Error::WrongState) => Ok(Said::refused(RefusalCode::BadRequest, 3600)),
+            Err(e) => Err(e),
+        }
+    }
+
+    pub(super) fn activate_poll(
+        &self,
+        device: &DeviceRow,
+        id: &[u8; 16],
+        epoch: u64,
+    ) -> Result<Said> {
+        match self.store.activation(id)? {
+            Some(row) if row.device == device.id && row.epoch == epoch => {
+                let now = self.now_s();
+                let expired = row.created + self.settings.code_life_s < now;
+                if row.phase == Phase::Pending && !expired {
+                    return Ok(Said::Plain(Answer::Pending {
+                        interval_s: self.settings.poll_s,
+                    }));
+                }
+                if row.phase == Phase::Pending {
+                    self.store.end_attempt(id)?;
+                    return Ok(Said::ended(EndReason::Expired));
+                }
+                self.activation_now(device, &row, now)
+            }
+            _ => Ok(Said::refused(RefusalCode::UnknownActivation, 60)),
+        }
+    }
+
+    pub(super) fn activate_cancel(&self, device: &DeviceRow, id: &[u8; 16]) -> Result<Said> {
+        if let Some(row) = self.store.activation(id)?
+            && row.device == device.id
+        {
+            self.store.end_attempt(id)?;
+        }
+        Ok(Said::ended(EndReason::Cancelled))
+    }
+
+    /// What the device is told about an attempt now.
+    fn activation_now(&self, device: &DeviceRow, row: &ActivationRow, now: u64) -> Result<Said> {
+        match (row.phase, &row.code) {
+            (Phase::Pending, Some(code)) => {
+                let age = now.saturating_sub(row.created);
+                Ok(Said::Plain(Answer::Code {
+                    user_code: code.as_str().try_into().map_err(|_| Error::WrongState)?,
+                    pictogram: row.pictogram,
+                    expires_in_s: self.settings.code_life_s.saturating_sub(age) as u32,
+                    interval_s: self.settings.poll_s,
+                }))
+            }
+            (Phase::Approved, _)
+                if now > row.approved.unwrap_or(row.created) + self.settings.unconfirmed_s =>
+            {
+                self.store.expire_unconfirmed(&row.id)?;
+                Ok(Said::ended(EndReason::Expired))
+            }
+            // Byte-identical until the first renewal, so that a lost answer or
+            // a power cut costs nothing.
+            (Phase::Approved | Phase::Active, _)
+                if row.revoked.is_none() && row.generation == 1 =>
+            {
+                Ok(Said::Granted(self.grant(device, row)?))
+            }
+            (Phase::Approved | Phase::Active, _) => {
+                Ok(Said::refused(RefusalCode::UnknownActivation, 3600))
+            }
+            _ => Ok(Said::ended(EndReason::Denied)),
+        }
+    }
+
+    fn grant(&self, device: &DeviceRow, row: &ActivationRow) -> Result<Vec<u8>> {
+        let account = self.store.account(row.account.ok_or(Error::WrongState)?)?;
+        let name = self.personal(account.id, "name", &account.sealed.name)?;
+        let mut short = String::new();
+        for c in name.chars() {
+            if short.len() + c.len_utf8() > 32 {
+                break;
+            }
+            short.push(c);
+        }
+        Ok(signed(
+            &self.keys.session,
+            &Grant {
+                device_id: DeviceId::new(&device.id).ok_or(Error::WrongState)?,
+                activation_id: ActivationId(row.id),
+                epoch: row.epoch,
+                series: Series(row.series),
+                token: TokenSecret(*self.keys.token(&row.series, 1)),
+                remember: row.remember,
+                policy: PolicyVersion(row.policy),
+                display_name: short.as_str().try_into().map_err(|_| Error::WrongState)?,
+                terms: self.settings.terms,
+            },
+        ))
+    }
+
+    /// A code that nobody was shown within a day. Drawn without bias.
+    fn fresh_code(&self, now: u64) -> Result<String> {
+        loop {
+            let mut code = String::new();
+            while code.len() < CODE_LEN {
+                let [b] = self.random::<1>()?;
+                // 240 is the largest multiple of 20 that a byte holds.
+                if b < 240 {
+                    code.push(char::from(ALPHABET[usize::from(b % 20)]));
+                }
+            }
+            if !self.store.code_in_use(&code, now)? {
+                return Ok(code);
+            }
+        }
+    }
+}

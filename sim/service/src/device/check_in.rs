@@ -1,0 +1,270 @@
+//! "Still here": proves the token, renews it, fetches orders.
+
+use super::{ADDRESS, Heard, Said, Wait};
+use crate::events::Kind;
+use crate::store::{ActivationRow, CheckIn, CheckedIn, Known, Phase, TokenUse, Used};
+use crate::{Result, Service, short};
+use nrd_agent::wire::{
+    self, Ask, Generation, Lease, LockReason, NextToken, PROOF_CONTEXT, PolicyVersion, RefusalCode,
+    Request, Statement, TokenProof, TokenSecret,
+};
+use nrd_hal::Crypto as _;
+use nrd_hal::crypto::RingCrypto;
+use nrd_sim_base::sign::signed;
+use subtle::ConstantTimeEq as _;
+
+type Answered = (Said, Option<Wait>);
+
+/// What a check-in comes to, before anything is written.
+enum Plan<'k> {
+    /// This, whatever the token.
+    Say(Answered),
+    /// The token was proven.
+    Proven(&'k ActivationRow, Proven),
+}
+
+/// A token that was proven, and what follows from it.
+#[derive(Clone, Copy)]
+struct Proven {
+    generation: u32,
+    /// Consent is asked for before anything goes on.
+    consent_due: bool,
+    /// A lease is to be given.
+    renew: bool,
+}
+
+impl Service {
+    /// Answers a check-in: one read has given `known`; one write follows, after
+    /// the signature.
+    pub(super) fn check_in(
+        &self,
+        frame: &[u8],
+        known: &Known,
+        challenge: [u8; 32],
+        address: &str,
+    ) -> Result<Heard> {
+        let device = &known.device;
+        let signed = wire::decode_signed::<Request<'_>, RingCrypto>(frame, &device.public_key);
+        let Ok(request) = signed else {
+            return Ok(Heard::refused(challenge, RefusalCode::BadRequest, 60));
+        };
+        let now = self.now_s();
+        let plan = self.plan(known, &request);
+        let token = match &plan {
+            Plan::Proven(row, p) => self.token_use(row, *p, now),
+            Plan::Say(_) => None,
+        };
+        let address = self.keys.seal(ADDRESS, address.as_bytes())?;
+        let done = self.store.check_in(&CheckIn {
+            device: &device.id,
+            presented: &request.challenge,
+            next: &challenge,
+            now,
+            address: &address,
+            token,
+        })?;
+        let delegation = match known.delegation > device.delegation {
+            true => self.newer_delegation(device.delegation)?,
+            false => None,
+        };
+        let (said, wait) = match (plan, done) {
+            (_, CheckedIn::Stale(current)) => return Ok(Heard::stale(current, delegation)),
+            (Plan::Say(answered), _) => answered,
+            (Plan::Proven(row, _), CheckedIn::Token(Used::Over)) => {
+                self.overtaken(&request, row)?
+            }
+            (Plan::Proven(row, _), CheckedIn::Token(Used::Theft)) => self.theft(&request, row)?,
+            (Plan::Proven(row, p), CheckedIn::Noted | CheckedIn::Token(Used::Good)) => {
+                self.good(&request, row, p)
+            }
+        };
+        Ok(Heard {
+            challenge,
+            delegation,
+            said,
+            wait,
+        })
+    }
+
+    fn plan<'k>(&self, known: &'k Known, request: &Request<'_>) -> Plan<'k> {
+        let refuse = |code, s| Plan::Say((Said::refused(code, s), None));
+        let Ask::CheckIn {
+            epoch,
+            proof,
+            renew,
+            wait_s,
+            ..
+        } = &request.ask
+        else {
+            return refuse(RefusalCode::BadRequest, 60);
+        };
+        let Some(row) = known.activation.as_ref().filter(|r| r.epoch == *epoch) else {
+            return refuse(RefusalCode::UnknownActivation, 3600);
+        };
+        if let Some(order) = &known.order {
+            return Plan::Say((checked_in(None, None, Some(order.frame.clone()), 0), None));
+        }
+        let wait = (*wait_s > 0).then_some((row.id, *wait_s));
+        match &row.revoked {
+            Some(why) if why == "theft" => {
+                let interval = self.interval(*wait_s);
+                let reason = LockReason::TheftSuspected;
+                return Plan::Say((self.locked(request, row, reason, interval), wait));
+            }
+            Some(_) => return Plan::Say((self.closed(request, row), None)),
+            None => {}
+        }
+        match (row.phase, proof) {
+            (Phase::SignedOut, _) | (Phase::Approved | Phase::Active, None) => {
+                Plan::Say((self.pause(*wait_s), wait))
+            }
+            (Phase::Approved | Phase::Active, Some(proof)) => {
+                match self.proves(row, proof, request) {
+                    false => refuse(RefusalCode::BadRequest, 60),
+                    true => {
+                        let consent_due = row.policy < known.policy;
+                        let p = Proven {
+                            generation: proof.generation.0,
+                            consent_due,
+                            renew: *renew && !consent_due,
+                        };
+                        Plan::Proven(row, p)
+                    }
+                }
+            }
+            _ => Plan::Say((self.closed(request, row), None)),
+        }
+    }
+
+    fn proves(&self, row: &ActivationRow, proof: &TokenProof, request: &Request<'_>) -> bool {
+        let token = self.keys.token(&row.series, proof.generation.0);
+        let mac = RingCrypto::hmac(
+            token.as_ref(),
+            &[PROOF_CONTEXT, &request.challenge, &request.nonce],
+        );
+        bool::from(mac.ct_eq(&proof.mac))
+    }
+
+    /// What is to be written of a token; nothing where it was used before and
+    /// nothing is given for it.
+    fn token_use<'r>(&self, row: &'r ActivationRow, p: Proven, now: u64) -> Option<TokenUse<'r>> {
+        let seen = row.phase == Phase::Active && row.generation == p.generation;
+        (!seen || p.renew).then_some(TokenUse {
+            activation: &row.id,
+            generation: p.generation,
+            leased: p.renew.then_some(now),
+        })
+    }
+
+    /// Something ended the activation since it was read: a removal, most
+    /// likely, and then its order stands beside it.
+    fn overtaken(&self, request: &Request<'_>, row: &ActivationRow) -> Result<Answered> {
+        let said = match self.store.next_order(&row.id)? {
+            Some(order) => checked_in(None, None, Some(order.frame), 0),
+            None => self.closed(request, row),
+        };
+        Ok((said, None))
+    }
+
+    fn theft(&self, request: &Request<'_>, row: &ActivationRow) -> Result<Answered> {
+        self.meter.thefts.inc();
+        tracing::warn!(activation = %short(&row.id), "a copied token was used");
+        let event = self.event_of(Kind::TheftSuspected, row, &row.model, None);
+        let event = row.account.map(|account| (account, &event));
+        self.store.revoke_theft(&row.id, event)?;
+        if let Some(account) = row.account {
+            self.tell_page(account);
+        }
+        let reason = LockReason::TheftSuspected;
+        Ok((self.locked(request, row, reason, 0), None))
+    }
+
+    fn good(&self, request: &Request<'_>, row: &ActivationRow, p: Proven) -> Answered {
+        let wait_s = match &request.ask {
+            Ask::CheckIn { wait_s, .. } => *wait_s,
+            _ => 0,
+        };
+        let wait = (wait_s > 0).then_some((row.id, wait_s));
+        if row.phase == Phase::Approved
+            && let Some(account) = row.account
+        {
+            self.tell_page(account);
+        }
+        let interval = self.interval(wait_s);
+        if p.consent_due {
+            let reason = LockReason::ConsentDue;
+            return (self.locked(request, row, reason, interval), wait);
+        }
+        if !p.renew {
+            return (self.pause(wait_s), wait);
+        }
+        let next = p.generation.saturating_add(1);
+        let lease = signed(
+            &self.keys.session,
+            &Lease {
+                device_id: request.device_id,
+                activation_id: wire::ActivationId(row.id),
+                nonce: request.nonce,
+                issued_at: self.now_s(),
+                terms: self.settings.terms,
+                policy: PolicyVersion(row.policy),
+                next: Some(NextToken {
+                    generation: Generation(next),
+                    token: TokenSecret(*self.keys.token(&row.series, next)),
+                }),
+            },
+        );
+        // A lease is worth more than a wait: it goes out at once.
+        (checked_in(Some(lease), None, None, interval), None)
+    }
+
+    fn interval(&self, wait_s: u16) -> u32 {
+        match wait_s {
+            0 => self.settings.check_in_s,
+            _ => 1.min(self.settings.check_in_s),
+        }
+    }
+
+    /// Nothing to say; a device that waits comes back at once.
+    fn pause(&self, wait_s: u16) -> Said {
+        checked_in(None, None, None, self.interval(wait_s))
+    }
+
+    /// This activation is over, and no order waits.
+    fn closed(&self, request: &Request<'_>, row: &ActivationRow) -> Said {
+        self.locked(request, row, LockReason::Revoked, self.settings.check_in_s)
+    }
+
+    fn locked(
+        &self,
+        request: &Request<'_>,
+        row: &ActivationRow,
+        reason: LockReason,
+        interval_s: u32,
+    ) -> Said {
+        let statement = signed(
+            &self.keys.session,
+            &Statement {
+                device_id: request.device_id,
+                activation_id: wire::ActivationId(row.id),
+                nonce: request.nonce,
+                reason,
+            },
+        );
+        checked_in(None, Some(statement), None, interval_s)
+    }
+}
+
+fn checked_in(
+    lease: Option<Vec<u8>>,
+    statement: Option<Vec<u8>>,
+    order: Option<Vec<u8>>,
+    interval_s: u32,
+) -> Said {
+    Said::CheckedIn {
+        lease,
+        statement,
+        order,
+        interval_s,
+    }
+}

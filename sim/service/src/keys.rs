@@ -1,0 +1,159 @@
+//! The service's secrets: three files of 64 hexadecimal digits, each readable
+//! by its owner alone.
+//!
+//! | file | holds | who needs it |
+//! |---|---|---|
+//! | `root.key` | the service root, which firmware pins | only delegations: could be kept offline |
+//! | `service.key` | a master secret, all other keys are derived from it | the running service |
+//! | `maker.key` | the maker root, which signs device certificates | the factory: the simulator plays it |
+
+use super::error::{Error, Result};
+use nrd_agent::wire::{Delegation, KeyVersion};
+use nrd_hal::Crypto as _;
+use nrd_hal::crypto::RingCrypto;
+use nrd_sim_base::{hex, secret_file, sign};
+use ring::signature::Ed25519KeyPair;
+use std::fs;
+use std::path::Path;
+use zeroize::Zeroizing;
+
+/// The keys in memory. No `Debug`.
+pub struct Keys {
+    root: Ed25519KeyPair,
+    master: Zeroizing<[u8; 32]>,
+    maker: Ed25519KeyPair,
+    /// Signs grants, leases and statements.
+    pub session: Ed25519KeyPair,
+    tokens: Zeroizing<[u8; 32]>,
+    columns: Zeroizing<[u8; 32]>,
+    index: Zeroizing<[u8; 32]>,
+}
+
+impl Keys {
+    /// Reads the key files of `dir`, or makes them at the first start.
+    pub fn open(dir: &Path) -> Result<Keys> {
+        let root = secret_file::read_or_make(&dir.join("root.key"))?;
+        let master = secret_file::read_or_make(&dir.join("service.key"))?;
+        let maker = secret_file::read_or_make(&dir.join("maker.key"))?;
+        let keys = Keys::new(&root, &master, &maker);
+        for (name, key) in [
+            ("service-root.pub", keys.root_public()),
+            ("maker-root.pub", keys.maker_public()),
+        ] {
+            let path = dir.join(name);
+            fs::write(&path, hex(&key) + "\n").map_err(|e| Error::File(path, e))?;
+        }
+        Ok(keys)
+    }
+
+    /// Keys from three secrets.
+    pub fn new(root: &[u8; 32], master: &[u8; 32], maker: &[u8; 32]) -> Keys {
+        let derive =
+            |label: &[u8]| Zeroizing::new(RingCrypto::hkdf(b"nrd/service", master, &[label]));
+        Keys {
+            root: sign::keypair(root),
+            maker: sign::keypair(maker),
+            session: sign::keypair(&derive(b"session")),
+            tokens: derive(b"token"),
+            columns: derive(b"columns"),
+            index: derive(b"index"),
+            master: Zeroizing::new(*master),
+        }
+    }
+
+    /// The root public key that firmware pins.
+    pub fn root_public(&self) -> [u8; 32] {
+        sign::public(&self.root)
+    }
+
+    /// The maker's public key.
+    pub fn maker_public(&self) -> [u8; 32] {
+        sign::public(&self.maker)
+    }
+
+    /// What a database must belong to: a name and a public value for each key
+    /// file.
+    pub fn owners(&self) -> [(&'static str, [u8; 32]); 3] {
+        [
+            ("root.key", self.root_public()),
+            ("service.key", sign::public(&self.session)),
+            ("maker.key", self.maker_public()),
+        ]
+    }
+
+    /// The maker's key: the simulator plays the factory as well.
+    pub fn maker(&self) -> &Ed25519KeyPair {
+        &self.maker
+    }
+
+    /// The seed of the key that signs security events told outside.
+    pub(crate) fn events_seed(&self) -> Zeroizing<[u8; 32]> {
+        let master = self.master.as_ref();
+        Zeroizing::new(RingCrypto::hkdf(b"nrd/service", master, &[b"events"]))
+    }
+
+    /// The order key of a version.
+    pub fn order(&self, version: KeyVersion) -> Ed25519KeyPair {
+        let label = [b"order".as_slice(), &version.0.to_le_bytes()];
+        sign::keypair(&Zeroizing::new(RingCrypto::hkdf(
+            b"nrd/service",
+            self.master.as_ref(),
+            &label,
+        )))
+    }
+
+    /// A delegation by the root.
+    pub fn delegation(&self, version: u32, time_version: u32, time_floor: u64) -> Vec<u8> {
+        sign::signed(
+            &self.root,
+            &Delegation {
+                version,
+                order_key_version: KeyVersion(version),
+                order_key: sign::public(&self.order(KeyVersion(version))),
+                session_key: sign::public(&self.session),
+                time_version,
+                time_floor,
+            },
+        )
+    }
+
+    /// The token of a generation (SPEC §10). The database holds no token.
+    pub fn token(&self, series: &[u8], generation: u32) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(RingCrypto::hmac(
+            self.tokens.as_ref(),
+            &[b"nrd/1/token\0", series, &generation.to_le_bytes()],
+        ))
+    }
+
+    /// A keyed digest under which personal data can be found again, and which
+    /// says nothing without the key.
+    pub fn index(&self, what: &str, value: &str) -> [u8; 32] {
+        RingCrypto::hmac(
+            self.index.as_ref(),
+            &[what.as_bytes(), b"\0", value.as_bytes()],
+        )
+    }
+
+    /// Seals a column's value for one place: AES-256-GCM, nonce ‖ ciphertext ‖
+    /// tag, with `place` as associated data.
+    pub fn seal(&self, place: &str, value: &[u8]) -> Result<Vec<u8>> {
+        let nonce: [u8; 12] = nrd_sim_base::random()?;
+        let mut out = nonce.to_vec();
+        let mut text = value.to_vec();
+        let tag = RingCrypto::seal(&self.columns, &nonce, place.as_bytes(), &mut text)
+            .map_err(|_| Error::Sealed)?;
+        out.extend_from_slice(&text);
+        out.extend_from_slice(&tag);
+        Ok(out)
+    }
+
+    /// Opens a sealed column.
+    pub fn open_column(&self, place: &str, sealed: &[u8]) -> Result<String> {
+        let (nonce, rest) = sealed.split_first_chunk::<12>().ok_or(Error::Sealed)?;
+        let (text, tag) = rest.split_last_chunk::<16>().ok_or(Error::Sealed)?;
+        let mut text = text.to_vec();
+        RingCrypto::open(&self.columns, nonce, place.as_bytes(), &mut text, tag)
+            .map_err(|_| Error::Sealed)?;
+        String::from_utf8(text).map_err(|_| Error::Sealed)
+    }
+}

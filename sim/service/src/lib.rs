@@ -1,0 +1,302 @@
+//! The reference service: accounts, devices, orders, receipts.
+//!
+//! ```text
+//!   device ── POST /device/v1 ──▶ device/ ──┐
+//!                                           ├──▶ store/ ──▶ SQLite or PostgreSQL, revocations.log
+//!   browser ── pages (crate::pages) ──▶ account.rs ──┘
+//! ```
+//!
+//! | file | what |
+//! |---|---|
+//! | `keys.rs` | the service's secrets and what they sign |
+//! | `ca.rs` | a certificate authority of its own, for TLS |
+//! | `host.rs` | time and randomness |
+//! | `store/` | what is kept; every method is one atomic operation |
+//! | `device/` | answers a device's requests |
+//! | `account.rs` | what an account holder can do |
+//! | `login.rs` | passwords, failed attempts, remembered computers |
+//! | `events.rs` | security activity |
+//! | `outward.rs` | what is told to a receiver outside |
+//! | `meter.rs` | metrics |
+//! | `wake.rs` | tells waiting devices and open pages that something changed |
+//! | `pages/` | the pages that a person uses, and the device API over HTTP |
+//! | `desk/` | a returns desk: asks a device for a proof and judges it |
+//! | `outbox/` | hands orders to a broker, security events to a receiver |
+//! | `admin_api.rs` | metrics and health, for an operator's tools |
+//! | `server.rs` | runs it all over TLS |
+//!
+//! The service revokes on its side *before* it issues an order, and answers
+//! with an error when it cannot store: never with a false success.
+//!
+//! It may use `nrd-sim-forensics` (to judge receipts as any outsider would),
+//! `nrd-agent` (the wire types) and `nrd-sim-base`. It knows no simulated
+//! device, no scenario and no living room: whoever wants pages beside these
+//! mounts them through [`pages::Neighbour`].
+#![forbid(unsafe_code)]
+
+pub mod account;
+pub mod admin_api;
+pub mod ca;
+pub mod desk;
+pub mod device;
+mod error;
+pub mod events;
+pub mod host;
+mod keys;
+pub mod login;
+pub mod meter;
+pub mod outbox;
+mod outward;
+pub mod pages;
+pub mod server;
+pub mod store;
+mod wake;
+
+pub use error::{Error, Result};
+pub use keys::Keys;
+
+use nrd_sim_base::sample::Samples;
+use nrd_sim_base::{hex, unhex};
+
+use host::Host;
+use meter::Meter;
+use nrd_agent::wire::LeaseTerms;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use store::{AccountId, Store};
+use wake::Wake;
+
+/// What an operator decides.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Terms of every grant and lease.
+    pub terms: LeaseTerms,
+    /// Seconds between check-ins of a device that does not wait.
+    pub check_in_s: u32,
+    /// Seconds between polls while a code is shown.
+    pub poll_s: u16,
+    /// How long a code lives, in seconds; at most 600.
+    pub code_life_s: u64,
+    /// How long an approved activation may stay unused, in seconds.
+    pub unconfirmed_s: u64,
+    /// Longest wait of a check-in, in seconds.
+    pub wait_max_s: u16,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            terms: LeaseTerms {
+                renew_after_s: 24 * 3600,
+                expires_after_s: 30 * 24 * 3600,
+                max_boots: 500,
+                dead_man_s: 90 * 24 * 3600,
+            },
+            check_in_s: 3600,
+            poll_s: 2,
+            code_life_s: 600,
+            unconfirmed_s: 24 * 3600,
+            wait_max_s: 25,
+        }
+    }
+}
+
+/// Where a service keeps what.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Its own folder: certificates, the revocation log, SQLite's database.
+    pub dir: PathBuf,
+    /// Key files; the same folder, or one that several processes share.
+    pub keys: PathBuf,
+    /// A PostgreSQL database that several processes share, `postgres://…`.
+    pub database: Option<String>,
+}
+
+impl Place {
+    /// Everything in one folder.
+    pub fn folder(dir: &Path) -> Place {
+        Place {
+            dir: dir.to_owned(),
+            keys: dir.to_owned(),
+            database: None,
+        }
+    }
+}
+
+/// The service. Every method is synchronous and short; callers in an async
+/// runtime use a blocking thread.
+pub struct Service {
+    /// The secrets.
+    pub keys: Keys,
+    /// What is kept.
+    pub store: Store,
+    /// What the operator decided.
+    pub settings: Settings,
+    pub(crate) wake: Wake,
+    pub(crate) meter: Meter,
+    host: Box<dyn Host>,
+    /// Seconds that tests have moved the clock.
+    shift_s: AtomicU64,
+}
+
+/// Enough of an activation's id to find its lines in a log by.
+pub(crate) fn short(id: &[u8; 16]) -> String {
+    hex(&id[..4])
+}
+
+impl Service {
+    /// Opens the service of a folder, or makes it at the first start.
+    pub fn open(dir: &Path, settings: Settings) -> Result<Arc<Service>> {
+        Service::open_on(&Place::folder(dir), settings)
+    }
+
+    /// Opens a service whose keys or database may be elsewhere.
+    pub fn open_on(place: &Place, settings: Settings) -> Result<Arc<Service>> {
+        Service::open_with(place, settings, host::System)
+    }
+
+    /// The same with time and randomness of `host`.
+    pub fn open_with(
+        place: &Place,
+        settings: Settings,
+        host: impl Host + 'static,
+    ) -> Result<Arc<Service>> {
+        for dir in [&place.dir, &place.keys] {
+            std::fs::create_dir_all(dir).map_err(|e| Error::File(dir.clone(), e))?;
+        }
+        let keys = Keys::open(&place.keys)?;
+        let store = match &place.database {
+            Some(url) => Store::postgres(url, &place.dir)?,
+            None => Store::open(&place.dir)?,
+        };
+        Service::assemble(keys, store, settings, Box::new(host))
+    }
+
+    /// A service that leaves nothing behind and takes time and randomness from
+    /// `host`: for virtual worlds.
+    pub fn virtual_one(
+        keys: Keys,
+        settings: Settings,
+        host: impl Host + 'static,
+    ) -> Result<Arc<Service>> {
+        Service::assemble(keys, Store::in_memory()?, settings, Box::new(host))
+    }
+
+    fn assemble(
+        keys: Keys,
+        store: Store,
+        settings: Settings,
+        host: Box<dyn Host>,
+    ) -> Result<Arc<Service>> {
+        store.belongs_to(&keys.owners())?;
+        let meter = Meter::new(&store.faults);
+        let service = Arc::new(Service {
+            keys,
+            store,
+            settings,
+            wake: Wake::default(),
+            meter,
+            host,
+            shift_s: AtomicU64::new(0),
+        });
+        tracing::info!(database = service.store.database(), "service opened");
+        if service.store.delegation()?.is_none() {
+            service.delegate_after(0)?;
+        }
+        let this = Arc::downgrade(&service);
+        service.store.listen(move |what| {
+            if let Some(service) = this.upgrade() {
+                service.heard(what);
+            }
+        });
+        Ok(service)
+    }
+
+    /// Another process on this database, or this one, announced something;
+    /// `None` when announcements may have been missed.
+    fn heard(self: Arc<Self>, what: Option<&str>) {
+        match what.map(|w| w.split_at_checked(2)) {
+            Some(Some(("d:", id))) => {
+                if let Some(id) = unhex(id) {
+                    self.wake.device(&id);
+                }
+            }
+            Some(Some(("p:", account))) => {
+                if let Ok(account) = account.parse() {
+                    self.wake.page(AccountId(account));
+                }
+            }
+            Some(_) => {}
+            None => {
+                self.wake.everybody();
+                // The line also breaks when a backup is restored: what was
+                // revoked since stays revoked. This is no thread that may wait.
+                std::thread::spawn(move || {
+                    if let Err(e) = self.store.replay() {
+                        tracing::error!(error = %e, "the revocation log was not replayed");
+                    }
+                });
+            }
+        }
+    }
+
+    /// Something on this account's pages changed.
+    pub(crate) fn tell_page(&self, account: AccountId) {
+        self.wake.page(account);
+        self.announce(&format!("p:{}", account.0));
+    }
+
+    /// There is something for this activation's device.
+    pub(crate) fn tell_device(&self, activation: &[u8; 16]) {
+        self.wake.device(activation);
+        self.announce(&format!("d:{}", hex(activation)));
+    }
+
+    fn announce(&self, what: &str) {
+        // The others find out at their next look.
+        if let Err(e) = self.store.announce(what) {
+            tracing::warn!(error = %e, "other processes were not told");
+        }
+    }
+
+    /// Now, Unix seconds.
+    pub fn now_s(&self) -> u64 {
+        self.host.now_s() + self.shift_s.load(Ordering::SeqCst)
+    }
+
+    /// N random bytes of the host.
+    pub(crate) fn random<const N: usize>(&self) -> Result<[u8; N]> {
+        let mut out = [0; N];
+        self.host.fill(&mut out)?;
+        Ok(out)
+    }
+
+    /// Moves the service's clock ahead, for tests and stories.
+    pub fn advance_s(&self, s: u64) {
+        self.shift_s.fetch_add(s, Ordering::SeqCst);
+    }
+
+    /// Puts a new order key in force and signs waiting orders again. Returns
+    /// its version.
+    pub fn rotate_order_key(&self) -> Result<u32> {
+        self.delegate_after(self.store.delegation()?.map_or(0, |(v, _)| v))
+    }
+
+    fn delegate_after(&self, known: u32) -> Result<u32> {
+        let now = self.now_s();
+        // The floor is what trusted time was a day ago: a device's own clock
+        // may run late.
+        let make = |version| self.keys.delegation(version, version, now - 86_400);
+        self.store
+            .delegate(known, &make, now, &account::signer(&self.keys))
+    }
+
+    /// Adds the sample accounts that are not there yet.
+    pub fn add_samples(&self, samples: &Samples) -> Result<()> {
+        for s in &samples.accounts {
+            self.add_account(s)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,237 @@
+//! Passwords, failed attempts, browser sessions, remembered computers.
+
+use super::events::Kind;
+use super::store::{AccountId, Recall, Sealed, SessionRow};
+use super::{Error, Result, Service};
+use argon2::{Argon2, PasswordHash, PasswordHasher as _, PasswordVerifier as _};
+use nrd_hal::Crypto as _;
+use nrd_hal::crypto::RingCrypto;
+use nrd_sim_base::sample::Sample;
+use nrd_sim_base::{hex, unhex};
+
+/// Failures in a row before a login has to wait.
+const FREE_FAILURES: u32 = 5;
+/// A browser session ends after this long without a request, in seconds.
+const SESSION_IDLE_S: u64 = 30 * 60;
+
+/// A password nobody has, verified in place of an unknown account's, so that
+/// an unknown e-mail takes as long as a wrong password.
+const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5bm9ib2R5$\
+                      WJ3hE1Vnq3ZjYcVQm1l9yGZ5gXc2v1T0mX1r3m0E4bE";
+
+/// Why nobody was signed in.
+#[derive(Debug)]
+pub enum LoginError {
+    /// E-mail or password is wrong; which one is not said.
+    Wrong,
+    /// Too many failures: wait this many seconds.
+    Wait(u64),
+    /// The service cannot tell now.
+    Service(Error),
+}
+
+impl From<Error> for LoginError {
+    fn from(e: Error) -> Self {
+        LoginError::Service(e)
+    }
+}
+
+/// A browser that has just been signed in.
+pub struct SignedIn {
+    /// The session cookie's value.
+    pub session: String,
+    /// The "remember me" cookie's value, if the box was ticked.
+    pub remember: Option<String>,
+}
+
+/// What a "remember me" cookie gave.
+pub enum Remembered {
+    /// A new session, and the cookie's new value unless it stays.
+    SignedIn(SignedIn),
+    /// Somebody copied it: everything of it is void.
+    Stolen,
+    /// Nothing.
+    Unknown,
+}
+
+impl Service {
+    /// Adds an account unless its e-mail is known.
+    pub(super) fn add_account(&self, s: &Sample) -> Result<()> {
+        let index = self.email_index(&s.email);
+        if self.store.account_by_email(&index)?.is_some() {
+            return Ok(());
+        }
+        let password = Argon2::default()
+            .hash_password(s.password.as_bytes())
+            .map_err(|_| Error::Random)?
+            .to_string();
+        self.store_account(s, &password)?;
+        Ok(())
+    }
+
+    /// Adds an account with which nobody can sign in at the pages: for virtual
+    /// worlds, where hashing thousands of passwords would take longer than all
+    /// the rest.
+    pub fn add_account_without_password(&self, s: &Sample) -> Result<AccountId> {
+        self.store_account(s, "*")
+    }
+
+    fn store_account(&self, s: &Sample, password: &str) -> Result<AccountId> {
+        let index = self.email_index(&s.email);
+        let policy = self.store.policy_version()?;
+        self.store.add_account(&index, password, policy, |id| {
+            let seal = |column, text: &str| self.keys.seal(&place(id, column), text.as_bytes());
+            Ok(Sealed {
+                name: seal("name", &s.name)?,
+                email: seal("email", &s.email)?,
+                payment: seal("payment", &s.payment)?,
+                address: seal("address", &s.address)?,
+                telephone: seal("telephone", &s.telephone)?,
+                profiles: seal("profiles", &s.profiles.join("\n"))?,
+            })
+        })
+    }
+
+    fn email_index(&self, email: &str) -> [u8; 32] {
+        self.keys.index("email", &email.trim().to_lowercase())
+    }
+
+    /// Opens a personal column.
+    pub(super) fn personal(&self, id: AccountId, column: &str, sealed: &[u8]) -> Result<String> {
+        self.keys.open_column(&place(id, column), sealed)
+    }
+
+    /// Checks a password; slows guessing down, by account and by address.
+    pub fn check_password(
+        &self,
+        email: &str,
+        password: &str,
+        address: &str,
+    ) -> std::result::Result<AccountId, LoginError> {
+        let index = self.email_index(email);
+        let scopes = [index, self.keys.index("login address", address)];
+        let now = self.now_s();
+        for scope in &scopes {
+            match self.store.must_wait(scope, now)? {
+                0 => {}
+                s => return Err(LoginError::Wait(s)),
+            }
+        }
+        let account = self.store.account_by_email(&index)?;
+        let stored = account.as_ref().map_or(NOBODY, |a| a.password.as_str());
+        let good = PasswordHash::new(stored).is_ok_and(|h| {
+            Argon2::default()
+                .verify_password(password.as_bytes(), &h)
+                .is_ok()
+        });
+        match account {
+            Some(a) if good => {
+                self.store.clear_attempts(&scopes[0])?;
+                Ok(a.id)
+            }
+            account => {
+                self.store.failed_attempt(&scopes[0], FREE_FAILURES, now)?;
+                self.store
+                    .failed_attempt(&scopes[1], 4 * FREE_FAILURES, now)?;
+                if let Some(a) = account {
+                    self.note(a.id, Kind::WrongPassword, "Website", Some(address))?;
+                }
+                Err(LoginError::Wrong)
+            }
+        }
+    }
+
+    /// Starts a session; remembers the computer if the box was ticked.
+    pub fn sign_in(
+        &self,
+        account: AccountId,
+        remember: bool,
+        browser: &str,
+        address: &str,
+    ) -> Result<SignedIn> {
+        let now = self.now_s();
+        let mut cookie = None;
+        let mut computer = None;
+        if remember {
+            let series: [u8; 16] = self.random()?;
+            let token: [u8; 32] = self.random()?;
+            let digest = RingCrypto::sha256(&token);
+            self.store
+                .add_computer(&series, account, &digest, browser, now)?;
+            cookie = Some(hex(&series) + &hex(&token));
+            computer = Some(series);
+        }
+        let session = self.start_session(account, computer)?;
+        self.note(account, Kind::SignedIn, browser, Some(address))?;
+        Ok(SignedIn {
+            session,
+            remember: cookie,
+        })
+    }
+
+    fn start_session(&self, account: AccountId, computer: Option<[u8; 16]>) -> Result<String> {
+        let id: [u8; 32] = self.random()?;
+        let csrf = hex(&self.random::<16>()?);
+        let digest = RingCrypto::sha256(&id);
+        let computer = computer.as_ref().map(|c| c.as_slice());
+        self.store
+            .add_session(&digest, account, &csrf, computer, self.now_s())?;
+        Ok(hex(&id))
+    }
+
+    /// The session behind a cookie. `by_hand`: a person asks, so it counts as
+    /// use; an open page that renews itself does not keep a session alive.
+    pub fn session(&self, cookie: &str, by_hand: bool) -> Result<Option<SessionRow>> {
+        let Some(id) = unhex::<32>(cookie) else {
+            return Ok(None);
+        };
+        let digest = RingCrypto::sha256(&id);
+        self.store
+            .session(&digest, self.now_s(), SESSION_IDLE_S, by_hand)
+    }
+
+    /// Signs a browser out and forgets the computer.
+    pub fn sign_out(&self, cookie: &str) -> Result<()> {
+        match unhex::<32>(cookie) {
+            Some(id) => self.store.end_session(&RingCrypto::sha256(&id)),
+            None => Ok(()),
+        }
+    }
+
+    /// Signs in by a "remember me" cookie: series, then a token that is
+    /// replaced at each use. An old token means that somebody copied it.
+    pub fn recall(&self, cookie: &str, address: &str) -> Result<Remembered> {
+        let Some((series, token)) = cookie.split_at_checked(32) else {
+            return Ok(Remembered::Unknown);
+        };
+        let (Some(series), Some(token)) = (unhex::<16>(series), unhex::<32>(token)) else {
+            return Ok(Remembered::Unknown);
+        };
+        let next: [u8; 32] = self.random()?;
+        let found = self.store.recall(
+            &series,
+            &RingCrypto::sha256(&token),
+            &RingCrypto::sha256(&next),
+            self.now_s(),
+        )?;
+        Ok(match found {
+            Recall::Good(account) => Remembered::SignedIn(SignedIn {
+                session: self.start_session(account, Some(series))?,
+                remember: Some(hex(&series) + &hex(&next)),
+            }),
+            Recall::Late(account) => Remembered::SignedIn(SignedIn {
+                session: self.start_session(account, Some(series))?,
+                remember: None,
+            }),
+            Recall::Stolen(account) => {
+                self.note(account, Kind::ComputerStolen, "Website", Some(address))?;
+                Remembered::Stolen
+            }
+            Recall::Unknown => Remembered::Unknown,
+        })
+    }
+}
+
+fn place(id: AccountId, column: &str) -> String {
+    format!("accounts.{column}.{}", id.0)
+}

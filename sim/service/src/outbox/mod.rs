@@ -1,0 +1,91 @@
+//! Hands over what the store's outboxes hold: orders to a broker, security
+//! events to a receiver. At least once, oldest first; a row goes only when the
+//! other side has said that it has it.
+//!
+//! | file | what |
+//! |---|---|
+//! | `mqtt.rs` | orders to an MQTT broker, a topic a device |
+//! | `push.rs` | security event tokens to a receiver, RFC 8935 |
+//! | `jose.rs` | signs the tokens, and publishes the key |
+
+pub mod jose;
+pub mod mqtt;
+pub mod push;
+
+use crate::Service;
+use crate::store::Outbox;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Longest pause between two tries, in seconds.
+const LONGEST_S: u64 = 15 * 60;
+/// A row that was taken is nobody else's for this long, in seconds.
+const LEASE_S: u64 = 60;
+/// How often an idle outbox is looked at.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// A thread that empties an outbox. Dropping it ends the thread.
+pub struct Drain {
+    stop: Arc<AtomicBool>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Drain {
+    /// Runs `work` until it is to stop.
+    fn start(
+        name: &str,
+        work: impl FnOnce(&AtomicBool) + Send + 'static,
+    ) -> std::io::Result<Drain> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let theirs = stop.clone();
+        let thread = std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || work(&theirs))?;
+        Ok(Drain {
+            stop,
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for Drain {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Sleeps, unless it is to stop.
+fn pause(stop: &AtomicBool, how_long: Duration) {
+    let until = Instant::now() + how_long;
+    while !stop.load(Ordering::SeqCst) && Instant::now() < until {
+        std::thread::sleep(LOOK.min(until.saturating_duration_since(Instant::now())));
+    }
+}
+
+/// Seconds to wait after the nth failure: full jitter, doubling, bounded.
+fn back_off_s(tries: u32) -> u64 {
+    let cap = (1u64 << tries.min(10)).min(LONGEST_S);
+    let draw = getrandom::u64().unwrap_or(0);
+    1 + draw % cap
+}
+
+/// Puts a row back; a database that is away keeps it leased, which ends.
+fn put_back(service: &Service, which: Outbox, id: i64, tries: u32) {
+    service.meter.handed(which, "failed");
+    let _ = service
+        .store
+        .try_again(id, service.now_s() + back_off_s(tries));
+}
+
+/// A row has been taken.
+fn took(service: &Service, which: Outbox, id: i64) {
+    service.meter.handed(which, "taken");
+    // If this fails the row is sent once more: the other side has seen it.
+    if let Err(e) = service.store.handed_over(id) {
+        tracing::warn!(error = %e, "a row that was taken stays in the outbox for now");
+    }
+}

@@ -1,0 +1,63 @@
+//! What is told to a receiver outside: the claims of a security event token
+//! (RFC 8417), with the subject of the Shared Signals Framework. They name a
+//! device, a session and, by a pseudonym, an account; nothing personal.
+
+use super::Service;
+use super::events::Kind;
+use super::store::ActivationRow;
+use nrd_sim_base::hex;
+use serde_json::{Value, json};
+
+/// CAEP 1.0: the session is over, and tokens of it are void.
+pub(super) const SESSION_REVOKED: &str =
+    "https://schemas.openid.net/secevent/caep/event-type/session-revoked";
+/// A receipt proves that the device was wiped.
+pub(super) const WIPED: &str = "urn:nrd:secevent:device-wiped";
+/// A receipt says that the wipe failed.
+pub(super) const WIPE_FAILED: &str = "urn:nrd:secevent:device-wipe-failed";
+
+impl Service {
+    /// The claims that tell of `kind`, as JSON; `None` for what stays here, and
+    /// for a device that is nobody's. `jti` is drawn once: a token that is sent
+    /// again is the same event.
+    pub(super) fn claims(&self, kind: Kind, row: &ActivationRow) -> Option<Vec<u8>> {
+        let account = row.account?;
+        let (event, by, reason) = match kind {
+            Kind::RemovalOrdered => (
+                SESSION_REVOKED,
+                "user",
+                "The account holder removed this device.",
+            ),
+            Kind::TheftSuspected => (
+                SESSION_REVOKED,
+                "policy",
+                "A copied token of this device was used.",
+            ),
+            Kind::Wiped => (WIPED, "user", "A receipt proves that the device was wiped."),
+            Kind::WipeFailed => (WIPE_FAILED, "user", "A receipt says that the wipe failed."),
+            _ => return None,
+        };
+        let now = self.now_s();
+        let jti = hex(&self.random::<16>().ok()?);
+        let user = self.keys.index("subject", &account.0.to_string());
+        let opaque = |id: &str| json!({ "format": "opaque", "id": id });
+        let claims: Value = json!({
+            "jti": jti,
+            "iat": now,
+            "sub_id": {
+                "format": "complex",
+                "user": opaque(&hex(&user)),
+                "device": opaque(&row.device),
+                "session": opaque(&hex(&row.id)),
+            },
+            "events": {
+                event: {
+                    "event_timestamp": now,
+                    "initiating_entity": by,
+                    "reason_admin": { "en": reason },
+                }
+            },
+        });
+        serde_json::to_vec(&claims).ok()
+    }
+}

@@ -1,0 +1,154 @@
+//! Activation: the code on the screen is typed here; the page shows which
+//! device asks, before it asks for consent.
+
+use super::Site;
+use super::errors::{Answer, Trouble, render};
+use super::guard::Visitor;
+use super::view;
+use crate::Error;
+use crate::account::CodeError;
+use crate::device::blocking;
+use askama::Template;
+use axum::Form;
+use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Redirect};
+use nrd_sim_base::pictogram;
+use serde::Deserialize;
+
+#[derive(Template)]
+#[template(path = "activate.html")]
+struct FormPage {
+    csrf: String,
+    problem: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "confirm.html")]
+struct ConfirmPage {
+    csrf: String,
+    code: String,
+    model: String,
+    kind: &'static str,
+    device_id: String,
+    pictogram: u8,
+    pictogram_words: String,
+    is_computer: bool,
+    account: String,
+    policy: u32,
+}
+
+pub(super) async fn form(visitor: Visitor) -> Answer {
+    Ok(render(&FormPage {
+        csrf: visitor.csrf,
+        problem: None,
+    }))
+}
+
+#[derive(Deserialize)]
+pub(super) struct Code {
+    csrf: String,
+    code: String,
+}
+
+pub(super) async fn look_up(
+    State(site): State<Site>,
+    visitor: Visitor,
+    Form(form): Form<Code>,
+) -> Answer {
+    visitor.check(&form.csrf)?;
+    let service = site.service.clone();
+    let csrf = visitor.csrf.clone();
+    let found = blocking(move || {
+        let row = match service.look_up_code(visitor.account, &form.code) {
+            Ok(row) => row,
+            Err(e) => return Ok(Err(e)),
+        };
+        Ok(Ok(ConfirmPage {
+            csrf: visitor.csrf,
+            code: row.code.unwrap_or_default(),
+            kind: view::kind(&row.kind),
+            is_computer: row.kind == "computer",
+            model: row.model,
+            device_id: row.device,
+            pictogram: row.pictogram,
+            pictogram_words: pictogram::words(row.pictogram),
+            account: service.account(visitor.account)?.name,
+            policy: service.store.policy_version()?,
+        }))
+    })
+    .await?;
+    match found {
+        Ok(page) => Ok(render(&page)),
+        Err(e) => problem(csrf, e),
+    }
+}
+
+fn problem(csrf: String, e: CodeError) -> Answer {
+    let (status, text) = match e {
+        CodeError::Unknown => (
+            StatusCode::NOT_FOUND,
+            "No screen shows this code now. Check it; if the screen shows a new one, type that."
+                .to_owned(),
+        ),
+        CodeError::Wait(s) => (
+            StatusCode::TOO_MANY_REQUESTS,
+            format!("Too many wrong codes. Please wait {}.", view::wait(s)),
+        ),
+        CodeError::Service(e) => return Err(e.into()),
+    };
+    let page = FormPage {
+        csrf,
+        problem: Some(text),
+    };
+    Ok((status, render(&page)).into_response())
+}
+
+#[derive(Deserialize)]
+pub(super) struct Confirm {
+    csrf: String,
+    code: String,
+    decision: String,
+    remember: Option<String>,
+}
+
+pub(super) async fn confirm(
+    State(site): State<Site>,
+    visitor: Visitor,
+    Form(form): Form<Confirm>,
+) -> Answer {
+    visitor.check(&form.csrf)?;
+    let service = site.service.clone();
+    let csrf = visitor.csrf.clone();
+    let done = blocking(move || {
+        let row = match service.look_up_code(visitor.account, &form.code) {
+            Ok(row) => row,
+            Err(e) => return Ok(Err(e)),
+        };
+        match form.decision.as_str() {
+            "allow" => {
+                let remember = form.remember.is_some();
+                service.approve(visitor.account, &row, remember, &visitor.address)?;
+            }
+            "decline" => service.decline(visitor.account, &row, &visitor.address)?,
+            _ => return Err(Error::WrongState),
+        }
+        Ok(Ok(()))
+    })
+    .await?;
+    match done {
+        Ok(()) => Ok(Redirect::to("/account/devices").into_response()),
+        Err(e) => problem(csrf, e),
+    }
+}
+
+pub(super) async fn pictogram(Path(n): Path<u8>) -> Answer {
+    if n >= 16 {
+        return Err(Trouble::NotFound);
+    }
+    let kind = [
+        (header::CONTENT_TYPE, "image/svg+xml"),
+        (header::CACHE_CONTROL, "max-age=86400"),
+    ];
+    Ok((kind, pictogram::svg(n)).into_response())
+}

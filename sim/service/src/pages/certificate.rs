@@ -1,0 +1,177 @@
+//! A certificate of sanitization to print, with the fields of the sample
+//! certificate of NIST SP 800-88 Rev. 1, Appendix G. What the device signed is
+//! filled in and marked; what no receipt can know is left to fill in by hand.
+
+use askama::Template;
+use nrd_sim_base::time_format::moment;
+use nrd_sim_forensics::verify::Verified;
+
+/// One field.
+pub(super) struct Field {
+    name: &'static str,
+    /// `None`: to fill in by hand.
+    value: Option<String>,
+    /// The device's own signature covers it.
+    signed: bool,
+    /// To be compared letter by letter.
+    code: bool,
+}
+
+/// Boxes to tick, with those that the receipt ticks.
+pub(super) struct Choice {
+    name: &'static str,
+    options: Vec<(&'static str, bool)>,
+    signed: bool,
+}
+
+/// The page.
+#[derive(Template)]
+#[template(path = "certificate.html")]
+pub(super) struct Certificate {
+    /// False: this certifies nothing.
+    good: bool,
+    media: Vec<Field>,
+    choices: Vec<Choice>,
+    details: Vec<Field>,
+    limits: Vec<String>,
+    digest: String,
+    printed: String,
+    /// The page that it came from.
+    back: String,
+    /// The site's name and first page.
+    site: (&'static str, &'static str),
+}
+
+fn hand(name: &'static str) -> Field {
+    Field {
+        name,
+        value: None,
+        signed: false,
+        code: false,
+    }
+}
+
+fn signed(name: &'static str, value: String) -> Field {
+    Field {
+        name,
+        value: Some(value),
+        signed: true,
+        code: false,
+    }
+}
+
+impl Certificate {
+    /// A certificate of `v`, printed at `now` (Unix seconds); `back` is the
+    /// page that it came from.
+    pub(super) fn new(v: &Verified, now: u64, back: String) -> Certificate {
+        let good = v.clean && !v.revocation.revoked();
+        let media = vec![
+            hand("Make / vendor"),
+            signed("Model number", v.model.clone()),
+            Field {
+                code: true,
+                ..signed("Serial number (device id)", v.device_id.clone())
+            },
+            hand("Media property number"),
+            Field {
+                signed: false,
+                ..signed(
+                    "Media type",
+                    "NOR flash and its key slots, in the device".to_owned(),
+                )
+            },
+            hand("Source (person or property number)"),
+            hand("Classification before"),
+            hand("Data backed up (yes, no, unknown), and where"),
+        ];
+        let choices = vec![
+            Choice {
+                name: "Method type",
+                options: vec![
+                    ("Clear", good && v.method == "clear"),
+                    ("Purge", good && v.method == "purge"),
+                    ("Damage", false),
+                    ("Destruct", false),
+                ],
+                signed: good,
+            },
+            Choice {
+                name: "Method used",
+                options: vec![
+                    ("Degauss", false),
+                    ("Overwrite", good && v.subject == "fill"),
+                    ("Block erase", good && v.subject != "clean"),
+                    // A proof says that storage and slots are blank, not how
+                    // they came to be.
+                    ("Crypto erase", good && v.subject == "wipe"),
+                    ("Other", false),
+                ],
+                signed: good && v.subject != "clean",
+            },
+            Choice {
+                name: "Verification method",
+                options: vec![("Full", good), ("Quick sampling", false), ("Other", false)],
+                signed: good,
+            },
+        ];
+        let when = match v.wall_s {
+            Some(s) => moment(s),
+            None => format!(
+                "no wall clock; after {} powered hours of its life",
+                v.powered_s / 3600
+            ),
+        };
+        let mut details = vec![
+            signed(
+                "Tool used (and version)",
+                format!("nrd-agent {}, in the device", v.agent_version),
+            ),
+            signed(
+                "Method details",
+                match v.subject {
+                    "fill" => format!(
+                        "all {} bytes of storage filled as the nonce prescribes, read back, erased, read back",
+                        v.filled_bytes.unwrap_or(0)
+                    ),
+                    "clean" => "storage and key slots read back when asked".to_owned(),
+                    _ => "keys destroyed, then every sector erased".to_owned(),
+                },
+            ),
+            signed(
+                "Verification details",
+                format!(
+                    "{} of {} sectors read back blank; key slots {}",
+                    v.erased,
+                    v.sectors,
+                    if v.slots_blank { "blank" } else { "NOT blank" }
+                ),
+            ),
+            signed("Date, by the device", when),
+        ];
+        if let Some(nonce) = &v.nonce {
+            details.push(Field {
+                code: true,
+                ..signed("Nonce answered", nonce.clone())
+            });
+        }
+        details.extend([
+            hand("Classification after"),
+            hand("Destination (reuse, return to maker, recycling …)"),
+            hand("Notes"),
+        ]);
+        Certificate {
+            good,
+            media,
+            choices,
+            details,
+            limits: v.limits(),
+            digest: v.digest.clone(),
+            printed: moment(now),
+            site: match back.starts_with("/desk") {
+                true => ("Returns desk", "/desk"),
+                false => ("Reference account site", "/account"),
+            },
+            back,
+        }
+    }
+}

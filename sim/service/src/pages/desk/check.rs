@@ -1,0 +1,134 @@
+//! One check: the challenge, the answer, the verdict.
+
+use super::upload::Upload;
+use super::{Answer, ByCable, Counter, Trouble, render};
+use crate::desk::{Challenge, Check, Verdict, qr_svg};
+use crate::pages::certificate::Certificate;
+use askama::Template;
+use axum::extract::{Multipart, Path, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Redirect};
+use nrd_sim_base::hex;
+use nrd_sim_base::time_format::moment;
+use nrd_sim_forensics::verify::Fact;
+
+/// A verdict, ready to be shown.
+pub(super) struct Seen {
+    pub(super) colour: &'static str,
+    pub(super) title: &'static str,
+    pub(super) why: String,
+    pub(super) at: String,
+    pub(super) words: Vec<String>,
+    pub(super) facts: Vec<Fact>,
+    pub(super) limits: Vec<String>,
+}
+
+impl Seen {
+    pub(super) fn of(v: Verdict) -> Seen {
+        let signed = v.signed.as_ref();
+        let clean_past = signed.is_some_and(|s| s.clean && !s.revocation.revoked());
+        Seen {
+            colour: match (v.good, clean_past) {
+                (true, _) => "good",
+                // The signatures hold, and nothing was proven about now.
+                (false, true) => "wait",
+                (false, false) => "bad",
+            },
+            title: v.title,
+            why: v.why,
+            at: moment(v.at),
+            words: signed.map(|s| s.in_words()).unwrap_or_default(),
+            facts: signed.map(|s| s.facts()).unwrap_or_default(),
+            limits: signed.map(|s| s.limits()).unwrap_or_default(),
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "desk_check.html")]
+struct Page {
+    id: String,
+    device_id: String,
+    deep: bool,
+    began: String,
+    until: String,
+    challenge: String,
+    /// The nonce in groups, to be read aloud or typed.
+    groups: Vec<String>,
+    nonce: String,
+    qr: String,
+    ignored: Option<&'static str>,
+    good: bool,
+    seen: Option<Seen>,
+    /// The device stands beside the desk.
+    cable: Option<ByCable>,
+}
+
+fn page(c: Check, counter: &Counter) -> Page {
+    let neighbour = counter.neighbour.as_ref();
+    let cable = neighbour.and_then(|n| n.by_cable(&c.device_id, &c.id));
+    let challenge = Challenge {
+        nonce: c.nonce,
+        deep: c.deep,
+    };
+    let text = challenge.text();
+    let nonce = hex(&c.nonce);
+    let groups = nonce.as_bytes().chunks(8);
+    Page {
+        began: moment(c.began),
+        until: moment(c.began + crate::desk::NONCE_LIFE_S),
+        qr: qr_svg(&text, "QR code of the challenge").unwrap_or_default(),
+        challenge: text,
+        groups: groups
+            .map(|g| String::from_utf8_lossy(g).into_owned())
+            .collect(),
+        nonce,
+        id: c.id,
+        device_id: c.device_id,
+        deep: c.deep,
+        ignored: c.ignored,
+        cable,
+        good: c.verdict.as_ref().is_some_and(|v| v.good),
+        seen: c.verdict.map(Seen::of),
+    }
+}
+
+pub(super) async fn show(State(counter): State<Counter>, Path(id): Path<String>) -> Answer {
+    let check = counter.desk.check(&id).ok_or(Trouble::NotFound)?;
+    Ok(render(&page(check, &counter)))
+}
+
+pub(super) async fn submit(
+    State(counter): State<Counter>,
+    Path(id): Path<String>,
+    form: Multipart,
+) -> Answer {
+    let answer = Upload::read(form).await?.answer().await;
+    match answer {
+        Ok(frame) => counter.desk.submit(&id, &frame, (counter.now)()),
+        Err(why) => counter.desk.unreadable(&id, why),
+    }
+    .ok_or(Trouble::NotFound)?;
+    Ok(Redirect::to(&format!("/desk/checks/{id}#verdict")).into_response())
+}
+
+pub(super) async fn certificate(State(counter): State<Counter>, Path(id): Path<String>) -> Answer {
+    let check = counter.desk.check(&id).ok_or(Trouble::NotFound)?;
+    let verdict = check.verdict.filter(|v| v.good).ok_or(Trouble::NotFound)?;
+    let signed = verdict.signed.ok_or(Trouble::NotFound)?;
+    let back = format!("/desk/checks/{id}");
+    Ok(render(&Certificate::new(&signed, (counter.now)(), back)))
+}
+
+pub(super) async fn download(State(counter): State<Counter>, Path(id): Path<String>) -> Answer {
+    let check = counter.desk.check(&id).ok_or(Trouble::NotFound)?;
+    let verdict = check.verdict.ok_or(Trouble::NotFound)?;
+    let headers = [
+        (header::CONTENT_TYPE, "application/octet-stream"),
+        (
+            header::CONTENT_DISPOSITION,
+            "attachment; filename=\"answer.bin\"",
+        ),
+    ];
+    Ok((headers, verdict.frame).into_response())
+}

@@ -1,0 +1,231 @@
+//! The returns desk's pages. They need no account and no service: a shop can
+//! run them by themselves.
+//!
+//! | file | what |
+//! |---|---|
+//! | `mod.rs` | routes; the desk's first page |
+//! | `neighbour.rs` | devices beside the desk, which it can ask by cable |
+//! | `check.rs` | one check: challenge, answer, verdict, certificate |
+//! | `upload.rs` | forms with files: a bounded answer, photo or list |
+
+mod check;
+mod neighbour;
+mod upload;
+
+pub use neighbour::{ByCable, Neighbour};
+
+use super::errors::{Answer, Trouble, render};
+use super::{assets, guard};
+use crate::desk::Desk;
+use askama::Template;
+use axum::extract::{DefaultBodyLimit, Form, Multipart, State};
+use axum::response::{IntoResponse, Redirect};
+use axum::routing::{get, post};
+use axum::{Router, middleware};
+use nrd_sim_base::hex;
+use nrd_sim_base::time_format;
+use serde::Deserialize;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+use upload::Upload;
+
+/// Largest upload, in bytes: a photo by a phone.
+const MAX_UPLOAD: usize = 16 << 20;
+
+/// What the pages reach.
+#[derive(Clone)]
+pub struct Counter {
+    /// The desk.
+    pub desk: Arc<Desk>,
+    /// Where its time comes from: the service's clock, which stories move, or
+    /// the system's.
+    pub now: Arc<dyn Fn() -> u64 + Send + Sync>,
+    /// Devices beside it that it can ask by cable.
+    pub neighbour: Option<Arc<dyn Neighbour>>,
+}
+
+impl Counter {
+    /// A desk on the system's clock.
+    pub fn on_system_time(desk: Arc<Desk>) -> Counter {
+        let now = || {
+            SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |d| d.as_secs())
+        };
+        Counter {
+            desk,
+            now: Arc::new(now),
+            neighbour: None,
+        }
+    }
+}
+
+/// The pages, to be merged with others.
+pub(super) fn routes(counter: Counter) -> Router {
+    Router::new()
+        .route("/desk", get(first).post(begin))
+        .route("/desk/read", get(ask_read).post(read))
+        .route("/desk/status-list", post(take_list))
+        .route("/desk/checks/{id}", get(check::show).post(check::submit))
+        .route("/desk/checks/{id}/certificate", get(check::certificate))
+        .route("/desk/checks/{id}/answer.bin", get(check::download))
+        .layer(DefaultBodyLimit::max(MAX_UPLOAD))
+        .with_state(counter)
+}
+
+/// A desk that stands alone.
+pub fn alone(counter: Counter) -> Router {
+    Router::new()
+        .route("/", get(async || Redirect::to("/desk")))
+        .merge(routes(counter))
+        .merge(assets::routes())
+        .fallback(super::errors::nothing_here)
+        .layer(middleware::from_fn(guard::own_forms))
+        .layer(middleware::from_fn(guard::headers))
+}
+
+/// A line of the list of checks.
+struct Line {
+    id: String,
+    device_id: String,
+    when: String,
+    verdict: &'static str,
+    colour: &'static str,
+}
+
+/// What the desk knows of revocations, in words.
+struct List {
+    text: String,
+    fresh: bool,
+}
+
+#[derive(Template)]
+#[template(path = "desk.html")]
+struct FirstPage {
+    lines: Vec<Line>,
+    list: List,
+    maker: String,
+    problem: Option<String>,
+    device_id: String,
+    /// Ids of the devices beside the desk, to choose from.
+    here: Vec<String>,
+}
+
+fn list(counter: &Counter) -> List {
+    match counter.desk.list() {
+        None => List {
+            text: "No status list at hand: verdicts say “revocation not checked”.".to_owned(),
+            fresh: false,
+        },
+        Some(l) => List {
+            fresh: (counter.now)() <= l.next_update,
+            text: format!(
+                "Status list {} of {}, in date until {}: it names {}, {} and {}.",
+                l.number,
+                time_format::day(l.issued_at),
+                time_format::day(l.next_update),
+                time_format::count(l.devices.len() as u64, "device"),
+                time_format::count(l.models.len() as u64, "model"),
+                time_format::count(l.agents.len() as u64, "agent version"),
+            ),
+        },
+    }
+}
+
+fn page(counter: &Counter, problem: Option<String>, device_id: String) -> FirstPage {
+    let lines = counter.desk.newest(20).into_iter().map(|c| Line {
+        when: time_format::moment(c.began),
+        verdict: c
+            .verdict
+            .as_ref()
+            .map_or("Waiting for an answer", |v| v.title),
+        colour: match &c.verdict {
+            None => "wait",
+            Some(v) if v.good => "good",
+            Some(_) => "bad",
+        },
+        id: c.id,
+        device_id: c.device_id,
+    });
+    FirstPage {
+        lines: lines.collect(),
+        list: list(counter),
+        maker: hex(counter.desk.maker_root()),
+        problem,
+        device_id,
+        here: (counter.neighbour.as_ref()).map_or_else(Vec::new, |n| n.device_ids()),
+    }
+}
+
+async fn first(State(counter): State<Counter>) -> Answer {
+    Ok(render(&page(&counter, None, String::new())))
+}
+
+#[derive(Deserialize)]
+struct Begin {
+    device_id: String,
+    depth: String,
+}
+
+async fn begin(State(counter): State<Counter>, Form(form): Form<Begin>) -> Answer {
+    let id: String = form.device_id.split_whitespace().collect();
+    if nrd_agent::wire::DeviceId::new(&id).is_none() {
+        let problem = "A device id is 1 to 32 letters, digits and signs, as the label says it.";
+        let shown = id.chars().take(64).collect();
+        let page = page(&counter, Some(problem.to_owned()), shown);
+        return Ok((axum::http::StatusCode::UNPROCESSABLE_ENTITY, render(&page)).into_response());
+    }
+    let check = counter
+        .desk
+        .begin(&id, form.depth == "deep", (counter.now)())
+        .map_err(Trouble::from)?;
+    Ok(Redirect::to(&format!("/desk/checks/{}", check.id)).into_response())
+}
+
+async fn take_list(State(counter): State<Counter>, form: Multipart) -> Answer {
+    let upload = Upload::read(form).await?;
+    let taken = match upload.file {
+        Some(frame) => counter.desk.take_list(&frame).map_err(|e| e.to_string()),
+        None => Err("Choose the maker’s status list file first.".to_owned()),
+    };
+    match taken {
+        Ok(()) => Ok(Redirect::to("/desk#list").into_response()),
+        Err(problem) => {
+            let page = page(&counter, Some(problem), String::new());
+            let status = axum::http::StatusCode::UNPROCESSABLE_ENTITY;
+            Ok((status, render(&page)).into_response())
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "desk_read.html")]
+struct ReadPage {
+    seen: Option<check::Seen>,
+    problem: Option<&'static str>,
+}
+
+async fn ask_read() -> Answer {
+    Ok(render(&ReadPage {
+        seen: None,
+        problem: None,
+    }))
+}
+
+async fn read(State(counter): State<Counter>, form: Multipart) -> Answer {
+    let upload = Upload::read(form).await?;
+    let page = match upload.answer().await {
+        Ok(frame) => {
+            let verdict = counter.desk.read(&frame, (counter.now)());
+            ReadPage {
+                seen: Some(check::Seen::of(verdict)),
+                problem: None,
+            }
+        }
+        Err(e) => ReadPage {
+            seen: None,
+            problem: Some(e),
+        },
+    };
+    Ok(render(&page))
+}

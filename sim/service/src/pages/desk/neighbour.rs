@@ -1,0 +1,34 @@
+//! Devices that stand beside a returns desk.
+//!
+//! A desk knows no device: it asks questions and judges answers, whoever
+//! carries them. Where devices stand beside it, as in the simulator's living
+//! room, they can be asked by cable, and may have pages of their own.
+
+use super::Counter;
+use axum::Router;
+use std::sync::Arc;
+
+/// Devices beside the desk.
+pub trait Neighbour: Send + Sync {
+    /// Their own pages, to be merged with the account pages.
+    fn pages(self: Arc<Self>, counter: Counter) -> Router;
+
+    /// Ids of the devices that stand there now.
+    fn device_ids(&self) -> Vec<String>;
+
+    /// How the device of this id can be asked the question of check `check`;
+    /// `None` when it does not stand there.
+    fn by_cable(&self, device_id: &str, check: &str) -> Option<ByCable>;
+}
+
+/// How a device beside the desk is asked by cable.
+pub struct ByCable {
+    /// Where the form that asks it is posted to.
+    pub form: String,
+    /// An event stream that tells when something changed at the device.
+    pub live: String,
+    /// A sentence for the clerk: where the device stands.
+    pub hint: String,
+    /// How far its proof is, in percent, while it proves.
+    pub percent: Option<u32>,
+}

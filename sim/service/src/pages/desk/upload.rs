@@ -1,0 +1,61 @@
+//! Forms with files, bounded by the body's limit.
+
+use super::Trouble;
+use crate::desk::{CarryError, parse_answer, read_photo};
+use crate::device::blocking;
+use axum::extract::Multipart;
+
+/// What a form brought.
+#[derive(Default)]
+pub(super) struct Upload {
+    /// A pasted answer.
+    pub(super) text: Option<String>,
+    /// A file: an answer, or a status list.
+    pub(super) file: Option<Vec<u8>>,
+    /// A picture of a code.
+    pub(super) photo: Option<Vec<u8>>,
+}
+
+impl Upload {
+    /// Reads the form; fields that were left empty are `None`.
+    pub(super) async fn read(mut form: Multipart) -> Result<Upload, Trouble> {
+        let mut upload = Upload::default();
+        while let Some(field) = form.next_field().await.map_err(|_| Trouble::Upload)? {
+            let name = field.name().unwrap_or_default().to_owned();
+            let bytes = field.bytes().await.map_err(|_| Trouble::Upload)?;
+            if bytes.is_empty() {
+                continue;
+            }
+            match name.as_str() {
+                "text" => {
+                    let text = String::from_utf8_lossy(&bytes).trim().to_owned();
+                    upload.text = Some(text).filter(|t| !t.is_empty());
+                }
+                "file" => upload.file = Some(bytes.to_vec()),
+                "photo" => upload.photo = Some(bytes.to_vec()),
+                _ => {}
+            }
+        }
+        Ok(upload)
+    }
+
+    /// The answer's frame, however it was handed in.
+    pub(super) async fn answer(self) -> Result<Vec<u8>, &'static str> {
+        let read = match (self.text, self.file, self.photo) {
+            (Some(text), ..) => parse_answer(text.as_bytes()),
+            (_, Some(file), _) => parse_answer(&file),
+            (.., Some(photo)) => {
+                let text = blocking(move || Ok(read_photo(&photo))).await;
+                // A reader that gives up on a picture is no reason to fail.
+                let text = text.unwrap_or(Err(CarryError::NoCode));
+                text.and_then(|t| parse_answer(t.as_bytes()))
+            }
+            (None, None, None) => {
+                return Err(
+                    "Paste the device’s answer, or choose its file or a photo of its code.",
+                );
+            }
+        };
+        read.map_err(CarryError::text)
+    }
+}

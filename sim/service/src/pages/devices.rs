@@ -1,0 +1,291 @@
+//! Manage Netflix ready devices and computers.
+
+use super::Site;
+use super::errors::{Answer, Trouble, render};
+use super::guard::Visitor;
+use super::view;
+use crate::account::{Device, Standing};
+use crate::device::blocking;
+use crate::store::AccountId;
+use crate::{Error, Service};
+use askama::Template;
+use axum::Form;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Redirect};
+use nrd_sim_base::time_format;
+use nrd_sim_base::{hex, unhex};
+use serde::Deserialize;
+
+/// One entry of the list.
+struct Entry {
+    id: String,
+    name: String,
+    renamed: bool,
+    model: String,
+    kind: &'static str,
+    device_id: String,
+    since: String,
+    seen: String,
+    address: Option<String>,
+    state: &'static str,
+    colour: &'static str,
+    meaning: String,
+    way: Option<[(&'static str, &'static str); 3]>,
+    removable: bool,
+    over: bool,
+    can_sign_out: bool,
+    receipt: bool,
+    remember: bool,
+    gap: bool,
+}
+
+struct Computer {
+    series: String,
+    browser: String,
+    since: String,
+    seen: String,
+    this: bool,
+}
+
+#[derive(Template)]
+#[template(path = "devices.html")]
+struct ListPage {
+    csrf: String,
+    entries: Vec<Entry>,
+    former: Vec<Entry>,
+    computers: Vec<Computer>,
+    removable: usize,
+    consent_due: bool,
+}
+
+fn entry(d: Device, now: u64) -> Entry {
+    let look = view::state(&d, now);
+    Entry {
+        kind: view::kind(&d.row.kind),
+        since: view::since(&d),
+        seen: view::heard(d.row.last_seen, now),
+        removable: d.removable(),
+        over: d.over(),
+        can_sign_out: matches!(
+            d.standing,
+            Standing::Active | Standing::Offline | Standing::ConsentDue
+        ),
+        receipt: matches!(d.standing, Standing::Wiped | Standing::WipeFailed),
+        remember: d.row.remember,
+        gap: d.row.chain_gap,
+        renamed: d.row.name.is_some(),
+        model: d.row.model,
+        device_id: d.row.device,
+        id: d.id,
+        name: d.name,
+        address: d.address,
+        state: look.state,
+        colour: look.colour,
+        meaning: look.meaning,
+        way: look.way,
+    }
+}
+
+pub(super) async fn list(State(site): State<Site>, visitor: Visitor) -> Answer {
+    let service = site.service.clone();
+    let page = blocking(move || {
+        let now = service.now_s();
+        let devices = service.devices(visitor.account)?;
+        let removable = devices.iter().filter(|d| d.removable()).count();
+        let entries = devices.into_iter().map(|d| entry(d, now));
+        let (former, entries) = entries.partition(|e| e.over);
+        let computers = service.store.computers(visitor.account)?;
+        Ok(ListPage {
+            consent_due: service.account(visitor.account)?.policy
+                < service.store.policy_version()?,
+            csrf: visitor.csrf,
+            entries,
+            former,
+            removable,
+            computers: computers
+                .into_iter()
+                .map(|c| Computer {
+                    this: visitor.computer.as_ref() == Some(&c.series),
+                    series: hex(&c.series),
+                    browser: c.browser,
+                    since: time_format::day(c.created),
+                    seen: time_format::ago(c.seen, now),
+                })
+                .collect(),
+        })
+    })
+    .await?;
+    Ok(render(&page))
+}
+
+#[derive(Template)]
+#[template(path = "remove.html")]
+struct RemovePage {
+    csrf: String,
+    action: String,
+    names: Vec<String>,
+    /// After how many powered hours access ends without an answer.
+    hours: String,
+}
+
+pub(super) async fn ask(
+    State(site): State<Site>,
+    visitor: Visitor,
+    Path(id): Path<String>,
+) -> Answer {
+    let service = site.service.clone();
+    let page = blocking(move || {
+        let device = find(&service, visitor.account, &id)?;
+        if !device.removable() {
+            return Err(Error::WrongState);
+        }
+        Ok(RemovePage {
+            csrf: visitor.csrf,
+            action: format!("/account/devices/{}/remove", device.id),
+            hours: time_format::powered(device.access_ends_h.into()),
+            names: vec![device.name],
+        })
+    })
+    .await?;
+    Ok(render(&page))
+}
+
+pub(super) async fn ask_all(State(site): State<Site>, visitor: Visitor) -> Answer {
+    let service = site.service.clone();
+    let page = blocking(move || {
+        let devices = service.devices(visitor.account)?;
+        let removable: Vec<Device> = devices.into_iter().filter(Device::removable).collect();
+        let Some(first) = removable.first() else {
+            return Err(Error::WrongState);
+        };
+        Ok(RemovePage {
+            csrf: visitor.csrf,
+            action: "/account/devices/remove-all".to_owned(),
+            hours: time_format::powered(first.access_ends_h.into()),
+            names: removable.into_iter().map(|d| d.name).collect(),
+        })
+    })
+    .await?;
+    Ok(render(&page))
+}
+
+fn find(service: &Service, account: AccountId, id: &str) -> Result<Device, Error> {
+    let devices = service.devices(account)?;
+    devices
+        .into_iter()
+        .find(|d| d.id == id)
+        .ok_or(Error::NotFound)
+}
+
+#[derive(Deserialize)]
+pub(super) struct Token {
+    csrf: String,
+}
+
+/// Carries `work` out for a form whose token is good, and shows the list, at
+/// the entry `at`.
+async fn carry_out(
+    site: Site,
+    visitor: Visitor,
+    csrf: &str,
+    at: &str,
+    work: impl FnOnce(&Service, &Visitor) -> Result<(), Error> + Send + 'static,
+) -> Answer {
+    visitor.check(csrf)?;
+    blocking(move || work(&site.service, &visitor))
+        .await
+        .map_err(Trouble::from)?;
+    let place = match unhex::<16>(at) {
+        Some(_) => format!("/account/devices#d-{at}"),
+        None => "/account/devices".to_owned(),
+    };
+    Ok(Redirect::to(&place).into_response())
+}
+
+fn parse(id: &str) -> Result<[u8; 16], Error> {
+    unhex(id).ok_or(Error::NotFound)
+}
+
+pub(super) async fn remove(
+    State(site): State<Site>,
+    visitor: Visitor,
+    Path(id): Path<String>,
+    Form(form): Form<Token>,
+) -> Answer {
+    carry_out(site, visitor, &form.csrf, &id.clone(), move |s, v| {
+        s.remove(v.account, &parse(&id)?, &v.address)
+    })
+    .await
+}
+
+pub(super) async fn remove_all(
+    State(site): State<Site>,
+    visitor: Visitor,
+    Form(form): Form<Token>,
+) -> Answer {
+    carry_out(site, visitor, &form.csrf, "", move |s, v| {
+        s.remove_all(v.account, &v.address).map(drop)
+    })
+    .await
+}
+
+pub(super) async fn sign_out(
+    State(site): State<Site>,
+    visitor: Visitor,
+    Path(id): Path<String>,
+    Form(form): Form<Token>,
+) -> Answer {
+    carry_out(site, visitor, &form.csrf, &id.clone(), move |s, v| {
+        s.order_sign_out(v.account, &parse(&id)?, &v.address)
+    })
+    .await
+}
+
+pub(super) async fn hide(
+    State(site): State<Site>,
+    visitor: Visitor,
+    Path(id): Path<String>,
+    Form(form): Form<Token>,
+) -> Answer {
+    carry_out(site, visitor, &form.csrf, "", move |s, v| {
+        s.store.hide(v.account, &parse(&id)?)
+    })
+    .await
+}
+
+pub(super) async fn remove_computer(
+    State(site): State<Site>,
+    visitor: Visitor,
+    Path(series): Path<String>,
+    Form(form): Form<Token>,
+) -> Answer {
+    carry_out(site, visitor, &form.csrf, "", move |s, v| {
+        s.remove_computer(v.account, &parse(&series)?, &v.address)
+    })
+    .await
+}
+
+#[derive(Deserialize)]
+pub(super) struct Rename {
+    csrf: String,
+    name: String,
+}
+
+pub(super) async fn rename(
+    State(site): State<Site>,
+    visitor: Visitor,
+    Path(id): Path<String>,
+    Form(form): Form<Rename>,
+) -> Answer {
+    let name: String = form
+        .name
+        .trim()
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(40)
+        .collect();
+    carry_out(site, visitor, &form.csrf, &id.clone(), move |s, v| {
+        s.store.rename(v.account, &parse(&id)?, &name)
+    })
+    .await
+}

@@ -1,0 +1,104 @@
+//! What a person reads when something fails: what happened, and what to do.
+
+use crate::Error;
+use askama::Template;
+use axum::http::StatusCode;
+use axum::response::{Html, IntoResponse, Response};
+
+/// Why a page cannot be shown or a form was not carried out.
+#[derive(Debug)]
+pub enum Trouble {
+    /// The form did not come from a page of this session.
+    CrossSite,
+    /// The service refused or failed.
+    Service(Error),
+    /// Nothing at this address.
+    NotFound,
+    /// A form with a file did not arrive whole, or is too large.
+    Upload,
+}
+
+impl From<Error> for Trouble {
+    fn from(e: Error) -> Self {
+        Trouble::Service(e)
+    }
+}
+
+#[derive(Template)]
+#[template(path = "error.html")]
+struct Page {
+    title: &'static str,
+    text: &'static str,
+    advice: &'static str,
+    /// Where to go from here: address and words.
+    to: (&'static str, &'static str),
+}
+
+impl IntoResponse for Trouble {
+    fn into_response(self) -> Response {
+        let (status, title, text, advice) = match &self {
+            Trouble::CrossSite => (
+                StatusCode::FORBIDDEN,
+                "Not carried out",
+                "This form did not come from a page of your present session. Nothing was changed.",
+                "Go back, load the page again, and repeat it there.",
+            ),
+            Trouble::Service(Error::NotFound) | Trouble::NotFound => (
+                StatusCode::NOT_FOUND,
+                "Nothing here",
+                "There is no such page, or no such thing here any more.",
+                "Go back, or to the start page.",
+            ),
+            Trouble::Upload => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "Not read",
+                "What was sent did not arrive whole, or is larger than anything this page needs.",
+                "Go back and choose a smaller file; a photo of up to 16 MB will do.",
+            ),
+            Trouble::Service(Error::WrongState) => (
+                StatusCode::CONFLICT,
+                "Too late",
+                "Something has changed since this page was loaded, so nothing was done.",
+                "Look at your account again: it shows how things stand now.",
+            ),
+            Trouble::Service(e) => {
+                tracing::error!(error = %e, "a page was not shown");
+                (
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "Not now",
+                    "The service cannot store anything at the moment. Nothing was changed, and nothing was removed.",
+                    "Please try again in a minute.",
+                )
+            }
+        };
+        let page = Page {
+            title,
+            text,
+            advice,
+            to: match status {
+                StatusCode::CONFLICT => ("/account/devices", "Your devices"),
+                _ => ("/", "Start page"),
+            },
+        };
+        (status, render(&page)).into_response()
+    }
+}
+
+/// A rendered template.
+pub fn render(page: &impl Template) -> Response {
+    match page.render() {
+        Ok(html) => Html(html).into_response(),
+        Err(e) => {
+            eprintln!("template: {e}");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+/// For every other address.
+pub(super) async fn nothing_here() -> Trouble {
+    Trouble::NotFound
+}
+
+/// What handlers answer.
+pub type Answer = Result<Response, Trouble>;

@@ -1,0 +1,237 @@
+//! Who is asking: browser sessions, remembered computers, cross-site requests.
+
+use super::Site;
+use super::errors::Trouble;
+use crate::device::blocking;
+use crate::login::Remembered;
+use crate::store::AccountId;
+use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, Method, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Redirect, Response};
+use cookie::{Cookie, SameSite};
+use std::net::SocketAddr;
+use subtle::ConstantTimeEq as _;
+
+/// The header of a page that renews itself.
+const BY_ITSELF: &str = "x-by-itself";
+
+/// How long a computer is remembered without a visit, in days.
+const REMEMBER_DAYS: i64 = 90;
+
+/// A signed-in account holder.
+#[derive(Clone)]
+pub(super) struct Visitor {
+    pub(super) account: AccountId,
+    /// The token that this session's forms carry.
+    pub(super) csrf: String,
+    /// This computer's series, if it is remembered.
+    pub(super) computer: Option<Vec<u8>>,
+    /// The session cookie's value.
+    pub(super) session: String,
+    /// Where the request came from.
+    pub(super) address: String,
+}
+
+impl Visitor {
+    /// Refuses a form that did not come from a page of this session.
+    pub(super) fn check(&self, csrf: &str) -> Result<(), Trouble> {
+        match bool::from(self.csrf.as_bytes().ct_eq(csrf.as_bytes())) {
+            true => Ok(()),
+            false => Err(Trouble::CrossSite),
+        }
+    }
+}
+
+impl FromRequestParts<Site> for Visitor {
+    type Rejection = Response;
+    async fn from_request_parts(parts: &mut Parts, _: &Site) -> Result<Self, Self::Rejection> {
+        if let Some(visitor) = parts.extensions.get::<Visitor>() {
+            return Ok(visitor.clone());
+        }
+        let back = match parts.method {
+            Method::GET => format!("/login?next={}", parts.uri.path()),
+            _ => "/login?ended=true".to_owned(),
+        };
+        Err(Redirect::to(&back).into_response())
+    }
+}
+
+/// The names of the cookies. With the `__Host-` prefix a browser takes them
+/// only over TLS, from this host, for every path.
+pub(super) fn session_cookie(tls: bool) -> &'static str {
+    if tls { "__Host-session" } else { "session" }
+}
+
+pub(super) fn remember_cookie(tls: bool) -> &'static str {
+    if tls { "__Host-remember" } else { "remember" }
+}
+
+/// A cookie that no script can read and no other site can send along with a
+/// form.
+pub(super) fn set(site: &Site, name: &str, value: &str, days: Option<i64>) -> HeaderValue {
+    let mut c = Cookie::build((name.to_owned(), value.to_owned()))
+        .path("/")
+        .http_only(true)
+        .secure(site.tls)
+        .same_site(SameSite::Lax);
+    if let Some(days) = days {
+        c = c.max_age(cookie::time::Duration::days(days));
+    }
+    // Names and hexadecimal digits only.
+    HeaderValue::from_str(&c.build().to_string()).expect("a cookie of ASCII")
+}
+
+/// Both cookies of somebody who has just been signed in.
+pub(super) fn set_both(site: &Site, signed_in: &crate::login::SignedIn) -> Vec<HeaderValue> {
+    let mut out = vec![set(
+        site,
+        session_cookie(site.tls),
+        &signed_in.session,
+        None,
+    )];
+    if let Some(cookie) = &signed_in.remember {
+        out.push(set(
+            site,
+            remember_cookie(site.tls),
+            cookie,
+            Some(REMEMBER_DAYS),
+        ));
+    }
+    out
+}
+
+/// The value of a cookie.
+pub(super) fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
+    headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|h| h.to_str().ok())
+        .flat_map(Cookie::split_parse)
+        .filter_map(Result::ok)
+        .find(|c| c.name() == name)
+        .map(|c| c.value().to_owned())
+}
+
+/// Refuses forms of other sites, and finds out whose browser this is.
+pub(super) async fn identify(
+    State(site): State<Site>,
+    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let address = from.ip().to_string();
+    let h = request.headers();
+    let session = cookie(h, session_cookie(site.tls));
+    let remember = cookie(h, remember_cookie(site.tls));
+    let by_hand = !h.contains_key(BY_ITSELF) && request.uri().path() != "/account/live";
+    let found = find(&site, session, remember, address, by_hand).await;
+    let cookies = match found {
+        Ok((visitor, cookies)) => {
+            if let Some(visitor) = visitor {
+                request.extensions_mut().insert(visitor);
+            }
+            cookies
+        }
+        Err(e) => return Trouble::Service(e).into_response(),
+    };
+    let mut response = next.run(request).await;
+    for c in cookies {
+        response.headers_mut().append(header::SET_COOKIE, c);
+    }
+    response
+}
+
+async fn find(
+    site: &Site,
+    session: Option<String>,
+    remember: Option<String>,
+    address: String,
+    by_hand: bool,
+) -> crate::Result<(Option<Visitor>, Vec<HeaderValue>)> {
+    let site = site.clone();
+    blocking(move || {
+        if let Some(cookie) = session
+            && let Some(row) = site.service.session(&cookie, by_hand)?
+        {
+            let visitor = Visitor {
+                account: row.account,
+                csrf: row.csrf,
+                computer: row.computer,
+                session: cookie,
+                address,
+            };
+            return Ok((Some(visitor), Vec::new()));
+        }
+        let Some(cookie) = remember else {
+            return Ok((None, Vec::new()));
+        };
+        let signed_in = match site.service.recall(&cookie, &address)? {
+            Remembered::SignedIn(s) => s,
+            Remembered::Stolen | Remembered::Unknown => {
+                let gone = set(&site, remember_cookie(site.tls), "", Some(0));
+                return Ok((None, vec![gone]));
+            }
+        };
+        let cookies = set_both(&site, &signed_in);
+        let visitor = site
+            .service
+            .session(&signed_in.session, true)?
+            .map(|row| Visitor {
+                account: row.account,
+                csrf: row.csrf,
+                computer: row.computer,
+                session: signed_in.session,
+                address,
+            });
+        Ok((visitor, cookies))
+    })
+    .await
+}
+
+/// Refuses forms that come from elsewhere.
+pub(super) async fn own_forms(request: Request, next: Next) -> Response {
+    match request.method() != Method::GET && !same_site(request.headers()) {
+        true => Trouble::CrossSite.into_response(),
+        false => next.run(request).await,
+    }
+}
+
+/// True unless the browser says that the form came from elsewhere.
+fn same_site(headers: &HeaderMap) -> bool {
+    let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
+    if let Some(site) = text("sec-fetch-site")
+        && site != "same-origin"
+        && site != "none"
+    {
+        return false;
+    }
+    match (text("origin"), text("host")) {
+        (Some(origin), Some(host)) => origin
+            .split_once("://")
+            .is_some_and(|(_, o)| o.eq_ignore_ascii_case(host)),
+        _ => true,
+    }
+}
+
+/// Headers of every page.
+pub(super) async fn headers(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let h = response.headers_mut();
+    for (name, value) in [
+        (
+            "content-security-policy",
+            "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; \
+             connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+        ),
+        ("x-content-type-options", "nosniff"),
+        ("referrer-policy", "same-origin"),
+    ] {
+        h.insert(name, HeaderValue::from_static(value));
+    }
+    // What is personal stays in no cache.
+    h.entry("cache-control")
+        .or_insert(HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,140 @@
+//! The pages that a person uses, and the device API over HTTP.
+//!
+//! Every page is rendered here and works without a script; with one, the pages
+//! under `/account` follow what happens. Secrets are in no page and no address.
+//!
+//! | file | what |
+//! |---|---|
+//! | `guard.rs` | who is asking: sessions, remembered computers, cross-site requests, headers |
+//! | `auth.rs` | signing in and out |
+//! | `account.rs` | Your Account, security activity, privacy policy |
+//! | `devices.rs` | Manage Netflix ready devices and computers |
+//! | `receipt.rs` | a receipt to view and download |
+//! | `certificate.rs` | a certificate of sanitization to print |
+//! | `activate.rs` | typing a code, consent |
+//! | `desk/` | the returns desk |
+//! | `live.rs` | tells open pages that something changed |
+//! | `device_api.rs` | `POST /device/v1` |
+//! | `view.rs` | states in words |
+//! | `assets.rs` | style sheets, scripts, the icon |
+//! | `errors.rs` | what a person reads when something fails |
+
+mod account;
+mod activate;
+mod assets;
+mod auth;
+mod certificate;
+mod desk;
+mod device_api;
+mod devices;
+mod errors;
+mod guard;
+mod live;
+mod receipt;
+mod view;
+
+pub use assets::file;
+pub use desk::{ByCable, Counter, Neighbour, alone as desk_alone};
+pub use errors::{Answer, Trouble, render};
+pub use view::kind as kind_in_words;
+
+use crate::Service;
+use crate::desk::Desk;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::header;
+use axum::response::IntoResponse;
+use axum::routing::{get, post};
+use axum::{Router, middleware};
+use std::sync::Arc;
+
+/// Largest form, in bytes.
+const MAX_FORM: usize = 16 * 1024;
+
+/// What every handler can reach.
+#[derive(Clone)]
+pub struct Site {
+    /// The service.
+    pub service: Arc<Service>,
+    /// The returns desk beside it.
+    pub desk: Arc<Desk>,
+    /// Devices beside the desk, with pages of their own.
+    pub neighbour: Option<Arc<dyn Neighbour>>,
+    /// The pages come over TLS: cookies are marked so.
+    pub tls: bool,
+}
+
+impl Site {
+    /// The desk, on the service's time.
+    fn counter(&self) -> Counter {
+        let service = self.service.clone();
+        Counter {
+            desk: self.desk.clone(),
+            now: Arc::new(move || service.now_s()),
+            neighbour: self.neighbour.clone(),
+        }
+    }
+}
+
+/// The pages.
+pub fn pages(site: Site) -> Router {
+    let counter = site.counter();
+    let beside = site.neighbour.clone();
+    let desk =
+        desk::routes(counter.clone()).merge(beside.map_or_else(Router::new, |n| n.pages(counter)));
+    Router::new()
+        .route("/", get(account::home))
+        .route("/login", get(auth::form).post(auth::submit))
+        .route("/logout", post(auth::leave))
+        .route("/account", get(account::show))
+        .route("/account/activity", get(account::activity))
+        .route("/policy", get(account::policy).post(account::consent))
+        .route("/account/devices", get(devices::list))
+        .route(
+            "/account/devices/remove-all",
+            get(devices::ask_all).post(devices::remove_all),
+        )
+        .route(
+            "/account/devices/{id}/remove",
+            get(devices::ask).post(devices::remove),
+        )
+        .route("/account/devices/{id}/sign-out", post(devices::sign_out))
+        .route("/account/devices/{id}/rename", post(devices::rename))
+        .route("/account/devices/{id}/hide", post(devices::hide))
+        .route("/account/devices/{id}/receipt", get(receipt::show))
+        .route("/account/devices/{id}/receipt.bin", get(receipt::download))
+        .route(
+            "/account/devices/{id}/certificate",
+            get(receipt::certificate),
+        )
+        .route(
+            "/account/computers/{series}/remove",
+            post(devices::remove_computer),
+        )
+        .route("/activate", get(activate::form).post(activate::look_up))
+        .route("/activate/confirm", post(activate::confirm))
+        .route("/account/live", get(live::stream))
+        .route("/pictogram/{n}", get(activate::pictogram))
+        .route("/.well-known/jwks.json", get(key_set))
+        .merge(assets::routes())
+        .fallback(errors::nothing_here)
+        .layer(middleware::from_fn_with_state(
+            site.clone(),
+            guard::identify,
+        ))
+        .layer(DefaultBodyLimit::max(MAX_FORM))
+        .with_state(site)
+        .merge(desk)
+        .layer(middleware::from_fn(guard::own_forms))
+        .layer(middleware::from_fn(guard::headers))
+}
+
+/// The pages and the device API over HTTP.
+pub fn whole(site: Site) -> Router {
+    device_api::router(site.clone()).merge(pages(site))
+}
+
+/// The key that signs security events told outside.
+async fn key_set(State(site): State<Site>) -> impl IntoResponse {
+    let text = crate::outbox::jose::key_set(&site.service.keys).to_string();
+    ([(header::CONTENT_TYPE, "application/jwk-set+json")], text)
+}

@@ -1,0 +1,162 @@
+//! A device's state in words: what it is, and what it means for the person.
+
+use crate::account::{Device, Standing};
+use nrd_sim_base::time_format::{ago, count, day, moment, powered};
+
+/// A kind of device, in words.
+pub fn kind(kind: &str) -> &'static str {
+    match kind {
+        "set-top-box" => "Set-top box",
+        "console" => "Game console",
+        _ => "Computer",
+    }
+}
+
+/// How a device's state looks.
+pub(super) struct Look {
+    /// A word or two.
+    pub(super) state: &'static str,
+    /// `good`, `wait`, `bad` or `calm`.
+    pub(super) colour: &'static str,
+    /// What it means, in a sentence or two.
+    pub(super) meaning: String,
+    /// Steps of a removal that is under way, each `done` or empty.
+    pub(super) way: Option<[(&'static str, &'static str); 3]>,
+}
+
+fn look(state: &'static str, colour: &'static str, meaning: impl Into<String>) -> Look {
+    Look {
+        state,
+        colour,
+        meaning: meaning.into(),
+        way: None,
+    }
+}
+
+/// The way of a removal, `done` steps of three.
+fn way(done: usize) -> Option<[(&'static str, &'static str); 3]> {
+    let mut steps = [("Ordered", ""), ("Accepted by it", ""), ("Proven", "")];
+    for s in &mut steps[..done] {
+        s.1 = "done";
+    }
+    Some(steps)
+}
+
+/// A device's state.
+pub(super) fn state(d: &Device, now: u64) -> Look {
+    let hours = powered(d.access_ends_h.into());
+    let seen = ago(d.row.last_seen, now);
+    let since = moment(d.row.last_seen);
+    let then_wipes = match d.wipes_after_h {
+        0 => String::new(),
+        h => format!(" {} later it wipes itself.", powered(h.into())),
+    };
+    match d.standing {
+        Standing::Unconfirmed => look(
+            "Unconfirmed",
+            "wait",
+            "You agreed; the device has not answered yet. If it never does, this lapses within a day.",
+        ),
+        Standing::Active => look("Active", "good", "It can use your account."),
+        Standing::SigningOut => look(
+            "Sign-out ordered",
+            "wait",
+            format!(
+                "It signs out as soon as it is heard. Until then it may go on, at most {hours}."
+            ),
+        ),
+        Standing::ConsentDue => look(
+            "Locked: your consent is due",
+            "wait",
+            "Our privacy policy has changed. Nothing was destroyed; it goes on when you have accepted the new version.",
+        ),
+        Standing::Offline => look(
+            "Offline",
+            "wait",
+            format!(
+                "Not heard since {since}. If it stays silent, its access ends by itself within {hours}.{then_wipes}"
+            ),
+        ),
+        Standing::LeaseOver => look(
+            "Lease run out",
+            "wait",
+            format!(
+                "Not heard since {since}. If it was switched on all that time, its access has ended; if it was off, access ends within {hours}.{then_wipes}"
+            ),
+        ),
+        Standing::SignedOut => look(
+            "Signed out",
+            "calm",
+            "Somebody signed out at it, or you did here. It stays on this list until you remove it.",
+        ),
+        Standing::Theft => look(
+            "Theft suspected",
+            "bad",
+            "A copied token was used, so access is closed everywhere. Remove the device, then activate it again.",
+        ),
+        Standing::Removing => Look {
+            way: way(1),
+            ..look(
+                "Removal ordered",
+                "wait",
+                format!(
+                    "Its access is void here already. It wipes itself as soon as it is heard; last heard {seen}. If it is never heard, what it stores closes within {hours}.{then_wipes}"
+                ),
+            )
+        },
+        Standing::Delivered => Look {
+            way: way(2),
+            ..look(
+                "Delivered",
+                "wait",
+                "The device has accepted the order and is wiping itself. The proof is still to come.",
+            )
+        },
+        // Not every wipe was ordered here: these show no way.
+        Standing::Wiped => look(
+            "Proven wiped",
+            "good",
+            format!(
+                "The device has signed a receipt: everything of your account is gone from it. Proven {}.",
+                moment(d.row.wiped.unwrap_or(now))
+            ),
+        ),
+        Standing::WipeFailed => look(
+            "Wipe failed",
+            "bad",
+            "The device reports that a part of its memory would not erase. Do not hand it on; see its receipt.",
+        ),
+        Standing::Ended if d.row.revoked.as_deref() == Some("expired") => look(
+            "Never used",
+            "calm",
+            "You agreed, but the device never used it. It has no access.",
+        ),
+        Standing::Ended => look(
+            "Ended",
+            "calm",
+            "It was reset or activated anew; it has no access. No proof of a wipe was received.",
+        ),
+    }
+}
+
+/// When a device was last heard, such as "just now" or "2 days ago (24 Nov
+/// 2026, 12:16 UTC)".
+pub(super) fn heard(then: u64, now: u64) -> String {
+    match now.saturating_sub(then) {
+        0..3600 => ago(then, now),
+        _ => format!("{} ({})", ago(then, now), moment(then)),
+    }
+}
+
+/// A waiting time in words: seconds up to two minutes, then minutes.
+pub(super) fn wait(seconds: u64) -> String {
+    match seconds {
+        0..=120 => count(seconds, "second"),
+        s => count(s.div_ceil(60), "minute"),
+    }
+}
+
+/// When a device was activated.
+pub(super) fn since(d: &Device) -> String {
+    day(d.row.approved.unwrap_or(d.row.created))
+}

@@ -1,0 +1,266 @@
+//! Runs the reference service: the device's door and the pages over TLS 1.3,
+//! and the pages alone over plain HTTP, for this machine only.
+
+use crate::admin_api;
+use crate::desk::Desk;
+use crate::device::blocking;
+use crate::outbox::Drain;
+use crate::outbox::mqtt::{self, Broker};
+use crate::outbox::push::{self, Receiver};
+use crate::pages::{Neighbour, Site, pages, whole};
+use crate::store::Outbox;
+use crate::{Service, ca};
+use axum_server::Handle;
+use axum_server::tls_rustls::RustlsConfig;
+use socket2::{Domain, Socket, Type};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
+
+/// Where to listen; 0 takes any free port.
+#[derive(Debug, Clone, Copy)]
+pub struct Ports {
+    /// Devices, and the pages over TLS.
+    pub tls: u16,
+    /// The pages over plain HTTP, for browsers on this machine.
+    pub pages: u16,
+}
+
+/// Why the service does not run.
+#[derive(Debug)]
+pub enum ServeError {
+    /// Another program listens on this port.
+    PortInUse(u16),
+    /// The port cannot be opened for another reason.
+    Port(u16, io::Error),
+    /// The service's folder.
+    Service(crate::Error),
+    /// The receiver of security events.
+    Receiver(String),
+    /// The system gives no threads or sockets.
+    System(io::Error),
+}
+
+impl std::fmt::Display for ServeError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ServeError::PortInUse(port) => write!(f, "port {port} is in use by another program"),
+            ServeError::Port(port, e) => write!(f, "port {port} cannot be opened: {e}"),
+            ServeError::Service(e) => e.fmt(f),
+            ServeError::Receiver(e) => f.write_str(e),
+            ServeError::System(e) => write!(f, "the system gives no threads or sockets: {e}"),
+        }
+    }
+}
+
+impl std::error::Error for ServeError {}
+
+impl From<crate::Error> for ServeError {
+    fn from(e: crate::Error) -> Self {
+        ServeError::Service(e)
+    }
+}
+
+/// What runs beside the two ports; nothing unless said.
+#[derive(Clone, Default)]
+pub struct Beside {
+    /// Devices beside the desk, with pages of their own.
+    pub neighbour: Option<Arc<dyn Neighbour>>,
+    /// Where an operator's tools ask: metrics and health; 0 for any port.
+    pub ops: Option<u16>,
+    /// Hand orders to this broker.
+    pub broker: Option<Broker>,
+    /// Push security events to this receiver.
+    pub receiver: Option<Receiver>,
+}
+
+/// A running service. Dropping it stops it: who waits is answered, what is
+/// under way is finished.
+pub struct Running {
+    /// The service itself.
+    pub service: Arc<Service>,
+    /// The returns desk beside it.
+    pub desk: Arc<Desk>,
+    /// Where devices call.
+    pub device_port: u16,
+    /// Where a browser on this machine looks.
+    pub pages_port: u16,
+    /// Where an operator's tools ask.
+    pub ops_port: Option<u16>,
+    handles: Vec<Handle<SocketAddr>>,
+    servers: Vec<JoinHandle<()>>,
+    drains: Vec<Drain>,
+    runtime: Option<Runtime>,
+}
+
+/// How long answers under way may take when the service stops.
+const GRACE: Duration = Duration::from_secs(5);
+/// Threads that wait for the database.
+const BLOCKING_THREADS: usize = 64;
+/// Connections that the system holds until they are taken.
+const BACKLOG: i32 = 4096;
+
+/// Starts `service`, whose certificate authority lives in `dir`.
+pub fn start(service: Arc<Service>, dir: &Path, ports: Ports) -> Result<Running, ServeError> {
+    start_with(service, dir, ports, Beside::default())
+}
+
+/// Starts `service` with what runs beside it.
+pub fn start_with(
+    service: Arc<Service>,
+    dir: &Path,
+    ports: Ports,
+    beside: Beside,
+) -> Result<Running, ServeError> {
+    let tls = RustlsConfig::from_config(ca::server_config(dir)?);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(BLOCKING_THREADS)
+        .enable_all()
+        .build()
+        .map_err(ServeError::System)?;
+    let desk = Arc::new(Desk::new(service.keys.maker_public()));
+    let guard = runtime.enter();
+    let (door, device_port) = listen(ports.tls)?;
+    let (plain, pages_port) = listen(ports.pages)?;
+    let ops = beside.ops.map(listen).transpose()?;
+    let site = |tls| Site {
+        service: service.clone(),
+        desk: desk.clone(),
+        neighbour: beside.neighbour.clone(),
+        tls,
+    };
+    let handles: Vec<_> = (0..3).map(|_| Handle::new()).collect();
+    let over_tls = whole(site(true)).into_make_service_with_connect_info::<SocketAddr>();
+    let in_plain = pages(site(false)).into_make_service_with_connect_info::<SocketAddr>();
+    let door = axum_server::from_tcp_rustls(door, tls)
+        .map_err(ServeError::System)?
+        .handle(handles[0].clone());
+    let plain = axum_server::from_tcp(plain)
+        .map_err(ServeError::System)?
+        .handle(handles[1].clone());
+    let mut servers = vec![
+        runtime.spawn(async move { report(door.serve(over_tls).await) }),
+        runtime.spawn(async move { report(plain.serve(in_plain).await) }),
+    ];
+    let mut ops_port = None;
+    if let Some((listener, port)) = ops {
+        ops_port = Some(port);
+        let router = admin_api::router(service.clone()).into_make_service();
+        let server = axum_server::from_tcp(listener)
+            .map_err(ServeError::System)?
+            .handle(handles[2].clone());
+        servers.push(runtime.spawn(async move { report(server.serve(router).await) }));
+    }
+    let watched = Arc::downgrade(&service);
+    runtime.spawn(watch_the_clock(watched));
+    drop(guard);
+    let mut drains = Vec::new();
+    if let Some(broker) = beside.broker {
+        service.store.use_outbox(Outbox::Orders, true)?;
+        drains.push(mqtt::start(service.clone(), broker).map_err(ServeError::System)?);
+    }
+    if let Some(receiver) = beside.receiver {
+        service.store.use_outbox(Outbox::Events, true)?;
+        drains.push(push::start(service.clone(), receiver).map_err(ServeError::Receiver)?);
+    }
+    Ok(Running {
+        service,
+        desk,
+        device_port,
+        pages_port,
+        ops_port,
+        handles,
+        servers,
+        drains,
+        runtime: Some(runtime),
+    })
+}
+
+/// Compares the database's clock with this machine's, now and then.
+async fn watch_the_clock(service: Weak<Service>) {
+    loop {
+        let Some(service) = service.upgrade() else {
+            return;
+        };
+        // A database that is away is told of elsewhere.
+        let _ = blocking(move || service.check_clock()).await;
+        tokio::time::sleep(Duration::from_secs(30)).await;
+    }
+}
+
+pub(crate) fn report(ended: io::Result<()>) {
+    if let Err(e) = ended {
+        tracing::error!(error = %e, "the service stopped");
+    }
+}
+
+pub(crate) fn listen(port: u16) -> Result<(TcpListener, u16), ServeError> {
+    let open = || -> io::Result<TcpListener> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into())?;
+        socket.listen(BACKLOG)?;
+        Ok(socket.into())
+    };
+    let listener = open().map_err(|e| match e.kind() {
+        io::ErrorKind::AddrInUse => ServeError::PortInUse(port),
+        _ => ServeError::Port(port, e),
+    })?;
+    let port = listener.local_addr().map_err(ServeError::System)?.port();
+    Ok((listener, port))
+}
+
+impl Running {
+    /// The address of the pages for a browser on this machine.
+    pub fn pages_url(&self) -> String {
+        format!("http://localhost:{}/", self.pages_port)
+    }
+
+    /// Where devices call.
+    pub fn device_url(&self) -> String {
+        format!("https://localhost:{}", self.device_port)
+    }
+
+    /// Waits until the person presses Ctrl-C, or somebody ends the process
+    /// (`SIGTERM`).
+    pub fn wait_for_the_end(&self) {
+        let Some(runtime) = &self.runtime else {
+            return;
+        };
+        runtime.block_on(async {
+            let mut term = match signal(SignalKind::terminate()) {
+                Ok(term) => term,
+                Err(_) => return drop(tokio::signal::ctrl_c().await),
+            };
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = term.recv() => {}
+            }
+        });
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.service.stop_waiting();
+        self.drains.clear();
+        for h in &self.handles {
+            h.graceful_shutdown(Some(GRACE));
+        }
+        if let Some(runtime) = self.runtime.take() {
+            let servers = std::mem::take(&mut self.servers);
+            runtime.block_on(async {
+                for server in servers {
+                    let _ = tokio::time::timeout(GRACE + Duration::from_secs(1), server).await;
+                }
+            });
+            runtime.shutdown_timeout(Duration::from_secs(1));
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! The most frequent question of all, in as few statements as it takes: one
+//! that reads, one that writes.
+
+use super::devices::{activation_columns, device, row_from, take_challenge};
+use super::sql::{Row, Tx, values};
+use super::{ActivationRow, DeviceRow, OrderRow, Phase, Store, devices};
+use crate::error::Result;
+
+/// What is known of a device that checks in.
+pub struct Known {
+    /// The device.
+    pub device: DeviceRow,
+    /// The activation it names, if it is this device's.
+    pub activation: Option<ActivationRow>,
+    /// The order that it should hear next.
+    pub order: Option<OrderRow>,
+    /// The policy version in force.
+    pub policy: u32,
+    /// Version of the newest delegation.
+    pub delegation: u32,
+}
+
+/// A check-in whose signature is good.
+pub struct CheckIn<'a> {
+    /// The device.
+    pub device: &'a str,
+    /// The challenge it signed over.
+    pub presented: &'a [u8; 32],
+    /// The one that comes next.
+    pub next: &'a [u8; 32],
+    /// Now, Unix seconds.
+    pub now: u64,
+    /// From where, sealed.
+    pub address: &'a [u8],
+    /// The token that it proved, where using it changes something.
+    pub token: Option<TokenUse<'a>>,
+}
+
+/// A token that was proven.
+pub struct TokenUse<'a> {
+    /// Whose.
+    pub activation: &'a [u8; 16],
+    /// Its generation.
+    pub generation: u32,
+    /// A lease is given now, Unix seconds.
+    pub leased: Option<u64>,
+}
+
+/// What became of a check-in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CheckedIn {
+    /// Another challenge is in force: this one.
+    Stale([u8; 32]),
+    /// The challenge was good, and no token was to be used.
+    Noted,
+    /// The challenge was good; and the token?
+    Token(Used),
+}
+
+/// What a presented token generation turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Used {
+    /// In force.
+    Good,
+    /// Older than one that was used: somebody has copied the token.
+    Theft,
+    /// The activation is over.
+    Over,
+}
+
+impl Store {
+    /// Everything that a check-in of `device` for `activation` needs to know.
+    pub fn known(&self, device_id: &str, activation: &[u8; 16]) -> Result<Option<Known>> {
+        const SQL: &str = concat!(
+            "SELECT d.id, d.public_key, d.model, d.kind, d.agent_version, d.delegation, \
+             (SELECT value FROM meta WHERE key = 'policy_version'), \
+             (SELECT coalesce(max(version), 0) FROM delegations), \
+             (SELECT count(*) FROM orders WHERE activation = ?2 AND outcome IS NULL), ",
+            activation_columns!(),
+            " FROM devices d LEFT JOIN activations a ON a.id = ?2 AND a.device = d.id \
+             WHERE d.id = ?1"
+        );
+        self.read(|tx| {
+            let values = values![device_id, activation];
+            let found = tx.first(SQL, values, |r: &Row| {
+                let known = Known {
+                    device: device(r)?,
+                    policy: r.get(6)?,
+                    delegation: r.get(7)?,
+                    order: None,
+                    activation: match r.get::<Option<Vec<u8>>>(9)? {
+                        Some(_) => Some(row_from(r, 9)?),
+                        None => None,
+                    },
+                };
+                Ok((known, r.get::<u32>(8)?))
+            })?;
+            let Some((mut known, orders)) = found else {
+                return Ok(None);
+            };
+            if orders > 0 {
+                known.order = super::orders::next(tx, activation)?;
+            }
+            Ok(Some(known))
+        })
+    }
+
+    /// Consumes the challenge and uses the token, if one is to be used: both or
+    /// neither.
+    pub fn check_in(&self, c: &CheckIn<'_>) -> Result<CheckedIn> {
+        self.write(|tx| {
+            let taken = take_challenge(tx, c.device, c.presented, c.next, c.now, c.address)?;
+            match (taken, &c.token) {
+                (Err(current), _) => Ok(CheckedIn::Stale(current)),
+                (Ok(()), None) => Ok(CheckedIn::Noted),
+                (Ok(()), Some(token)) => Ok(CheckedIn::Token(use_token(tx, token)?)),
+            }
+        })
+    }
+}
+
+/// One conditional update: a removal that came first wins.
+fn use_token(tx: &mut Tx<'_>, t: &TokenUse<'_>) -> Result<Used> {
+    let sql = "UPDATE activations SET generation = ?2, phase = 'active', \
+               leased = coalesce(?3, leased) WHERE id = ?1 AND revoked IS NULL \
+               AND phase IN ('approved', 'active') AND generation <= ?2";
+    if tx.execute(sql, values![t.activation, t.generation, t.leased])? == 1 {
+        // A device that signed out and in again is on the list once.
+        tx.execute(
+            "UPDATE activations SET phase = 'ended', revoked = 'superseded' WHERE id <> ?1 \
+             AND device = (SELECT device FROM activations WHERE id = ?1) \
+             AND phase IN ('approved', 'active', 'signed-out')",
+            values![t.activation],
+        )?;
+        return Ok(Used::Good);
+    }
+    let row = devices::get(tx, t.activation)?;
+    let over = row.revoked.is_some() || !matches!(row.phase, Phase::Approved | Phase::Active);
+    Ok(match over {
+        true => Used::Over,
+        false => Used::Theft,
+    })
+}

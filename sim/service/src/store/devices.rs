@@ -1,0 +1,465 @@
+//! Devices, challenges, activations.
+
+use super::sql::{Lock, Row, Tx, values};
+use super::{AccountId, EventRow, Store, events};
+use crate::error::{Error, Result};
+
+/// A device that has introduced itself.
+#[derive(Debug, Clone)]
+pub struct DeviceRow {
+    /// Its id.
+    pub id: String,
+    /// Its key, from its maker certificate.
+    pub public_key: [u8; 32],
+    /// Model, in words.
+    pub model: String,
+    /// `set-top-box`, `console` or `computer`.
+    pub kind: String,
+    /// Agent version, in words.
+    pub agent_version: String,
+    /// The newest delegation it was given at a `Hello`.
+    pub delegation: u32,
+}
+
+/// Where an activation stands. What the page says follows from this and from
+/// when the device was last heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// A code is shown; nobody has typed it yet.
+    Pending,
+    /// Consent was given; the device has not used its token yet.
+    Approved,
+    /// The device uses its token.
+    Active,
+    /// A person signed out at the device, or by order.
+    SignedOut,
+    /// A deactivation order waits for the device.
+    Removing,
+    /// The device accepted the order; its receipt is still to come.
+    Delivered,
+    /// A receipt proves the wipe.
+    Wiped,
+    /// A receipt says that the wipe failed.
+    WipeFailed,
+    /// Over without a receipt.
+    Ended,
+}
+
+impl Phase {
+    const NAMES: [(Phase, &'static str); 9] = [
+        (Phase::Pending, "pending"),
+        (Phase::Approved, "approved"),
+        (Phase::Active, "active"),
+        (Phase::SignedOut, "signed-out"),
+        (Phase::Removing, "removing"),
+        (Phase::Delivered, "delivered"),
+        (Phase::Wiped, "wiped"),
+        (Phase::WipeFailed, "wipe-failed"),
+        (Phase::Ended, "ended"),
+    ];
+
+    /// As the database spells it.
+    pub fn name(self) -> &'static str {
+        Self::NAMES
+            .iter()
+            .find(|(p, _)| *p == self)
+            .map_or("ended", |(_, n)| n)
+    }
+
+    pub(super) fn parse(name: &str) -> Phase {
+        Self::NAMES
+            .iter()
+            .find(|(_, n)| *n == name)
+            .map_or(Phase::Ended, |(p, _)| *p)
+    }
+}
+
+/// One activation of one device.
+#[derive(Debug, Clone)]
+pub struct ActivationRow {
+    /// Its id.
+    pub id: [u8; 16],
+    /// The device's id.
+    pub device: String,
+    /// The device's epoch.
+    pub epoch: u64,
+    /// Whose it is, from the consent on.
+    pub account: Option<AccountId>,
+    /// Where it stands.
+    pub phase: Phase,
+    /// `removed`, `theft`, `superseded` or `expired`.
+    pub revoked: Option<String>,
+    /// The code on the device's screen.
+    pub code: Option<String>,
+    /// Which pictogram goes with it, 0 to 15.
+    pub pictogram: u8,
+    /// When the code was made, Unix seconds.
+    pub created: u64,
+    /// When consent was given, Unix seconds.
+    pub approved: Option<u64>,
+    /// The account holder's own name for the device.
+    pub name: Option<String>,
+    /// False when "Remember me on this computer" was left unticked.
+    pub remember: bool,
+    /// Policy version consented to.
+    pub policy: u32,
+    /// Token series.
+    pub series: [u8; 16],
+    /// The newest token generation that was used.
+    pub generation: u32,
+    /// When the last lease was given, Unix seconds.
+    pub leased: Option<u64>,
+    /// The receipt that the device named as its last is unknown here.
+    pub chain_gap: bool,
+    /// When the wipe was proven, Unix seconds.
+    pub wiped: Option<u64>,
+    /// Model, in words.
+    pub model: String,
+    /// Kind, in words.
+    pub kind: String,
+    /// When the device was last heard, Unix seconds.
+    pub last_seen: u64,
+    /// From where, sealed.
+    pub last_address: Option<Vec<u8>>,
+}
+
+/// What a new attempt brings.
+pub struct NewActivation<'a> {
+    /// Its id.
+    pub id: [u8; 16],
+    /// The device.
+    pub device: &'a str,
+    /// Its epoch.
+    pub epoch: u64,
+    /// A fresh code.
+    pub code: String,
+    /// Its pictogram.
+    pub pictogram: u8,
+    /// A fresh series.
+    pub series: [u8; 16],
+    /// What the device names as its newest receipt.
+    pub previous_receipt: Option<[u8; 32]>,
+    /// Now, Unix seconds.
+    pub now: u64,
+    /// How long codes live, in seconds.
+    pub code_life_s: u64,
+}
+
+impl Store {
+    /// Adds a device, or updates what changes about it. `WrongState` when the
+    /// id is known with another key.
+    pub fn enroll(&self, d: &DeviceRow, challenge: &[u8; 32], now: u64) -> Result<()> {
+        self.write(|tx| {
+            let sql = "INSERT INTO devices VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, NULL) \
+                       ON CONFLICT (id) DO UPDATE SET model = ?3, kind = ?4, agent_version = ?5, \
+                       delegation = ?6, challenge = ?7, last_seen = ?8 \
+                       WHERE devices.public_key = ?2";
+            let touched = tx.execute(
+                sql,
+                values![
+                    &d.id,
+                    &d.public_key,
+                    &d.model,
+                    &d.kind,
+                    &d.agent_version,
+                    d.delegation,
+                    challenge,
+                    now,
+                ],
+            )?;
+            match touched {
+                1 => Ok(()),
+                _ => Err(Error::WrongState),
+            }
+        })
+    }
+
+    /// The device of this id.
+    pub fn device(&self, id: &str) -> Result<Option<DeviceRow>> {
+        let sql = format!("SELECT {DEVICE} FROM devices d WHERE d.id = ?1");
+        self.read(|tx| tx.first(&sql, values![id], device))
+    }
+
+    /// Consumes the device's challenge and puts `next` in its place. `Err`
+    /// with the challenge in force when another was presented.
+    pub fn take_challenge(
+        &self,
+        device: &str,
+        presented: &[u8; 32],
+        next: &[u8; 32],
+        now: u64,
+        address: &[u8],
+    ) -> Result<std::result::Result<(), [u8; 32]>> {
+        self.write(|tx| take_challenge(tx, device, presented, next, now, address))
+    }
+
+    /// Begins or resumes an attempt. `WrongState` for an epoch below one that
+    /// this device has already had, or an id of another device.
+    pub fn start_activation(&self, n: &NewActivation<'_>) -> Result<ActivationRow> {
+        self.write(|tx| {
+            let sql = "SELECT id FROM devices WHERE id = ?1";
+            tx.hold(Lock::Update, sql, values![n.device])?;
+            if let Some(row) = find(tx, &n.id)? {
+                if row.device != n.device || row.epoch != n.epoch {
+                    return Err(Error::WrongState);
+                }
+                if row.phase == Phase::Pending && row.created + n.code_life_s < n.now {
+                    let sql = "UPDATE activations SET code = ?2, pictogram = ?3, created = ?4 \
+                               WHERE id = ?1";
+                    tx.execute(sql, values![&n.id, &n.code, n.pictogram, n.now])?;
+                }
+                return get(tx, &n.id);
+            }
+            let sql = "SELECT coalesce(max(epoch), 0) FROM activations WHERE device = ?1";
+            let newest: u64 = tx.one(sql, values![n.device], |r| r.get(0))?;
+            if n.epoch < newest {
+                return Err(Error::WrongState);
+            }
+            let sql =
+                "UPDATE activations SET phase = 'ended' WHERE device = ?1 AND phase = 'pending'";
+            tx.execute(sql, values![n.device])?;
+            let gap = match &n.previous_receipt {
+                None => false,
+                Some(d) => {
+                    let sql = "SELECT count(*) FROM receipts WHERE digest = ?1";
+                    tx.one(sql, values![d], |r| r.get::<u32>(0))? == 0
+                }
+            };
+            tx.execute(
+                "INSERT INTO activations (id, device, epoch, phase, code, pictogram, created, \
+                 series, chain_gap) VALUES (?1, ?2, ?3, 'pending', ?4, ?5, ?6, ?7, ?8)",
+                values![
+                    &n.id,
+                    n.device,
+                    n.epoch,
+                    &n.code,
+                    n.pictogram,
+                    n.now,
+                    &n.series,
+                    gap,
+                ],
+            )?;
+            get(tx, &n.id)
+        })
+    }
+
+    /// True when a code was handed out within the last day.
+    pub fn code_in_use(&self, code: &str, now: u64) -> Result<bool> {
+        let sql = "SELECT count(*) FROM activations WHERE code = ?1 AND created + 86400 >= ?2";
+        self.read(|tx| tx.one(sql, values![code, now], |r| Ok(r.get::<u32>(0)? > 0)))
+    }
+
+    /// The attempt that shows this code now.
+    pub fn by_code(&self, code: &str, now: u64, life_s: u64) -> Result<ActivationRow> {
+        let sql =
+            format!("{SELECT} WHERE a.code = ?1 AND a.phase = 'pending' AND a.created + ?2 >= ?3");
+        self.read(|tx| tx.one(&sql, values![code, life_s, now], row))
+    }
+
+    /// The activation of this id.
+    pub fn activation(&self, id: &[u8; 16]) -> Result<Option<ActivationRow>> {
+        self.read(|tx| find(tx, id))
+    }
+
+    /// Consent was given: the attempt belongs to the account. Every activation
+    /// of an earlier epoch of this device is over. Returns what it is now.
+    pub fn approve(
+        &self,
+        id: &[u8; 16],
+        account: AccountId,
+        remember: bool,
+        policy: u32,
+        now: u64,
+        life_s: u64,
+    ) -> Result<ActivationRow> {
+        self.write(|tx| {
+            let sql = "SELECT id FROM devices WHERE id = \
+                       (SELECT device FROM activations WHERE id = ?1)";
+            tx.hold(Lock::Update, sql, values![id])?;
+            let sql = "UPDATE activations SET phase = 'approved', account = ?2, remember = ?3, \
+                       policy = ?4, approved = ?5 \
+                       WHERE id = ?1 AND phase = 'pending' AND created + ?6 >= ?5";
+            if tx.execute(sql, values![id, account.0, remember, policy, now, life_s])? == 0 {
+                return Err(Error::WrongState);
+            }
+            tx.execute(
+                "UPDATE activations SET revoked = coalesce(revoked, 'superseded'), phase = 'ended' \
+                 WHERE device = (SELECT device FROM activations WHERE id = ?1) \
+                 AND epoch < (SELECT epoch FROM activations WHERE id = ?1) \
+                 AND phase IN ('pending', 'approved', 'active', 'signed-out', 'removing', 'delivered')",
+                values![id],
+            )?;
+            get(tx, id)
+        })
+    }
+
+    /// Ends an attempt that nobody has approved.
+    pub fn end_attempt(&self, id: &[u8; 16]) -> Result<()> {
+        self.write(|tx| {
+            let sql = "UPDATE activations SET phase = 'ended' WHERE id = ?1 AND phase = 'pending'";
+            tx.execute(sql, values![id])?;
+            Ok(())
+        })
+    }
+
+    /// An approved attempt that was never used ends.
+    pub fn expire_unconfirmed(&self, id: &[u8; 16]) -> Result<()> {
+        self.write(|tx| {
+            let sql = "UPDATE activations SET phase = 'ended', revoked = 'expired' \
+                       WHERE id = ?1 AND phase = 'approved'";
+            tx.execute(sql, values![id])?;
+            Ok(())
+        })
+    }
+
+    /// Revokes a series whose token was copied. `event` is written for the
+    /// account, once.
+    pub fn revoke_theft(&self, id: &[u8; 16], event: Option<(AccountId, &EventRow)>) -> Result<()> {
+        self.log_revocation(id, "theft")?;
+        self.write(|tx| {
+            let sql = "UPDATE activations SET revoked = 'theft' WHERE id = ?1 AND revoked IS NULL";
+            if tx.execute(sql, values![id])? == 1
+                && let Some((account, event)) = event
+            {
+                events::insert(tx, account.0, event)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// The person at the device signed out.
+    pub fn signed_out(&self, id: &[u8; 16]) -> Result<()> {
+        self.write(|tx| {
+            let sql = "UPDATE activations SET phase = 'signed-out' \
+                       WHERE id = ?1 AND phase IN ('approved', 'active')";
+            tx.execute(sql, values![id])?;
+            Ok(())
+        })
+    }
+
+    /// The account's activations that its list shows, newest first.
+    pub fn activations(&self, account: AccountId) -> Result<Vec<ActivationRow>> {
+        let sql = format!(
+            "{SELECT} WHERE a.account = ?1 AND a.hidden = 0 ORDER BY a.approved DESC, a.id"
+        );
+        self.read(|tx| tx.all(&sql, values![account.0], row))
+    }
+
+    /// Gives a device the account holder's own name.
+    pub fn rename(&self, account: AccountId, id: &[u8; 16], name: &str) -> Result<()> {
+        self.write(|tx| {
+            let name = Some(name).filter(|n| !n.is_empty());
+            let sql = "UPDATE activations SET name = ?3 WHERE id = ?1 AND account = ?2";
+            match tx.execute(sql, values![id, account.0, name])? {
+                1 => Ok(()),
+                _ => Err(Error::NotFound),
+            }
+        })
+    }
+
+    /// Takes an activation that is over off the list.
+    pub fn hide(&self, account: AccountId, id: &[u8; 16]) -> Result<()> {
+        self.write(|tx| {
+            let sql = "UPDATE activations SET hidden = 1 WHERE id = ?1 AND account = ?2 \
+                       AND phase IN ('wiped', 'wipe-failed', 'ended')";
+            match tx.execute(sql, values![id, account.0])? {
+                1 => Ok(()),
+                _ => Err(Error::WrongState),
+            }
+        })
+    }
+}
+
+pub(super) fn take_challenge(
+    tx: &mut Tx<'_>,
+    device: &str,
+    presented: &[u8; 32],
+    next: &[u8; 32],
+    now: u64,
+    address: &[u8],
+) -> Result<std::result::Result<(), [u8; 32]>> {
+    let sql = "UPDATE devices SET challenge = ?3, last_seen = ?4, last_address = ?5 \
+               WHERE id = ?1 AND challenge = ?2";
+    if tx.execute(sql, values![device, presented, next, now, address])? == 1 {
+        return Ok(Ok(()));
+    }
+    let sql = "UPDATE devices SET challenge = coalesce(challenge, ?2) WHERE id = ?1 \
+               RETURNING challenge";
+    Ok(Err(tx.one(sql, values![device, next], |r| r.get(0))?))
+}
+
+/// The columns of a [`DeviceRow`].
+pub(super) const DEVICE: &str =
+    "d.id, d.public_key, d.model, d.kind, d.agent_version, d.delegation";
+
+pub(super) fn device(r: &Row) -> Result<DeviceRow> {
+    Ok(DeviceRow {
+        id: r.get(0)?,
+        public_key: r.get(1)?,
+        model: r.get(2)?,
+        kind: r.get(3)?,
+        agent_version: r.get(4)?,
+        delegation: r.get(5)?,
+    })
+}
+
+/// The columns of an [`ActivationRow`].
+macro_rules! activation_columns {
+    () => {
+        "a.id, a.device, a.epoch, a.account, a.phase, a.revoked, a.code, a.pictogram, a.created, \
+         a.approved, a.name, a.remember, a.policy, a.series, a.generation, a.leased, a.chain_gap, \
+         a.wiped, d.model, d.kind, d.last_seen, d.last_address"
+    };
+}
+pub(super) use activation_columns;
+
+const SELECT: &str = concat!(
+    "SELECT ",
+    activation_columns!(),
+    " FROM activations a JOIN devices d ON d.id = a.device"
+);
+
+fn row(r: &Row) -> Result<ActivationRow> {
+    row_from(r, 0)
+}
+
+/// Reads an activation whose columns begin at `at`.
+pub(super) fn row_from(r: &Row, at: usize) -> Result<ActivationRow> {
+    Ok(ActivationRow {
+        id: r.get(at)?,
+        device: r.get(at + 1)?,
+        epoch: r.get(at + 2)?,
+        account: r.get::<Option<i64>>(at + 3)?.map(AccountId),
+        phase: Phase::parse(&r.get::<String>(at + 4)?),
+        revoked: r.get(at + 5)?,
+        code: r.get(at + 6)?,
+        pictogram: r.get(at + 7)?,
+        created: r.get(at + 8)?,
+        approved: r.get(at + 9)?,
+        name: r.get(at + 10)?,
+        remember: r.get(at + 11)?,
+        policy: r.get(at + 12)?,
+        series: r.get(at + 13)?,
+        generation: r.get(at + 14)?,
+        leased: r.get(at + 15)?,
+        chain_gap: r.get(at + 16)?,
+        wiped: r.get(at + 17)?,
+        model: r.get(at + 18)?,
+        kind: r.get(at + 19)?,
+        last_seen: r.get(at + 20)?,
+        last_address: r.get(at + 21)?,
+    })
+}
+
+fn find(tx: &mut Tx<'_>, id: &[u8; 16]) -> Result<Option<ActivationRow>> {
+    let sql = concat!(
+        "SELECT ",
+        activation_columns!(),
+        " FROM activations a JOIN devices d ON d.id = a.device WHERE a.id = ?1"
+    );
+    tx.first(sql, values![id], row)
+}
+
+pub(super) fn get(tx: &mut Tx<'_>, id: &[u8; 16]) -> Result<ActivationRow> {
+    find(tx, id)?.ok_or(Error::NotFound)
+}

@@ -1,0 +1,235 @@
+//! What the service keeps, in SQLite or in PostgreSQL.
+//!
+//! ```text
+//!   accounts, devices, orders, web, events, outbox   one SQL text a question
+//!                     │
+//!                   sql.rs        values, rows, row locks: the seam
+//!                ┌────┴─────┐
+//!           sqlite.rs   postgres.rs
+//! ```
+//!
+//! Each method is one atomic operation: it happens wholly, or not at all and
+//! says so. A write is durable when its method returns.
+//!
+//! | file | what |
+//! |---|---|
+//! | `accounts.rs` | account holders; personal columns come in sealed |
+//! | `devices.rs` | devices, challenges, activations |
+//! | `check_in.rs` | the most frequent question, in as few statements as it takes |
+//! | `orders.rs` | orders, outcomes, receipts |
+//! | `web.rs` | browser sessions, remembered computers, failed attempts |
+//! | `events.rs` | security activity |
+//! | `outbox.rs` | what is to be handed to a broker or a receiver |
+//! | `owner.rs` | which keys the database belongs to |
+//! | `restore.rs` | brings a copy of a SQLite store back |
+//! | `fault.rs` | what can go wrong |
+//! | `sql.rs`, `sqlite.rs`, `postgres.rs`, `migrate.rs` | the databases |
+//!
+//! Revocations are also written to `revocations.log`, *before* the database: a
+//! database restored from a backup then still knows what was revoked. Each
+//! process appends to the log of its own folder and replays it at its start,
+//! and whenever its line to PostgreSQL was broken: a restore breaks it.
+
+mod accounts;
+mod check_in;
+mod devices;
+mod events;
+mod fault;
+mod migrate;
+mod orders;
+mod outbox;
+mod owner;
+mod postgres;
+mod restore;
+mod sql;
+mod sqlite;
+mod web;
+
+pub use accounts::{AccountRow, Sealed};
+pub use check_in::{CheckIn, CheckedIn, Known, TokenUse, Used};
+pub use devices::{ActivationRow, DeviceRow, NewActivation, Phase};
+pub use events::EventRow;
+pub use fault::{Fault, FaultKind};
+pub use orders::{Asked, NewReceipt, OrderRow, Sign};
+pub use outbox::{Due, Outbox};
+pub use restore::restore_sqlite;
+pub use web::{ComputerRow, Recall, SessionRow};
+
+use super::error::{Error, Result};
+use nrd_sim_base::{hex, unhex};
+use postgres::Postgres;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use sql::{Database, Tx, values};
+use sqlite::Sqlite;
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+/// The store.
+pub struct Store {
+    db: Box<dyn Database>,
+    /// `None` where nothing is kept: then there is no backup to outlive.
+    revocations: Option<Revocations>,
+    /// What the database refused, by kind.
+    pub(super) faults: Family<[(&'static str, &'static str); 1], Counter>,
+}
+
+struct Revocations {
+    path: PathBuf,
+    file: Mutex<File>,
+}
+
+/// An account's number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AccountId(pub i64);
+
+impl Store {
+    /// Opens or makes the SQLite database of `dir`, and replays the revocation
+    /// log.
+    pub fn open(dir: &Path) -> Result<Store> {
+        let db = Sqlite::open(&dir.join("service.db"))?;
+        Store::with_log(Box::new(db), dir)
+    }
+
+    /// Opens the PostgreSQL database at `url`, which other processes may use
+    /// as well, and replays the revocation log of `dir`.
+    pub fn postgres(url: &str, dir: &Path) -> Result<Store> {
+        Store::with_log(Box::new(Postgres::open(url)?), dir)
+    }
+
+    /// A store that lives and dies with the process.
+    pub fn in_memory() -> Result<Store> {
+        Ok(Store {
+            db: Box::new(Sqlite::in_memory()?),
+            revocations: None,
+            faults: Family::default(),
+        })
+    }
+
+    fn with_log(db: Box<dyn Database>, dir: &Path) -> Result<Store> {
+        let path = dir.join("revocations.log");
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .map_err(|e| Error::File(path.clone(), e))?;
+        let store = Store {
+            db,
+            revocations: Some(Revocations {
+                path,
+                file: Mutex::new(file),
+            }),
+            faults: Family::default(),
+        };
+        store.replay()?;
+        Ok(store)
+    }
+
+    /// The database's name, for people.
+    pub fn database(&self) -> &'static str {
+        self.db.name()
+    }
+
+    fn read<T>(&self, work: impl Fn(&mut Tx<'_>) -> Result<T>) -> Result<T> {
+        let mut out = None;
+        let done = self.db.read(&mut |c| {
+            out = Some(work(&mut Tx(c))?);
+            Ok(())
+        });
+        self.counted(done)?;
+        out.ok_or(Error::NotFound)
+    }
+
+    /// Runs `work` in one transaction; durable when this returns.
+    fn write<T>(&self, work: impl Fn(&mut Tx<'_>) -> Result<T>) -> Result<T> {
+        let mut out = None;
+        let done = self.db.write(&mut |c| {
+            out = Some(work(&mut Tx(c))?);
+            Ok(())
+        });
+        self.counted(done)?;
+        out.ok_or(Error::NotFound)
+    }
+
+    fn counted(&self, done: Result<()>) -> Result<()> {
+        if let Err(Error::Storage(fault)) = &done {
+            self.faults.get_or_create(&[("kind", fault.name())]).inc();
+        }
+        done
+    }
+
+    /// Answers whether the database can be written now.
+    pub fn healthy(&self) -> Result<()> {
+        self.write(|tx| {
+            tx.execute("UPDATE meta SET value = value WHERE key = 'schema'", &[])?;
+            Ok(())
+        })
+    }
+
+    /// The database's own clock, Unix seconds, where it has one.
+    pub fn clock_s(&self) -> Result<Option<u64>> {
+        self.read(|tx| tx.0.clock_s())
+    }
+
+    /// Copies the whole database to a file, while it is in use.
+    pub fn back_up(&self, to: &Path) -> Result<()> {
+        self.db.back_up(to)
+    }
+
+    /// Tells the other processes on this database.
+    pub(super) fn announce(&self, what: &str) -> Result<()> {
+        match self.db.name() {
+            "SQLite" => Ok(()),
+            _ => self.write(|tx| tx.announce(what)),
+        }
+    }
+
+    /// Calls `heard` with what processes announce, and with `None` when some of
+    /// it may have been missed.
+    pub(super) fn listen(&self, heard: impl Fn(Option<&str>) + Send + Sync + 'static) {
+        self.db.listen(Box::new(heard));
+    }
+
+    /// Notes a revocation outside the database; on disk when this returns.
+    fn log_revocation(&self, activation: &[u8; 16], why: &str) -> Result<()> {
+        let Some(log) = &self.revocations else {
+            return Ok(());
+        };
+        let mut file = log.file.lock().unwrap_or_else(PoisonError::into_inner);
+        // The first line end closes what a full disk may have left of an older line.
+        let line = format!("\n{} {why}\n", hex(activation));
+        let written = file
+            .write_all(line.as_bytes())
+            .and_then(|()| file.sync_data());
+        self.counted(written.map_err(|e| match e.kind() {
+            ErrorKind::StorageFull => {
+                let text = format!("{}: {e}", log.path.display());
+                Fault::new(FaultKind::Full, text).into()
+            }
+            _ => Error::File(log.path.clone(), e),
+        }))
+    }
+
+    /// Revokes what the log says; what is revoked already stays as it is.
+    pub(super) fn replay(&self) -> Result<()> {
+        let Some(log) = &self.revocations else {
+            return Ok(());
+        };
+        let known =
+            std::fs::read_to_string(&log.path).map_err(|e| Error::File(log.path.clone(), e))?;
+        self.write(|tx| {
+            for line in known.lines() {
+                let mut words = line.split_whitespace();
+                let id = words.next().and_then(unhex::<16>);
+                if let (Some(id), Some(why)) = (id, words.next()) {
+                    let sql =
+                        "UPDATE activations SET revoked = ?2 WHERE id = ?1 AND revoked IS NULL";
+                    tx.execute(sql, values![&id, why])?;
+                }
+            }
+            Ok(())
+        })
+    }
+}

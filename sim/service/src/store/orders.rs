@@ -1,0 +1,298 @@
+//! Orders, outcomes, receipts, delegations.
+
+use super::devices::{Phase, get};
+use super::events::{self, EventRow};
+use super::sql::{Lock, Row, Tx, values};
+use super::{AccountId, ActivationRow, Outbox, Store, outbox};
+use crate::error::{Error, Result};
+use nrd_sim_base::hex;
+
+/// An order that waits for its device.
+#[derive(Debug, Clone)]
+pub struct OrderRow {
+    /// SHA-256 of its frame.
+    pub digest: [u8; 32],
+    /// Its frame.
+    pub frame: Vec<u8>,
+    /// Version of the order key that signed it.
+    pub key_version: u32,
+}
+
+/// A receipt that has been verified.
+pub struct NewReceipt<'a> {
+    /// The digest that names it.
+    pub digest: &'a [u8; 32],
+    /// Whose it is.
+    pub device: &'a str,
+    /// The activation that ended.
+    pub activation: &'a [u8; 16],
+    /// Its frame.
+    pub frame: &'a [u8],
+    /// Nothing failed.
+    pub clean: bool,
+    /// Now, Unix seconds.
+    pub now: u64,
+}
+
+/// What an order asks, as the database spells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// Wipe.
+    Deactivate,
+    /// Drop the session and personal data.
+    SignOut,
+}
+
+impl Asked {
+    fn name(self) -> &'static str {
+        match self {
+            Asked::Deactivate => "deactivate",
+            Asked::SignOut => "sign-out",
+        }
+    }
+
+    fn parse(name: &str) -> Asked {
+        match name {
+            "sign-out" => Asked::SignOut,
+            _ => Asked::Deactivate,
+        }
+    }
+}
+
+/// Signs an order with the key of a version at a position; gives (digest,
+/// frame).
+pub type Sign<'s> = &'s dyn Fn(&ActivationRow, Asked, u32, u64) -> ([u8; 32], Vec<u8>);
+
+impl Store {
+    /// Enters an order. A deactivation revokes first, outside the database as
+    /// well; entering it twice keeps the first. `NotFound` unless the activation
+    /// is the account's, `WrongState` when it is over.
+    pub fn enter_order(
+        &self,
+        account: AccountId,
+        id: &[u8; 16],
+        asked: Asked,
+        event: &EventRow,
+        now: u64,
+        sign: Sign<'_>,
+    ) -> Result<ActivationRow> {
+        let row = self.activation(id)?.ok_or(Error::NotFound)?;
+        if row.account != Some(account) {
+            return Err(Error::NotFound);
+        }
+        let open = matches!(
+            row.phase,
+            Phase::Approved | Phase::Active | Phase::SignedOut
+        );
+        match (open, row.phase) {
+            (true, _) => {}
+            (false, Phase::Removing | Phase::Delivered) => return Ok(row),
+            _ => return Err(Error::WrongState),
+        }
+        if asked == Asked::Deactivate {
+            self.log_revocation(id, "removed")?;
+        }
+        self.write(|tx| {
+            // In this order, as everybody takes them: the order key, then the
+            // activation.
+            let sql = "SELECT value FROM meta WHERE key = 'schema'";
+            tx.hold(Lock::Share, sql, &[])?;
+            let sql = "SELECT id FROM activations WHERE id = ?1";
+            tx.hold(Lock::Update, sql, values![id])?;
+            let row = get(tx, id)?;
+            let open = matches!(
+                row.phase,
+                Phase::Approved | Phase::Active | Phase::SignedOut
+            );
+            if !open {
+                return Ok(row);
+            }
+            if asked == Asked::Deactivate {
+                let sql = "UPDATE activations SET phase = 'removing', \
+                           revoked = coalesce(revoked, 'removed') WHERE id = ?1";
+                tx.execute(sql, values![id])?;
+            }
+            insert_order(tx, &row, asked, now, sign)?;
+            events::insert(tx, account.0, event)?;
+            tx.announce(&format!("d:{}", hex(id)))?;
+            get(tx, id)
+        })
+    }
+
+    /// The order that the device should hear next.
+    pub fn next_order(&self, id: &[u8; 16]) -> Result<Option<OrderRow>> {
+        self.read(|tx| next(tx, id))
+    }
+
+    /// Every order that was entered for an activation, oldest first.
+    pub fn orders(&self, id: &[u8; 16]) -> Result<Vec<OrderRow>> {
+        let sql = "SELECT digest, frame, key_version FROM orders WHERE activation = ?1 \
+                   ORDER BY key_version, seq";
+        self.read(|tx| tx.all(sql, values![id], order))
+    }
+
+    /// The device answered an order. `applied` says whether it took effect,
+    /// now or before. Returns the activation, if the order is known and the
+    /// device's.
+    pub fn outcome(
+        &self,
+        digest: &[u8; 32],
+        device: &str,
+        outcome: &str,
+        applied: bool,
+    ) -> Result<Option<ActivationRow>> {
+        self.write(|tx| {
+            let sql = "UPDATE orders SET outcome = ?3 WHERE digest = ?1 AND activation IN \
+                       (SELECT id FROM activations WHERE device = ?2) RETURNING activation, kind";
+            let found: Option<([u8; 16], String)> =
+                tx.first(sql, values![digest, device, outcome], |r| {
+                    Ok((r.get(0)?, r.get(1)?))
+                })?;
+            let Some((id, kind)) = found else {
+                return Ok(None);
+            };
+            let (from, to) = match (Asked::parse(&kind), applied) {
+                (Asked::Deactivate, true) => (Phase::Removing, Phase::Delivered),
+                (Asked::Deactivate, false) => (Phase::Removing, Phase::Ended),
+                (Asked::SignOut, true) => (Phase::Active, Phase::SignedOut),
+                (Asked::SignOut, false) => (Phase::Active, Phase::Active),
+            };
+            let sql = "UPDATE activations SET phase = ?3 WHERE id = ?1 AND phase = ?2";
+            tx.execute(sql, values![&id, from.name(), to.name()])?;
+            Ok(Some(get(tx, &id)?))
+        })
+    }
+
+    /// Keeps a receipt for good and draws its conclusion. Keeping it twice is
+    /// harmless. `event` is written for the account, once.
+    pub fn keep_receipt(
+        &self,
+        receipt: &NewReceipt<'_>,
+        event: impl Fn(&ActivationRow) -> EventRow,
+    ) -> Result<Option<ActivationRow>> {
+        let NewReceipt {
+            digest,
+            device,
+            activation,
+            frame,
+            clean,
+            now,
+        } = *receipt;
+        self.write(|tx| {
+            let sql = "INSERT INTO receipts VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING";
+            let fresh = tx.execute(sql, values![digest, device, activation, frame, now])? == 1;
+            let sql = "UPDATE activations SET phase = ?3, wiped = ?4, \
+                       revoked = coalesce(revoked, 'removed') \
+                       WHERE id = ?1 AND device = ?2 AND phase <> 'wiped' RETURNING id";
+            let phase = match clean {
+                true => Phase::Wiped,
+                false => Phase::WipeFailed,
+            };
+            let found: Option<[u8; 16]> =
+                tx.first(sql, values![activation, device, phase.name(), now], |r| {
+                    r.get(0)
+                })?;
+            let Some(id) = found else {
+                return Ok(None);
+            };
+            // Whichever way the order went: the receipt answers it.
+            let sql = "UPDATE orders SET outcome = 'receipt' WHERE activation = ?1 \
+                       AND kind = 'deactivate' AND outcome IS NULL";
+            tx.execute(sql, values![&id])?;
+            let row = get(tx, &id)?;
+            if let (true, Some(account)) = (fresh, row.account) {
+                events::insert(tx, account.0, &event(&row))?;
+            }
+            Ok(Some(row))
+        })
+    }
+
+    /// The newest receipt of an account's activation.
+    pub fn receipt(&self, account: AccountId, id: &[u8; 16]) -> Result<Vec<u8>> {
+        let sql = "SELECT r.frame FROM receipts r JOIN activations a ON a.id = r.activation \
+                   AND a.device = r.device WHERE a.id = ?1 AND a.account = ?2 \
+                   ORDER BY r.received DESC LIMIT 1";
+        self.read(|tx| tx.one(sql, values![id, account.0], |r| r.get(0)))
+    }
+
+    /// The delegation in force: version and frame.
+    pub fn delegation(&self) -> Result<Option<(u32, Vec<u8>)>> {
+        let sql = "SELECT version, frame FROM delegations ORDER BY version DESC LIMIT 1";
+        self.read(|tx| tx.first(sql, &[], |r| Ok((r.get(0)?, r.get(1)?))))
+    }
+
+    /// Puts the delegation after `known` in force (0 for the first), and signs
+    /// every order that still waits again with its key. Returns the version in
+    /// force: another one than `known + 1` when another process was faster.
+    pub fn delegate(
+        &self,
+        known: u32,
+        make: &dyn Fn(u32) -> Vec<u8>,
+        now: u64,
+        sign: Sign<'_>,
+    ) -> Result<u32> {
+        self.write(|tx| {
+            let sql = "SELECT value FROM meta WHERE key = 'schema'";
+            tx.hold(Lock::Update, sql, &[])?;
+            let current = newest_key(tx)?;
+            if current != known {
+                return Ok(current);
+            }
+            let version = known + 1;
+            let sql = "INSERT INTO delegations VALUES (?1, ?2)";
+            tx.execute(sql, values![version, &make(version)])?;
+            let sql = "UPDATE orders SET outcome = 'retired' WHERE outcome IS NULL \
+                       RETURNING activation, kind";
+            let waiting: Vec<([u8; 16], String)> =
+                tx.all(sql, &[], |r| Ok((r.get(0)?, r.get(1)?)))?;
+            for (id, kind) in waiting {
+                let row = get(tx, &id)?;
+                insert_order(tx, &row, Asked::parse(&kind), now, sign)?;
+                tx.announce(&format!("d:{}", hex(&id)))?;
+            }
+            Ok(version)
+        })
+    }
+}
+
+pub(super) fn next(tx: &mut Tx<'_>, id: &[u8; 16]) -> Result<Option<OrderRow>> {
+    let sql = "SELECT digest, frame, key_version FROM orders WHERE activation = ?1 \
+               AND outcome IS NULL ORDER BY kind = 'sign-out', seq LIMIT 1";
+    tx.first(sql, values![id], order)
+}
+
+fn order(r: &Row) -> Result<OrderRow> {
+    Ok(OrderRow {
+        digest: r.get(0)?,
+        frame: r.get(1)?,
+        key_version: r.get(2)?,
+    })
+}
+
+/// The version of the order key in force.
+fn newest_key(tx: &mut Tx<'_>) -> Result<u32> {
+    let sql = "SELECT coalesce(max(version), 0) FROM delegations";
+    tx.one(sql, &[], |r| r.get(0))
+}
+
+/// The caller holds the order key, so that no other takes its place meanwhile.
+fn insert_order(
+    tx: &mut Tx<'_>,
+    row: &ActivationRow,
+    asked: Asked,
+    now: u64,
+    sign: Sign<'_>,
+) -> Result<()> {
+    // Positions are counted per activation and key version; a unique key keeps
+    // two orders from having one.
+    let version = newest_key(tx)?;
+    let sql =
+        "SELECT coalesce(max(seq), 0) + 1 FROM orders WHERE activation = ?1 AND key_version = ?2";
+    let seq: u64 = tx.one(sql, values![&row.id, version], |r| r.get(0))?;
+    let (digest, frame) = sign(row, asked, version, seq);
+    tx.execute(
+        "INSERT INTO orders VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, NULL)",
+        values![&digest, &row.id, version, seq, asked.name(), &frame, now],
+    )?;
+    outbox::put(tx, Outbox::Orders, &row.device, &frame, now)
+}

@@ -1,0 +1,387 @@
+//! The thread of one device, as a firmware's main loop: steps the agent, talks
+//! to the service, takes keys, shows a screen; until the plug is pulled.
+
+use super::face::{Face, Item, Key, Menu, Progress, locked};
+use super::power::strike;
+use super::set::{Act, Inner};
+use super::tape::{Heard, Live, Outside};
+use nrd_agent::keypad::MenuSequence;
+use nrd_agent::wire::{Body as _, DeviceKind, MAX_FRAME, Receipt};
+use nrd_agent::{Agent, Config, Error, State, Step};
+use nrd_sim_device::{Ram, cache_samples};
+use nrd_sim_hw::{Board, Identity, VirtualClock, VirtualRng};
+use nrd_sim_service::Service;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+/// The room's devices call from here.
+const ADDRESS: &str = "192.0.2.20";
+/// Longest sleep of the main loop.
+const NAP: Duration = Duration::from_millis(250);
+
+/// Runs until the room is gone.
+pub(super) fn run(set: &Arc<Inner>, service: &Arc<Service>, inbox: &Receiver<Act>) {
+    let mut network = true;
+    let mut outside = Live {
+        service: service.clone(),
+        address: ADDRESS,
+        plug: set.plug.clone(),
+        inbox,
+        tape: set.tape.clone(),
+        last: Instant::now(),
+    };
+    loop {
+        // Off: everything but the plug and the network plug is deaf.
+        while set.plug.is_out() {
+            set.show(Face {
+                network,
+                state: "off",
+                title: "Off".to_owned(),
+                ..Face::default()
+            });
+            match outside.hear(Duration::from_secs(3600)) {
+                Heard::Act(Act::Network(on)) => network = on,
+                Heard::Act(Act::Save(to)) => set.save(&to),
+                Heard::Act(_) | Heard::Nothing => {}
+                Heard::Over => return,
+            }
+        }
+        let seed = set.next_seed();
+        // Boxes have no battery-backed clock.
+        let wall_s = match set.kind {
+            DeviceKind::SetTopBox => 0,
+            _ => service.now_s(),
+        };
+        outside.on(seed, wall_s);
+        if !boot(set, &mut outside, (seed, wall_s, None), &mut network) {
+            return;
+        }
+        set.power_off();
+    }
+}
+
+/// One boot, with its seed, wall clock and the operation that is to be cut;
+/// false when there is nothing more to hear.
+pub(super) fn boot(
+    set: &Inner,
+    outside: &mut impl Outside,
+    (seed, wall_s, cut): (u64, u64, Option<u64>),
+    network: &mut bool,
+) -> bool {
+    {
+        let mut chip = set.hw.chip();
+        chip.plan(cut.map(strike));
+        chip.power_on(seed);
+    }
+    let rng = VirtualRng::new(seed);
+    let identity = Identity::new(&set.root, &set.id, set.certificate.clone());
+    let board = Board::assemble(&set.hw, set.root, rng, identity);
+    let Ok(board) = board else { return false };
+    let clock = board.clock();
+    clock.set_wall_s(wall_s);
+    let config = Config {
+        service_root: set.service_root,
+        factory_epoch: 0,
+        wait_s: 0,
+    };
+    let mut ram = Ram::default();
+    let Ok(agent) = Agent::new(board, config, ram.memory()) else {
+        return false;
+    };
+    let mut b = Boot {
+        agent,
+        set,
+        clock,
+        outside,
+        network,
+        sequence: MenuSequence::default(),
+        menu: None,
+        prove: None,
+        answer: None,
+        receipt: None,
+    };
+    b.live()
+}
+
+struct Boot<'a, 'm, O> {
+    agent: Agent<'m, Board>,
+    set: &'a Inner,
+    clock: VirtualClock,
+    outside: &'a mut O,
+    network: &'a mut bool,
+    sequence: MenuSequence,
+    menu: Option<Menu>,
+    /// A desk's nonce that is being answered by the deep proof.
+    prove: Option<[u8; 32]>,
+    answer: Option<Vec<u8>>,
+    receipt: Option<Vec<u8>>,
+}
+
+impl<O: Outside> Boot<'_, '_, O> {
+    fn live(&mut self) -> bool {
+        let mut errors = 0;
+        loop {
+            if self.outside.is_out() {
+                return true;
+            }
+            self.tick();
+            let stepped = self.agent.step();
+            let idle = match stepped {
+                Ok(Step::Idle) => true,
+                // A reset frees copies of keys in libraries; the room's agent
+                // shares its memory with the room, so it goes on.
+                Ok(_) => false,
+                Err(_) => {
+                    errors += 1;
+                    errors > 50
+                }
+            };
+            if idle {
+                errors = 0;
+                self.finish_proof();
+                cache_samples(&mut self.agent, &self.set.samples);
+                self.talk();
+            }
+            self.show();
+            let nap = match idle {
+                true => self.nap(),
+                false => Duration::ZERO,
+            };
+            match self.outside.hear(nap) {
+                Heard::Act(act) => self.take(act),
+                Heard::Nothing => {}
+                Heard::Over => return false,
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        let ms = self.outside.elapsed_ms();
+        self.clock.advance_ms(ms);
+    }
+
+    fn nap(&mut self) -> Duration {
+        let due = self.agent.next_due_ms().filter(|_| *self.network);
+        due.map_or(NAP, |ms| Duration::from_millis(ms).min(NAP))
+    }
+
+    /// One exchange, if one is due.
+    fn talk(&mut self) {
+        if self.agent.next_due_ms() != Some(0) {
+            return;
+        }
+        let mut out = [0; MAX_FRAME];
+        let Ok(Some(n)) = self.agent.poll_request(&mut out) else {
+            return;
+        };
+        let reply = match *self.network {
+            true => self.outside.answer(&out[..n]),
+            false => None,
+        };
+        match reply {
+            // A reply that is refused changes nothing and backs off.
+            Some(reply) => drop(self.agent.handle_reply(&reply)),
+            None => self.agent.exchange_failed(),
+        }
+    }
+
+    fn take(&mut self, act: Act) {
+        if let Act::Save(to) = act {
+            return self.set.save(&to);
+        }
+        self.tick();
+        match act {
+            Act::Key(key) => self.key(key),
+            Act::Network(on) => {
+                *self.network = on;
+                if on {
+                    // A link that comes up is news: no firmware sleeps on.
+                    self.clock
+                        .advance_ms(self.agent.next_due_ms().unwrap_or(0).min(60_000));
+                }
+            }
+            Act::Advance(s) => self.clock.advance_ms(s.saturating_mul(1000)),
+            Act::Prove(c) => {
+                self.answer = None;
+                match c.deep {
+                    true => self.prove = Some(c.nonce),
+                    false => {
+                        let mut out = [0; Receipt::MAX];
+                        let done = self.agent.prove_clean(c.nonce, &mut out);
+                        self.answer = done.ok().map(|n| out[..n].to_vec());
+                    }
+                }
+            }
+            Act::Wake | Act::Save(_) => {}
+        }
+    }
+
+    /// The deep proof: begun, or done.
+    fn finish_proof(&mut self) {
+        let Some(nonce) = self.prove else { return };
+        let mut out = [0; Receipt::MAX];
+        match self.agent.prove_fill(nonce, &mut out) {
+            Err(Error::Busy) => {}
+            done => {
+                self.prove = None;
+                self.answer = done.ok().map(|n| out[..n].to_vec());
+            }
+        }
+    }
+
+    fn key(&mut self, key: Key) {
+        let now = nrd_hal::Clock::uptime_ms(&mut self.clock);
+        let complete = self.sequence.press(key.remote(), now);
+        if let Some(menu) = &mut self.menu {
+            let last = menu.items.len().saturating_sub(1);
+            match (key, menu.confirm) {
+                (Key::Up, false) => menu.at = menu.at.saturating_sub(1),
+                (Key::Down, false) => menu.at = (menu.at + 1).min(last),
+                (Key::Back, true) => menu.confirm = false,
+                (Key::Back, false) => self.menu = None,
+                (Key::Hold, true) => {
+                    self.menu = None;
+                    let _ = self.agent.deactivate();
+                }
+                (Key::Ok | Key::Hold, false) => match menu.items.get(menu.at) {
+                    Some(Item::SignOut) => {
+                        self.menu = None;
+                        let _ = self.agent.sign_out();
+                    }
+                    Some(Item::Deactivate) => menu.confirm = true,
+                    Some(Item::Close) | None => self.menu = None,
+                },
+                _ => {}
+            }
+            return;
+        }
+        let state = self.agent.state();
+        if complete && state != State::Wiping && state != State::Booting {
+            let mut items = Vec::new();
+            if state == State::Active {
+                items.push(Item::SignOut);
+            }
+            items.extend([Item::Deactivate, Item::Close]);
+            self.menu = Some(Menu {
+                items,
+                at: 0,
+                confirm: false,
+            });
+            return;
+        }
+        // What a refused call would say is on the screen already.
+        let _ = match (key, state) {
+            (Key::Ok, State::Clean | State::SignedOut) => {
+                self.answer = None;
+                self.receipt = None;
+                self.agent.start_activation()
+            }
+            (Key::Back, State::Activating) => self.agent.cancel_activation(),
+            _ => Ok(()),
+        };
+    }
+
+    fn name(&mut self) -> String {
+        let mut buf = [0; 32];
+        match self.agent.display_name(&mut buf) {
+            Ok(n) => String::from_utf8_lossy(&buf[..n]).into_owned(),
+            Err(_) => String::new(),
+        }
+    }
+
+    /// The screen, from what the agent says.
+    fn show(&mut self) {
+        let status = self.agent.status();
+        if self.menu.is_some() && matches!(status.state, State::Wiping | State::Booting) {
+            self.menu = None;
+        }
+        let bar = |(done, total)| Progress { done, total };
+        let progress = status.wipe.or(status.fill).map(bar);
+        let (state, title, text) = match status.state {
+            State::Booting => ("booting", "Starting …".to_owned(), String::new()),
+            State::Clean if status.fill.is_some() => (
+                "proving",
+                "Proving".to_owned(),
+                "Filling all of its storage as the desk asked, reading it back, erasing it.".to_owned(),
+            ),
+            State::Clean if self.answer.is_some() => (
+                "clean",
+                "Answered the desk".to_owned(),
+                "Show this code to the desk. OK: activate".to_owned(),
+            ),
+            State::Clean => {
+                self.keep_receipt(status.receipts);
+                (
+                    "clean",
+                    "Clean".to_owned(),
+                    match status.receipts {
+                        0 => "No account here. OK: activate".to_owned(),
+                        n => format!("No account here. OK: activate. {n} signed receipts wait for the network."),
+                    },
+                )
+            }
+            State::Activating if status.code.is_some() => (
+                "activating",
+                String::new(),
+                "Type this code on your account page, under Activate. Back: give up".to_owned(),
+            ),
+            State::Activating => (
+                "activating",
+                "One moment …".to_owned(),
+                match *self.network {
+                    true => "Asking for a code. Back: give up".to_owned(),
+                    false => "No network. Back: give up".to_owned(),
+                },
+            ),
+            State::Active => (
+                "active",
+                format!("Welcome back, {}.", self.name()),
+                String::new(),
+            ),
+            State::Locked(reason) => ("locked", "Locked".to_owned(), locked(reason).to_owned()),
+            State::SignedOut => (
+                "signed-out",
+                "Signed out".to_owned(),
+                "OK: sign in again".to_owned(),
+            ),
+            State::Wiping => (
+                "wiping",
+                "Wiping".to_owned(),
+                "Everything of the account. Pulling the plug does not stop it: it goes on when it is back.".to_owned(),
+            ),
+            State::WipeFailed => (
+                "failed",
+                "Wipe failed".to_owned(),
+                "A part of its memory would not erase. Do not hand it on.".to_owned(),
+            ),
+            _ => ("booting", String::new(), String::new()),
+        };
+        let code = status.code.map(|(code, picture)| {
+            let (a, b) = code.split_at(code.len().min(4));
+            (format!("{a}-{b}"), picture)
+        });
+        self.set.show(Face {
+            on: true,
+            network: *self.network,
+            state,
+            title,
+            text,
+            code,
+            progress,
+            menu: self.menu.clone(),
+            answer: self.answer.clone(),
+            receipt: self.receipt.clone(),
+        });
+    }
+
+    /// The receipt of the last wipe stays on the screen, so that a person
+    /// without a network can carry it.
+    fn keep_receipt(&mut self, undelivered: u8) {
+        if undelivered > 0 && self.receipt.is_none() {
+            let mut out = [0; Receipt::MAX];
+            let n = self.agent.newest_receipt(&mut out);
+            self.receipt = n.ok().map(|n| out[..n].to_vec());
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! The docs name only what exists: every relative link, every heading that a
+//! link points to, every path of the repository. Every page is reached from the
+//! README, every dependency has its reason, and PORTING's C compiles.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// A path that begins with one of these is one of the repository.
+const FOLDERS: [&str; 8] = [
+    "agent/", "hal/", "sim/", "tests/", "docs/", "xtask/", ".ci/", ".cargo/",
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Every page, as a path from the root.
+fn pages() -> Vec<PathBuf> {
+    let mut pages: Vec<PathBuf> = [
+        "README.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+    ]
+    .iter()
+    .map(PathBuf::from)
+    .collect();
+    let mut folders = vec![PathBuf::from("docs")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(root().join(&folder)).unwrap() {
+            let entry = entry.unwrap();
+            let path = folder.join(entry.file_name());
+            if entry.file_type().unwrap().is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|e| e == "md") {
+                pages.push(path);
+            }
+        }
+    }
+    pages.sort();
+    pages
+}
+
+fn read(page: &Path) -> String {
+    fs::read_to_string(root().join(page)).unwrap_or_else(|e| panic!("{}: {e}", page.display()))
+}
+
+/// Each line with its number, and whether it stands in a fenced block.
+fn lines(text: &str) -> impl Iterator<Item = (usize, &str, bool)> {
+    let mut fenced = false;
+    text.lines().enumerate().map(move |(n, line)| {
+        let fence = line.trim_start().starts_with("```");
+        fenced ^= fence;
+        (n + 1, line, fenced || fence)
+    })
+}
+
+/// Targets of the Markdown links and pictures of a line.
+fn links(line: &str) -> Vec<&str> {
+    line.split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split_once(')').map(|(target, _)| target))
+        .collect()
+}
+
+/// The name under which a link finds a heading, as GitHub makes it.
+fn anchor(heading: &str) -> String {
+    heading
+        .to_lowercase()
+        .chars()
+        .filter_map(|c| match c {
+            ' ' => Some('-'),
+            c if c.is_alphanumeric() || c == '-' || c == '_' => Some(c),
+            _ => None,
+        })
+        .collect()
+}
+
+fn anchors(page: &Path) -> BTreeSet<String> {
+    let text = read(page);
+    lines(&text)
+        .filter(|(_, _, fenced)| !fenced)
+        .filter_map(|(_, line, _)| line.strip_prefix('#'))
+        .map(|rest| anchor(rest.trim_start_matches('#').trim()))
+        .collect()
+}
+
+/// Words of a line that name a path of the repository.
+fn paths(line: &str) -> Vec<&str> {
+    line.split(|c: char| c.is_whitespace() || "`()|,;\"'".contains(c))
+        .map(|word| word.trim_start_matches("../").trim_end_matches(['.', ':']))
+        .filter(|word| FOLDERS.iter().any(|folder| word.starts_with(folder)))
+        // `file.rs:71`, `PAGE.md#heading` and `folder/*.toml`.
+        .map(|word| word.split_once([':', '#']).map_or(word, |(path, _)| path))
+        .map(|word| match word.split_once('*') {
+            Some((before, _)) => before.rsplit_once('/').map_or("", |(folder, _)| folder),
+            None => word,
+        })
+        .collect()
+}
+
+#[test]
+fn every_relative_link_leads_to_a_file_and_to_a_heading_in_it() {
+    let mut broken = Vec::new();
+    let mut seen = 0;
+    for page in pages() {
+        let folder = page.parent().unwrap();
+        for (n, line, fenced) in lines(&read(&page)) {
+            for link in links(line).into_iter().filter(|_| !fenced) {
+                if link.contains("://") || link.starts_with("mailto:") {
+                    continue;
+                }
+                seen += 1;
+                let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+                let target = match file {
+                    "" => page.clone(),
+                    file => folder.join(file),
+                };
+                let found = root().join(&target).exists()
+                    && (heading.is_empty() || anchors(&target).contains(heading));
+                if !found {
+                    broken.push(format!("{}:{n}: {link}", page.display()));
+                }
+            }
+        }
+    }
+    assert!(seen > 50, "only {seen} links were found");
+    assert!(broken.is_empty(), "\n{}", broken.join("\n"));
+}
+
+#[test]
+fn every_path_that_a_page_names_exists() {
+    let mut broken = Vec::new();
+    let mut seen = 0;
+    for page in pages() {
+        // What a command printed, and what was, name files in their own way.
+        let history = page.starts_with("docs/reports") || page == Path::new("CHANGELOG.md");
+        for (n, line, _) in lines(&read(&page)).filter(|_| !history) {
+            for path in paths(line) {
+                seen += 1;
+                if !root().join(path).exists() {
+                    broken.push(format!("{}:{n}: {path}", page.display()));
+                }
+            }
+        }
+    }
+    assert!(seen > 100, "only {seen} paths were found");
+    assert!(broken.is_empty(), "\n{}", broken.join("\n"));
+}
+
+#[test]
+fn every_page_can_be_reached_from_the_readme() {
+    let mut reached = BTreeSet::from([PathBuf::from("README.md")]);
+    let mut next = vec![PathBuf::from("README.md")];
+    while let Some(page) = next.pop() {
+        let folder = page.parent().unwrap();
+        for (_, line, _) in lines(&read(&page)) {
+            for link in links(line) {
+                let file = link.split('#').next().unwrap_or_default();
+                if !file.ends_with(".md") || file.contains("://") {
+                    continue;
+                }
+                let mut target = PathBuf::new();
+                for part in folder.join(file).components() {
+                    match part.as_os_str().to_str() {
+                        Some("..") => drop(target.pop()),
+                        _ => target.push(part),
+                    }
+                }
+                if root().join(&target).exists() && reached.insert(target.clone()) {
+                    next.push(target);
+                }
+            }
+        }
+    }
+    let all: BTreeSet<PathBuf> = pages().into_iter().collect();
+    let lost: Vec<_> = all.difference(&reached).collect();
+    assert!(lost.is_empty(), "no link leads to {lost:?}");
+}
+
+#[test]
+fn every_direct_dependency_has_a_row_with_its_reason() {
+    let manifest = |folder: &str| -> toml::Table {
+        let path = root().join(folder).join("Cargo.toml");
+        let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        text.parse().unwrap()
+    };
+    let workspace = manifest("");
+    let members = workspace["workspace"]["members"].as_array().unwrap();
+    let own_workspaces = [
+        "tests/bench",
+        "tests/fuzz",
+        "tests/mutants",
+        "tests/firmware/m33",
+    ];
+    let page = read(Path::new("docs/DEPENDENCIES.md"));
+    let named: BTreeSet<&str> = page
+        .lines()
+        .filter(|line| line.starts_with("| "))
+        .flat_map(|line| line.split(|c: char| c.is_whitespace() || ",()`|".contains(c)))
+        .collect();
+    let folders = members.iter().map(|m| m.as_str().unwrap());
+    let mut missing = BTreeSet::new();
+    for folder in folders.chain(own_workspaces) {
+        let manifest = manifest(folder);
+        for section in ["dependencies", "dev-dependencies", "build-dependencies"] {
+            let names = manifest.get(section).and_then(|s| s.as_table());
+            for name in names.into_iter().flat_map(|s| s.keys()) {
+                if !name.starts_with("nrd-") && !named.contains(name.as_str()) {
+                    missing.insert(format!("{folder}: {name}"));
+                }
+            }
+        }
+    }
+    assert!(missing.is_empty(), "no row in DEPENDENCIES: {missing:?}");
+}
+
+#[test]
+fn the_c_of_porting_compiles_against_the_header() {
+    let text = read(Path::new("docs/PORTING.md"));
+    let blocks: Vec<&str> = text
+        .split("```c\n")
+        .skip(1)
+        .map(|rest| rest.split("```").next().unwrap_or_default())
+        .collect();
+    assert!(!blocks.is_empty(), "no C in PORTING");
+    // What the page leaves to the board and its operating system.
+    const BOARD: &str = "#include \"nrd_agent.h\"\n\
+        typedef uint32_t TickType_t;\n\
+        #define pdMS_TO_TICKS(ms) ((TickType_t)(ms))\n\
+        struct message { int what; };\n\
+        int xQueueReceive(void *, struct message *, TickType_t);\n\
+        void board_reset(void);\n\
+        uint64_t board_uptime_ms(void);\n\
+        void obey(struct message *);\n";
+    for (n, block) in blocks.iter().enumerate() {
+        let source = format!(
+            "{BOARD}void task{n}(NrdAgent *agent, NrdHttps *https, NrdLink link, void *inbox) {{\n\
+             {block}}}\n"
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("porting.c");
+        fs::write(&file, source).unwrap();
+        let out = Command::new("cc")
+            .args([
+                "-std=c11",
+                "-Wall",
+                "-Wextra",
+                "-Werror",
+                "-fsyntax-only",
+                "-I",
+            ])
+            .arg(root().join("agent/capi/include"))
+            .arg(&file)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&out.stderr);
+        assert!(out.status.success(), "block {n}:\n{said}");
+    }
+}
