@@ -1,7 +1,7 @@
 //! What the tests that cross crates share.
 
 pub mod bench;
-pub mod copy;
+pub mod external_tools;
 pub mod footprint;
 pub mod fuzz;
 pub mod hard;
@@ -9,7 +9,8 @@ pub mod header;
 pub mod m33;
 pub mod measure;
 pub mod model;
-pub mod tools;
+pub mod token_pattern;
+pub mod worktree_copy;
 
 use nrd_hal::Geometry;
 use nrd_sim::device::Rig;

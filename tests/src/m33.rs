@@ -1,6 +1,6 @@
 //! The Cortex-M33 images: building, running under QEMU.
 
-use crate::tools::{cargo, have, rustc_with_source, skip};
+use crate::external_tools::{cargo, have, rustc_with_source, skip};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 

@@ -21,7 +21,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-use nrd_tests::tools::{cargo, have, rustc_with_source, skip};
+use nrd_tests::external_tools::{cargo, have, rustc_with_source, skip};
 
 const C_FLAGS: [&str; 6] = [
     "-std=c11",

@@ -1,9 +1,9 @@
 //! The bare-metal image for a Cortex-M33 under QEMU: the conformance suite on
 //! target, and whole lives with resets in the middle of operations.
 
+use nrd_tests::external_tools::have;
 use nrd_tests::footprint::{Origin, measure};
 use nrd_tests::m33;
-use nrd_tests::tools::have;
 use serde_json::Value;
 
 #[test]

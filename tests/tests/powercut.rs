@@ -1,59 +1,13 @@
 //! Promises 1, 2, 3 and 6 under power cuts: every operation of a device's
-//! life × every tear mode, on the named parts. `nrd-sim powercut --depth 2`
-//! adds second cuts to all the small ones; here one part has some.
+//! life × every tear mode, on the named parts. `powercut_deep.rs` adds second
+//! cuts to one part, and `nrd-sim powercut --depth 2` to all the small ones.
 
-use nrd_sim::explorer::{NAMED, Options, Report, explore};
+#[path = "shared/power_cuts.rs"]
+mod power_cuts;
+
+use nrd_sim::explorer::NAMED;
 use nrd_sim::hw::Tear;
-
-fn cut_everywhere(name: &str, depth: u8, stride: u64, tears: &[Tear]) -> Report {
-    cut_with(name, depth, stride, tears, false)
-}
-
-fn cut_with(name: &str, depth: u8, stride: u64, tears: &[Tear], same_draws: bool) -> Report {
-    let seed = std::env::var("NRD_SEED")
-        .ok()
-        .and_then(|s| s.parse().ok())
-        .unwrap_or(20_261_124);
-    let part = NAMED.iter().find(|n| n.name == name).expect("a named part");
-    let options = Options {
-        seed,
-        depth,
-        chip: part.chip,
-        start: part.start,
-        tears: tears.to_vec(),
-        stride,
-        third: 17,
-        same_draws,
-        threads: 1,
-    };
-    let report = explore(&options, |_, _| {}).expect("the geometry is accepted");
-    println!(
-        "{name}: seed {seed}, {} operations, {} cuts, {} second, {} third, {} states, {} pruned",
-        report.operations,
-        report.cuts,
-        report.second_cuts,
-        report.third_cuts,
-        report.states,
-        report.pruned
-    );
-    assert_eq!(report.details, Vec::<String>::new(), "{name}: seed {seed}");
-    assert_eq!(report.violations, 0);
-    assert_eq!(report.nonces_reused, 0, "{} nonces", report.nonces);
-    assert!(report.nonces > 1000, "{}", report.nonces);
-    assert_eq!(
-        report.missed_phases,
-        Vec::<String>::new(),
-        "nothing struck these"
-    );
-    // Only erases program first.
-    let preprogram = tears.contains(&Tear::Preprogram);
-    let struck = report.tears.get("preprogram").copied().unwrap_or(0);
-    assert_eq!(struck > 0, preprogram);
-    let others = tears.len() as u64 - u64::from(preprogram);
-    assert_eq!(report.cuts - struck, report.operations * others);
-    assert!(report.operations > 100, "{}", report.operations);
-    report
-}
+use power_cuts::{cut_everywhere, cut_with};
 
 macro_rules! parts {
     ($($test:ident: $name:literal;)*) => {
@@ -101,12 +55,4 @@ fn cuts_on_blocks_64k() {
 fn a_generator_that_starts_alike_at_each_boot_uses_no_nonce_twice() {
     let report = cut_with("words-2k", 1, 1, &Tear::ALL, true);
     assert!(report.seals > report.nonces, "{}", report.seals);
-}
-
-#[test]
-fn cuts_during_recovery_from_cuts() {
-    let report = cut_everywhere("ecc-2k-smallest", 2, 9, &Tear::ALL);
-    assert!(report.second_cuts > report.cuts, "{}", report.second_cuts);
-    assert!(report.third_cuts > 100, "{}", report.third_cuts);
-    assert!(report.pruned > 1000, "{}", report.pruned);
 }

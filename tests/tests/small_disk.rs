@@ -4,7 +4,7 @@
 use nrd_sim::service::store::{FaultKind, Phase};
 use nrd_sim::service::{Error, Service};
 use nrd_tests::bench::{Bench, HOME, activate};
-use nrd_tests::tools::skip;
+use nrd_tests::external_tools::skip;
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::Path;

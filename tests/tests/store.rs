@@ -11,7 +11,7 @@ use nrd_sim::service::store::{
 };
 use nrd_sim::service::{Error, Result};
 use nrd_tests::bench::{Bench, HOME, activate, talk_later};
-use nrd_tests::tools::skip;
+use nrd_tests::external_tools::skip;
 use std::collections::HashSet;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU32, Ordering};

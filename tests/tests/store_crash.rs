@@ -7,7 +7,7 @@ use nrd_sim::service::account::Standing;
 use nrd_sim::service::store::{ActivationRow, FaultKind, NewActivation, Phase};
 use nrd_sim::service::{Error, Place, Service};
 use nrd_tests::bench::{Bench, HOME, settings};
-use nrd_tests::tools::skip;
+use nrd_tests::external_tools::skip;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};

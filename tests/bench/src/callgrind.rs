@@ -56,7 +56,7 @@ const MODEL: [&str; 3] = ["nor_read", "nor_program", "nor_erase"];
 
 /// Why nothing can be counted here.
 pub(crate) fn missing() -> Option<String> {
-    let have = nrd_tests::tools::have("valgrind", "the count of instructions");
+    let have = nrd_tests::external_tools::have("valgrind", "the count of instructions");
     (!have).then(|| "valgrind is missing (Debian: apt-get install valgrind)".to_owned())
 }
 

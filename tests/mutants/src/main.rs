@@ -15,9 +15,9 @@
 //! all, when it explains one that is not left any more.
 
 mod build;
-#[path = "../../src/copy.rs"]
+#[path = "../../src/worktree_copy.rs"]
 #[expect(unreachable_pub, reason = "a library's module as well")]
-mod copy;
+mod worktree_copy;
 mod judge;
 mod list;
 mod place;
@@ -99,7 +99,7 @@ fn run() -> Result<bool, String> {
     let mutants = list::list(&root)?;
     let work = root.join("target/mutants");
     let copy = work.join("src");
-    copy::copy_tree(&root, &copy);
+    worktree_copy::copy_tree(&root, &copy);
     let files = place_all(&root, &mutants)?;
     eprintln!("looking for mutants that do not compile: errors are to be expected");
     let unviable = build::write(&copy, &work, &files, &mutants)?;

@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode};
 
 fn main() -> ExitCode {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("bench");
-    let mut cargo = nrd_tests::tools::cargo(Path::new("."));
+    let mut cargo = nrd_tests::external_tools::cargo(Path::new("."));
     cargo.args(["run", "--quiet", "--release", "--manifest-path"]);
     cargo.arg(folder.join("Cargo.toml"));
     if !has_libclang() {

@@ -1,8 +1,8 @@
 //! Prints what the agent costs on a Cortex-M33: `docs/reports/FOOTPRINT.md` holds it.
 
+use nrd_tests::external_tools::have;
 use nrd_tests::footprint::measure;
 use nrd_tests::m33;
-use nrd_tests::tools::have;
 
 fn main() {
     let what = "the footprint";

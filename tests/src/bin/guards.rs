@@ -1,11 +1,12 @@
 //! Removes each guard of `tests/guards.toml` in turn, on a copy, and checks
 //! that the test of its own promise fails.
 //!
-//! `cargo run -p nrd-tests --bin guards [-- NAME…]`: all of them, or those whose
-//! name contains one of the words. Works in `target/guards`. Exit status 1 when
-//! a guard's removal survives.
+//! `cargo xtask guards [NAME…]`: all of them, or those whose name contains one
+//! of the words. Works in `target/guards`. Exit status 1 when a guard's removal
+//! survives.
 
-use nrd_tests::copy::copy_tree;
+use nrd_tests::token_pattern::{Pattern, Source};
+use nrd_tests::worktree_copy::copy_tree;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -16,10 +17,16 @@ struct File {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Guard {
     name: String,
     promise: String,
-    file: PathBuf,
+    /// A file, or a folder whose every `.rs` file is searched.
+    #[serde(rename = "in")]
+    place: PathBuf,
+    /// The functions that are searched; all code when none is named.
+    #[serde(rename = "fn")]
+    function: Option<String>,
     find: String,
     replace: String,
     /// `powercut`, or a cargo command.
@@ -34,7 +41,7 @@ struct Guard {
 const POWERCUT: &str = "cargo run -p nrd-sim -- powercut --seed 7 --sector-size 2048 --sectors 9";
 
 fn main() -> ExitCode {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root = root();
     let words: Vec<String> = std::env::args().skip(1).collect();
     let file = read(&root);
     let work = root.join("target/guards");
@@ -44,7 +51,7 @@ fn main() -> ExitCode {
     let mut survivors = 0;
     let guards: Vec<&Guard> = file.guard.iter().filter(wanted).collect();
     for guard in &guards {
-        match removed(guard, &copy, &work) {
+        match judge(guard, &copy, &work) {
             Ok(seen) => println!("killed    {}: {seen}", guard.name),
             Err(e) if guard.explained.is_some() => {
                 let why = guard.explained.as_deref().unwrap_or_default();
@@ -60,28 +67,81 @@ fn main() -> ExitCode {
     ExitCode::from(u8::from(survivors > 0))
 }
 
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
 fn read(root: &Path) -> File {
     let text = std::fs::read_to_string(root.join("tests/guards.toml")).expect("tests/guards.toml");
     toml::from_str(&text).expect("tests/guards.toml makes sense")
 }
 
-/// The file of a guard, which stands in it once.
-fn found(guard: &Guard, root: &Path) -> Result<String, String> {
-    let file = guard.file.display();
-    let whole = std::fs::read_to_string(root.join(&guard.file)).map_err(|e| e.to_string())?;
-    match whole.matches(&guard.find).count() {
-        1 => Ok(whole),
-        n => Err(format!("`find` stands {n} times in {file}")),
+/// A file with a guard in it.
+struct Guarded {
+    path: PathBuf,
+    whole: String,
+    /// The same without the guard.
+    without: String,
+}
+
+/// Finds a guard in the project at `root`; an error unless its pattern matches
+/// exactly once.
+fn find(guard: &Guard, root: &Path) -> Result<Guarded, String> {
+    let pattern = Pattern::new(&guard.find).map_err(|e| format!("`find`: {e}"))?;
+    let mut places = Vec::new();
+    let mut guarded = None;
+    for path in rust_files(&root.join(&guard.place))? {
+        let whole = std::fs::read_to_string(&path).map_err(|e| e.to_string())?;
+        let shown = path.strip_prefix(root).unwrap_or(&path).display();
+        let source = Source::new(&whole).map_err(|e| format!("{shown}: {e}"))?;
+        let mut without = None;
+        for found in pattern.find(&source, guard.function.as_deref()) {
+            places.push(format!("{shown}:{}", found.line()));
+            without = Some(found.replaced(&guard.replace)?);
+        }
+        if let Some(without) = without {
+            guarded = Some(Guarded {
+                path,
+                whole,
+                without,
+            });
+        }
+    }
+    match (guarded, places.len()) {
+        (Some(guarded), 1) => Ok(guarded),
+        (_, n) => Err(format!(
+            "`find` matches {n} places in {}: {places:?}",
+            guard.place.display()
+        )),
     }
 }
 
-fn removed(guard: &Guard, copy: &Path, work: &Path) -> Result<String, String> {
-    let path = copy.join(&guard.file);
-    let whole = found(guard, copy)?;
-    std::fs::write(&path, whole.replacen(&guard.find, &guard.replace, 1))
-        .map_err(|e| e.to_string())?;
+/// A file, or all `.rs` files of a folder, in the order of their names.
+fn rust_files(place: &Path) -> Result<Vec<PathBuf>, String> {
+    if place.is_file() {
+        return Ok(vec![place.to_owned()]);
+    }
+    let listed = std::fs::read_dir(place).map_err(|e| format!("{}: {e}", place.display()))?;
+    let mut entries: Vec<PathBuf> = listed.flatten().map(|entry| entry.path()).collect();
+    entries.sort();
+    let mut files = Vec::new();
+    for path in entries {
+        if path.is_dir() {
+            files.extend(rust_files(&path)?);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            files.push(path);
+        }
+    }
+    Ok(files)
+}
+
+/// Runs the test of a guard's promise without the guard; the line that tells of
+/// the failure.
+fn judge(guard: &Guard, copy: &Path, work: &Path) -> Result<String, String> {
+    let guarded = find(guard, copy)?;
+    std::fs::write(&guarded.path, &guarded.without).map_err(|e| e.to_string())?;
     let ran = run(&guard.test, copy, work);
-    std::fs::write(&path, whole).map_err(|e| e.to_string())?;
+    std::fs::write(&guarded.path, &guarded.whole).map_err(|e| e.to_string())?;
     let (ok, output) = ran?;
     if output.contains("error: could not compile") || output.contains("error[E") {
         return Err("the change does not compile".to_owned());
@@ -133,12 +193,43 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_guard_stands_where_the_list_says() {
-        let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
-        for guard in read(&root).guard {
-            if let Err(e) = found(&guard, &root) {
-                panic!("{}: {e}", guard.name);
-            }
+    fn every_guard_matches_exactly_once() {
+        let wrong: Vec<String> = read(&root())
+            .guard
+            .iter()
+            .filter_map(|g| Some(format!("{}: {}", g.name, find(g, &root()).err()?)))
+            .collect();
+        assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+    }
+
+    /// A renamed test would let a guard's removal pass: `cargo test NAME` that
+    /// finds no test succeeds.
+    #[test]
+    fn every_guards_test_exists() {
+        let mut sources = Vec::new();
+        for folder in ["agent", "sim", "tests/tests"] {
+            sources.extend(rust_files(&root().join(folder)).unwrap());
+        }
+        for guard in read(&root()).guard {
+            let words: Vec<&str> = guard.test.split_whitespace().collect();
+            let target = words.iter().skip_while(|w| **w != "--test").nth(1);
+            let Some(target) = target else { continue };
+            let files: Vec<&PathBuf> = sources
+                .iter()
+                .filter(|f| {
+                    let path = f.to_string_lossy();
+                    path.ends_with(&format!("/tests/{target}.rs"))
+                        || path.contains(&format!("/tests/{target}/"))
+                })
+                .collect();
+            assert!(!files.is_empty(), "{}: no test {target}", guard.name);
+            let name = words.last().filter(|last| *last != target);
+            let says = files.iter().any(|f| {
+                let text = std::fs::read_to_string(f).unwrap();
+                let mut functions = text.lines().filter(|l| l.trim().starts_with("fn "));
+                name.is_none_or(|name| functions.any(|l| l.contains(name)))
+            });
+            assert!(says, "{}: no test {name:?} in {target}", guard.name);
         }
     }
 }
