@@ -2,7 +2,7 @@
 //! (the process lives), `/readyz` (it can store, and takes work).
 
 use crate::Service;
-use crate::device::blocking;
+use crate::worker::blocking;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};

@@ -1,6 +1,7 @@
 //! Passwords, failed attempts, browser sessions, remembered computers.
 
-use super::events::Kind;
+use super::events::EventKind;
+use super::keys::Index;
 use super::store::{AccountId, Recall, Sealed, SessionRow};
 use super::{Error, Result, Service};
 use argon2::{Argon2, PasswordHash, PasswordHasher as _, PasswordVerifier as _};
@@ -93,7 +94,7 @@ impl Service {
     }
 
     fn email_index(&self, email: &str) -> [u8; 32] {
-        self.keys.index("email", &email.trim().to_lowercase())
+        self.keys.index(Index::Email, &email.trim().to_lowercase())
     }
 
     /// Opens a personal column.
@@ -109,7 +110,7 @@ impl Service {
         address: &str,
     ) -> std::result::Result<AccountId, LoginError> {
         let index = self.email_index(email);
-        let scopes = [index, self.keys.index("login address", address)];
+        let scopes = [index, self.keys.index(Index::LoginAddress, address)];
         let now = self.now_s();
         for scope in &scopes {
             match self.store.must_wait(scope, now)? {
@@ -134,7 +135,7 @@ impl Service {
                 self.store
                     .failed_attempt(&scopes[1], 4 * FREE_FAILURES, now)?;
                 if let Some(a) = account {
-                    self.note(a.id, Kind::WrongPassword, "Website", Some(address))?;
+                    self.note(a.id, EventKind::WrongPassword, "Website", Some(address))?;
                 }
                 Err(LoginError::Wrong)
             }
@@ -162,7 +163,7 @@ impl Service {
             computer = Some(series);
         }
         let session = self.start_session(account, computer)?;
-        self.note(account, Kind::SignedIn, browser, Some(address))?;
+        self.note(account, EventKind::SignedIn, browser, Some(address))?;
         Ok(SignedIn {
             session,
             remember: cookie,
@@ -224,7 +225,7 @@ impl Service {
                 remember: None,
             }),
             Recall::Stolen(account) => {
-                self.note(account, Kind::ComputerStolen, "Website", Some(address))?;
+                self.note(account, EventKind::ComputerStolen, "Website", Some(address))?;
                 Remembered::Stolen
             }
             Recall::Unknown => Remembered::Unknown,

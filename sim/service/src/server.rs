@@ -3,12 +3,12 @@
 
 use crate::admin_api;
 use crate::desk::Desk;
-use crate::device::blocking;
-use crate::outbox::Drain;
+use crate::outbox::OutboxWorker;
 use crate::outbox::mqtt::{self, Broker};
 use crate::outbox::push::{self, Receiver};
-use crate::pages::{Neighbour, Site, pages, whole};
+use crate::pages::{AppState, Neighbour, pages, pages_and_device_api};
 use crate::store::Outbox;
+use crate::worker::blocking;
 use crate::{Service, ca};
 use axum_server::Handle;
 use axum_server::tls_rustls::RustlsConfig;
@@ -68,7 +68,7 @@ impl From<crate::Error> for ServeError {
 
 /// What runs beside the two ports; nothing unless said.
 #[derive(Clone, Default)]
-pub struct Beside {
+pub struct ServerOptions {
     /// Devices beside the desk, with pages of their own.
     pub neighbour: Option<Arc<dyn Neighbour>>,
     /// Where an operator's tools ask: metrics and health; 0 for any port.
@@ -94,7 +94,7 @@ pub struct Running {
     pub ops_port: Option<u16>,
     handles: Vec<Handle<SocketAddr>>,
     servers: Vec<JoinHandle<()>>,
-    drains: Vec<Drain>,
+    drains: Vec<OutboxWorker>,
     runtime: Option<Runtime>,
 }
 
@@ -107,7 +107,7 @@ const BACKLOG: i32 = 4096;
 
 /// Starts `service`, whose certificate authority lives in `dir`.
 pub fn start(service: Arc<Service>, dir: &Path, ports: Ports) -> Result<Running, ServeError> {
-    start_with(service, dir, ports, Beside::default())
+    start_with(service, dir, ports, ServerOptions::default())
 }
 
 /// Starts `service` with what runs beside it.
@@ -115,7 +115,7 @@ pub fn start_with(
     service: Arc<Service>,
     dir: &Path,
     ports: Ports,
-    beside: Beside,
+    options: ServerOptions,
 ) -> Result<Running, ServeError> {
     let tls = RustlsConfig::from_config(ca::server_config(dir)?);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -128,16 +128,17 @@ pub fn start_with(
     let guard = runtime.enter();
     let (door, device_port) = listen(ports.tls)?;
     let (plain, pages_port) = listen(ports.pages)?;
-    let ops = beside.ops.map(listen).transpose()?;
-    let site = |tls| Site {
+    let ops = options.ops.map(listen).transpose()?;
+    let state = |tls| AppState {
         service: service.clone(),
         desk: desk.clone(),
-        neighbour: beside.neighbour.clone(),
+        neighbour: options.neighbour.clone(),
         tls,
     };
     let handles: Vec<_> = (0..3).map(|_| Handle::new()).collect();
-    let over_tls = whole(site(true)).into_make_service_with_connect_info::<SocketAddr>();
-    let in_plain = pages(site(false)).into_make_service_with_connect_info::<SocketAddr>();
+    let over_tls =
+        pages_and_device_api(state(true)).into_make_service_with_connect_info::<SocketAddr>();
+    let in_plain = pages(state(false)).into_make_service_with_connect_info::<SocketAddr>();
     let door = axum_server::from_tcp_rustls(door, tls)
         .map_err(ServeError::System)?
         .handle(handles[0].clone());
@@ -161,11 +162,11 @@ pub fn start_with(
     runtime.spawn(watch_the_clock(watched));
     drop(guard);
     let mut drains = Vec::new();
-    if let Some(broker) = beside.broker {
+    if let Some(broker) = options.broker {
         service.store.use_outbox(Outbox::Orders, true)?;
         drains.push(mqtt::start(service.clone(), broker).map_err(ServeError::System)?);
     }
-    if let Some(receiver) = beside.receiver {
+    if let Some(receiver) = options.receiver {
         service.store.use_outbox(Outbox::Events, true)?;
         drains.push(push::start(service.clone(), receiver).map_err(ServeError::Receiver)?);
     }

@@ -146,7 +146,7 @@ pub fn verify(
         digest: hex(&digest),
         device_id: cert.device_id.as_str().to_owned(),
         model: cert.model.as_str().to_owned(),
-        kind: nrd_sim_base::kind_name(cert.kind).to_owned(),
+        kind: cert.kind.name().to_owned(),
         subject: "wipe",
         reason: None,
         order: None,

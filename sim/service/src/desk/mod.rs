@@ -14,12 +14,14 @@
 //! |---|---|
 //! | `mod.rs` | checks and their verdicts; in memory, they die with the desk |
 //! | `run.rs` | a desk that stands alone |
-//! | `carry.rs` | how nonce and answer travel: text and QR code |
+//! | `challenge_text.rs` | how nonce and answer travel: text and QR code |
 
-mod carry;
+mod challenge_text;
 mod run;
 
-pub use carry::{CarryError, Challenge, answer_text, parse_answer, qr_svg, read_photo};
+pub use challenge_text::{
+    Challenge, ChallengeTextError, answer_text, parse_answer, qr_svg, read_photo,
+};
 pub use run::{RunningDesk, serve};
 
 use nrd_agent::Error;
@@ -274,7 +276,7 @@ fn judge(root: &[u8; 32], inner: &Inner, check: &Check, frame: &[u8], now: u64) 
             "Not the deep check",
             "The deep check was asked, and this answers only the short one.".to_owned(),
         ),
-        (_, true, _, "fill") => (
+        (_, true, true, "fill") | (_, true, false, "fill") => (
             true,
             "Proven clean, deeply",
             "This device filled all of its storage with what this desk’s fresh nonce prescribes, read it back, and erased it. Within the storage that its maker gave it, nothing old is left.".to_owned(),

@@ -1,7 +1,7 @@
 //! Runs a desk by itself, as a shop would.
 
 use super::Desk;
-use crate::pages::{Counter, desk_alone};
+use crate::pages::{DeskState, desk_alone};
 use crate::server::{ServeError, listen, report};
 use axum_server::Handle;
 use std::net::SocketAddr;
@@ -33,7 +33,7 @@ pub fn serve(desk: Arc<Desk>, port: u16) -> Result<RunningDesk, ServeError> {
     let server = axum_server::from_tcp(listener)
         .map_err(ServeError::System)?
         .handle(handle.clone());
-    let pages = desk_alone(Counter::on_system_time(desk)).into_make_service();
+    let pages = desk_alone(DeskState::on_system_time(desk)).into_make_service();
     runtime.spawn(async move { report(server.serve(pages).await) });
     drop(guard);
     Ok(RunningDesk {

@@ -26,30 +26,30 @@ const LEASE_S: u64 = 60;
 const LOOK: Duration = Duration::from_millis(100);
 
 /// A thread that empties an outbox. Dropping it ends the thread.
-pub struct Drain {
+pub struct OutboxWorker {
     stop: Arc<AtomicBool>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
-impl Drain {
+impl OutboxWorker {
     /// Runs `work` until it is to stop.
     fn start(
         name: &str,
         work: impl FnOnce(&AtomicBool) + Send + 'static,
-    ) -> std::io::Result<Drain> {
+    ) -> std::io::Result<OutboxWorker> {
         let stop = Arc::new(AtomicBool::new(false));
         let theirs = stop.clone();
         let thread = std::thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || work(&theirs))?;
-        Ok(Drain {
+        Ok(OutboxWorker {
             stop,
             thread: Some(thread),
         })
     }
 }
 
-impl Drop for Drain {
+impl Drop for OutboxWorker {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::SeqCst);
         if let Some(thread) = self.thread.take() {
@@ -75,7 +75,7 @@ fn back_off_s(tries: u32) -> u64 {
 
 /// Puts a row back; a database that is away keeps it leased, which ends.
 fn put_back(service: &Service, which: Outbox, id: i64, tries: u32) {
-    service.meter.handed(which, "failed");
+    service.metrics.handed(which, "failed");
     let _ = service
         .store
         .try_again(id, service.now_s() + back_off_s(tries));
@@ -83,7 +83,7 @@ fn put_back(service: &Service, which: Outbox, id: i64, tries: u32) {
 
 /// A row has been taken.
 fn took(service: &Service, which: Outbox, id: i64) {
-    service.meter.handed(which, "taken");
+    service.metrics.handed(which, "taken");
     // If this fails the row is sent once more: the other side has seen it.
     if let Err(e) = service.store.handed_over(id) {
         tracing::warn!(error = %e, "a row that was taken stays in the outbox for now");

@@ -3,7 +3,7 @@
 //! itself; the broker needs none and can forge nothing. It may lose, repeat
 //! and reorder: the device judges each order by itself, and the poll goes on.
 
-use super::{Drain, LEASE_S, LOOK, pause, put_back, took};
+use super::{LEASE_S, LOOK, OutboxWorker, pause, put_back, took};
 use crate::Service;
 use crate::store::{Due, Outbox};
 use rumqttc::{
@@ -70,8 +70,8 @@ pub fn topic(device_id: &str) -> String {
 }
 
 /// Starts to hand orders over.
-pub fn start(service: Arc<Service>, broker: Broker) -> std::io::Result<Drain> {
-    Drain::start("orders", move |stop| {
+pub fn start(service: Arc<Service>, broker: Broker) -> std::io::Result<OutboxWorker> {
+    OutboxWorker::start("orders", move |stop| {
         let mut failures = 0;
         while !stop.load(Ordering::SeqCst) {
             let began = Instant::now();
@@ -83,7 +83,7 @@ pub fn start(service: Arc<Service>, broker: Broker) -> std::io::Result<Drain> {
                 return;
             }
             failures += 1;
-            service.meter.handed(Outbox::Orders, "broker away");
+            service.metrics.handed(Outbox::Orders, "broker away");
             tracing::warn!(failures, %why, "the broker is away; devices hear orders at their next check-in");
             // Half a second doubling to half a minute.
             let cap = (250u64 << failures.min(7)).min(30_000);

@@ -2,7 +2,7 @@
 //! `202 Accepted` takes it. Anything else leaves it in the outbox, to be tried
 //! again later; its `jti` stays, so that the receiver knows it.
 
-use super::{Drain, LEASE_S, LOOK, jose, pause, put_back, took};
+use super::{LEASE_S, LOOK, OutboxWorker, jose, pause, put_back, took};
 use crate::Service;
 use crate::store::{Due, Outbox};
 use rustls::pki_types::CertificateDer;
@@ -58,10 +58,10 @@ impl Receiver {
 }
 
 /// Starts to push.
-pub fn start(service: Arc<Service>, receiver: Receiver) -> Result<Drain, String> {
+pub fn start(service: Arc<Service>, receiver: Receiver) -> Result<OutboxWorker, String> {
     let agent = receiver.agent()?;
     let running = move |stop: &AtomicBool| drain(&service, &receiver, &agent, stop);
-    Drain::start("events", running).map_err(|e| e.to_string())
+    OutboxWorker::start("events", running).map_err(|e| e.to_string())
 }
 
 fn drain(service: &Service, receiver: &Receiver, agent: &Agent, stop: &AtomicBool) {

@@ -7,20 +7,20 @@ use axum::response::{Html, IntoResponse, Response};
 
 /// Why a page cannot be shown or a form was not carried out.
 #[derive(Debug)]
-pub enum Trouble {
+pub enum PageError {
     /// The form did not come from a page of this session.
     CrossSite,
     /// The service refused or failed.
     Service(Error),
     /// Nothing at this address.
     NotFound,
-    /// A form with a file did not arrive whole, or is too large.
+    /// A form with a file did not arrive pages_and_device_api, or is too large.
     Upload,
 }
 
-impl From<Error> for Trouble {
+impl From<Error> for PageError {
     fn from(e: Error) -> Self {
-        Trouble::Service(e)
+        PageError::Service(e)
     }
 }
 
@@ -34,34 +34,34 @@ struct Page {
     to: (&'static str, &'static str),
 }
 
-impl IntoResponse for Trouble {
+impl IntoResponse for PageError {
     fn into_response(self) -> Response {
         let (status, title, text, advice) = match &self {
-            Trouble::CrossSite => (
+            PageError::CrossSite => (
                 StatusCode::FORBIDDEN,
                 "Not carried out",
                 "This form did not come from a page of your present session. Nothing was changed.",
                 "Go back, load the page again, and repeat it there.",
             ),
-            Trouble::Service(Error::NotFound) | Trouble::NotFound => (
+            PageError::Service(Error::NotFound) | PageError::NotFound => (
                 StatusCode::NOT_FOUND,
                 "Nothing here",
                 "There is no such page, or no such thing here any more.",
                 "Go back, or to the start page.",
             ),
-            Trouble::Upload => (
+            PageError::Upload => (
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "Not read",
-                "What was sent did not arrive whole, or is larger than anything this page needs.",
+                "What was sent did not arrive pages_and_device_api, or is larger than anything this page needs.",
                 "Go back and choose a smaller file; a photo of up to 16 MB will do.",
             ),
-            Trouble::Service(Error::WrongState) => (
+            PageError::Service(Error::WrongState) => (
                 StatusCode::CONFLICT,
                 "Too late",
                 "Something has changed since this page was loaded, so nothing was done.",
-                "Look at your account again: it shows how things stand now.",
+                "StatusView at your account again: it shows how things stand now.",
             ),
-            Trouble::Service(e) => {
+            PageError::Service(e) => {
                 tracing::error!(error = %e, "a page was not shown");
                 (
                     StatusCode::SERVICE_UNAVAILABLE,
@@ -96,9 +96,9 @@ pub fn render(page: &impl Template) -> Response {
 }
 
 /// For every other address.
-pub(super) async fn nothing_here() -> Trouble {
-    Trouble::NotFound
+pub(super) async fn nothing_here() -> PageError {
+    PageError::NotFound
 }
 
 /// What handlers answer.
-pub type Answer = Result<Response, Trouble>;
+pub type PageResult = Result<Response, PageError>;

@@ -3,7 +3,7 @@
 
 use super::devices::{activation_columns, device, row_from, take_challenge};
 use super::sql::{Row, Tx, values};
-use super::{ActivationRow, DeviceRow, OrderRow, Phase, Store, devices};
+use super::{ActivationPhase, ActivationRow, DeviceRow, OrderRow, Store, devices};
 use crate::error::Result;
 
 /// What is known of a device that checks in.
@@ -135,9 +135,10 @@ fn use_token(tx: &mut Tx<'_>, t: &TokenUse<'_>) -> Result<Used> {
         return Ok(Used::Good);
     }
     let row = devices::get(tx, t.activation)?;
-    let over = row.revoked.is_some() || !matches!(row.phase, Phase::Approved | Phase::Active);
-    Ok(match over {
-        true => Used::Over,
-        false => Used::Theft,
-    })
+    let over = row.revoked.is_some()
+        || !matches!(
+            row.phase,
+            ActivationPhase::Approved | ActivationPhase::Active
+        );
+    Ok(if over { Used::Over } else { Used::Theft })
 }

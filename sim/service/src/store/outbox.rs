@@ -2,9 +2,10 @@
 //! of, and deleted when it was taken. So nothing is lost and nothing is told
 //! that did not happen; it may be told twice.
 
-use super::Store;
 use super::sql::{Lock, Tx, values};
+use super::{Announcement, OrderState, Store};
 use crate::error::Result;
+use nrd_agent::wire::OrderKind;
 
 /// Which outbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,12 +108,11 @@ impl Store {
         self.read(|tx| tx.one(sql, values![which.kind()], |r| Ok((r.get(0)?, r.get(1)?))))
     }
 
-    /// How many orders stand where: by kind, and by outcome (`waiting` for
-    /// none yet).
-    pub fn orders_by_state(&self) -> Result<Vec<(String, String, u64)>> {
+    /// How many orders there are of each kind and state.
+    pub fn orders_by_state(&self) -> Result<Vec<(OrderKind, OrderState, u64)>> {
         let sql = "SELECT kind, coalesce(outcome, 'waiting'), count(*) FROM orders \
                    GROUP BY kind, coalesce(outcome, 'waiting') ORDER BY 1, 2";
-        self.read(|tx| tx.all(sql, &[], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?))))
+        self.read(|tx| tx.all(sql, &[], |r| Ok((r.word(0)?, r.word(1)?, r.get(2)?))))
     }
 }
 
@@ -131,7 +131,7 @@ pub(super) fn put(
             "INSERT INTO outbox (kind, topic, body, created, due) VALUES (?1, ?2, ?3, ?4, ?4)",
             values![which.kind(), topic, body, now],
         )?;
-        tx.announce("o")?;
+        tx.announce(Announcement::Outbox)?;
     }
     Ok(())
 }

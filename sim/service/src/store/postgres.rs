@@ -117,12 +117,11 @@ impl Postgres {
             &[],
         )?;
         let fresh = tables.first().map(|r| r.get::<i64>(0)).transpose()? == Some(0);
-        let found = match fresh {
-            true => 0,
-            false => {
-                let rows = c.query("SELECT value FROM meta WHERE key = 'schema'", &[])?;
-                rows.first().ok_or(Error::NotFound)?.get::<i64>(0)?
-            }
+        let found = if fresh {
+            0
+        } else {
+            let rows = c.query("SELECT value FROM meta WHERE key = 'schema'", &[])?;
+            rows.first().ok_or(Error::NotFound)?.get::<i64>(0)?
         };
         let steps = migrate::steps(found, Path::new("the database"))?;
         for step in steps {
@@ -184,10 +183,10 @@ impl Database for Postgres {
             let mut c = self.connect()?;
             if let Err(fault) = c.batch("BEGIN") {
                 c.discard();
-                match tries < TRIES {
-                    true => continue,
-                    false => return Err(fault.into()),
+                if tries < TRIES {
+                    continue;
                 }
+                return Err(fault.into());
             }
             let fault = match work(&mut c) {
                 Ok(()) => match c.commit() {
@@ -223,6 +222,10 @@ impl Database for Postgres {
         ))
     }
 
+    fn shared(&self) -> bool {
+        true
+    }
+
     fn name(&self) -> &'static str {
         "PostgreSQL"
     }
@@ -233,23 +236,26 @@ impl Database for Postgres {
 async fn listen(config: Config, heard: Listener) {
     let mut pause = Duration::from_millis(100);
     loop {
-        match hear(&config, &heard).await {
-            Heard::Never => pause = (pause * 2).min(Duration::from_secs(2)),
-            Heard::ForAWhile => pause = Duration::from_millis(100),
+        match listen_once(&config, &heard).await {
+            ConnectionLife::Never => pause = (pause * 2).min(Duration::from_secs(2)),
+            ConnectionLife::ForAWhile => pause = Duration::from_millis(100),
         }
         tracing::warn!("the line that wakes waiting devices is down; connecting again");
         tokio::time::sleep(pause).await;
     }
 }
 
-enum Heard {
+enum ConnectionLife {
     Never,
     ForAWhile,
 }
 
-async fn hear(config: &Config, heard: &(dyn Fn(Option<&str>) + Send + Sync)) -> Heard {
+async fn listen_once(
+    config: &Config,
+    heard: &(dyn Fn(Option<&str>) + Send + Sync),
+) -> ConnectionLife {
     let Ok((client, mut connection)) = config.connect(NoTls).await else {
-        return Heard::Never;
+        return ConnectionLife::Never;
     };
     let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
     let pump = tokio::spawn(async move {
@@ -261,13 +267,13 @@ async fn hear(config: &Config, heard: &(dyn Fn(Option<&str>) + Send + Sync)) -> 
             }
         }
     });
-    let mut how = Heard::Never;
+    let mut how = ConnectionLife::Never;
     if client
         .batch_execute(&format!("LISTEN {CHANNEL}"))
         .await
         .is_ok()
     {
-        how = Heard::ForAWhile;
+        how = ConnectionLife::ForAWhile;
         heard(None);
         loop {
             match tokio::time::timeout(PULSE, told.recv()).await {

@@ -5,7 +5,9 @@
 //! or 1, everything else is text or bytes. What differs between the databases
 //! is a method of [`Connection`]: how a row is locked, how others are told.
 
+use super::Announcement;
 use super::fault::Fault;
+use super::words::Word;
 use crate::error::{Error, Result};
 
 /// A parameter.
@@ -71,7 +73,10 @@ pub(super) trait Database: Send + Sync {
     /// Writes a copy of the whole database, consistent in itself, to `to`.
     fn back_up(&self, to: &std::path::Path) -> Result<()>;
 
-    /// How the database is called.
+    /// True where other processes may work on the same database.
+    fn shared(&self) -> bool;
+
+    /// The database's name, for people.
     fn name(&self) -> &'static str;
 }
 
@@ -139,8 +144,8 @@ impl Tx<'_> {
         Ok(())
     }
 
-    pub(super) fn announce(&mut self, what: &str) -> Result<()> {
-        self.0.announce(what)
+    pub(super) fn announce(&mut self, what: Announcement) -> Result<()> {
+        self.0.announce(&what.to_string())
     }
 }
 
@@ -219,10 +224,22 @@ impl<'a, T: Into<Value<'a>>> From<Option<T>> for Value<'a> {
 }
 
 impl Row {
-    /// The column at `i`.
+    /// The column at `i`. A row without such a column is an error as well: it
+    /// must not read as an absent value.
     pub(super) fn get<T: FromCell>(&self, i: usize) -> Result<T> {
-        let cell = self.0.get(i).unwrap_or(&Cell::Null);
-        T::from_cell(cell).ok_or_else(|| Fault::shape(i).into())
+        let value = self.0.get(i).and_then(T::from_cell);
+        value.ok_or_else(|| Fault::shape(i).into())
+    }
+
+    /// The word at `i`; each type of [`Word`] belongs to one column.
+    pub(super) fn word<W: Word>(&self, i: usize) -> Result<W> {
+        W::parse(&self.get::<String>(i)?)
+    }
+
+    /// The word at `i`, or `None` where the column is empty.
+    pub(super) fn word_or_null<W: Word>(&self, i: usize) -> Result<Option<W>> {
+        let word: Option<String> = self.get(i)?;
+        word.as_deref().map(W::parse).transpose()
     }
 }
 
@@ -247,7 +264,12 @@ whole_number!(i64, u64, u32, u8);
 
 impl FromCell for bool {
     fn from_cell(cell: &Cell) -> Option<Self> {
-        i64::from_cell(cell).map(|v| v != 0)
+        match i64::from_cell(cell)? {
+            0 => Some(false),
+            1 => Some(true),
+            // A number that this program does not write.
+            _ => None,
+        }
     }
 }
 

@@ -4,14 +4,14 @@
 //! carries them. Where devices stand beside it, as in the simulator's living
 //! room, they can be asked by cable, and may have pages of their own.
 
-use super::Counter;
+use super::DeskState;
 use axum::Router;
 use std::sync::Arc;
 
 /// Devices beside the desk.
 pub trait Neighbour: Send + Sync {
     /// Their own pages, to be merged with the account pages.
-    fn pages(self: Arc<Self>, counter: Counter) -> Router;
+    fn pages(self: Arc<Self>, state: DeskState) -> Router;
 
     /// Ids of the devices that stand there now.
     fn device_ids(&self) -> Vec<String>;

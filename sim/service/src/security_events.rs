@@ -3,7 +3,8 @@
 //! device, a session and, by a pseudonym, an account; nothing personal.
 
 use super::Service;
-use super::events::Kind;
+use super::events::EventKind;
+use super::keys::Index;
 use super::store::ActivationRow;
 use nrd_sim_base::hex;
 use serde_json::{Value, json};
@@ -20,26 +21,35 @@ impl Service {
     /// The claims that tell of `kind`, as JSON; `None` for what stays here, and
     /// for a device that is nobody's. `jti` is drawn once: a token that is sent
     /// again is the same event.
-    pub(super) fn claims(&self, kind: Kind, row: &ActivationRow) -> Option<Vec<u8>> {
+    pub(super) fn claims(&self, kind: EventKind, row: &ActivationRow) -> Option<Vec<u8>> {
         let account = row.account?;
         let (event, by, reason) = match kind {
-            Kind::RemovalOrdered => (
+            EventKind::RemovalOrdered => (
                 SESSION_REVOKED,
                 "user",
                 "The account holder removed this device.",
             ),
-            Kind::TheftSuspected => (
+            EventKind::TheftSuspected => (
                 SESSION_REVOKED,
                 "policy",
                 "A copied token of this device was used.",
             ),
-            Kind::Wiped => (WIPED, "user", "A receipt proves that the device was wiped."),
-            Kind::WipeFailed => (WIPE_FAILED, "user", "A receipt says that the wipe failed."),
-            _ => return None,
+            EventKind::Wiped => (WIPED, "user", "A receipt proves that the device was wiped."),
+            EventKind::WipeFailed => (WIPE_FAILED, "user", "A receipt says that the wipe failed."),
+            EventKind::SignedIn
+            | EventKind::WrongPassword
+            | EventKind::ComputerStolen
+            | EventKind::ComputerRemoved
+            | EventKind::Activated
+            | EventKind::Declined
+            | EventKind::SignOutOrdered
+            | EventKind::SignedOutThere
+            | EventKind::Delivered
+            | EventKind::Consented => return None,
         };
         let now = self.now_s();
         let jti = hex(&self.random::<16>().ok()?);
-        let user = self.keys.index("subject", &account.0.to_string());
+        let user = self.keys.index(Index::Subject, &account.0.to_string());
         let opaque = |id: &str| json!({ "format": "opaque", "id": id });
         let claims: Value = json!({
             "jti": jti,

@@ -1,19 +1,21 @@
 //! A device's state in words: what it is, and what it means for the person.
 
-use crate::account::{Device, Standing};
+use crate::account::{Device, DeviceStatus};
+use crate::store::RevocationReason;
+use nrd_agent::wire::DeviceKind;
 use nrd_sim_base::time_format::{ago, count, day, moment, powered};
 
 /// A kind of device, in words.
-pub fn kind(kind: &str) -> &'static str {
+pub fn kind(kind: DeviceKind) -> &'static str {
     match kind {
-        "set-top-box" => "Set-top box",
-        "console" => "Game console",
-        _ => "Computer",
+        DeviceKind::SetTopBox => "Set-top box",
+        DeviceKind::Console => "Game console",
+        DeviceKind::Computer => "Computer",
     }
 }
 
 /// How a device's state looks.
-pub(super) struct Look {
+pub(super) struct StatusView {
     /// A word or two.
     pub(super) state: &'static str,
     /// `good`, `wait`, `bad` or `calm`.
@@ -21,20 +23,20 @@ pub(super) struct Look {
     /// What it means, in a sentence or two.
     pub(super) meaning: String,
     /// Steps of a removal that is under way, each `done` or empty.
-    pub(super) way: Option<[(&'static str, &'static str); 3]>,
+    pub(super) progress: Option<[(&'static str, &'static str); 3]>,
 }
 
-fn look(state: &'static str, colour: &'static str, meaning: impl Into<String>) -> Look {
-    Look {
+fn view(state: &'static str, colour: &'static str, meaning: impl Into<String>) -> StatusView {
+    StatusView {
         state,
         colour,
         meaning: meaning.into(),
-        way: None,
+        progress: None,
     }
 }
 
-/// The way of a removal, `done` steps of three.
-fn way(done: usize) -> Option<[(&'static str, &'static str); 3]> {
+/// The progress of a removal, `done` steps of three.
+fn progress(done: usize) -> Option<[(&'static str, &'static str); 3]> {
     let mut steps = [("Ordered", ""), ("Accepted by it", ""), ("Proven", "")];
     for s in &mut steps[..done] {
         s.1 = "done";
@@ -43,7 +45,7 @@ fn way(done: usize) -> Option<[(&'static str, &'static str); 3]> {
 }
 
 /// A device's state.
-pub(super) fn state(d: &Device, now: u64) -> Look {
+pub(super) fn status_view(d: &Device, now: u64) -> StatusView {
     let hours = powered(d.access_ends_h.into());
     let seen = ago(d.row.last_seen, now);
     let since = moment(d.row.last_seen);
@@ -51,52 +53,52 @@ pub(super) fn state(d: &Device, now: u64) -> Look {
         0 => String::new(),
         h => format!(" {} later it wipes itself.", powered(h.into())),
     };
-    match d.standing {
-        Standing::Unconfirmed => look(
+    match d.status {
+        DeviceStatus::Unconfirmed => view(
             "Unconfirmed",
             "wait",
             "You agreed; the device has not answered yet. If it never does, this lapses within a day.",
         ),
-        Standing::Active => look("Active", "good", "It can use your account."),
-        Standing::SigningOut => look(
+        DeviceStatus::Active => view("Active", "good", "It can use your account."),
+        DeviceStatus::SigningOut => view(
             "Sign-out ordered",
             "wait",
             format!(
                 "It signs out as soon as it is heard. Until then it may go on, at most {hours}."
             ),
         ),
-        Standing::ConsentDue => look(
+        DeviceStatus::ConsentDue => view(
             "Locked: your consent is due",
             "wait",
             "Our privacy policy has changed. Nothing was destroyed; it goes on when you have accepted the new version.",
         ),
-        Standing::Offline => look(
+        DeviceStatus::Offline => view(
             "Offline",
             "wait",
             format!(
                 "Not heard since {since}. If it stays silent, its access ends by itself within {hours}.{then_wipes}"
             ),
         ),
-        Standing::LeaseOver => look(
+        DeviceStatus::LeaseOver => view(
             "Lease run out",
             "wait",
             format!(
                 "Not heard since {since}. If it was switched on all that time, its access has ended; if it was off, access ends within {hours}.{then_wipes}"
             ),
         ),
-        Standing::SignedOut => look(
+        DeviceStatus::SignedOut => view(
             "Signed out",
             "calm",
             "Somebody signed out at it, or you did here. It stays on this list until you remove it.",
         ),
-        Standing::Theft => look(
+        DeviceStatus::Theft => view(
             "Theft suspected",
             "bad",
             "A copied token was used, so access is closed everywhere. Remove the device, then activate it again.",
         ),
-        Standing::Removing => Look {
-            way: way(1),
-            ..look(
+        DeviceStatus::Removing => StatusView {
+            progress: progress(1),
+            ..view(
                 "Removal ordered",
                 "wait",
                 format!(
@@ -104,16 +106,16 @@ pub(super) fn state(d: &Device, now: u64) -> Look {
                 ),
             )
         },
-        Standing::Delivered => Look {
-            way: way(2),
-            ..look(
+        DeviceStatus::Delivered => StatusView {
+            progress: progress(2),
+            ..view(
                 "Delivered",
                 "wait",
                 "The device has accepted the order and is wiping itself. The proof is still to come.",
             )
         },
-        // Not every wipe was ordered here: these show no way.
-        Standing::Wiped => look(
+        // Not every wipe was ordered here: these show no progress.
+        DeviceStatus::Wiped => view(
             "Proven wiped",
             "good",
             format!(
@@ -121,17 +123,17 @@ pub(super) fn state(d: &Device, now: u64) -> Look {
                 moment(d.row.wiped.unwrap_or(now))
             ),
         ),
-        Standing::WipeFailed => look(
+        DeviceStatus::WipeFailed => view(
             "Wipe failed",
             "bad",
             "The device reports that a part of its memory would not erase. Do not hand it on; see its receipt.",
         ),
-        Standing::Ended if d.row.revoked.as_deref() == Some("expired") => look(
+        DeviceStatus::Ended if d.row.revoked == Some(RevocationReason::Expired) => view(
             "Never used",
             "calm",
             "You agreed, but the device never used it. It has no access.",
         ),
-        Standing::Ended => look(
+        DeviceStatus::Ended => view(
             "Ended",
             "calm",
             "It was reset or activated anew; it has no access. No proof of a wipe was received.",
