@@ -319,9 +319,11 @@ fn a_receipt_counts_once(pair: &Pair) {
             clean: true,
             now: NOW,
         };
-        let wiped = |_: &ActivationRow| EventRow {
-            kind: EventKind::Wiped,
-            ..event()
+        let wiped = |_: &ActivationRow| {
+            Ok(EventRow {
+                kind: EventKind::Wiped,
+                ..event()
+            })
         };
         store.keep_receipt(&receipt, wiped).unwrap()
     });

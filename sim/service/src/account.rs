@@ -3,7 +3,7 @@
 use super::device::ADDRESS;
 use super::events::EventKind;
 use super::keys::Index;
-use super::store::{AccountId, ActivationPhase, ActivationRow, RevocationReason};
+use super::store::{AccountId, ActivationPhase, ActivationRow, RevocationReason, SignedOrder};
 use super::{Error, Keys, Result, Service, metrics, short};
 use nrd_agent::wire::{ActivationId, DeviceId, DeviceKind, KeyVersion, Order, OrderKind, OrderSeq};
 use nrd_hal::Crypto as _;
@@ -209,7 +209,9 @@ impl Service {
                 DeviceStatus::Active if row.policy < policy => DeviceStatus::ConsentDue,
                 status => status,
             },
-            // Where a device is after it left the account is nobody's business.
+            // Where a device is after it left the account is not shown. An
+            // address that does not open is left out: the device must stay on
+            // the list, so that it can be removed.
             address: address
                 .filter(|_| of_ours)
                 .and_then(|a| self.keys.open_column(ADDRESS, a).ok()),
@@ -263,7 +265,7 @@ impl Service {
             OrderKind::Deactivate => EventKind::RemovalOrdered,
             OrderKind::SignOut => EventKind::SignOutOrdered,
         };
-        let event = self.event_of(ordered, &row, subject, Some(address));
+        let event = self.event_of(ordered, &row, subject, Some(address))?;
         let sign = signer(&self.keys);
         self.store
             .enter_order(account, id, kind, &event, self.now_s(), &sign)?;
@@ -362,7 +364,7 @@ fn masked(payment: &str) -> String {
 /// Signs orders with the key of a version, at a position.
 pub(super) fn signer(
     keys: &Keys,
-) -> impl Fn(&ActivationRow, OrderKind, u32, u64) -> Result<([u8; 32], Vec<u8>)> {
+) -> impl Fn(&ActivationRow, OrderKind, u32, u64) -> Result<SignedOrder> {
     |row, kind, version, seq| {
         // Only ids that a certificate carried are ever stored.
         let device_id = DeviceId::new(&row.device)

@@ -91,14 +91,20 @@ const ADDRESS: &str = "events.address";
 
 impl Service {
     /// The entry of `kind`, ready to be stored.
-    pub(super) fn event(&self, kind: EventKind, subject: &str, address: Option<&str>) -> EventRow {
-        EventRow {
+    pub(super) fn event(
+        &self,
+        kind: EventKind,
+        subject: &str,
+        address: Option<&str>,
+    ) -> Result<EventRow> {
+        let sealed = address.map(|a| self.keys.seal(ADDRESS, a.as_bytes()));
+        Ok(EventRow {
             at: self.now_s(),
             kind,
             subject: subject.to_owned(),
-            address: address.and_then(|a| self.keys.seal(ADDRESS, a.as_bytes()).ok()),
+            address: sealed.transpose()?,
             claims: None,
-        }
+        })
     }
 
     /// The entry of `kind` about an activation; some are told outside as well.
@@ -108,11 +114,11 @@ impl Service {
         row: &ActivationRow,
         subject: &str,
         address: Option<&str>,
-    ) -> EventRow {
-        EventRow {
-            claims: self.claims(kind, row),
-            ..self.event(kind, subject, address)
-        }
+    ) -> Result<EventRow> {
+        Ok(EventRow {
+            claims: self.claims(kind, row)?,
+            ..self.event(kind, subject, address)?
+        })
     }
 
     /// Notes an entry.
@@ -124,7 +130,7 @@ impl Service {
         address: Option<&str>,
     ) -> Result<()> {
         self.store
-            .add_event(account, &self.event(kind, subject, address))?;
+            .add_event(account, &self.event(kind, subject, address)?)?;
         self.notify_page(account);
         Ok(())
     }
@@ -144,6 +150,8 @@ impl Service {
                 at: r.at,
                 kind: r.kind,
                 subject: r.subject,
+                // An address that does not open is left out: the entry itself
+                // must be seen all the same.
                 address: r
                     .address
                     .and_then(|a| self.keys.open_column(ADDRESS, &a).ok()),

@@ -144,16 +144,17 @@ impl Service {
     pub fn metrics(&self) -> String {
         let m = &self.metrics;
         m.waiting.set(self.notifier.waiting() as i64);
-        if let Err(e) = self.look_at_the_database() {
+        if let Err(e) = self.measure_database() {
             tracing::warn!(error = %e, "metrics without the database");
         }
         let mut out = String::new();
-        // Writing to a string does not fail.
-        let _ = encode(&mut out, &m.registry);
+        if let Err(e) = encode(&mut out, &m.registry) {
+            tracing::error!(error = %e, "metrics are incomplete");
+        }
         out
     }
 
-    fn look_at_the_database(&self) -> Result<()> {
+    fn measure_database(&self) -> Result<()> {
         let m = &self.metrics;
         let now = self.now_s();
         for which in [Outbox::Orders, Outbox::Events] {
@@ -188,8 +189,7 @@ impl Service {
         Ok(difference)
     }
 
-    /// What the waiting devices hang on is given up: every one is answered now,
-    /// and nobody waits any more.
+    /// Answers every waiting device now; no device waits any more.
     pub fn stop_waiting(&self) {
         self.notifier.stop();
     }

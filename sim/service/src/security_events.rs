@@ -1,11 +1,11 @@
-//! What is told to a receiver outside: the claims of a security event token
-//! (RFC 8417), with the subject of the Shared Signals Framework. They name a
-//! device, a session and, by a pseudonym, an account; nothing personal.
+//! Security events for a receiver outside: the claims of a security event
+//! token (RFC 8417), with the subject of the Shared Signals Framework. They
+//! name a device, a session and, by a pseudonym, an account; nothing personal.
 
-use super::Service;
 use super::events::EventKind;
 use super::keys::Index;
 use super::store::ActivationRow;
+use super::{Error, Result, Service};
 use nrd_sim_base::hex;
 use serde_json::{Value, json};
 
@@ -18,11 +18,13 @@ pub(super) const WIPED: &str = "urn:nrd:secevent:device-wiped";
 pub(super) const WIPE_FAILED: &str = "urn:nrd:secevent:device-wipe-failed";
 
 impl Service {
-    /// The claims that tell of `kind`, as JSON; `None` for what stays here, and
-    /// for a device that is nobody's. `jti` is drawn once: a token that is sent
-    /// again is the same event.
-    pub(super) fn claims(&self, kind: EventKind, row: &ActivationRow) -> Option<Vec<u8>> {
-        let account = row.account?;
+    /// The claims that tell of `kind`, as JSON; `None` for an event that is not
+    /// told outside, and for a device without an account. `jti` is drawn once:
+    /// a token that is sent again is the same event.
+    pub(super) fn claims(&self, kind: EventKind, row: &ActivationRow) -> Result<Option<Vec<u8>>> {
+        let Some(account) = row.account else {
+            return Ok(None);
+        };
         let (event, by, reason) = match kind {
             EventKind::RemovalOrdered => (
                 SESSION_REVOKED,
@@ -45,10 +47,10 @@ impl Service {
             | EventKind::SignOutOrdered
             | EventKind::SignedOutThere
             | EventKind::Delivered
-            | EventKind::Consented => return None,
+            | EventKind::Consented => return Ok(None),
         };
         let now = self.now_s();
-        let jti = hex(&self.random::<16>().ok()?);
+        let jti = hex(&self.random::<16>()?);
         let user = self.keys.index(Index::Subject, &account.0.to_string());
         let opaque = |id: &str| json!({ "format": "opaque", "id": id });
         let claims: Value = json!({
@@ -68,6 +70,7 @@ impl Service {
                 }
             },
         });
-        serde_json::to_vec(&claims).ok()
+        let claims = serde_json::to_vec(&claims);
+        claims.map(Some).map_err(|e| Error::Internal(e.to_string()))
     }
 }

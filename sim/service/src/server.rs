@@ -1,4 +1,4 @@
-//! Runs the reference service: the device's door and the pages over TLS 1.3,
+//! Runs the reference service: the device API and the pages over TLS 1.3,
 //! and the pages alone over plain HTTP, for this machine only.
 
 use crate::admin_api;
@@ -126,7 +126,7 @@ pub fn start_with(
         .map_err(ServeError::System)?;
     let desk = Arc::new(Desk::new(service.keys.maker_public()));
     let guard = runtime.enter();
-    let (door, device_port) = listen(ports.tls)?;
+    let (device_api, device_port) = listen(ports.tls)?;
     let (plain, pages_port) = listen(ports.pages)?;
     let ops = options.ops.map(listen).transpose()?;
     let state = |tls| AppState {
@@ -139,14 +139,14 @@ pub fn start_with(
     let over_tls =
         pages_and_device_api(state(true)).into_make_service_with_connect_info::<SocketAddr>();
     let in_plain = pages(state(false)).into_make_service_with_connect_info::<SocketAddr>();
-    let door = axum_server::from_tcp_rustls(door, tls)
+    let device_api = axum_server::from_tcp_rustls(device_api, tls)
         .map_err(ServeError::System)?
         .handle(handles[0].clone());
     let plain = axum_server::from_tcp(plain)
         .map_err(ServeError::System)?
         .handle(handles[1].clone());
     let mut servers = vec![
-        runtime.spawn(async move { report(door.serve(over_tls).await) }),
+        runtime.spawn(async move { report(device_api.serve(over_tls).await) }),
         runtime.spawn(async move { report(plain.serve(in_plain).await) }),
     ];
     let mut ops_port = None;
@@ -159,7 +159,7 @@ pub fn start_with(
         servers.push(runtime.spawn(async move { report(server.serve(router).await) }));
     }
     let watched = Arc::downgrade(&service);
-    runtime.spawn(watch_the_clock(watched));
+    runtime.spawn(watch_database_clock(watched));
     drop(guard);
     let mut drains = Vec::new();
     if let Some(broker) = options.broker {
@@ -184,13 +184,18 @@ pub fn start_with(
 }
 
 /// Compares the database's clock with this machine's, now and then.
-async fn watch_the_clock(service: Weak<Service>) {
+async fn watch_database_clock(service: Weak<Service>) {
     loop {
         let Some(service) = service.upgrade() else {
             return;
         };
-        // A database that is away is told of elsewhere.
-        let _ = blocking(move || service.check_clock()).await;
+        // A database that is away is logged by the requests that need it; a
+        // fault of this program is logged nowhere else.
+        if let Err(e) = blocking(move || service.check_clock()).await
+            && e.internal()
+        {
+            tracing::error!(error = %e, "the clocks were not compared");
+        }
         tokio::time::sleep(Duration::from_secs(30)).await;
     }
 }
@@ -258,7 +263,12 @@ impl Drop for Running {
             let servers = std::mem::take(&mut self.servers);
             runtime.block_on(async {
                 for server in servers {
-                    let _ = tokio::time::timeout(GRACE + Duration::from_secs(1), server).await;
+                    let ended = tokio::time::timeout(GRACE + Duration::from_secs(1), server);
+                    match ended.await {
+                        Ok(Ok(())) => {}
+                        Ok(Err(e)) => tracing::error!(error = %e, "a server did not end well"),
+                        Err(_) => tracing::warn!("answers under way were cut off at the stop"),
+                    }
                 }
             });
             runtime.shutdown_timeout(Duration::from_secs(1));

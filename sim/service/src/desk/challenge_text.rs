@@ -174,14 +174,11 @@ pub fn read_photo(file: &[u8]) -> Result<String, ChallengeTextError> {
     for size in sizes {
         let scale = f64::from(size) / f64::from(longest.max(1));
         let side = |s: u32| ((f64::from(s) * scale) as u32).max(1);
-        let view = match size == longest {
-            true => grey.clone(),
-            false => imageops::resize(
-                &grey,
-                side(grey.width()),
-                side(grey.height()),
-                imageops::FilterType::Triangle,
-            ),
+        let view = if size == longest {
+            grey.clone()
+        } else {
+            let (w, h) = (side(grey.width()), side(grey.height()));
+            imageops::resize(&grey, w, h, imageops::FilterType::Triangle)
         };
         let (w, h) = view.dimensions();
         let mut seen =

@@ -46,8 +46,10 @@ pub fn serve(desk: Arc<Desk>, port: u16) -> Result<RunningDesk, ServeError> {
 impl RunningDesk {
     /// Waits until the person presses Ctrl-C.
     pub fn wait_for_ctrl_c(&self) {
-        if let Some(runtime) = &self.runtime {
-            let _ = runtime.block_on(tokio::signal::ctrl_c());
+        if let Some(runtime) = &self.runtime
+            && let Err(e) = runtime.block_on(tokio::signal::ctrl_c())
+        {
+            tracing::error!(error = %e, "Ctrl-C is not heard: the desk stops now");
         }
     }
 }

@@ -185,7 +185,7 @@ impl Service {
     fn theft(&self, request: &Request<'_>, row: &ActivationRow) -> Result<Answered> {
         self.metrics.thefts.inc();
         tracing::warn!(activation = %short(&row.id), "a copied token was used");
-        let event = self.event_of(EventKind::TheftSuspected, row, &row.model, None);
+        let event = self.event_of(EventKind::TheftSuspected, row, &row.model, None)?;
         let event = row.account.map(|account| (account, &event));
         self.store.revoke_theft(&row.id, event)?;
         if let Some(account) = row.account {

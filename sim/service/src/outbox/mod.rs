@@ -12,8 +12,8 @@ pub mod jose;
 pub mod mqtt;
 pub mod push;
 
-use crate::Service;
-use crate::store::Outbox;
+use crate::store::{Due, Outbox};
+use crate::{Service, worker};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -22,6 +22,8 @@ use std::time::{Duration, Instant};
 const LONGEST_S: u64 = 15 * 60;
 /// A row that was taken is nobody else's for this long, in seconds.
 const LEASE_S: u64 = 60;
+/// Pause after the database did not answer.
+const AWAY: Duration = Duration::from_secs(1);
 /// How often an idle outbox is looked at.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -41,7 +43,11 @@ impl OutboxWorker {
         let theirs = stop.clone();
         let thread = std::thread::Builder::new()
             .name(name.to_owned())
-            .spawn(move || work(&theirs))?;
+            .spawn(move || {
+                if let Err(e) = worker::catch(|| work(&theirs)) {
+                    tracing::error!(error = %e, "an outbox is not emptied any more");
+                }
+            })?;
         Ok(OutboxWorker {
             stop,
             thread: Some(thread),
@@ -53,6 +59,7 @@ impl Drop for OutboxWorker {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::SeqCst);
         if let Some(thread) = self.thread.take() {
+            // Its panic was caught and logged by the thread itself.
             let _ = thread.join();
         }
     }
@@ -69,20 +76,40 @@ fn pause(stop: &AtomicBool, how_long: Duration) {
 /// Seconds to wait after the nth failure: full jitter, doubling, bounded.
 fn back_off_s(tries: u32) -> u64 {
     let cap = (1u64 << tries.min(10)).min(LONGEST_S);
+    // Without randomness every process waits one second: too often, but safe.
     let draw = getrandom::u64().unwrap_or(0);
     1 + draw % cap
 }
 
-/// Puts a row back; a database that is away keeps it leased, which ends.
-fn put_back(service: &Service, which: Outbox, id: i64, tries: u32) {
-    service.metrics.handed(which, "failed");
-    let _ = service
-        .store
-        .try_again(id, service.now_s() + back_off_s(tries));
+/// The rows that are due, taken for [`LEASE_S`] seconds. None while the
+/// database cannot tell; then this pauses, so that the log is not flooded.
+fn take_due(service: &Service, which: Outbox, limit: u32, stop: &AtomicBool) -> Vec<Due> {
+    let due = match service.store.backlog(which) {
+        Ok((0, _)) => return Vec::new(),
+        Ok(_) => service
+            .store
+            .take_due(which, service.now_s(), LEASE_S, limit),
+        Err(e) => Err(e),
+    };
+    due.unwrap_or_else(|e| {
+        tracing::warn!(error = %e, "the outbox was not read");
+        pause(stop, AWAY);
+        Vec::new()
+    })
 }
 
-/// A row has been taken.
-fn took(service: &Service, which: Outbox, id: i64) {
+/// Puts a row back, to be tried again later.
+fn put_back(service: &Service, which: Outbox, id: i64, tries: u32) {
+    service.metrics.handed(which, "failed");
+    let due = service.now_s() + back_off_s(tries);
+    // If this fails the row stays leased, and is due again after the lease.
+    if let Err(e) = service.store.try_again(id, due) {
+        tracing::warn!(error = %e, "a row stays leased in the outbox for now");
+    }
+}
+
+/// The other side has taken a row.
+fn taken(service: &Service, which: Outbox, id: i64) {
     service.metrics.handed(which, "taken");
     // If this fails the row is sent once more: the other side has seen it.
     if let Err(e) = service.store.handed_over(id) {

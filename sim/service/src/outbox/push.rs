@@ -2,7 +2,7 @@
 //! `202 Accepted` takes it. Anything else leaves it in the outbox, to be tried
 //! again later; its `jti` stays, so that the receiver knows it.
 
-use super::{LEASE_S, LOOK, OutboxWorker, jose, pause, put_back, took};
+use super::{LOOK, OutboxWorker, jose, pause, put_back, take_due, taken};
 use crate::Service;
 use crate::store::{Due, Outbox};
 use rustls::pki_types::CertificateDer;
@@ -66,19 +66,13 @@ pub fn start(service: Arc<Service>, receiver: Receiver) -> Result<OutboxWorker, 
 
 fn drain(service: &Service, receiver: &Receiver, agent: &Agent, stop: &AtomicBool) {
     while !stop.load(Ordering::SeqCst) {
-        let due = match service.store.backlog(Outbox::Events) {
-            Ok((0, _)) => Ok(Vec::new()),
-            _ => service
-                .store
-                .take_due(Outbox::Events, service.now_s(), LEASE_S, BATCH),
-        };
-        let due = due.unwrap_or_default();
+        let due = take_due(service, Outbox::Events, BATCH, stop);
         if due.is_empty() {
             pause(stop, LOOK);
         }
         for row in due {
             match push(service, receiver, agent, &row) {
-                Ok(()) => took(service, Outbox::Events, row.id),
+                Ok(()) => taken(service, Outbox::Events, row.id),
                 Err(why) => {
                     tracing::warn!(tries = row.tries, %why, "the receiver has not taken an event");
                     put_back(service, Outbox::Events, row.id, row.tries);

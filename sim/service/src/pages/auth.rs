@@ -165,10 +165,7 @@ fn inside(next: &str) -> String {
         && next
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b"/-.".contains(&b));
-    match local {
-        true => next.to_owned(),
-        false => "/account/devices".to_owned(),
-    }
+    if local { next } else { "/account/devices" }.to_owned()
 }
 
 /// Browser and system in words, from its `User-Agent`.

@@ -1,8 +1,11 @@
 //! What a person reads when something fails: what happened, and what to do.
 
 use crate::Error;
+use crate::worker::catch_async;
 use askama::Template;
+use axum::extract::Request;
 use axum::http::StatusCode;
+use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Response};
 
 /// Why a page cannot be shown or a form was not carried out.
@@ -61,6 +64,15 @@ impl IntoResponse for PageError {
                 "Something has changed since this page was loaded, so nothing was done.",
                 "StatusView at your account again: it shows how things stand now.",
             ),
+            PageError::Service(e) if e.internal() => {
+                tracing::error!(error = %e, "a page was not shown: a fault of this program");
+                (
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "Our fault",
+                    "Something went wrong on our side while your request was carried out. The operator can see it in the log.",
+                    "Look at your account before you repeat it: it shows what was done.",
+                )
+            }
             PageError::Service(e) => {
                 tracing::error!(error = %e, "a page was not shown");
                 (
@@ -75,9 +87,10 @@ impl IntoResponse for PageError {
             title,
             text,
             advice,
-            to: match status {
-                StatusCode::CONFLICT => ("/account/devices", "Your devices"),
-                _ => ("/", "Start page"),
+            to: if status == StatusCode::CONFLICT {
+                ("/account/devices", "Your devices")
+            } else {
+                ("/", "Start page")
             },
         };
         (status, render(&page)).into_response()
@@ -89,9 +102,19 @@ pub fn render(page: &impl Template) -> Response {
     match page.render() {
         Ok(html) => Html(html).into_response(),
         Err(e) => {
-            eprintln!("template: {e}");
+            tracing::error!(error = %e, "a template was not rendered");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
+    }
+}
+
+/// Answers a panic in a handler, or in what it calls on its own thread, like
+/// any fault of this program: with a page, and with the place in the log.
+/// Without it the connection would break in the middle.
+pub(super) async fn catch_panics(request: Request, next: Next) -> Response {
+    match catch_async(next.run(request)).await {
+        Ok(response) => response,
+        Err(e) => PageError::Service(e).into_response(),
     }
 }
 

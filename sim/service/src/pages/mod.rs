@@ -125,6 +125,7 @@ pub fn pages(state: AppState) -> Router {
         .with_state(state)
         .merge(desk)
         .layer(middleware::from_fn(session::own_forms))
+        .layer(middleware::from_fn(errors::catch_panics))
         .layer(middleware::from_fn(session::headers))
 }
 

@@ -37,9 +37,10 @@ pub(super) struct Visitor {
 impl Visitor {
     /// Refuses a form that did not come from a page of this session.
     pub(super) fn check(&self, csrf: &str) -> Result<(), PageError> {
-        match bool::from(self.csrf.as_bytes().ct_eq(csrf.as_bytes())) {
-            true => Ok(()),
-            false => Err(PageError::CrossSite),
+        if bool::from(self.csrf.as_bytes().ct_eq(csrf.as_bytes())) {
+            Ok(())
+        } else {
+            Err(PageError::CrossSite)
         }
     }
 }
@@ -192,9 +193,10 @@ async fn find(
 
 /// Refuses forms that come from elsewhere.
 pub(super) async fn own_forms(request: Request, next: Next) -> Response {
-    match request.method() != Method::GET && !same_site(request.headers()) {
-        true => PageError::CrossSite.into_response(),
-        false => next.run(request).await,
+    if request.method() != Method::GET && !same_site(request.headers()) {
+        PageError::CrossSite.into_response()
+    } else {
+        next.run(request).await
     }
 }
 

@@ -55,7 +55,7 @@ pub use check_in::{CheckIn, CheckedIn, Known, TokenUse, Used};
 pub use devices::{ActivationPhase, ActivationRow, DeviceRow, NewActivation, RevocationReason};
 pub use events::EventRow;
 pub use fault::{Fault, FaultKind};
-pub use orders::{NewReceipt, OrderRow, OrderState, Sign};
+pub use orders::{NewReceipt, OrderRow, OrderState, Sign, SignedOrder};
 pub use outbox::{Due, Outbox};
 pub use restore::restore_sqlite;
 pub use web::{ComputerRow, Recall, SessionRow};

@@ -68,9 +68,12 @@ impl From<OrderResult> for OrderState {
     }
 }
 
-/// Signs an order with the key of a version at a position; gives (digest,
-/// frame).
-pub type Sign<'s> = &'s dyn Fn(&ActivationRow, OrderKind, u32, u64) -> Result<([u8; 32], Vec<u8>)>;
+/// A signed order: the SHA-256 digest of its frame, and the frame.
+pub type SignedOrder = ([u8; 32], Vec<u8>);
+
+/// Signs an order of an activation: what it asks, the version of the order key,
+/// and its position.
+pub type Sign<'s> = &'s dyn Fn(&ActivationRow, OrderKind, u32, u64) -> Result<SignedOrder>;
 
 impl Store {
     /// Enters an order. A deactivation revokes first, outside the database as
@@ -186,7 +189,7 @@ impl Store {
     pub fn keep_receipt(
         &self,
         receipt: &NewReceipt<'_>,
-        event: impl Fn(&ActivationRow) -> EventRow,
+        event: impl Fn(&ActivationRow) -> Result<EventRow>,
     ) -> Result<Option<ActivationRow>> {
         let NewReceipt {
             digest,
@@ -220,7 +223,7 @@ impl Store {
             tx.execute(sql, values![&id])?;
             let row = get(tx, &id)?;
             if let (true, Some(account)) = (fresh, row.account) {
-                events::insert(tx, account.0, &event(&row))?;
+                events::insert(tx, account.0, &event(&row)?)?;
             }
             Ok(Some(row))
         })

@@ -81,6 +81,7 @@ pub fn alone(state: DeskState) -> Router {
         .merge(assets::routes())
         .fallback(super::errors::nothing_here)
         .layer(middleware::from_fn(session::own_forms))
+        .layer(middleware::from_fn(super::errors::catch_panics))
         .layer(middleware::from_fn(session::headers))
 }
 
