@@ -310,7 +310,10 @@ impl Story<'_> {
         self.report.receipt_verified = v.clean;
         Ok(format!(
             "{}: {}, {} of {} sectors",
-            v.device_id, v.method, v.erased, v.sectors
+            v.device_id,
+            v.method.name(),
+            v.erased,
+            v.sectors
         ))
     }
 

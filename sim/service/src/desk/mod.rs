@@ -26,7 +26,7 @@ pub use run::{RunningDesk, serve};
 
 use nrd_agent::Error;
 use nrd_sim_base::{hex, random};
-use nrd_sim_forensics::verify::{Refusal, Revocation, StatusList, Verified, verify};
+use nrd_sim_forensics::verify::{Refusal, Revocation, StatusList, SubjectKind, Verified, verify};
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -271,21 +271,25 @@ fn judge(root: &[u8; 32], inner: &Inner, check: &Check, frame: &[u8], now: u64) 
             "Not clean",
             "The device itself says that it is not clean. Do not hand it on.".to_owned(),
         ),
-        (_, true, true, "clean") => (
+        (_, true, true, SubjectKind::Clean) => (
             false,
             "Not the deep check",
             "The deep check was asked, and this answers only the short one.".to_owned(),
         ),
-        (_, true, true, "fill") | (_, true, false, "fill") => (
+        (_, true, _, SubjectKind::Fill) => (
             true,
             "Proven clean, deeply",
             "This device filled all of its storage with what this desk’s fresh nonce prescribes, read it back, and erased it. Within the storage that its maker gave it, nothing old is left.".to_owned(),
         ),
-        _ => (
+        (_, true, false, SubjectKind::Clean) => (
             true,
             "Proven clean",
             "This device read all of its storage again just now, found it blank, and signed that over this desk’s fresh nonce.".to_owned(),
         ),
+        // It answers no nonce, and was refused for that above.
+        (_, true, _, SubjectKind::Wipe) => {
+            return refused(&Refusal::Nonce, inner, Some(check), frame, now);
+        }
     };
     verdict(good, title, why, Some(v), frame, now)
 }

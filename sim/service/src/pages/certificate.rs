@@ -3,8 +3,9 @@
 //! filled in and marked; what no receipt can know is left to fill in by hand.
 
 use askama::Template;
+use nrd_agent::wire::Method;
 use nrd_sim_base::time_format::moment;
-use nrd_sim_forensics::verify::Verified;
+use nrd_sim_forensics::verify::{SubjectKind, Verified};
 
 /// One field.
 pub(super) struct Field {
@@ -112,8 +113,8 @@ fn choices(v: &Verified, good: bool) -> Vec<Choice> {
         Choice {
             name: "Method type",
             options: vec![
-                ("Clear", good && v.method == "clear"),
-                ("Purge", good && v.method == "purge"),
+                ("Clear", good && v.method == Method::Clear),
+                ("Purge", good && v.method == Method::Purge),
                 ("Damage", false),
                 ("Destruct", false),
             ],
@@ -123,14 +124,14 @@ fn choices(v: &Verified, good: bool) -> Vec<Choice> {
             name: "Method used",
             options: vec![
                 ("Degauss", false),
-                ("Overwrite", good && v.subject == "fill"),
-                ("Block erase", good && v.subject != "clean"),
+                ("Overwrite", good && v.subject == SubjectKind::Fill),
+                ("Block erase", good && v.subject != SubjectKind::Clean),
                 // A proof says that storage and slots are blank, not how
                 // they came to be.
-                ("Crypto erase", good && v.subject == "wipe"),
+                ("Crypto erase", good && v.subject == SubjectKind::Wipe),
                 ("Other", false),
             ],
-            signed: good && v.subject != "clean",
+            signed: good && v.subject != SubjectKind::Clean,
         },
         Choice {
             name: "Verification method",
@@ -149,12 +150,12 @@ fn details(v: &Verified) -> Vec<Field> {
         ),
     };
     let method = match v.subject {
-        "fill" => format!(
+        SubjectKind::Fill => format!(
             "all {} bytes of storage filled as the nonce prescribes, read back, erased, read back",
             v.filled_bytes.unwrap_or(0)
         ),
-        "clean" => "storage and key slots read back when asked".to_owned(),
-        _ => "keys destroyed, then every sector erased".to_owned(),
+        SubjectKind::Clean => "storage and key slots read back when asked".to_owned(),
+        SubjectKind::Wipe => "keys destroyed, then every sector erased".to_owned(),
     };
     let slots = if v.slots_blank { "blank" } else { "NOT blank" };
     let mut details = vec![
