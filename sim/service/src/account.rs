@@ -4,7 +4,7 @@ use super::device::ADDRESS;
 use super::events::EventKind;
 use super::keys::Index;
 use super::store::{AccountId, ActivationPhase, ActivationRow, RevocationReason, SignedOrder};
-use super::{Error, Keys, Result, Service, metrics, short};
+use super::{Error, Keys, Result, Service, metrics, short_id};
 use nrd_agent::wire::{ActivationId, DeviceId, DeviceKind, KeyVersion, Order, OrderKind, OrderSeq};
 use nrd_hal::Crypto as _;
 use nrd_hal::crypto::RingCrypto;
@@ -62,15 +62,16 @@ pub enum DeviceStatus {
     SigningOut,
     /// Closed until the account holder consents to the policy in force.
     ConsentDue,
-    /// Not heard for longer than it was asked to be silent.
+    /// Its last request is older than two check-in intervals.
     Offline,
-    /// Not heard for so long that, if it was on, its lease has run out.
+    /// Its last request is older than a lease: if it was on all that time, its
+    /// access has ended.
     LeaseOver,
     /// Signed out at the device.
     SignedOut,
     /// A copied token was used.
     Theft,
-    /// Removal ordered, not heard by the device yet.
+    /// Removal ordered; the device has not received the order yet.
     Removing,
     /// The device accepted its removal.
     Delivered,
@@ -92,7 +93,7 @@ pub struct Device {
     pub name: String,
     /// What to say.
     pub status: DeviceStatus,
-    /// Last address it was heard from.
+    /// Address of its last request.
     pub address: Option<String>,
     /// Powered hours after which access ends by itself, at most.
     pub access_ends_h: u32,
@@ -148,7 +149,7 @@ impl Service {
         }
     }
 
-    /// Consent: this device, this attempt. Whoever shows the page must have
+    /// Records consent to this attempt of this device. The caller must have
     /// typed its code.
     pub fn approve(
         &self,
@@ -270,7 +271,7 @@ impl Service {
         self.store
             .enter_order(account, id, kind, &event, self.now_s(), &sign)?;
         metrics::count(&self.metrics.entered, "kind", kind.name());
-        tracing::info!(activation = %short(id), kind = kind.name(), "order entered");
+        tracing::info!(activation = %short_id(id), kind = kind.name(), "order entered");
         // The transaction itself has told the other processes.
         self.notifier.device(id);
         self.notify_page(account);

@@ -27,7 +27,7 @@ pub enum Error {
     /// A word, in a column or in a file, that this program does not know: it
     /// was written by a newer version, or altered.
     UnknownWord {
-        /// Where it stands, as `table.column`.
+        /// The column (`table.column`), file or channel that holds it.
         place: String,
         /// The word, where it can be shown.
         word: String,

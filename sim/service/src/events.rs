@@ -1,4 +1,4 @@
-//! Security activity: what is noted, and how it reads.
+//! Security activity of an account: its entries, and the words of each.
 
 use super::store::{AccountId, ActivationRow, EventRow};
 use super::{Result, Service};
@@ -7,11 +7,11 @@ use nrd_agent_derive::Named;
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Named)]
 pub enum EventKind {
-    /// Somebody signed in on the website.
+    /// A browser signed in on the website.
     SignedIn,
     /// A wrong password was typed.
     WrongPassword,
-    /// An old "remember me" cookie was used: somebody copied it.
+    /// A replaced "remember me" cookie was used, so a copy of it exists.
     ComputerStolen,
     /// A computer was taken off the list.
     ComputerRemoved,
@@ -31,7 +31,7 @@ pub enum EventKind {
     Wiped,
     /// A receipt says that a wipe failed.
     WipeFailed,
-    /// A device's old token was used: somebody copied it.
+    /// A device's replaced token was used, so a copy of it exists.
     TheftSuspected,
     /// A new policy was consented to.
     Consented,
@@ -107,7 +107,8 @@ impl Service {
         })
     }
 
-    /// The entry of `kind` about an activation; some are told outside as well.
+    /// The entry of `kind` about an activation, with the claims for a receiver
+    /// outside where that kind has one.
     pub(super) fn event_of(
         &self,
         kind: EventKind,

@@ -101,7 +101,7 @@ impl Keys {
         &self.maker
     }
 
-    /// The seed of the key that signs security events told outside.
+    /// The seed of the key that signs security event tokens.
     pub(crate) fn events_seed(&self) -> Zeroizing<[u8; 32]> {
         let master = self.master.as_ref();
         Zeroizing::new(RingCrypto::hkdf(b"nrd/service", master, &[b"events"]))

@@ -1,27 +1,30 @@
 //! The reference service: accounts, devices, orders, receipts.
 //!
 //! ```text
-//!   device ── POST /device/v1 ──▶ device/ ──┐
-//!                                           ├──▶ store/ ──▶ SQLite or PostgreSQL, revocations.log
-//!   browser ── pages (crate::pages) ──▶ account.rs ──┘
+//!   device ─── POST /device/v1 ──▶ device/ ───┐
+//!                                             ├──▶ store/ ──▶ SQLite or PostgreSQL, revocations.log
+//!   browser ── pages/ ──▶ account.rs, login.rs ┘      │
+//!                                                     └──▶ outbox/ ──▶ MQTT broker, event receiver
 //! ```
 //!
 //! | file | what |
 //! |---|---|
 //! | `keys.rs` | the service's secrets and what they sign |
-//! | `ca.rs` | a certificate authority of its own, for TLS |
+//! | `ca.rs` | a certificate authority of the service's own, for TLS |
 //! | `host.rs` | time and randomness |
-//! | `store/` | what is kept; every method is one atomic operation |
+//! | `error.rs` | the service's errors |
+//! | `worker.rs` | blocking work off the async threads; a panic becomes an error |
+//! | `store/` | the database; every method is one atomic operation |
 //! | `device/` | answers a device's requests |
-//! | `account.rs` | what an account holder can do |
-//! | `login.rs` | passwords, failed attempts, remembered computers |
-//! | `events.rs` | security activity |
-//! | `security_events.rs` | what is told to a receiver outside |
-//! | `metrics.rs` | metrics |
-//! | `notify.rs` | tells waiting devices and open pages that something changed |
-//! | `pages/` | the pages that a person uses, and the device API over HTTP |
+//! | `account.rs` | operations of an account holder: devices, orders, consent |
+//! | `login.rs` | passwords, failed attempts, browser sessions, remembered computers |
+//! | `events.rs` | security activity: the entries of an account |
+//! | `security_events.rs` | the claims of security event tokens, for a receiver outside |
+//! | `metrics.rs` | metrics, and the comparison of clocks |
+//! | `notify.rs` | wakes waiting devices and open pages |
+//! | `pages/` | the web pages, and the device API over HTTP |
 //! | `desk/` | a returns desk: asks a device for a proof and judges it |
-//! | `outbox/` | hands orders to a broker, security events to a receiver |
+//! | `outbox/` | delivers orders to a broker, security events to a receiver |
 //! | `admin_api.rs` | metrics and health, for an operator's tools |
 //! | `server.rs` | runs it all over TLS |
 //!
@@ -30,8 +33,8 @@
 //!
 //! It may use `nrd-sim-forensics` (to judge receipts as any outsider would),
 //! `nrd-agent` (the wire types) and `nrd-sim-base`. It knows no simulated
-//! device, no scenario and no living room: whoever wants pages beside these
-//! mounts them through [`pages::Neighbour`].
+//! device, no scenario and no living room: other pages are mounted beside its own
+//! through [`pages::Neighbour`].
 #![forbid(unsafe_code)]
 
 pub mod account;
@@ -69,7 +72,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use store::{AccountId, Announcement, Store};
 
-/// What an operator decides.
+/// The operator's settings.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Terms of every grant and lease.
@@ -104,7 +107,7 @@ impl Default for Settings {
     }
 }
 
-/// Where a service keeps what.
+/// Where a service keeps its files and its database.
 #[derive(Debug, Clone)]
 pub struct ServicePaths {
     /// Its own folder: certificates, the revocation log, SQLite's database.
@@ -131,9 +134,9 @@ impl ServicePaths {
 pub struct Service {
     /// The secrets.
     pub keys: Keys,
-    /// What is kept.
+    /// The database.
     pub store: Store,
-    /// What the operator decided.
+    /// The operator's settings.
     pub settings: Settings,
     pub(crate) notifier: Notifier,
     pub(crate) metrics: Metrics,
@@ -143,7 +146,7 @@ pub struct Service {
 }
 
 /// Enough of an activation's id to find its lines in a log by.
-pub(crate) fn short(id: &[u8; 16]) -> String {
+pub(crate) fn short_id(id: &[u8; 16]) -> String {
     hex(&id[..4])
 }
 

@@ -15,12 +15,12 @@ const FREE_FAILURES: u32 = 5;
 /// A browser session ends after this long without a request, in seconds.
 const SESSION_IDLE_S: u64 = 30 * 60;
 
-/// A password nobody has, verified in place of an unknown account's, so that
+/// The hash of no account's password, verified where an e-mail is unknown, so that
 /// an unknown e-mail takes as long as a wrong password.
-const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5bm9ib2R5$\
+const DUMMY_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5bm9ib2R5$\
                       WJ3hE1Vnq3ZjYcVQm1l9yGZ5gXc2v1T0mX1r3m0E4bE";
 
-/// Why nobody was signed in.
+/// Why a sign-in failed.
 #[derive(Debug)]
 pub enum LoginError {
     /// E-mail or password is wrong; which one is not said.
@@ -49,7 +49,7 @@ pub struct SignedIn {
 pub enum Remembered {
     /// A new session, and the cookie's new value unless it stays.
     SignedIn(SignedIn),
-    /// Somebody copied it: everything of it is void.
+    /// A copy of it exists: the computer was signed out.
     Stolen,
     /// Nothing.
     Unknown,
@@ -119,7 +119,7 @@ impl Service {
             }
         }
         let account = self.store.account_by_email(&index)?;
-        let stored = account.as_ref().map_or(NOBODY, |a| a.password.as_str());
+        let stored = account.as_ref().map_or(DUMMY_HASH, |a| a.password.as_str());
         let good = PasswordHash::new(stored).is_ok_and(|h| {
             Argon2::default()
                 .verify_password(password.as_bytes(), &h)
@@ -200,7 +200,7 @@ impl Service {
     }
 
     /// Signs in by a "remember me" cookie: series, then a token that is
-    /// replaced at each use. An old token means that somebody copied it.
+    /// replaced at each use. A replaced token means that a copy exists.
     pub fn recall(&self, cookie: &str, address: &str) -> Result<Remembered> {
         let Some((series, token)) = cookie.split_at_checked(32) else {
             return Ok(Remembered::Unknown);

@@ -172,8 +172,9 @@ impl Service {
         self.check_clock().map(drop)
     }
 
-    /// The database's clock less this process's, in seconds; says so when they
-    /// differ too much. Leases and codes are dated by whoever answers.
+    /// The database's clock less this process's, in seconds. Logs an error when
+    /// they differ too much, because each process dates leases and codes by its
+    /// own clock.
     pub fn check_clock(&self) -> Result<i64> {
         let Some(theirs) = self.store.clock_s()? else {
             return Ok(0);

@@ -115,7 +115,7 @@ impl Notifier {
         for slot in self.devices().values() {
             slot.notify.notify_one();
         }
-        // It fails when no page is open, and then nobody needs it.
+        // It fails only when no page is open.
         let _ = self.pages.send(None);
     }
 
@@ -137,7 +137,7 @@ impl Notifier {
 
     /// Wakes the open pages of this account.
     pub(crate) fn page(&self, account: AccountId) {
-        // It fails when no page is open, and then nobody needs it.
+        // It fails only when no page is open.
         let _ = self.pages.send(Some(account));
     }
 

@@ -9,7 +9,7 @@ use super::{Error, Result, Service};
 use nrd_sim_base::hex;
 use serde_json::{Value, json};
 
-/// CAEP 1.0: the session is over, and tokens of it are void.
+/// CAEP 1.0: the session is over and its tokens are void.
 pub(super) const SESSION_REVOKED: &str =
     "https://schemas.openid.net/secevent/caep/event-type/session-revoked";
 /// A receipt proves that the device was wiped.

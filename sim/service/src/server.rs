@@ -66,7 +66,7 @@ impl From<crate::Error> for ServeError {
     }
 }
 
-/// What runs beside the two ports; nothing unless said.
+/// What runs beside the two ports; nothing by default.
 #[derive(Clone, Default)]
 pub struct ServerOptions {
     /// Devices beside the desk, with pages of their own.
@@ -79,8 +79,8 @@ pub struct ServerOptions {
     pub receiver: Option<Receiver>,
 }
 
-/// A running service. Dropping it stops it: who waits is answered, what is
-/// under way is finished.
+/// A running service. Dropping it stops it: waiting devices are answered, and
+/// requests under way are finished.
 pub struct Running {
     /// The service itself.
     pub service: Arc<Service>,
@@ -233,8 +233,7 @@ impl Running {
         format!("https://localhost:{}", self.device_port)
     }
 
-    /// Waits until the person presses Ctrl-C, or somebody ends the process
-    /// (`SIGTERM`).
+    /// Waits for Ctrl-C or `SIGTERM`.
     pub fn wait_for_the_end(&self) {
         let Some(runtime) = &self.runtime else {
             return;

@@ -159,7 +159,7 @@ const ACTIVATION_READERS: &[Ask] = &[
         f.store.activations(f.account).map(drop)
     }),
     ("what a check-in needs", |f| {
-        f.store.known(DEVICE, &ACTIVATION).map(drop)
+        f.store.check_in_context(DEVICE, &ACTIVATION).map(drop)
     }),
     ("starting again", |f| f.start().map(drop)),
     ("a removal", |f| f.order(OrderKind::Deactivate).map(drop)),
@@ -179,7 +179,7 @@ const READERS: &[(&str, &[Ask])] = &[
                 f.store.activations(f.account).map(drop)
             }),
             ("what a check-in needs", |f| {
-                f.store.known(DEVICE, &ACTIVATION).map(drop)
+                f.store.check_in_context(DEVICE, &ACTIVATION).map(drop)
             }),
         ],
     ),

@@ -283,7 +283,7 @@ fn put(world: &mut World, n: usize, class: Class, len: usize, fill: u8) -> bool 
     matches!(put, Some(Ok(())))
 }
 
-/// Everybody clicks "remove all"; then time passes, and every device's standing
+/// Everybody clicks "remove all"; then time passes, and every device's status
 /// is held against what it is.
 fn remove_all(
     world: &mut World,
@@ -303,9 +303,9 @@ fn remove_all(
         let devices = household * HOUSEHOLD..((household + 1) * HOUSEHOLD).min(owned.len());
         for n in devices {
             let row = rows.iter().find(|d| d.row.id == owned[n]);
-            let standing = row.map(|d| d.status);
+            let status = row.map(|d| d.status);
             let state = world.devices[n].state();
-            match (standing, state, reachable[n]) {
+            match (status, state, reachable[n]) {
                 (Some(DeviceStatus::Wiped), Some(State::Clean), true) => {
                     let proven = row.and_then(|d| d.row.wiped).unwrap_or(clicked_s);
                     out.latencies.push(proven.saturating_sub(clicked_s));

@@ -412,7 +412,7 @@ impl Stage<'_> {
         let list = list.map_err(|e| self.page_says(&e))?;
         let id = &self.world.devices[device].made().id;
         let of_device = list.iter().find(|d| d.row.device == *id);
-        Ok(of_device.map_or("not listed", |d| standing(d.status)))
+        Ok(of_device.map_or("not listed", |d| status_name(d.status)))
     }
 
     /// What is not as expected.
@@ -535,7 +535,7 @@ impl Stage<'_> {
     }
 }
 
-fn standing(s: DeviceStatus) -> &'static str {
+fn status_name(s: DeviceStatus) -> &'static str {
     let at = match s {
         DeviceStatus::Unconfirmed => 0,
         DeviceStatus::Active => 1,

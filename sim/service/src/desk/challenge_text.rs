@@ -1,5 +1,5 @@
-//! How a nonce and an answer travel: as text that a person can copy, and as a
-//! QR code of the same text (ISO/IEC 18004, alphanumeric).
+//! A nonce and an answer as text that a person can copy, and as a QR code of
+//! the same text (ISO/IEC 18004, alphanumeric).
 //!
 //! ```text
 //!   NRD:1:CLEAN:<64 hexadecimal digits>    what a desk asks
@@ -198,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_carried_comes_out_as_it_went_in() {
+    fn a_challenge_and_an_answer_are_read_as_they_were_written() {
         for deep in [false, true] {
             let c = Challenge {
                 nonce: [0xA7; 32],

@@ -13,8 +13,8 @@
 //! | file | what |
 //! |---|---|
 //! | `mod.rs` | checks and their verdicts; in memory, they die with the desk |
-//! | `run.rs` | a desk that stands alone |
-//! | `challenge_text.rs` | how nonce and answer travel: text and QR code |
+//! | `run.rs` | runs a desk without a service |
+//! | `challenge_text.rs` | nonce and answer as text and as QR code |
 
 mod challenge_text;
 mod run;
@@ -33,7 +33,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// A nonce is good for this long, in seconds: a deep check of a large part
 /// takes its time.
 pub const NONCE_LIFE_S: u64 = 24 * 3600;
-/// So many checks are remembered; the oldest make room.
+/// Checks that a desk remembers; the oldest is dropped for a new one.
 const MAX_CHECKS: usize = 500;
 
 /// A desk.
@@ -68,7 +68,7 @@ pub struct Check {
     pub ignored: Option<&'static str>,
 }
 
-/// What a desk may say.
+/// The result of a check.
 #[derive(Debug, Clone)]
 pub struct Verdict {
     /// Green: proven. Nothing else is.

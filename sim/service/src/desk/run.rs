@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 /// How long answers under way may take when the desk stops.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// A desk that stands alone. Dropping it stops it.
+/// A desk that runs without a service. Dropping it stops it.
 pub struct RunningDesk {
     /// Where a browser on this machine looks.
     pub port: u16,

@@ -75,7 +75,7 @@ impl Service {
         Ok(Response::ended(EndReason::Cancelled))
     }
 
-    /// What the device is told about an attempt now.
+    /// The answer about an attempt now.
     fn activation_now(
         &self,
         device: &DeviceRow,
@@ -157,7 +157,7 @@ impl Service {
         ))
     }
 
-    /// A code that nobody was shown within a day. Drawn without bias.
+    /// A code that was not handed out within a day, drawn without bias.
     fn fresh_code(&self, now: u64) -> Result<String> {
         loop {
             let mut code = String::new();

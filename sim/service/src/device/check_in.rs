@@ -3,9 +3,10 @@
 use super::{ADDRESS, Handled, Response, Wait};
 use crate::events::EventKind;
 use crate::store::{
-    ActivationPhase, ActivationRow, CheckIn, CheckedIn, Known, RevocationReason, TokenUse, Used,
+    ActivationPhase, ActivationRow, CheckIn, CheckInContext, CheckedIn, RevocationReason, TokenUse,
+    Used,
 };
-use crate::{Result, Service, short};
+use crate::{Result, Service, short_id};
 use nrd_agent::wire::{
     self, Ask, Generation, Lease, LockReason, NextToken, PROOF_CONTEXT, PolicyVersion, RefusalCode,
     Request, Statement, TokenProof, TokenSecret,
@@ -20,7 +21,7 @@ type Answered = (Response, Option<Wait>);
 /// What a check-in comes to, before anything is written.
 enum CheckInPlan<'k> {
     /// This, whatever the token.
-    Say(Answered),
+    Respond(Answered),
     /// The token was proven.
     Proven(&'k ActivationRow, Proven),
 }
@@ -41,7 +42,7 @@ impl Service {
     pub(super) fn check_in(
         &self,
         frame: &[u8],
-        known: &Known,
+        known: &CheckInContext,
         challenge: [u8; 32],
         address: &str,
     ) -> Result<Handled> {
@@ -54,7 +55,7 @@ impl Service {
         let plan = self.plan(known, &request);
         let token = match &plan {
             CheckInPlan::Proven(row, p) => self.token_use(row, *p, now),
-            CheckInPlan::Say(_) => None,
+            CheckInPlan::Respond(_) => None,
         };
         let address = self.keys.seal(ADDRESS, address.as_bytes())?;
         let done = self.store.check_in(&CheckIn {
@@ -72,7 +73,7 @@ impl Service {
         };
         let (response, wait) = match (plan, done) {
             (_, CheckedIn::Stale(current)) => return Ok(Handled::stale(current, delegation)),
-            (CheckInPlan::Say(answered), _) => answered,
+            (CheckInPlan::Respond(answered), _) => answered,
             (CheckInPlan::Proven(row, _), CheckedIn::Token(Used::Over)) => {
                 self.overtaken(&request, row)?
             }
@@ -91,8 +92,8 @@ impl Service {
         })
     }
 
-    fn plan<'k>(&self, known: &'k Known, request: &Request<'_>) -> CheckInPlan<'k> {
-        let refuse = |code, s| CheckInPlan::Say((Response::refused(code, s), None));
+    fn plan<'k>(&self, known: &'k CheckInContext, request: &Request<'_>) -> CheckInPlan<'k> {
+        let refuse = |code, s| CheckInPlan::Respond((Response::refused(code, s), None));
         let Ask::CheckIn {
             epoch,
             proof,
@@ -107,26 +108,29 @@ impl Service {
             return refuse(RefusalCode::UnknownActivation, 3600);
         };
         if let Some(order) = &known.order {
-            return CheckInPlan::Say((checked_in(None, None, Some(order.frame.clone()), 0), None));
+            return CheckInPlan::Respond((
+                checked_in(None, None, Some(order.frame.clone()), 0),
+                None,
+            ));
         }
         let wait = (*wait_s > 0).then_some((row.id, *wait_s));
         match &row.revoked {
             Some(RevocationReason::Theft) => {
                 let interval = self.interval(*wait_s);
                 let reason = LockReason::TheftSuspected;
-                return CheckInPlan::Say((self.locked(request, row, reason, interval), wait));
+                return CheckInPlan::Respond((self.locked(request, row, reason, interval), wait));
             }
             Some(
                 RevocationReason::Removed
                 | RevocationReason::Superseded
                 | RevocationReason::Expired,
-            ) => return CheckInPlan::Say((self.closed(request, row), None)),
+            ) => return CheckInPlan::Respond((self.closed(request, row), None)),
             None => {}
         }
         match (row.phase, proof) {
             (ActivationPhase::SignedOut, _)
             | (ActivationPhase::Approved | ActivationPhase::Active, None) => {
-                CheckInPlan::Say((self.pause(*wait_s), wait))
+                CheckInPlan::Respond((self.pause(*wait_s), wait))
             }
             (ActivationPhase::Approved | ActivationPhase::Active, Some(proof)) => {
                 if !self.proves(row, proof, request) {
@@ -148,7 +152,7 @@ impl Service {
                 | ActivationPhase::WipeFailed
                 | ActivationPhase::Ended,
                 _,
-            ) => CheckInPlan::Say((self.closed(request, row), None)),
+            ) => CheckInPlan::Respond((self.closed(request, row), None)),
         }
     }
 
@@ -161,8 +165,8 @@ impl Service {
         bool::from(mac.ct_eq(&proof.mac))
     }
 
-    /// What is to be written of a token; nothing where it was used before and
-    /// nothing is given for it.
+    /// The use of a token that must be stored; `None` where it was used before
+    /// and no lease is given for it.
     fn token_use<'r>(&self, row: &'r ActivationRow, p: Proven, now: u64) -> Option<TokenUse<'r>> {
         let seen = row.phase == ActivationPhase::Active && row.generation == p.generation;
         (!seen || p.renew).then_some(TokenUse {
@@ -173,7 +177,7 @@ impl Service {
     }
 
     /// Something ended the activation since it was read: a removal, most
-    /// likely, and then its order stands beside it.
+    /// likely, and then its order waits.
     fn overtaken(&self, request: &Request<'_>, row: &ActivationRow) -> Result<Answered> {
         let response = match self.store.next_order(&row.id)? {
             Some(order) => checked_in(None, None, Some(order.frame), 0),
@@ -184,7 +188,7 @@ impl Service {
 
     fn theft(&self, request: &Request<'_>, row: &ActivationRow) -> Result<Answered> {
         self.metrics.thefts.inc();
-        tracing::warn!(activation = %short(&row.id), "a copied token was used");
+        tracing::warn!(activation = %short_id(&row.id), "a copied token was used");
         let event = self.event_of(EventKind::TheftSuspected, row, &row.model, None)?;
         let event = row.account.map(|account| (account, &event));
         self.store.revoke_theft(&row.id, event)?;

@@ -195,7 +195,7 @@ impl Service {
                 return self.hello(frame, &claimed, certificate, challenge);
             }
             Ask::CheckIn { activation_id, .. } => {
-                let known = self.store.known(device_id, &activation_id.0)?;
+                let known = self.store.check_in_context(device_id, &activation_id.0)?;
                 return match known {
                     Some(known) => self.check_in(frame, &known, challenge, address),
                     None => refuse(RefusalCode::UnknownDevice),

@@ -3,7 +3,7 @@
 use super::Response;
 use crate::events::EventKind;
 use crate::store::{ActivationPhase, DeviceRow, NewReceipt};
-use crate::{Result, Service, metrics, short};
+use crate::{Result, Service, metrics, short_id};
 use nrd_agent::wire::{
     Answer, Method, OrderOutcome, OrderResult, Receipt, RefusalCode, Subject, decode_signed,
     receipt_digest,
@@ -26,7 +26,7 @@ impl Service {
         if let Some(row) = row
             && let Some(account) = row.account
         {
-            // Only what is news: a receipt may have come first.
+            // A receipt may have come first; then the account knows already.
             let kind = match row.phase {
                 ActivationPhase::Delivered => Some(EventKind::Delivered),
                 ActivationPhase::SignedOut => Some(EventKind::SignedOutThere),
@@ -75,7 +75,7 @@ impl Service {
             self.event_of(kind, row, subject, None)
         })?;
         metrics::count(&self.metrics.receipts, "says", says);
-        tracing::info!(activation = %short(&activation_id.0), says, "receipt kept");
+        tracing::info!(activation = %short_id(&activation_id.0), says, "receipt kept");
         if let Some(account) = row.and_then(|r| r.account) {
             self.notify_page(account);
         }

@@ -1,4 +1,4 @@
-//! Hands over what the store's outboxes hold: orders to a broker, security
+//! Delivers the messages of the store's outboxes: orders to a broker, security
 //! events to a receiver. At least once, oldest first; a row goes only when the
 //! other side has said that it has it.
 //!
@@ -12,7 +12,7 @@ pub mod jose;
 pub mod mqtt;
 pub mod push;
 
-use crate::store::{Due, Outbox};
+use crate::store::{Outbox, OutboxMessage};
 use crate::{Service, worker};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 /// Longest pause between two tries, in seconds.
 const LONGEST_S: u64 = 15 * 60;
-/// A row that was taken is nobody else's for this long, in seconds.
+/// No other process takes a row that was taken within this time, in seconds.
 const LEASE_S: u64 = 60;
 /// Pause after the database did not answer.
 const AWAY: Duration = Duration::from_secs(1);
@@ -83,7 +83,7 @@ fn back_off_s(tries: u32) -> u64 {
 
 /// The rows that are due, taken for [`LEASE_S`] seconds. None while the
 /// database cannot tell; then this pauses, so that the log is not flooded.
-fn take_due(service: &Service, which: Outbox, limit: u32, stop: &AtomicBool) -> Vec<Due> {
+fn take_due(service: &Service, which: Outbox, limit: u32, stop: &AtomicBool) -> Vec<OutboxMessage> {
     let due = match service.store.backlog(which) {
         Ok((0, _)) => return Vec::new(),
         Ok(_) => service

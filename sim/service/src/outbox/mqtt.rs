@@ -5,7 +5,7 @@
 
 use super::{LOOK, OutboxWorker, pause, put_back, take_due, taken};
 use crate::Service;
-use crate::store::{Due, Outbox};
+use crate::store::{Outbox, OutboxMessage};
 use rumqttc::{
     Client, Connection, Event, MqttOptions, Outgoing, Packet, Publish, QoS, RecvTimeoutError,
 };
@@ -138,7 +138,7 @@ fn publish(
     service: &Service,
     client: &Client,
     connection: &mut Connection,
-    due: Vec<Due>,
+    due: Vec<OutboxMessage>,
 ) -> Result<(), String> {
     // Published in order, so numbered in order.
     let mut unnumbered: VecDeque<i64> = VecDeque::new();
@@ -180,7 +180,7 @@ fn publish(
     if tries.is_empty() { Ok(()) } else { Err(why) }
 }
 
-/// The device's side: hears orders for `device_id` for ever, and hands each to
+/// The device's side: receives orders for `device_id`, and hands each to
 /// `take`, until that says false.
 pub fn listen(broker: &Broker, device_id: &str, take: impl Fn(Vec<u8>) -> bool) {
     let mine = topic(device_id);

@@ -4,7 +4,7 @@
 
 use super::{LOOK, OutboxWorker, jose, pause, put_back, take_due, taken};
 use crate::Service;
-use crate::store::{Due, Outbox};
+use crate::store::{Outbox, OutboxMessage};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use std::path::PathBuf;
@@ -24,9 +24,9 @@ const BATCH: u32 = 16;
 pub struct Receiver {
     /// Where to post.
     pub url: String,
-    /// Whom the tokens are for.
+    /// The audience that the tokens name.
     pub audience: String,
-    /// Who says so.
+    /// The issuer that the tokens name.
     pub issuer: String,
     /// The root of an https receiver, a PEM file.
     pub ca: Option<PathBuf>,
@@ -82,7 +82,12 @@ fn drain(service: &Service, receiver: &Receiver, agent: &Agent, stop: &AtomicBoo
     }
 }
 
-fn push(service: &Service, receiver: &Receiver, agent: &Agent, row: &Due) -> Result<(), String> {
+fn push(
+    service: &Service,
+    receiver: &Receiver,
+    agent: &Agent,
+    row: &OutboxMessage,
+) -> Result<(), String> {
     let token = jose::token(
         &service.keys,
         &row.body,

@@ -116,7 +116,7 @@ pub(super) async fn activity(
     let service = state.service.clone();
     let page = blocking(move || {
         let before = from.before.unwrap_or(i64::MAX);
-        // One more than is shown tells whether there is an older page.
+        // One more than is shown: so it is known whether there is an older page.
         let mut events = service.events_before(visitor.account, before, PAGE + 1)?;
         let more = events.len() > PAGE as usize;
         events.truncate(PAGE as usize);

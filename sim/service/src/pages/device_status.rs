@@ -1,4 +1,4 @@
-//! A device's state in words: what it is, and what it means for the person.
+//! A device's status in words, and what it means for the person.
 
 use crate::account::{Device, DeviceStatus};
 use crate::store::RevocationReason;
@@ -114,7 +114,7 @@ fn meaning(d: &Device, now: u64) -> String {
     }
 }
 
-/// When a device was last heard, such as "just now" or "2 days ago (24 Nov
+/// When a device's last request came, such as "just now" or "2 days ago (24 Nov
 /// 2026, 12:16 UTC)".
 pub(super) fn heard(then: u64, now: u64) -> String {
     match now.saturating_sub(then) {

@@ -1,4 +1,4 @@
-//! Tells open pages that something on their account changed.
+//! Server-sent events: an open page learns that its account changed.
 
 use super::AppState;
 use super::session::Visitor;
@@ -9,7 +9,7 @@ use futures_util::stream::{Stream, unfold};
 use std::convert::Infallible;
 use tokio::sync::broadcast::error::RecvError;
 
-/// Server-sent events without content: the page asks for itself anew.
+/// Events carry no content: the page loads itself again.
 pub(super) async fn stream(
     State(state): State<AppState>,
     visitor: Visitor,

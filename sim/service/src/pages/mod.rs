@@ -13,9 +13,9 @@
 //! | `certificate.rs` | a certificate of sanitization to print |
 //! | `activate.rs` | typing a code, consent |
 //! | `desk/` | the returns desk |
-//! | `events_sse.rs` | tells open pages that something changed |
+//! | `events_sse.rs` | server-sent events: an open page learns of changes |
 //! | `device_api.rs` | `POST /device/v1` |
-//! | `device_status.rs` | states in words |
+//! | `device_status.rs` | a device's status in words |
 //! | `assets.rs` | style sheets, scripts, the icon |
 //! | `errors.rs` | what a person reads when something fails |
 
@@ -134,7 +134,7 @@ pub fn pages_and_device_api(state: AppState) -> Router {
     device_api::router(state.clone()).merge(pages(state))
 }
 
-/// The key that signs security events told outside.
+/// The public key of security event tokens.
 async fn key_set(State(state): State<AppState>) -> impl IntoResponse {
     let text = crate::outbox::jose::key_set(&state.service.keys).to_string();
     ([(header::CONTENT_TYPE, "application/jwk-set+json")], text)

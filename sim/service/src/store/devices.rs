@@ -24,10 +24,10 @@ pub struct DeviceRow {
 }
 
 /// How far an activation is. What the page says follows from this and from
-/// when the device was last heard.
+/// the device's last request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Named)]
 pub enum ActivationPhase {
-    /// A code is shown; nobody has typed it yet.
+    /// A code is shown and has not been typed yet.
     Pending,
     /// Consent was given; the device has not used its token yet.
     Approved,
@@ -103,7 +103,7 @@ pub struct ActivationRow {
     pub model: String,
     /// Kind, by the maker's word.
     pub kind: DeviceKind,
-    /// When the device was last heard, Unix seconds.
+    /// When the device's last request came, Unix seconds.
     pub last_seen: u64,
     /// From where, sealed.
     pub last_address: Option<Vec<u8>>,
@@ -279,7 +279,7 @@ impl Store {
         })
     }
 
-    /// Ends an attempt that nobody has approved.
+    /// Ends an attempt that was not approved.
     pub fn end_attempt(&self, id: &[u8; 16]) -> Result<()> {
         self.write(|tx| {
             let sql = "UPDATE activations SET phase = 'ended' WHERE id = ?1 AND phase = 'pending'";

@@ -59,7 +59,7 @@ pub(super) fn sqlite(db: &Handle, place: &Path) -> Result<()> {
         return Ok(());
     }
     db.execute_batch("BEGIN IMMEDIATE").map_err(fault)?;
-    // Somebody else may have been faster.
+    // Another process may have migrated it since.
     let found = version().map_err(fault)?;
     let mut all = String::new();
     for step in steps(found, place)? {

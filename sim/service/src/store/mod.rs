@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Each method is one atomic operation: it happens wholly, or not at all and
-//! says so. A write is durable when its method returns.
+//! returns an error. A write is durable when its method returns.
 //!
 //! | file | what |
 //! |---|---|
@@ -17,14 +17,14 @@
 //! | `announce.rs` | what processes on one database tell each other |
 //! | `accounts.rs` | account holders; personal columns come in sealed |
 //! | `devices.rs` | devices, challenges, activations |
-//! | `check_in.rs` | the most frequent question, in as few statements as it takes |
+//! | `check_in.rs` | check-ins: the most frequent request, in two statements |
 //! | `orders.rs` | orders, outcomes, receipts |
 //! | `web.rs` | browser sessions, remembered computers, failed attempts |
 //! | `events.rs` | security activity |
-//! | `outbox.rs` | what is to be handed to a broker or a receiver |
+//! | `outbox.rs` | messages for a broker or a receiver |
 //! | `owner.rs` | which keys the database belongs to |
 //! | `restore.rs` | brings a copy of a SQLite store back |
-//! | `fault.rs` | what can go wrong |
+//! | `fault.rs` | errors of a database |
 //! | `sql.rs`, `sqlite.rs`, `postgres.rs`, `migrate.rs` | the databases |
 //!
 //! Revocations are also written to `revocations.log`, *before* the database: a
@@ -51,12 +51,12 @@ mod words;
 
 pub use accounts::{AccountRow, Sealed};
 pub use announce::Announcement;
-pub use check_in::{CheckIn, CheckedIn, Known, TokenUse, Used};
+pub use check_in::{CheckIn, CheckInContext, CheckedIn, TokenUse, Used};
 pub use devices::{ActivationPhase, ActivationRow, DeviceRow, NewActivation, RevocationReason};
 pub use events::EventRow;
 pub use fault::{Fault, FaultKind};
 pub use orders::{NewReceipt, OrderRow, OrderState, Sign, SignedOrder};
-pub use outbox::{Due, Outbox};
+pub use outbox::{Outbox, OutboxMessage};
 pub use restore::restore_sqlite;
 pub use web::{ComputerRow, Recall, SessionRow};
 pub use words::WORD_COLUMNS;
@@ -193,7 +193,7 @@ impl Store {
         self.db.back_up(to)
     }
 
-    /// Tells the other processes on this database.
+    /// Announces `what` to the other processes on this database.
     pub(super) fn announce(&self, what: Announcement) -> Result<()> {
         if self.db.shared() {
             self.write(|tx| tx.announce(what))
@@ -233,7 +233,8 @@ impl Store {
         }))
     }
 
-    /// Revokes what the log says; what is revoked already stays as it is.
+    /// Revokes every activation that the log names and the database does not
+    /// know as revoked.
     pub(super) fn replay(&self) -> Result<()> {
         let Some(log) = &self.revocations else {
             return Ok(());
@@ -258,8 +259,8 @@ impl Store {
 /// one that was torn.
 ///
 /// A line is torn where the disk was full or the power failed while it was
-/// written. Whoever wrote it was answered with an error, or not at all, and the
-/// database was not changed: so there is nothing to revoke. It reads as too few
+/// written. Then the call that wrote it failed, and the database was not changed:
+/// there is nothing to revoke. It reads as too few
 /// digits, or as digits and the beginning of a reason.
 ///
 /// # Errors

@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const TRIES: u32 = 4;
 /// The channel that processes tell each other on.
 const CHANNEL: &str = "nrd";
-/// How often the listening connection is asked whether it still stands.
+/// How often the listening connection is tested.
 const PULSE: Duration = Duration::from_secs(5);
 /// Taken while the schema is changed, so that two starts do not meet.
 const MIGRATION_LOCK: i64 = 0x6E72_6400;
@@ -231,14 +231,14 @@ impl Database for Postgres {
     }
 }
 
-/// Hears announcements for ever; connects again when the line breaks, and then
+/// Receives announcements for ever; connects again when the line breaks, and then
 /// says that something may have been missed.
 async fn listen(config: Config, heard: Listener) {
     let mut pause = Duration::from_millis(100);
     loop {
         match listen_once(&config, &heard).await {
-            ConnectionLife::Never => pause = (pause * 2).min(Duration::from_secs(2)),
-            ConnectionLife::ForAWhile => pause = Duration::from_millis(100),
+            ConnectionLife::NeverOpened => pause = (pause * 2).min(Duration::from_secs(2)),
+            ConnectionLife::Opened => pause = Duration::from_millis(100),
         }
         tracing::warn!("the line that wakes waiting devices is down; connecting again");
         tokio::time::sleep(pause).await;
@@ -246,8 +246,10 @@ async fn listen(config: Config, heard: Listener) {
 }
 
 enum ConnectionLife {
-    Never,
-    ForAWhile,
+    /// The connection could not be used at all.
+    NeverOpened,
+    /// It worked for some time, then it broke.
+    Opened,
 }
 
 async fn listen_once(
@@ -255,7 +257,7 @@ async fn listen_once(
     heard: &(dyn Fn(Option<&str>) + Send + Sync),
 ) -> ConnectionLife {
     let Ok((client, mut connection)) = config.connect(NoTls).await else {
-        return ConnectionLife::Never;
+        return ConnectionLife::NeverOpened;
     };
     let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
     let pump = tokio::spawn(async move {
@@ -267,13 +269,13 @@ async fn listen_once(
             }
         }
     });
-    let mut how = ConnectionLife::Never;
+    let mut how = ConnectionLife::NeverOpened;
     if client
         .batch_execute(&format!("LISTEN {CHANNEL}"))
         .await
         .is_ok()
     {
-        how = ConnectionLife::ForAWhile;
+        how = ConnectionLife::Opened;
         heard(None);
         loop {
             match tokio::time::timeout(PULSE, told.recv()).await {

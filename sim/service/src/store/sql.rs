@@ -1,9 +1,9 @@
-//! The seam under the store's methods: one connection that understands the
-//! SQL both databases share.
+//! The interface between the store's methods and a database: a connection that
+//! understands the SQL both databases share.
 //!
 //! A text numbers its parameters `?1`, `?2`, …; numbers are 64-bit, truth is 0
 //! or 1, everything else is text or bytes. What differs between the databases
-//! is a method of [`Connection`]: how a row is locked, how others are told.
+//! is a method of [`Connection`]: row locks and announcements.
 
 use super::Announcement;
 use super::fault::Fault;
@@ -41,16 +41,16 @@ pub(super) trait Connection {
     /// Runs a statement that gives rows.
     fn query(&mut self, sql: &str, values: &[Value<'_>]) -> Result<Vec<Row>>;
 
-    /// Appended to a `SELECT` whose rows nobody else may change until this
-    /// transaction ends. Nothing where writers come one after the other.
+    /// Appended to a `SELECT` to lock its rows against every other transaction
+    /// until this one ends. Empty where writers come one after the other.
     fn for_update(&self) -> &'static str;
 
-    /// Appended to a `SELECT` whose rows nobody may change, but others may
-    /// hold as well.
+    /// Appended to a `SELECT` to lock its rows against changes; other
+    /// transactions may hold the same lock.
     fn for_share(&self) -> &'static str;
 
-    /// Tells every process, once this transaction is durable. Does nothing
-    /// where there is one process.
+    /// Announces `what` to every process once this transaction is durable. Does
+    /// nothing where there is one process.
     fn announce(&mut self, what: &str) -> Result<()>;
 
     /// The database's own clock, Unix seconds; `None` where it is ours.
@@ -59,7 +59,7 @@ pub(super) trait Connection {
 
 /// A database: gives connections, one piece of work at a time.
 pub(super) trait Database: Send + Sync {
-    /// Reads what is durable.
+    /// Runs `work`, which only reads; it sees committed rows alone.
     fn read(&self, work: Work<'_>) -> Result<()>;
 
     /// Runs `work` in a transaction, wholly or not at all; durable on `Ok`.
@@ -80,10 +80,10 @@ pub(super) trait Database: Send + Sync {
     fn name(&self) -> &'static str;
 }
 
-/// Hears announcements; `None` when some may have been missed.
+/// Called with each announcement; with `None` when some may have been missed.
 pub(super) type Listener = Box<dyn Fn(Option<&str>) + Send + Sync>;
 
-/// What is done with a connection.
+/// One piece of work on a connection.
 pub(super) type Work<'w> = &'w mut dyn FnMut(&mut dyn Connection) -> Result<()>;
 
 /// A row lock that a method asks for.

@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(super) struct Sqlite {
     writer: Mutex<Writer>,
     /// Writers that hold the lock or wait for it.
-    coming: AtomicUsize,
+    pending: AtomicUsize,
     /// How the newest groups ended: number and result.
     ended: Mutex<Ended>,
     end: Condvar,
@@ -89,7 +89,7 @@ impl Sqlite {
                 group: 1,
                 size: 0,
             }),
-            coming: AtomicUsize::new(0),
+            pending: AtomicUsize::new(0),
             ended: Mutex::default(),
             end: Condvar::new(),
             readers,
@@ -101,7 +101,7 @@ impl Sqlite {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends the group under way and tells everybody who waits for it.
+    /// Ends the group under way and wakes every writer that waits for it.
     fn finish(&self, w: &mut Writer, how: std::result::Result<(), Fault>) {
         let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         ended.newest = w.group;
@@ -129,11 +129,11 @@ impl Sqlite {
 
 /// Counts a writer from its decision to write until it leaves the lock, also
 /// when its work panics.
-struct Coming<'a>(&'a Sqlite);
+struct PendingWriter<'a>(&'a Sqlite);
 
-impl Drop for Coming<'_> {
+impl Drop for PendingWriter<'_> {
     fn drop(&mut self) {
-        self.0.coming.fetch_sub(1, Ordering::SeqCst);
+        self.0.pending.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -150,8 +150,8 @@ impl Database for Sqlite {
     }
 
     fn write(&self, work: Work<'_>) -> Result<()> {
-        self.coming.fetch_add(1, Ordering::SeqCst);
-        let coming = Coming(self);
+        self.pending.fetch_add(1, Ordering::SeqCst);
+        let pending = PendingWriter(self);
         let mut w = self.lock();
         if w.size == 0 {
             begin(&w.db)?;
@@ -168,12 +168,12 @@ impl Database for Sqlite {
             self.finish(&mut w, Err(fault.clone()));
             return Err(done.err().unwrap_or(Error::Storage(fault)));
         }
-        drop(coming);
-        if self.coming.load(Ordering::SeqCst) == 0 || w.size >= GROUP {
+        drop(pending);
+        if self.pending.load(Ordering::SeqCst) == 0 || w.size >= GROUP {
             let how = w.db.execute_batch("COMMIT").map_err(Fault::from);
             if how.is_err() && !w.db.is_autocommit() {
-                // The commit's own error is answered. Where the rollback fails
-                // as well, the next writer's BEGIN says so.
+                // The commit's own error is answered. If the rollback fails as
+                // well, the next writer's BEGIN fails with the reason.
                 let _ = w.db.execute_batch("ROLLBACK");
             }
             self.finish(&mut w, how);

@@ -73,7 +73,7 @@ pub(super) fn routes(state: DeskState) -> Router {
         .with_state(state)
 }
 
-/// A desk that stands alone.
+/// The pages of a desk that runs without a service.
 pub fn alone(state: DeskState) -> Router {
     Router::new()
         .route("/", get(async || Redirect::to("/desk")))

@@ -25,9 +25,9 @@ pub trait Neighbour: Send + Sync {
 pub struct ByCable {
     /// Where the form that asks it is posted to.
     pub form: String,
-    /// An event stream that tells when something changed at the device.
+    /// Path of an event stream with an event for each change at the device.
     pub live: String,
-    /// A sentence for the clerk: where the device stands.
+    /// A sentence for the clerk: where to find the device.
     pub hint: String,
     /// How far its proof is, in percent, while it proves.
     pub percent: Option<u32>,
