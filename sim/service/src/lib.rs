@@ -32,7 +32,8 @@
 //! with an error when it cannot store: never with a false success.
 //!
 //! It may use `nrd-sim-forensics` (to judge receipts as any outsider would),
-//! `nrd-agent` (the wire types) and `nrd-sim-base`. It knows no simulated
+//! `nrd-agent` (the wire types), `nrd-agent-derive` (the words of enums) and
+//! `nrd-sim-base`. It knows no simulated
 //! device, no scenario and no living room: other pages are mounted beside its own
 //! through [`pages::Neighbour`].
 #![forbid(unsafe_code)]
