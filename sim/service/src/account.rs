@@ -51,7 +51,7 @@ pub struct Account {
     pub policy: u32,
 }
 
-/// What a device's entry says.
+/// A device's status on the account's list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceStatus {
     /// Consent was given; the device has not answered yet.
@@ -91,7 +91,7 @@ pub struct Device {
     pub row: ActivationRow,
     /// The account holder's name for it, or its model.
     pub name: String,
-    /// What to say.
+    /// Its status.
     pub status: DeviceStatus,
     /// Address of its last request.
     pub address: Option<String>,

@@ -17,7 +17,7 @@ pub enum PageError {
     Service(Error),
     /// Nothing at this address.
     NotFound,
-    /// A form with a file did not arrive pages_and_device_api, or is too large.
+    /// A form with a file did not arrive whole, or is too large.
     Upload,
 }
 
@@ -55,14 +55,14 @@ impl IntoResponse for PageError {
             PageError::Upload => (
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "Not read",
-                "What was sent did not arrive pages_and_device_api, or is larger than anything this page needs.",
+                "What was sent did not arrive whole, or is larger than anything this page needs.",
                 "Go back and choose a smaller file; a photo of up to 16 MB will do.",
             ),
             PageError::Service(Error::WrongState) => (
                 StatusCode::CONFLICT,
                 "Too late",
                 "Something has changed since this page was loaded, so nothing was done.",
-                "StatusView at your account again: it shows how things stand now.",
+                "Look at your account again: it shows how things stand now.",
             ),
             PageError::Service(e) if e.internal() => {
                 tracing::error!(error = %e, "a page was not shown: a fault of this program");

@@ -77,6 +77,7 @@ fn page(c: Check, state: &DeskState) -> Page {
     Page {
         began: moment(c.began),
         until: moment(c.began + crate::desk::NONCE_LIFE_S),
+        // A challenge always fits; without the code the text is enough.
         qr: qr_svg(&text, "QR code of the challenge").unwrap_or_default(),
         challenge: text,
         groups: groups

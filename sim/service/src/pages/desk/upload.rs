@@ -48,8 +48,12 @@ impl Upload {
             (_, Some(file), _) => parse_answer(&file),
             (.., Some(photo)) => {
                 let text = blocking(move || Ok(read_photo(&photo))).await;
-                // A reader that gives up on a picture is no reason to fail.
-                let text = text.unwrap_or(Err(ChallengeTextError::NoCode));
+                // A decoder that fails on a picture has read no code: the clerk
+                // takes another photo.
+                let text = text.unwrap_or_else(|e| {
+                    tracing::error!(error = %e, "a photo was not decoded");
+                    Err(ChallengeTextError::NoCode)
+                });
                 text.and_then(|t| parse_answer(t.as_bytes()))
             }
             (None, None, None) => {
