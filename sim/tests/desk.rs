@@ -5,7 +5,7 @@ mod common;
 use common::{EXE, World};
 use nrd_sim::base::hex;
 use nrd_sim::base::sign;
-use nrd_sim::forensics::verify::{Revocation, StatusList};
+use nrd_sim::forensics::verify::{Revocation, StatusList, SubjectKind};
 use nrd_sim::service::desk::{Challenge, Desk, answer_text, qr_svg};
 use std::path::Path;
 use std::process::Command;
@@ -77,7 +77,10 @@ fn a_desk_is_green_only_for_what_was_proven() {
     let verdict = submit(&first.id, &good, NOW + 5).verdict.unwrap();
     assert!(verdict.good, "{}: {}", verdict.title, verdict.why);
     let signed = verdict.signed.unwrap();
-    assert_eq!((signed.subject, signed.method), ("clean", "purge"));
+    assert_eq!(
+        (signed.subject, signed.method.name()),
+        (SubjectKind::Clean, "purge")
+    );
     assert_eq!(signed.revocation, Revocation::NotChecked);
     // Once more the same: it stays so. Another one: not looked at.
     assert!(submit(&first.id, &good, NOW + 6).ignored.is_none());
@@ -91,7 +94,7 @@ fn a_desk_is_green_only_for_what_was_proven() {
     let filled = b.answer(&deep.nonce, true);
     let verdict = submit(&deep.id, &filled, NOW).verdict.unwrap();
     assert!(verdict.good, "{}: {}", verdict.title, verdict.why);
-    assert_eq!(verdict.signed.unwrap().subject, "fill");
+    assert_eq!(verdict.signed.unwrap().subject, SubjectKind::Fill);
 
     // Replayed, from another check and from nowhere.
     let next = desk.begin(&b.id, false, NOW).unwrap();

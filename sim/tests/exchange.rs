@@ -117,7 +117,7 @@ fn a_firmware_activates_and_is_removed_with_one_call_an_exchange() {
     assert!(agent.is_clean());
     let devices = service.devices(account).unwrap();
     assert_eq!(
-        devices[0].standing,
-        nrd_sim::service::account::Standing::Wiped
+        devices[0].status,
+        nrd_sim::service::account::DeviceStatus::Wiped
     );
 }

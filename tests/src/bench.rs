@@ -9,7 +9,7 @@ use nrd_sim::device::{Ram, settle, talk};
 use nrd_sim::hw::Powered;
 use nrd_sim::hw::{Board, Chip, Hardware, VirtualRng};
 use nrd_sim::service::store::{AccountId, ActivationRow};
-use nrd_sim::service::{Place, Service, Settings};
+use nrd_sim::service::{Service, ServicePaths, Settings};
 use nrd_sim::world::InProcess;
 use std::sync::Arc;
 use tempfile::TempDir;
@@ -38,9 +38,9 @@ impl Bench {
     pub fn on(database: Option<String>) -> Bench {
         let dir = tempfile::tempdir().unwrap();
         let samples = Samples::read(None).unwrap();
-        let place = Place {
+        let place = ServicePaths {
             database,
-            ..Place::folder(dir.path())
+            ..ServicePaths::folder(dir.path())
         };
         let service = Service::open_on(&place, settings()).unwrap();
         service.add_samples(&samples).unwrap();

@@ -45,7 +45,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     (
         "nrd-sim-service",
-        &["nrd-hal", "nrd-agent", "nrd-sim-base", "nrd-sim-forensics"],
+        &[
+            "nrd-hal",
+            "nrd-agent",
+            "nrd-agent-derive",
+            "nrd-sim-base",
+            "nrd-sim-forensics",
+        ],
     ),
     (
         "nrd-sim-world",

@@ -12,7 +12,7 @@ use nrd_sim::device::{exchange, settle, talk};
 use nrd_sim::forensics::inspect::{Image, Opened, Search, inspect};
 use nrd_sim::hw::SplitMix;
 use nrd_sim::service::Service;
-use nrd_sim::service::account::Standing;
+use nrd_sim::service::account::DeviceStatus;
 use nrd_tests::bench::{Bench, Device, HOME, activate, talk_later};
 use std::sync::Arc;
 
@@ -324,7 +324,7 @@ fn attack_21_an_image_put_back_after_the_proof_opens_nothing_anywhere() {
         assert_ne!(agent.state(), State::Active);
     });
     let devices = bench.service.devices(bench.account(0)).unwrap();
-    assert_eq!(devices[0].standing, Standing::Wiped);
+    assert_eq!(devices[0].status, DeviceStatus::Wiped);
 }
 
 #[test]
@@ -513,7 +513,7 @@ fn a_computer_without_the_tick_forgets_with_its_power_and_a_box_has_no_choice() 
         talk_later(service, agent);
     });
     let devices = bench.service.devices(holder).unwrap();
-    assert_eq!(devices[0].standing, Standing::Wiped);
+    assert_eq!(devices[0].status, DeviceStatus::Wiped);
     bench.service.advance_s(1);
     let mut tv = bench.device("NRD-S2-TV", 3);
     tv.boot(|service, agent| activate(service, agent, holder, false));

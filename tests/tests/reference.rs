@@ -11,7 +11,7 @@ use nrd_sim::base::sample::Samples;
 use nrd_sim::forensics::inspect::{Image, Search, inspect};
 use nrd_sim::hw::{ChipSpec, Tear};
 use nrd_sim::service::Settings;
-use nrd_sim::service::account::Standing;
+use nrd_sim::service::account::DeviceStatus;
 use nrd_sim::service::store::AccountId;
 use nrd_sim::world::{Made, World};
 use proptest::prelude::*;
@@ -255,10 +255,10 @@ impl Real {
         panic!("the activation does not end: {:?}", self.state());
     }
 
-    fn newest(&self, account: usize) -> Option<([u8; 16], Standing)> {
+    fn newest(&self, account: usize) -> Option<([u8; 16], DeviceStatus)> {
         let list = self.world.service.devices(self.accounts[account]);
         let first = list.expect("the service answers").into_iter().next();
-        first.map(|d| (d.row.id, d.standing))
+        first.map(|d| (d.row.id, d.status))
     }
 
     fn readable(&self) -> usize {
@@ -400,15 +400,15 @@ impl Real {
             let says = self.newest(account).map(|(_, standing)| standing);
             let right = match (m.pages[account], says) {
                 (None, says) => says.is_none(),
-                (Some(Page::Proven), says) => says == Some(Standing::Wiped),
+                (Some(Page::Proven), says) => says == Some(DeviceStatus::Wiped),
                 (Some(Page::Ordered), Some(says)) => {
-                    let honest = [Standing::Removing, Standing::Delivered];
-                    honest.contains(&says) || (m.dying || !m.on) && says == Standing::Wiped
+                    let honest = [DeviceStatus::Removing, DeviceStatus::Delivered];
+                    honest.contains(&says) || (m.dying || !m.on) && says == DeviceStatus::Wiped
                 }
                 (Some(Page::InUse), Some(says)) => {
-                    says != Standing::Theft && says != Standing::Wiped
+                    says != DeviceStatus::Theft && says != DeviceStatus::Wiped
                 }
-                (Some(Page::Underway), Some(says)) => says != Standing::Theft,
+                (Some(Page::Underway), Some(says)) => says != DeviceStatus::Theft,
                 (Some(_), None) => false,
             };
             assert!(right, "account {account}: {says:?}, {:?}", m.pages[account]);

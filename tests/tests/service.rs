@@ -3,18 +3,19 @@
 use nrd_agent::wire::{LockReason, OrderResult};
 use nrd_agent::{Class, State};
 use nrd_sim::device::{Peer, exchange, settle, talk};
-use nrd_sim::service::account::{CodeError, Standing};
+use nrd_sim::service::account::{CodeError, DeviceStatus};
+use nrd_sim::service::events::EventKind;
 use nrd_sim::service::login::{LoginError, Remembered};
-use nrd_sim::service::store::Phase;
+use nrd_sim::service::store::ActivationPhase;
 use nrd_sim::service::{Error, Service};
 use nrd_tests::bench::{Bench, HOME, activate, talk_later};
 use std::sync::Arc;
 
 const DAY_MS: u64 = 24 * 3_600_000;
 
-fn standing(bench: &Bench, n: usize) -> Standing {
+fn standing(bench: &Bench, n: usize) -> DeviceStatus {
     let devices = bench.service.devices(bench.account(n)).unwrap();
-    devices[0].standing
+    devices[0].status
 }
 
 #[test]
@@ -29,7 +30,7 @@ fn a_device_is_activated_remembered_removed_wiped_and_proven() {
             .put(Class::Email, 1, b"alexandra@example.com")
             .unwrap();
     });
-    assert_eq!(standing(&bench, 0), Standing::Active);
+    assert_eq!(standing(&bench, 0), DeviceStatus::Active);
     tv.boot(|service, agent| {
         assert_eq!(agent.state(), State::Active);
         let mut name = [0; 32];
@@ -39,14 +40,14 @@ fn a_device_is_activated_remembered_removed_wiped_and_proven() {
             .service
             .remove(holder, &bench.newest(0).id, HOME)
             .unwrap();
-        assert_eq!(standing(&bench, 0), Standing::Removing);
+        assert_eq!(standing(&bench, 0), DeviceStatus::Removing);
         // One exchange a step, so that every state is seen.
         let mut seen = vec![standing(&bench, 0)];
         while exchange(service, agent).unwrap() {
             seen.push(standing(&bench, 0));
         }
         seen.dedup();
-        assert_eq!(seen, [Standing::Removing, Standing::Wiped]);
+        assert_eq!(seen, [DeviceStatus::Removing, DeviceStatus::Wiped]);
         assert!(agent.is_clean());
     });
     let receipt = bench.service.store.receipt(holder, &bench.newest(0).id);
@@ -88,7 +89,7 @@ fn attack_15_a_renewal_whose_answer_is_lost_is_answered_the_same_again() {
                 agent.platform().clock().advance_ms(3_600_000);
             }
             assert_eq!(agent.state(), State::Active);
-            assert_eq!(standing(&bench, 0), Standing::Active);
+            assert_eq!(standing(&bench, 0), DeviceStatus::Active);
         }
     });
     let row = bench.newest(0);
@@ -121,13 +122,13 @@ fn attack_16_and_09_a_restored_or_copied_session_is_read_as_theft() {
         talk_later(service, agent);
         assert_eq!(agent.state(), State::Locked(LockReason::TheftSuspected));
     });
-    assert_eq!(standing(&bench, 0), Standing::Theft);
+    assert_eq!(standing(&bench, 0), DeviceStatus::Theft);
     tv.boot(|service, agent| {
         talk_later(service, agent);
         assert_eq!(agent.state(), State::Locked(LockReason::TheftSuspected));
     });
     let events = bench.service.events(holder, 10).unwrap();
-    assert!(events.iter().any(|e| e.kind == "theft-suspected"));
+    assert!(events.iter().any(|e| e.kind == EventKind::TheftSuspected));
     // A person at the page can still remove it, and it dies.
     bench
         .service
@@ -137,7 +138,7 @@ fn attack_16_and_09_a_restored_or_copied_session_is_read_as_theft() {
         talk_later(service, agent);
         assert_eq!(agent.state(), State::Clean);
     });
-    assert_eq!(standing(&bench, 0), Standing::Wiped);
+    assert_eq!(standing(&bench, 0), DeviceStatus::Wiped);
 }
 
 #[test]
@@ -190,8 +191,8 @@ fn attack_02_at_the_service_a_late_order_gets_a_signed_not_applicable() {
         assert_eq!(result, OrderResult::NotApplicable);
         assert_eq!(agent.state(), State::Active);
     });
-    assert_eq!(standing(&bench, 0), Standing::Wiped);
-    assert_eq!(standing(&bench, 1), Standing::Active);
+    assert_eq!(standing(&bench, 0), DeviceStatus::Wiped);
+    assert_eq!(standing(&bench, 1), DeviceStatus::Active);
 }
 
 #[test]
@@ -217,7 +218,7 @@ fn attack_05_a_rotated_order_key_signs_what_waits_again() {
         talk(service, agent).unwrap();
         assert_eq!(agent.state(), State::Clean);
     });
-    assert_eq!(standing(&bench, 0), Standing::Wiped);
+    assert_eq!(standing(&bench, 0), DeviceStatus::Wiped);
 }
 
 #[test]
@@ -342,7 +343,7 @@ fn a_copied_remember_me_cookie_is_noticed_and_everything_of_it_is_void() {
             .is_none()
     );
     let events = bench.service.events(holder, 5).unwrap();
-    assert!(events.iter().any(|e| e.kind == "computer-stolen"));
+    assert!(events.iter().any(|e| e.kind == EventKind::ComputerStolen));
 }
 
 #[test]
@@ -357,11 +358,11 @@ fn attack_26_a_database_that_cannot_store_never_says_removed() {
     let refused = bench.service.remove(holder, &id, HOME);
     assert!(matches!(refused, Err(Error::Storage(_))), "{refused:?}");
     other.execute_batch("ROLLBACK").unwrap();
-    assert_eq!(bench.newest(0).phase, Phase::Active);
+    assert_eq!(bench.newest(0).phase, ActivationPhase::Active);
     assert!(bench.service.store.next_order(&id).unwrap().is_none());
     // And it works when the database is back.
     bench.service.remove(holder, &id, HOME).unwrap();
-    assert_eq!(bench.newest(0).phase, Phase::Removing);
+    assert_eq!(bench.newest(0).phase, ActivationPhase::Removing);
 }
 
 #[test]
@@ -490,7 +491,7 @@ fn nobody_removes_or_sees_what_is_not_theirs() {
     ));
     assert!(matches!(s.store.receipt(other, &id), Err(Error::NotFound)));
     assert!(s.devices(other).unwrap().is_empty());
-    assert_eq!(bench.newest(0).phase, Phase::Active);
+    assert_eq!(bench.newest(0).phase, ActivationPhase::Active);
 }
 
 #[test]
@@ -506,13 +507,13 @@ fn signing_out_here_or_there_keeps_the_device_on_the_list_and_signing_in_again_r
             .unwrap();
         talk_later(service, agent);
         assert_eq!(agent.state(), State::SignedOut);
-        assert_eq!(standing(&bench, 0), Standing::SignedOut);
+        assert_eq!(standing(&bench, 0), DeviceStatus::SignedOut);
         bench.service.advance_s(5);
         activate(service, agent, holder, true);
         assert_eq!(agent.state(), State::Active);
         agent.sign_out().unwrap();
         talk_later(service, agent);
-        assert_eq!(standing(&bench, 0), Standing::SignedOut);
+        assert_eq!(standing(&bench, 0), DeviceStatus::SignedOut);
     });
     let living = bench.service.devices(holder).unwrap();
     assert_eq!(living.iter().filter(|d| !d.over()).count(), 1);

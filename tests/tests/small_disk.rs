@@ -1,7 +1,7 @@
 //! A service on a disk that is really full: this test runs itself again in a
 //! mount namespace of its own, on a file system of two MiB.
 
-use nrd_sim::service::store::{FaultKind, Phase};
+use nrd_sim::service::store::{ActivationPhase, FaultKind};
 use nrd_sim::service::{Error, Service};
 use nrd_tests::bench::{Bench, HOME, activate};
 use nrd_tests::external_tools::skip;
@@ -63,7 +63,7 @@ fn an_activation(bench: &Bench, name: &'static str) -> [u8; 16] {
     bench.newest(0).id
 }
 
-fn phase(service: &Service, id: &[u8; 16]) -> (Phase, usize) {
+fn phase(service: &Service, id: &[u8; 16]) -> (ActivationPhase, usize) {
     let row = service.store.activation(id).unwrap().unwrap();
     (row.phase, service.store.orders(id).unwrap().len())
 }
@@ -116,7 +116,7 @@ fn a_full_disk_under_sqlite_is_said_and_removes_nothing_falsely() {
     std::fs::remove_file(&filler).unwrap();
     bench.service.remove(holder, &id, HOME).unwrap();
     let after = phase(&bench.service, &id);
-    assert_eq!(after.0, Phase::Removing, "it goes on with room");
+    assert_eq!(after.0, ActivationPhase::Removing, "it goes on with room");
     bench.restart();
     assert_eq!(phase(&bench.service, &id), after, "and it is on the disk");
 }

@@ -3,11 +3,13 @@
 //! acts through two processes' connections at once.
 
 use nrd_agent::State;
+use nrd_agent::wire::{DeviceKind, OrderKind, OrderResult};
 use nrd_sim::load::postgres::Server;
-use nrd_sim::service::account::Standing;
+use nrd_sim::service::account::DeviceStatus;
+use nrd_sim::service::events::EventKind;
 use nrd_sim::service::store::{
-    AccountId, ActivationRow, Asked, CheckIn, CheckedIn, DeviceRow, EventRow, FaultKind,
-    NewActivation, NewReceipt, Outbox, Phase, Recall, Sealed, Store, TokenUse, Used,
+    AccountId, ActivationPhase, ActivationRow, CheckIn, CheckedIn, DeviceRow, EventRow, FaultKind,
+    NewActivation, NewReceipt, Outbox, Recall, RevocationReason, Sealed, Store, TokenUse, Used,
 };
 use nrd_sim::service::{Error, Result};
 use nrd_tests::bench::{Bench, HOME, activate, talk_later};
@@ -90,7 +92,7 @@ fn enroll(store: &Store, id: &str, key: u8) -> Result<()> {
         id: id.to_owned(),
         public_key: [key; 32],
         model: "Box".into(),
-        kind: "set-top-box".into(),
+        kind: DeviceKind::SetTopBox,
         agent_version: "1.0.0".into(),
         delegation: 0,
     };
@@ -139,17 +141,22 @@ fn check_in(store: &Store, row: &ActivationRow, generation: u32, leased: Option<
 fn event() -> EventRow {
     EventRow {
         at: NOW,
-        kind: "removal-ordered".into(),
+        kind: EventKind::RemovalOrdered,
         subject: "Box".into(),
         address: None,
-        outward: Some(b"claims".to_vec()),
+        claims: Some(b"claims".to_vec()),
     }
 }
 
 /// A signature that says what was signed.
-fn sign(row: &ActivationRow, asked: Asked, version: u32, seq: u64) -> ([u8; 32], Vec<u8>) {
-    let text = format!("{:?} {asked:?} key {version} seq {seq}", row.id);
-    (ring_sha256(text.as_bytes()), text.into_bytes())
+fn sign(
+    row: &ActivationRow,
+    kind: OrderKind,
+    version: u32,
+    seq: u64,
+) -> Result<([u8; 32], Vec<u8>)> {
+    let text = format!("{:?} {kind:?} key {version} seq {seq}", row.id);
+    Ok((ring_sha256(text.as_bytes()), text.into_bytes()))
 }
 
 fn ring_sha256(bytes: &[u8]) -> [u8; 32] {
@@ -159,8 +166,13 @@ fn ring_sha256(bytes: &[u8]) -> [u8; 32] {
         .unwrap()
 }
 
-fn order(store: &Store, account: AccountId, id: &[u8; 16], asked: Asked) -> Result<ActivationRow> {
-    store.enter_order(account, id, asked, &event(), NOW, &sign)
+fn order(
+    store: &Store,
+    account: AccountId,
+    id: &[u8; 16],
+    kind: OrderKind,
+) -> Result<ActivationRow> {
+    store.enter_order(account, id, kind, &event(), NOW, &sign)
 }
 
 fn a_challenge_is_consumed_once(pair: &Pair) {
@@ -198,14 +210,14 @@ fn accounts_get_numbers_of_their_own(pair: &Pair) {
 fn a_removal_entered_at_two_places_is_one_order(pair: &Pair) {
     let (account, row) = pair.active();
     let rows = pair.at_once(8, |_, store| {
-        order(store, account, &row.id, Asked::Deactivate).unwrap()
+        order(store, account, &row.id, OrderKind::Deactivate).unwrap()
     });
-    assert!(rows.iter().all(|r| r.phase == Phase::Removing));
+    assert!(rows.iter().all(|r| r.phase == ActivationPhase::Removing));
     assert_eq!(pair.a.orders(&row.id).unwrap().len(), 1);
     let told = pair.a.events(account, i64::MAX, 50).unwrap();
     assert_eq!(
         told.iter()
-            .filter(|(_, e)| e.kind == "removal-ordered")
+            .filter(|(_, e)| e.kind == EventKind::RemovalOrdered)
             .count(),
         1
     );
@@ -214,7 +226,7 @@ fn a_removal_entered_at_two_places_is_one_order(pair: &Pair) {
 fn no_two_orders_have_one_number(pair: &Pair) {
     let (account, row) = pair.active();
     pair.at_once(16, |_, store| {
-        order(store, account, &row.id, Asked::SignOut).unwrap()
+        order(store, account, &row.id, OrderKind::SignOut).unwrap()
     });
     let orders = pair.a.orders(&row.id).unwrap();
     let texts: HashSet<Vec<u8>> = orders.into_iter().map(|o| o.frame).collect();
@@ -230,7 +242,7 @@ fn a_rotation_leaves_no_order_with_the_old_key(pair: &Pair) {
             let version = store.delegate(known, &make, NOW, &sign).unwrap();
             assert_eq!(version, known + 1, "one of the two rotated, both know it");
         }
-        _ => drop(order(store, account, &row.id, Asked::SignOut).unwrap()),
+        _ => drop(order(store, account, &row.id, OrderKind::SignOut).unwrap()),
     });
     let newest = pair.a.delegation().unwrap().unwrap().0;
     assert_eq!(newest, known + 1);
@@ -239,7 +251,7 @@ fn a_rotation_leaves_no_order_with_the_old_key(pair: &Pair) {
     while let Some(next) = pair.b().next_order(&row.id).unwrap() {
         assert_eq!(next.key_version, newest);
         pair.a
-            .outcome(&next.digest, &row.device, "applied", true)
+            .outcome(&next.digest, &row.device, OrderResult::Applied)
             .unwrap();
         heard += 1;
     }
@@ -264,7 +276,7 @@ fn a_removal_wins_over_a_renewal(pair: &Pair) {
         let (account, row) = pair.active();
         let done = pair.at_once(2, |i, store| match i {
             0 => {
-                order(store, account, &row.id, Asked::Deactivate).unwrap();
+                order(store, account, &row.id, OrderKind::Deactivate).unwrap();
                 // From here on the token is void everywhere.
                 check_in(pair.b(), &row, 1, Some(NOW))
             }
@@ -272,8 +284,8 @@ fn a_removal_wins_over_a_renewal(pair: &Pair) {
         });
         assert_eq!(done[0], CheckedIn::Token(Used::Over));
         let row = pair.a.activation(&row.id).unwrap().unwrap();
-        assert_eq!(row.phase, Phase::Removing);
-        assert_eq!(row.revoked.as_deref(), Some("removed"));
+        assert_eq!(row.phase, ActivationPhase::Removing);
+        assert_eq!(row.revoked, Some(RevocationReason::Removed));
     }
 }
 
@@ -287,8 +299,8 @@ fn consent_is_given_once_and_ends_earlier_epochs(pair: &Pair) {
     assert_eq!(given.iter().filter(|g| g.is_ok()).count(), 1);
     let old = pair.a.activation(&row.id).unwrap().unwrap();
     assert_eq!(
-        (old.phase, old.revoked.as_deref()),
-        (Phase::Ended, Some("superseded"))
+        (old.phase, old.revoked),
+        (ActivationPhase::Ended, Some(RevocationReason::Superseded))
     );
     let below = start(&pair.a, &row.device, pair.number(), 0);
     assert!(matches!(below, Err(Error::WrongState)), "{below:?}");
@@ -296,7 +308,7 @@ fn consent_is_given_once_and_ends_earlier_epochs(pair: &Pair) {
 
 fn a_receipt_counts_once(pair: &Pair) {
     let (account, row) = pair.active();
-    order(&pair.a, account, &row.id, Asked::Deactivate).unwrap();
+    order(&pair.a, account, &row.id, OrderKind::Deactivate).unwrap();
     let digest = bytes(pair.number());
     pair.at_once(6, |_, store| {
         let receipt = NewReceipt {
@@ -307,17 +319,24 @@ fn a_receipt_counts_once(pair: &Pair) {
             clean: true,
             now: NOW,
         };
-        let wiped = |_: &ActivationRow| EventRow {
-            kind: "wiped".into(),
-            ..event()
+        let wiped = |_: &ActivationRow| {
+            Ok(EventRow {
+                kind: EventKind::Wiped,
+                ..event()
+            })
         };
         store.keep_receipt(&receipt, wiped).unwrap()
     });
     let told = pair.a.events(account, i64::MAX, 50).unwrap();
-    assert_eq!(told.iter().filter(|(_, e)| e.kind == "wiped").count(), 1);
+    assert_eq!(
+        told.iter()
+            .filter(|(_, e)| e.kind == EventKind::Wiped)
+            .count(),
+        1
+    );
     assert_eq!(pair.a.receipt(account, &row.id).unwrap(), b"receipt");
     let row = pair.a.activation(&row.id).unwrap().unwrap();
-    assert_eq!(row.phase, Phase::Wiped);
+    assert_eq!(row.phase, ActivationPhase::Wiped);
 }
 
 fn a_remembered_computer_is_recalled_by_one(pair: &Pair) {
@@ -352,19 +371,19 @@ fn an_outbox_holds_what_happened_and_gives_it_to_one(pair: &Pair) {
     for which in [Outbox::Orders, Outbox::Events] {
         pair.a.use_outbox(which, false).unwrap();
     }
-    order(&pair.a, account, &row.id, Asked::SignOut).unwrap();
+    order(&pair.a, account, &row.id, OrderKind::SignOut).unwrap();
     assert_eq!(pair.a.backlog(Outbox::Orders).unwrap().0, 0);
     for which in [Outbox::Orders, Outbox::Events] {
         pair.a.use_outbox(which, true).unwrap();
     }
     for _ in 0..20 {
-        order(pair.b(), account, &row.id, Asked::SignOut).unwrap();
+        order(pair.b(), account, &row.id, OrderKind::SignOut).unwrap();
     }
     let nobody = order(
         &pair.a,
         AccountId(account.0 + 1000),
         &row.id,
-        Asked::SignOut,
+        OrderKind::SignOut,
     );
     assert!(matches!(nobody, Err(Error::NotFound)));
     for which in [Outbox::Orders, Outbox::Events] {
@@ -486,7 +505,7 @@ fn a_life(bench: &Bench) {
         assert_eq!(agent.state(), State::Clean);
     });
     let devices = bench.service.devices(holder).unwrap();
-    assert_eq!(devices[0].standing, Standing::Wiped);
+    assert_eq!(devices[0].status, DeviceStatus::Wiped);
 }
 
 #[test]

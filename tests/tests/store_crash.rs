@@ -3,9 +3,11 @@
 
 use nrd_sim::base::{hex, unhex};
 use nrd_sim::load::postgres::{Server, signal};
-use nrd_sim::service::account::Standing;
-use nrd_sim::service::store::{ActivationRow, FaultKind, NewActivation, Phase};
-use nrd_sim::service::{Error, Place, Service};
+use nrd_sim::service::account::DeviceStatus;
+use nrd_sim::service::store::{
+    ActivationPhase, ActivationRow, FaultKind, NewActivation, RevocationReason,
+};
+use nrd_sim::service::{Error, Service, ServicePaths};
 use nrd_tests::bench::{Bench, HOME, settings};
 use nrd_tests::external_tools::skip;
 use std::io::{BufRead as _, BufReader};
@@ -29,7 +31,7 @@ fn activations(bench: &Bench, round: u32, n: u32) -> Vec<[u8; 16]> {
             id: device.clone(),
             public_key: [7; 32],
             model: "Box".into(),
-            kind: "set-top-box".into(),
+            kind: nrd_agent::wire::DeviceKind::SetTopBox,
             agent_version: "1".into(),
             delegation: 0,
         };
@@ -58,13 +60,13 @@ fn whole(service: &Service, id: &[u8; 16]) -> bool {
     let row: ActivationRow = service.store.activation(id).unwrap().unwrap();
     let orders = service.store.orders(id).unwrap().len();
     match row.phase {
-        Phase::Removing => {
-            assert_eq!(row.revoked.as_deref(), Some("removed"), "{id:?}");
+        ActivationPhase::Removing => {
+            assert_eq!(row.revoked, Some(RevocationReason::Removed), "{id:?}");
             assert_eq!(orders, 1, "{id:?}: one order");
             assert!(service.store.next_order(id).unwrap().is_some());
             true
         }
-        Phase::Approved => {
+        ActivationPhase::Approved => {
             assert_eq!(orders, 0, "{id:?}: an order without a removal");
             false
         }
@@ -118,7 +120,7 @@ fn postgresql_killed_in_the_middle_of_removals_leaves_nothing_half_done() {
     let holder = bench.account(0);
     // The second process shares keys and database, and has a folder of its own.
     let second = tempfile::tempdir().unwrap();
-    let place = Place {
+    let place = ServicePaths {
         dir: second.path().to_owned(),
         keys: bench.dir.path().to_owned(),
         database: Some(server.url()),
@@ -208,7 +210,7 @@ fn a_service_killed_in_the_middle_of_removals_on_sqlite_leaves_nothing_half_done
         }
     }
     let devices = bench.service.devices(bench.account(0)).unwrap();
-    assert!(devices.iter().all(|d| d.standing == Standing::Removing));
+    assert!(devices.iter().all(|d| d.status == DeviceStatus::Removing));
 }
 
 fn remove_until_killed(dir: &Path) {
@@ -267,7 +269,7 @@ fn postgresql_restored_from_a_dump_forgets_no_removal() {
     let until = Instant::now() + Duration::from_secs(30);
     loop {
         let row = bench.service.store.activation(&ids[0]);
-        if row.is_ok_and(|r| r.unwrap().revoked.as_deref() == Some("removed")) {
+        if row.is_ok_and(|r| r.unwrap().revoked == Some(RevocationReason::Removed)) {
             break;
         }
         assert!(Instant::now() < until, "the log was not replayed");
@@ -299,10 +301,10 @@ fn a_full_disk_under_postgresql_is_said_and_removes_nothing_falsely() {
         other => panic!("{other:?}"),
     }
     assert!(!whole(&bench.service, &ids[0]), "no false success");
-    let standing = bench.service.devices(holder).unwrap().remove(0).standing;
+    let standing = bench.service.devices(holder).unwrap().remove(0).status;
     assert!(!matches!(
         standing,
-        Standing::Removing | Standing::Delivered | Standing::Wiped
+        DeviceStatus::Removing | DeviceStatus::Delivered | DeviceStatus::Wiped
     ));
     server.sql("DROP TRIGGER full_disk ON orders");
     bench.service.remove(holder, &ids[0], HOME).unwrap();

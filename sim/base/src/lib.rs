@@ -33,13 +33,3 @@ pub fn random<const N: usize>() -> Result<[u8; N], getrandom::Error> {
     getrandom::fill(&mut out)?;
     Ok(out)
 }
-
-/// A device kind as files, database and JSON name it.
-pub fn kind_name(kind: nrd_agent::wire::DeviceKind) -> &'static str {
-    use nrd_agent::wire::DeviceKind;
-    match kind {
-        DeviceKind::SetTopBox => "set-top-box",
-        DeviceKind::Console => "console",
-        DeviceKind::Computer => "computer",
-    }
-}

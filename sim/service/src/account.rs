@@ -1,10 +1,11 @@
 //! What an account holder can do with devices.
 
 use super::device::ADDRESS;
-use super::events::Kind;
-use super::store::{AccountId, ActivationRow, Asked, Phase};
-use super::{Error, Keys, Result, Service, meter, short};
-use nrd_agent::wire::{ActivationId, DeviceId, KeyVersion, Order, OrderKind, OrderSeq};
+use super::events::EventKind;
+use super::keys::Index;
+use super::store::{AccountId, ActivationPhase, ActivationRow, RevocationReason, SignedOrder};
+use super::{Error, Keys, Result, Service, metrics, short_id};
+use nrd_agent::wire::{ActivationId, DeviceId, DeviceKind, KeyVersion, Order, OrderKind, OrderSeq};
 use nrd_hal::Crypto as _;
 use nrd_hal::crypto::RingCrypto;
 use nrd_sim_base::hex;
@@ -50,9 +51,9 @@ pub struct Account {
     pub policy: u32,
 }
 
-/// What a device's entry says.
+/// A device's status on the account's list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum DeviceStatus {
     /// Consent was given; the device has not answered yet.
     Unconfirmed,
     /// In use.
@@ -61,15 +62,16 @@ pub enum Standing {
     SigningOut,
     /// Closed until the account holder consents to the policy in force.
     ConsentDue,
-    /// Not heard for longer than it was asked to be silent.
+    /// Its last request is older than two check-in intervals.
     Offline,
-    /// Not heard for so long that, if it was on, its lease has run out.
+    /// Its last request is older than a lease: if it was on all that time, its
+    /// access has ended.
     LeaseOver,
     /// Signed out at the device.
     SignedOut,
     /// A copied token was used.
     Theft,
-    /// Removal ordered, not heard by the device yet.
+    /// Removal ordered; the device has not received the order yet.
     Removing,
     /// The device accepted its removal.
     Delivered,
@@ -89,9 +91,9 @@ pub struct Device {
     pub row: ActivationRow,
     /// The account holder's name for it, or its model.
     pub name: String,
-    /// What to say.
-    pub standing: Standing,
-    /// Last address it was heard from.
+    /// Its status.
+    pub status: DeviceStatus,
+    /// Address of its last request.
     pub address: Option<String>,
     /// Powered hours after which access ends by itself, at most.
     pub access_ends_h: u32,
@@ -128,7 +130,7 @@ impl Service {
         typed: &str,
     ) -> std::result::Result<ActivationRow, CodeError> {
         let code = clean_code(typed);
-        let scope = self.keys.index("codes", &account.0.to_string());
+        let scope = self.keys.index(Index::Codes, &account.0.to_string());
         let now = self.now_s();
         match self.store.must_wait(&scope, now)? {
             0 => {}
@@ -147,7 +149,7 @@ impl Service {
         }
     }
 
-    /// Consent: this device, this attempt. Whoever shows the page must have
+    /// Records consent to this attempt of this device. The caller must have
     /// typed its code.
     pub fn approve(
         &self,
@@ -157,7 +159,7 @@ impl Service {
         address: &str,
     ) -> Result<ActivationRow> {
         // Netflix ready devices have no choice: they always remember.
-        let remember = remember || row.kind != "computer";
+        let remember = remember || row.kind != DeviceKind::Computer;
         let row = self.store.approve(
             &row.id,
             account,
@@ -166,14 +168,14 @@ impl Service {
             self.now_s(),
             self.settings.code_life_s,
         )?;
-        self.note(account, Kind::Activated, &row.model, Some(address))?;
+        self.note(account, EventKind::Activated, &row.model, Some(address))?;
         Ok(row)
     }
 
     /// No: the attempt ends.
     pub fn decline(&self, account: AccountId, row: &ActivationRow, address: &str) -> Result<()> {
         self.store.end_attempt(&row.id)?;
-        self.note(account, Kind::Declined, &row.model, Some(address))
+        self.note(account, EventKind::Declined, &row.model, Some(address))
     }
 
     /// The account's devices, newest first.
@@ -184,7 +186,7 @@ impl Service {
         rows.into_iter()
             .map(|row| {
                 let waits = match row.phase {
-                    Phase::Active => self.store.next_order(&row.id)?.is_some(),
+                    ActivationPhase::Active => self.store.next_order(&row.id)?.is_some(),
                     _ => false,
                 };
                 Ok(self.present(row, now, policy, waits))
@@ -194,16 +196,23 @@ impl Service {
 
     fn present(&self, row: ActivationRow, now: u64, policy: u32, order_waits: bool) -> Device {
         let address = row.last_address.as_deref();
-        let of_ours = !matches!(row.phase, Phase::Wiped | Phase::WipeFailed | Phase::Ended);
+        let of_ours = !matches!(
+            row.phase,
+            ActivationPhase::Wiped | ActivationPhase::WipeFailed | ActivationPhase::Ended
+        );
         Device {
             id: hex(&row.id),
             name: row.name.clone().unwrap_or_else(|| row.model.clone()),
-            standing: match self.standing(&row, now) {
-                Standing::Active | Standing::Offline if order_waits => Standing::SigningOut,
-                Standing::Active if row.policy < policy => Standing::ConsentDue,
-                standing => standing,
+            status: match self.status(&row, now) {
+                DeviceStatus::Active | DeviceStatus::Offline if order_waits => {
+                    DeviceStatus::SigningOut
+                }
+                DeviceStatus::Active if row.policy < policy => DeviceStatus::ConsentDue,
+                status => status,
             },
-            // Where a device is after it left the account is nobody's business.
+            // Where a device is after it left the account is not shown. An
+            // address that does not open is left out: the device must stay on
+            // the list, so that it can be removed.
             address: address
                 .filter(|_| of_ours)
                 .and_then(|a| self.keys.open_column(ADDRESS, a).ok()),
@@ -213,66 +222,59 @@ impl Service {
         }
     }
 
-    fn standing(&self, row: &ActivationRow, now: u64) -> Standing {
+    fn status(&self, row: &ActivationRow, now: u64) -> DeviceStatus {
         let silent = now.saturating_sub(row.last_seen);
         let may_be_silent = 2 * u64::from(self.settings.check_in_s) + 120;
-        let theft = row.revoked.as_deref() == Some("theft");
+        let theft = row.revoked == Some(RevocationReason::Theft);
         match row.phase {
-            Phase::Pending | Phase::Approved => Standing::Unconfirmed,
-            Phase::Active if theft => Standing::Theft,
-            Phase::Active if silent > u64::from(self.settings.terms.expires_after_s) => {
-                Standing::LeaseOver
+            ActivationPhase::Pending | ActivationPhase::Approved => DeviceStatus::Unconfirmed,
+            ActivationPhase::Active if theft => DeviceStatus::Theft,
+            ActivationPhase::Active if silent > u64::from(self.settings.terms.expires_after_s) => {
+                DeviceStatus::LeaseOver
             }
-            Phase::Active if silent > may_be_silent => Standing::Offline,
-            Phase::Active => Standing::Active,
-            Phase::SignedOut => Standing::SignedOut,
-            Phase::Removing => Standing::Removing,
-            Phase::Delivered => Standing::Delivered,
-            Phase::Wiped => Standing::Wiped,
-            Phase::WipeFailed => Standing::WipeFailed,
-            Phase::Ended => Standing::Ended,
+            ActivationPhase::Active if silent > may_be_silent => DeviceStatus::Offline,
+            ActivationPhase::Active => DeviceStatus::Active,
+            ActivationPhase::SignedOut => DeviceStatus::SignedOut,
+            ActivationPhase::Removing => DeviceStatus::Removing,
+            ActivationPhase::Delivered => DeviceStatus::Delivered,
+            ActivationPhase::Wiped => DeviceStatus::Wiped,
+            ActivationPhase::WipeFailed => DeviceStatus::WipeFailed,
+            ActivationPhase::Ended => DeviceStatus::Ended,
         }
     }
 
     /// Orders the removal of a device. Its token is void from now on.
     pub fn remove(&self, account: AccountId, id: &[u8; 16], address: &str) -> Result<()> {
-        self.order(
-            account,
-            id,
-            Asked::Deactivate,
-            Kind::RemovalOrdered,
-            address,
-        )
+        self.order(account, id, OrderKind::Deactivate, address)
     }
 
     /// Orders a device to sign out; it stays on the list.
     pub fn order_sign_out(&self, account: AccountId, id: &[u8; 16], address: &str) -> Result<()> {
-        self.order(account, id, Asked::SignOut, Kind::SignOutOrdered, address)
+        self.order(account, id, OrderKind::SignOut, address)
     }
 
     fn order(
         &self,
         account: AccountId,
         id: &[u8; 16],
-        asked: Asked,
-        kind: Kind,
+        kind: OrderKind,
         address: &str,
     ) -> Result<()> {
         let row = self.store.activation(id)?.ok_or(Error::NotFound)?;
         let subject = row.name.as_deref().unwrap_or(&row.model);
-        let event = self.event_of(kind, &row, subject, Some(address));
+        let ordered = match kind {
+            OrderKind::Deactivate => EventKind::RemovalOrdered,
+            OrderKind::SignOut => EventKind::SignOutOrdered,
+        };
+        let event = self.event_of(ordered, &row, subject, Some(address))?;
         let sign = signer(&self.keys);
         self.store
-            .enter_order(account, id, asked, &event, self.now_s(), &sign)?;
-        let asked = match asked {
-            Asked::Deactivate => "deactivate",
-            Asked::SignOut => "sign-out",
-        };
-        meter::count(&self.meter.entered, "kind", asked);
-        tracing::info!(activation = %short(id), kind = asked, "order entered");
-        // The other processes are told by the transaction itself.
-        self.wake.device(id);
-        self.tell_page(account);
+            .enter_order(account, id, kind, &event, self.now_s(), &sign)?;
+        metrics::count(&self.metrics.entered, "kind", kind.name());
+        tracing::info!(activation = %short_id(id), kind = kind.name(), "order entered");
+        // The transaction itself has told the other processes.
+        self.notifier.device(id);
+        self.notify_page(account);
         Ok(())
     }
 
@@ -298,12 +300,12 @@ impl Service {
         self.store.consent(account, version)?;
         self.note(
             account,
-            Kind::Consented,
+            EventKind::Consented,
             &format!("Version {version}"),
             Some(address),
         )?;
         for row in self.store.activations(account)? {
-            self.tell_device(&row.id);
+            self.notify_device(&row.id);
         }
         Ok(())
     }
@@ -311,7 +313,7 @@ impl Service {
     /// Signs a remembered computer out and forgets it.
     pub fn remove_computer(&self, account: AccountId, series: &[u8], address: &str) -> Result<()> {
         let browser = self.store.remove_computer(account, series)?;
-        self.note(account, Kind::ComputerRemoved, &browser, Some(address))
+        self.note(account, EventKind::ComputerRemoved, &browser, Some(address))
     }
 }
 
@@ -320,7 +322,7 @@ impl Device {
     pub fn removable(&self) -> bool {
         matches!(
             self.row.phase,
-            Phase::Approved | Phase::Active | Phase::SignedOut
+            ActivationPhase::Approved | ActivationPhase::Active | ActivationPhase::SignedOut
         )
     }
 
@@ -328,7 +330,7 @@ impl Device {
     pub fn over(&self) -> bool {
         matches!(
             self.row.phase,
-            Phase::Wiped | Phase::WipeFailed | Phase::Ended
+            ActivationPhase::Wiped | ActivationPhase::WipeFailed | ActivationPhase::Ended
         )
     }
 }
@@ -360,26 +362,25 @@ fn masked(payment: &str) -> String {
     format!("{}, ending in {last}", head.trim())
 }
 
-/// Signs orders.
+/// Signs orders with the key of a version, at a position.
 pub(super) fn signer(
     keys: &Keys,
-) -> impl Fn(&ActivationRow, Asked, u32, u64) -> ([u8; 32], Vec<u8>) {
-    |row, asked, version, seq| {
+) -> impl Fn(&ActivationRow, OrderKind, u32, u64) -> Result<SignedOrder> {
+    |row, kind, version, seq| {
+        // Only ids that a certificate carried are ever stored.
+        let device_id = DeviceId::new(&row.device)
+            .ok_or_else(|| Error::Internal("a stored device id is none".to_owned()))?;
         let frame = signed(
             &keys.order(KeyVersion(version)),
             &Order {
-                // Only ids that a certificate carried are ever stored.
-                device_id: DeviceId::new(&row.device).expect("a stored device id is valid"),
+                device_id,
                 epoch: row.epoch,
                 activation_id: ActivationId(row.id),
                 key_version: KeyVersion(version),
                 seq: OrderSeq(seq),
-                kind: match asked {
-                    Asked::Deactivate => OrderKind::Deactivate,
-                    Asked::SignOut => OrderKind::SignOut,
-                },
+                kind,
             },
         );
-        (RingCrypto::sha256(&frame), frame)
+        Ok((RingCrypto::sha256(&frame), frame))
     }
 }

@@ -1,8 +1,8 @@
 //! What an operator's tools ask, on a port of its own: `/metrics`, `/healthz`
 //! (the process lives), `/readyz` (it can store, and takes work).
 
-use crate::Service;
-use crate::device::blocking;
+use crate::worker::blocking;
+use crate::{Error, Service};
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -25,7 +25,10 @@ async fn metrics(State(service): State<Arc<Service>>) -> Response {
             let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
             ([(header::CONTENT_TYPE, kind)], text).into_response()
         }
-        Err(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        Err(e) => {
+            tracing::error!(error = %e, "the metrics were not given");
+            failed(&e).into_response()
+        }
     }
 }
 
@@ -35,6 +38,14 @@ async fn ready(State(service): State<Arc<Service>>) -> Response {
     }
     match blocking(move || service.store.healthy()).await {
         Ok(()) => "ready\n".into_response(),
-        Err(e) => (StatusCode::SERVICE_UNAVAILABLE, format!("{e}\n")).into_response(),
+        Err(e) => (failed(&e), format!("{e}\n")).into_response(),
+    }
+}
+
+fn failed(e: &Error) -> StatusCode {
+    if e.internal() {
+        StatusCode::INTERNAL_SERVER_ERROR
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
     }
 }

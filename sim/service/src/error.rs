@@ -24,6 +24,45 @@ pub enum Error {
     Sealed,
     /// No random numbers.
     Random,
+    /// A word, in a column or in a file, that this program does not know: it
+    /// was written by a newer version, or altered.
+    UnknownWord {
+        /// The column (`table.column`), file or channel that holds it.
+        place: String,
+        /// The word, where it can be shown.
+        word: String,
+    },
+    /// A fault of this program: what went wrong and where. Holds no personal
+    /// data.
+    Internal(String),
+    /// The service stops, and did not begin this.
+    Stopping,
+}
+
+/// Longest unknown word that is shown, in bytes.
+const SHOWN_WORD: usize = 24;
+
+impl Error {
+    /// `word` is none that `place` may hold. Only what looks like a word of
+    /// this program is shown: anything else could be personal.
+    pub(crate) fn unknown_word(place: &str, word: &str) -> Error {
+        let plain = |b: u8| b.is_ascii_lowercase() || b"- ".contains(&b);
+        let word = if word.len() <= SHOWN_WORD && word.bytes().all(plain) {
+            format!("\"{word}\"")
+        } else {
+            format!("{} bytes", word.len())
+        };
+        Error::UnknownWord {
+            place: place.to_owned(),
+            word,
+        }
+    }
+
+    /// True for a fault of this program or of what it has stored, which asking
+    /// again will not mend.
+    pub fn internal(&self) -> bool {
+        matches!(self, Error::Internal(_) | Error::UnknownWord { .. })
+    }
 }
 
 impl fmt::Display for Error {
@@ -42,6 +81,12 @@ impl fmt::Display for Error {
                 "a sealed column does not open: the database belongs to another service.key, or was altered",
             ),
             Error::Random => f.write_str("the system gives no random numbers"),
+            Error::UnknownWord { place, word } => write!(
+                f,
+                "{place} holds a word that this program does not know: {word}"
+            ),
+            Error::Internal(what) => write!(f, "a fault of this program: {what}"),
+            Error::Stopping => f.write_str("the service stops"),
         }
     }
 }

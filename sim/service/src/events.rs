@@ -1,16 +1,17 @@
-//! Security activity: what is noted, and how it reads.
+//! Security activity of an account: its entries, and the words of each.
 
 use super::store::{AccountId, ActivationRow, EventRow};
 use super::{Result, Service};
+use nrd_agent_derive::Named;
 
 /// What happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Somebody signed in on the website.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Named)]
+pub enum EventKind {
+    /// A browser signed in on the website.
     SignedIn,
     /// A wrong password was typed.
     WrongPassword,
-    /// An old "remember me" cookie was used: somebody copied it.
+    /// A replaced "remember me" cookie was used, so a copy of it exists.
     ComputerStolen,
     /// A computer was taken off the list.
     ComputerRemoved,
@@ -30,97 +31,44 @@ pub enum Kind {
     Wiped,
     /// A receipt says that a wipe failed.
     WipeFailed,
-    /// A device's old token was used: somebody copied it.
+    /// A device's replaced token was used, so a copy of it exists.
     TheftSuspected,
     /// A new policy was consented to.
     Consented,
 }
 
-impl Kind {
-    const NAMES: [(Kind, &'static str, &'static str); 14] = [
-        (Kind::SignedIn, "signed-in", "Signed in on the website"),
-        (
-            Kind::WrongPassword,
-            "wrong-password",
-            "A wrong password was typed",
-        ),
-        (
-            Kind::ComputerStolen,
-            "computer-stolen",
-            "A copied sign-in cookie was used; that computer was signed out",
-        ),
-        (
-            Kind::ComputerRemoved,
-            "computer-removed",
-            "A computer was signed out and removed",
-        ),
-        (Kind::Activated, "activated", "A device was activated"),
-        (
-            Kind::Declined,
-            "declined",
-            "Activation of a device was declined",
-        ),
-        (
-            Kind::RemovalOrdered,
-            "removal-ordered",
-            "Removal of a device was ordered",
-        ),
-        (
-            Kind::SignOutOrdered,
-            "sign-out-ordered",
-            "Signing out a device was ordered",
-        ),
-        (
-            Kind::SignedOutThere,
-            "signed-out-there",
-            "A device was signed out",
-        ),
-        (
-            Kind::Delivered,
-            "delivered",
-            "A device accepted its removal",
-        ),
-        (Kind::Wiped, "wiped", "A device proved that it is wiped"),
-        (
-            Kind::WipeFailed,
-            "wipe-failed",
-            "A device reported that its wipe failed",
-        ),
-        (
-            Kind::TheftSuspected,
-            "theft-suspected",
-            "A copied device token was used; access is closed",
-        ),
-        (
-            Kind::Consented,
-            "consented",
-            "The new privacy policy was accepted",
-        ),
-    ];
-
-    /// As the database spells it.
-    pub fn name(self) -> &'static str {
-        Self::NAMES.iter().find(|n| n.0 == self).map_or("", |n| n.1)
-    }
-
-    /// As the page reads.
-    pub fn text(name: &str) -> &'static str {
-        Self::NAMES
-            .iter()
-            .find(|n| n.1 == name)
-            .map_or("Something happened", |n| n.2)
+impl EventKind {
+    /// What the page says.
+    pub fn text(self) -> &'static str {
+        match self {
+            EventKind::SignedIn => "Signed in on the website",
+            EventKind::WrongPassword => "A wrong password was typed",
+            EventKind::ComputerStolen => {
+                "A copied sign-in cookie was used; that computer was signed out"
+            }
+            EventKind::ComputerRemoved => "A computer was signed out and removed",
+            EventKind::Activated => "A device was activated",
+            EventKind::Declined => "Activation of a device was declined",
+            EventKind::RemovalOrdered => "Removal of a device was ordered",
+            EventKind::SignOutOrdered => "Signing out a device was ordered",
+            EventKind::SignedOutThere => "A device was signed out",
+            EventKind::Delivered => "A device accepted its removal",
+            EventKind::Wiped => "A device proved that it is wiped",
+            EventKind::WipeFailed => "A device reported that its wipe failed",
+            EventKind::TheftSuspected => "A copied device token was used; access is closed",
+            EventKind::Consented => "The new privacy policy was accepted",
+        }
     }
 
     /// True for what an account holder should look at twice.
-    pub fn alarming(name: &str) -> bool {
-        [
-            Kind::WrongPassword,
-            Kind::ComputerStolen,
-            Kind::WipeFailed,
-            Kind::TheftSuspected,
-        ]
-        .iter()
-        .any(|k| k.name() == name)
+    pub fn alarming(self) -> bool {
+        matches!(
+            self,
+            EventKind::WrongPassword
+                | EventKind::ComputerStolen
+                | EventKind::WipeFailed
+                | EventKind::TheftSuspected
+        )
     }
 }
 
@@ -130,53 +78,61 @@ pub struct Event {
     pub id: i64,
     /// When, Unix seconds.
     pub at: u64,
-    /// `Kind::name`.
-    pub kind: String,
+    /// What happened.
+    pub kind: EventKind,
     /// Which device or computer.
     pub subject: String,
     /// From where.
     pub address: Option<String>,
 }
 
-const PLACE: &str = "events.address";
+/// Where an entry's address is sealed.
+const ADDRESS: &str = "events.address";
 
 impl Service {
     /// The entry of `kind`, ready to be stored.
-    pub(super) fn event(&self, kind: Kind, subject: &str, address: Option<&str>) -> EventRow {
-        EventRow {
+    pub(super) fn event(
+        &self,
+        kind: EventKind,
+        subject: &str,
+        address: Option<&str>,
+    ) -> Result<EventRow> {
+        let sealed = address.map(|a| self.keys.seal(ADDRESS, a.as_bytes()));
+        Ok(EventRow {
             at: self.now_s(),
-            kind: kind.name().to_owned(),
+            kind,
             subject: subject.to_owned(),
-            address: address.and_then(|a| self.keys.seal(PLACE, a.as_bytes()).ok()),
-            outward: None,
-        }
+            address: sealed.transpose()?,
+            claims: None,
+        })
     }
 
-    /// The entry of `kind` about an activation; some are told outside as well.
+    /// The entry of `kind` about an activation, with the claims for a receiver
+    /// outside where that kind has one.
     pub(super) fn event_of(
         &self,
-        kind: Kind,
+        kind: EventKind,
         row: &ActivationRow,
         subject: &str,
         address: Option<&str>,
-    ) -> EventRow {
-        EventRow {
-            outward: self.claims(kind, row),
-            ..self.event(kind, subject, address)
-        }
+    ) -> Result<EventRow> {
+        Ok(EventRow {
+            claims: self.claims(kind, row)?,
+            ..self.event(kind, subject, address)?
+        })
     }
 
     /// Notes an entry.
     pub(super) fn note(
         &self,
         account: AccountId,
-        kind: Kind,
+        kind: EventKind,
         subject: &str,
         address: Option<&str>,
     ) -> Result<()> {
         self.store
-            .add_event(account, &self.event(kind, subject, address))?;
-        self.tell_page(account);
+            .add_event(account, &self.event(kind, subject, address)?)?;
+        self.notify_page(account);
         Ok(())
     }
 
@@ -195,9 +151,11 @@ impl Service {
                 at: r.at,
                 kind: r.kind,
                 subject: r.subject,
+                // An address that does not open is left out: the entry itself
+                // must be seen all the same.
                 address: r
                     .address
-                    .and_then(|a| self.keys.open_column(PLACE, &a).ok()),
+                    .and_then(|a| self.keys.open_column(ADDRESS, &a).ok()),
             })
             .collect())
     }

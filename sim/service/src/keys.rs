@@ -9,6 +9,7 @@
 
 use super::error::{Error, Result};
 use nrd_agent::wire::{Delegation, KeyVersion};
+use nrd_agent_derive::Named;
 use nrd_hal::Crypto as _;
 use nrd_hal::crypto::RingCrypto;
 use nrd_sim_base::{hex, secret_file, sign};
@@ -16,6 +17,20 @@ use ring::signature::Ed25519KeyPair;
 use std::fs;
 use std::path::Path;
 use zeroize::Zeroizing;
+
+/// What a keyed digest is for: each use has digests of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Named)]
+pub enum Index {
+    /// Finds the account of an e-mail address.
+    Email,
+    /// Counts wrong passwords from an address.
+    #[named("login address")]
+    LoginAddress,
+    /// Counts wrong codes typed for an account.
+    Codes,
+    /// Names an account to a receiver of security events.
+    Subject,
+}
 
 /// The keys in memory. No `Debug`.
 pub struct Keys {
@@ -86,7 +101,7 @@ impl Keys {
         &self.maker
     }
 
-    /// The seed of the key that signs security events told outside.
+    /// The seed of the key that signs security event tokens.
     pub(crate) fn events_seed(&self) -> Zeroizing<[u8; 32]> {
         let master = self.master.as_ref();
         Zeroizing::new(RingCrypto::hkdf(b"nrd/service", master, &[b"events"]))
@@ -127,10 +142,10 @@ impl Keys {
 
     /// A keyed digest under which personal data can be found again, and which
     /// says nothing without the key.
-    pub fn index(&self, what: &str, value: &str) -> [u8; 32] {
+    pub fn index(&self, of: Index, value: &str) -> [u8; 32] {
         RingCrypto::hmac(
             self.index.as_ref(),
-            &[what.as_bytes(), b"\0", value.as_bytes()],
+            &[of.name().as_bytes(), b"\0", value.as_bytes()],
         )
     }
 

@@ -1,27 +1,30 @@
 //! The reference service: accounts, devices, orders, receipts.
 //!
 //! ```text
-//!   device ── POST /device/v1 ──▶ device/ ──┐
-//!                                           ├──▶ store/ ──▶ SQLite or PostgreSQL, revocations.log
-//!   browser ── pages (crate::pages) ──▶ account.rs ──┘
+//!   device ─── POST /device/v1 ──▶ device/ ───┐
+//!                                             ├──▶ store/ ──▶ SQLite or PostgreSQL, revocations.log
+//!   browser ── pages/ ──▶ account.rs, login.rs ┘      │
+//!                                                     └──▶ outbox/ ──▶ MQTT broker, event receiver
 //! ```
 //!
 //! | file | what |
 //! |---|---|
 //! | `keys.rs` | the service's secrets and what they sign |
-//! | `ca.rs` | a certificate authority of its own, for TLS |
+//! | `ca.rs` | a certificate authority of the service's own, for TLS |
 //! | `host.rs` | time and randomness |
-//! | `store/` | what is kept; every method is one atomic operation |
+//! | `error.rs` | the service's errors |
+//! | `worker.rs` | blocking work off the async threads; a panic becomes an error |
+//! | `store/` | the database; every method is one atomic operation |
 //! | `device/` | answers a device's requests |
-//! | `account.rs` | what an account holder can do |
-//! | `login.rs` | passwords, failed attempts, remembered computers |
-//! | `events.rs` | security activity |
-//! | `outward.rs` | what is told to a receiver outside |
-//! | `meter.rs` | metrics |
-//! | `wake.rs` | tells waiting devices and open pages that something changed |
-//! | `pages/` | the pages that a person uses, and the device API over HTTP |
+//! | `account.rs` | operations of an account holder: devices, orders, consent |
+//! | `login.rs` | passwords, failed attempts, browser sessions, remembered computers |
+//! | `events.rs` | security activity: the entries of an account |
+//! | `security_events.rs` | the claims of security event tokens, for a receiver outside |
+//! | `metrics.rs` | metrics, and the comparison of clocks |
+//! | `notify.rs` | wakes waiting devices and open pages |
+//! | `pages/` | the web pages, and the device API over HTTP |
 //! | `desk/` | a returns desk: asks a device for a proof and judges it |
-//! | `outbox/` | hands orders to a broker, security events to a receiver |
+//! | `outbox/` | delivers orders to a broker, security events to a receiver |
 //! | `admin_api.rs` | metrics and health, for an operator's tools |
 //! | `server.rs` | runs it all over TLS |
 //!
@@ -29,9 +32,10 @@
 //! with an error when it cannot store: never with a false success.
 //!
 //! It may use `nrd-sim-forensics` (to judge receipts as any outsider would),
-//! `nrd-agent` (the wire types) and `nrd-sim-base`. It knows no simulated
-//! device, no scenario and no living room: whoever wants pages beside these
-//! mounts them through [`pages::Neighbour`].
+//! `nrd-agent` (the wire types), `nrd-agent-derive` (the words of enums) and
+//! `nrd-sim-base`. It knows no simulated
+//! device, no scenario and no living room: other pages are mounted beside its own
+//! through [`pages::Neighbour`].
 #![forbid(unsafe_code)]
 
 pub mod account;
@@ -44,30 +48,32 @@ pub mod events;
 pub mod host;
 mod keys;
 pub mod login;
-pub mod meter;
+pub mod metrics;
+mod notify;
 pub mod outbox;
-mod outward;
 pub mod pages;
+mod security_events;
 pub mod server;
 pub mod store;
-mod wake;
+mod worker;
 
 pub use error::{Error, Result};
-pub use keys::Keys;
+pub use keys::{Index, Keys};
+pub use worker::blocking;
 
+use nrd_sim_base::hex;
 use nrd_sim_base::sample::Samples;
-use nrd_sim_base::{hex, unhex};
 
 use host::Host;
-use meter::Meter;
+use metrics::Metrics;
+use notify::Notifier;
 use nrd_agent::wire::LeaseTerms;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use store::{AccountId, Store};
-use wake::Wake;
+use store::{AccountId, Announcement, Store};
 
-/// What an operator decides.
+/// The operator's settings.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Terms of every grant and lease.
@@ -102,9 +108,9 @@ impl Default for Settings {
     }
 }
 
-/// Where a service keeps what.
+/// Where a service keeps its files and its database.
 #[derive(Debug, Clone)]
-pub struct Place {
+pub struct ServicePaths {
     /// Its own folder: certificates, the revocation log, SQLite's database.
     pub dir: PathBuf,
     /// Key files; the same folder, or one that several processes share.
@@ -113,10 +119,10 @@ pub struct Place {
     pub database: Option<String>,
 }
 
-impl Place {
+impl ServicePaths {
     /// Everything in one folder.
-    pub fn folder(dir: &Path) -> Place {
-        Place {
+    pub fn folder(dir: &Path) -> ServicePaths {
+        ServicePaths {
             dir: dir.to_owned(),
             keys: dir.to_owned(),
             database: None,
@@ -129,36 +135,36 @@ impl Place {
 pub struct Service {
     /// The secrets.
     pub keys: Keys,
-    /// What is kept.
+    /// The database.
     pub store: Store,
-    /// What the operator decided.
+    /// The operator's settings.
     pub settings: Settings,
-    pub(crate) wake: Wake,
-    pub(crate) meter: Meter,
+    pub(crate) notifier: Notifier,
+    pub(crate) metrics: Metrics,
     host: Box<dyn Host>,
     /// Seconds that tests have moved the clock.
     shift_s: AtomicU64,
 }
 
 /// Enough of an activation's id to find its lines in a log by.
-pub(crate) fn short(id: &[u8; 16]) -> String {
+pub(crate) fn short_id(id: &[u8; 16]) -> String {
     hex(&id[..4])
 }
 
 impl Service {
     /// Opens the service of a folder, or makes it at the first start.
     pub fn open(dir: &Path, settings: Settings) -> Result<Arc<Service>> {
-        Service::open_on(&Place::folder(dir), settings)
+        Service::open_on(&ServicePaths::folder(dir), settings)
     }
 
     /// Opens a service whose keys or database may be elsewhere.
-    pub fn open_on(place: &Place, settings: Settings) -> Result<Arc<Service>> {
+    pub fn open_on(place: &ServicePaths, settings: Settings) -> Result<Arc<Service>> {
         Service::open_with(place, settings, host::System)
     }
 
     /// The same with time and randomness of `host`.
     pub fn open_with(
-        place: &Place,
+        place: &ServicePaths,
         settings: Settings,
         host: impl Host + 'static,
     ) -> Result<Arc<Service>> {
@@ -175,7 +181,7 @@ impl Service {
 
     /// A service that leaves nothing behind and takes time and randomness from
     /// `host`: for virtual worlds.
-    pub fn virtual_one(
+    pub fn in_memory(
         keys: Keys,
         settings: Settings,
         host: impl Host + 'static,
@@ -190,13 +196,13 @@ impl Service {
         host: Box<dyn Host>,
     ) -> Result<Arc<Service>> {
         store.belongs_to(&keys.owners())?;
-        let meter = Meter::new(&store.faults);
+        let metrics = Metrics::new(&store.faults);
         let service = Arc::new(Service {
             keys,
             store,
             settings,
-            wake: Wake::default(),
-            meter,
+            notifier: Notifier::default(),
+            metrics,
             host,
             shift_s: AtomicU64::new(0),
         });
@@ -207,7 +213,7 @@ impl Service {
         let this = Arc::downgrade(&service);
         service.store.listen(move |what| {
             if let Some(service) = this.upgrade() {
-                service.heard(what);
+                service.on_announcement(what);
             }
         });
         Ok(service)
@@ -215,21 +221,19 @@ impl Service {
 
     /// Another process on this database, or this one, announced something;
     /// `None` when announcements may have been missed.
-    fn heard(self: Arc<Self>, what: Option<&str>) {
-        match what.map(|w| w.split_at_checked(2)) {
-            Some(Some(("d:", id))) => {
-                if let Some(id) = unhex(id) {
-                    self.wake.device(&id);
-                }
+    fn on_announcement(self: Arc<Self>, what: Result<Option<Announcement>>) {
+        match what {
+            Ok(Some(Announcement::Device(activation))) => self.notifier.device(&activation),
+            Ok(Some(Announcement::Page(account))) => self.notifier.page(account),
+            // The outbox workers look by themselves.
+            Ok(Some(Announcement::Outbox)) => {}
+            // It may have been meant for anybody here.
+            Err(e) => {
+                tracing::error!(error = %e, "an announcement was not understood");
+                self.notifier.everybody();
             }
-            Some(Some(("p:", account))) => {
-                if let Ok(account) = account.parse() {
-                    self.wake.page(AccountId(account));
-                }
-            }
-            Some(_) => {}
-            None => {
-                self.wake.everybody();
+            Ok(None) => {
+                self.notifier.everybody();
                 // The line also breaks when a backup is restored: what was
                 // revoked since stays revoked. This is no thread that may wait.
                 std::thread::spawn(move || {
@@ -242,18 +246,18 @@ impl Service {
     }
 
     /// Something on this account's pages changed.
-    pub(crate) fn tell_page(&self, account: AccountId) {
-        self.wake.page(account);
-        self.announce(&format!("p:{}", account.0));
+    pub(crate) fn notify_page(&self, account: AccountId) {
+        self.notifier.page(account);
+        self.announce(Announcement::Page(account));
     }
 
     /// There is something for this activation's device.
-    pub(crate) fn tell_device(&self, activation: &[u8; 16]) {
-        self.wake.device(activation);
-        self.announce(&format!("d:{}", hex(activation)));
+    pub(crate) fn notify_device(&self, activation: &[u8; 16]) {
+        self.notifier.device(activation);
+        self.announce(Announcement::Device(*activation));
     }
 
-    fn announce(&self, what: &str) {
+    fn announce(&self, what: Announcement) {
         // The others find out at their next look.
         if let Err(e) = self.store.announce(what) {
             tracing::warn!(error = %e, "other processes were not told");

@@ -1,6 +1,7 @@
 //! Passwords, failed attempts, browser sessions, remembered computers.
 
-use super::events::Kind;
+use super::events::EventKind;
+use super::keys::Index;
 use super::store::{AccountId, Recall, Sealed, SessionRow};
 use super::{Error, Result, Service};
 use argon2::{Argon2, PasswordHash, PasswordHasher as _, PasswordVerifier as _};
@@ -14,12 +15,12 @@ const FREE_FAILURES: u32 = 5;
 /// A browser session ends after this long without a request, in seconds.
 const SESSION_IDLE_S: u64 = 30 * 60;
 
-/// A password nobody has, verified in place of an unknown account's, so that
+/// The hash of no account's password, verified where an e-mail is unknown, so that
 /// an unknown e-mail takes as long as a wrong password.
-const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5bm9ib2R5$\
+const DUMMY_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5bm9ib2R5$\
                       WJ3hE1Vnq3ZjYcVQm1l9yGZ5gXc2v1T0mX1r3m0E4bE";
 
-/// Why nobody was signed in.
+/// Why a sign-in failed.
 #[derive(Debug)]
 pub enum LoginError {
     /// E-mail or password is wrong; which one is not said.
@@ -48,7 +49,7 @@ pub struct SignedIn {
 pub enum Remembered {
     /// A new session, and the cookie's new value unless it stays.
     SignedIn(SignedIn),
-    /// Somebody copied it: everything of it is void.
+    /// A copy of it exists: the computer was signed out.
     Stolen,
     /// Nothing.
     Unknown,
@@ -93,7 +94,7 @@ impl Service {
     }
 
     fn email_index(&self, email: &str) -> [u8; 32] {
-        self.keys.index("email", &email.trim().to_lowercase())
+        self.keys.index(Index::Email, &email.trim().to_lowercase())
     }
 
     /// Opens a personal column.
@@ -109,7 +110,7 @@ impl Service {
         address: &str,
     ) -> std::result::Result<AccountId, LoginError> {
         let index = self.email_index(email);
-        let scopes = [index, self.keys.index("login address", address)];
+        let scopes = [index, self.keys.index(Index::LoginAddress, address)];
         let now = self.now_s();
         for scope in &scopes {
             match self.store.must_wait(scope, now)? {
@@ -118,7 +119,7 @@ impl Service {
             }
         }
         let account = self.store.account_by_email(&index)?;
-        let stored = account.as_ref().map_or(NOBODY, |a| a.password.as_str());
+        let stored = account.as_ref().map_or(DUMMY_HASH, |a| a.password.as_str());
         let good = PasswordHash::new(stored).is_ok_and(|h| {
             Argon2::default()
                 .verify_password(password.as_bytes(), &h)
@@ -134,7 +135,7 @@ impl Service {
                 self.store
                     .failed_attempt(&scopes[1], 4 * FREE_FAILURES, now)?;
                 if let Some(a) = account {
-                    self.note(a.id, Kind::WrongPassword, "Website", Some(address))?;
+                    self.note(a.id, EventKind::WrongPassword, "Website", Some(address))?;
                 }
                 Err(LoginError::Wrong)
             }
@@ -162,7 +163,7 @@ impl Service {
             computer = Some(series);
         }
         let session = self.start_session(account, computer)?;
-        self.note(account, Kind::SignedIn, browser, Some(address))?;
+        self.note(account, EventKind::SignedIn, browser, Some(address))?;
         Ok(SignedIn {
             session,
             remember: cookie,
@@ -199,7 +200,7 @@ impl Service {
     }
 
     /// Signs in by a "remember me" cookie: series, then a token that is
-    /// replaced at each use. An old token means that somebody copied it.
+    /// replaced at each use. A replaced token means that a copy exists.
     pub fn recall(&self, cookie: &str, address: &str) -> Result<Remembered> {
         let Some((series, token)) = cookie.split_at_checked(32) else {
             return Ok(Remembered::Unknown);
@@ -224,7 +225,7 @@ impl Service {
                 remember: None,
             }),
             Recall::Stolen(account) => {
-                self.note(account, Kind::ComputerStolen, "Website", Some(address))?;
+                self.note(account, EventKind::ComputerStolen, "Website", Some(address))?;
                 Remembered::Stolen
             }
             Recall::Unknown => Remembered::Unknown,

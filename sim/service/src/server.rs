@@ -1,14 +1,14 @@
-//! Runs the reference service: the device's door and the pages over TLS 1.3,
+//! Runs the reference service: the device API and the pages over TLS 1.3,
 //! and the pages alone over plain HTTP, for this machine only.
 
 use crate::admin_api;
 use crate::desk::Desk;
-use crate::device::blocking;
-use crate::outbox::Drain;
+use crate::outbox::OutboxWorker;
 use crate::outbox::mqtt::{self, Broker};
 use crate::outbox::push::{self, Receiver};
-use crate::pages::{Neighbour, Site, pages, whole};
+use crate::pages::{AppState, Neighbour, pages, pages_and_device_api};
 use crate::store::Outbox;
+use crate::worker::blocking;
 use crate::{Service, ca};
 use axum_server::Handle;
 use axum_server::tls_rustls::RustlsConfig;
@@ -66,9 +66,9 @@ impl From<crate::Error> for ServeError {
     }
 }
 
-/// What runs beside the two ports; nothing unless said.
+/// What runs beside the two ports; nothing by default.
 #[derive(Clone, Default)]
-pub struct Beside {
+pub struct ServerOptions {
     /// Devices beside the desk, with pages of their own.
     pub neighbour: Option<Arc<dyn Neighbour>>,
     /// Where an operator's tools ask: metrics and health; 0 for any port.
@@ -79,8 +79,8 @@ pub struct Beside {
     pub receiver: Option<Receiver>,
 }
 
-/// A running service. Dropping it stops it: who waits is answered, what is
-/// under way is finished.
+/// A running service. Dropping it stops it: waiting devices are answered, and
+/// requests under way are finished.
 pub struct Running {
     /// The service itself.
     pub service: Arc<Service>,
@@ -94,7 +94,7 @@ pub struct Running {
     pub ops_port: Option<u16>,
     handles: Vec<Handle<SocketAddr>>,
     servers: Vec<JoinHandle<()>>,
-    drains: Vec<Drain>,
+    drains: Vec<OutboxWorker>,
     runtime: Option<Runtime>,
 }
 
@@ -107,7 +107,7 @@ const BACKLOG: i32 = 4096;
 
 /// Starts `service`, whose certificate authority lives in `dir`.
 pub fn start(service: Arc<Service>, dir: &Path, ports: Ports) -> Result<Running, ServeError> {
-    start_with(service, dir, ports, Beside::default())
+    start_with(service, dir, ports, ServerOptions::default())
 }
 
 /// Starts `service` with what runs beside it.
@@ -115,7 +115,7 @@ pub fn start_with(
     service: Arc<Service>,
     dir: &Path,
     ports: Ports,
-    beside: Beside,
+    options: ServerOptions,
 ) -> Result<Running, ServeError> {
     let tls = RustlsConfig::from_config(ca::server_config(dir)?);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -126,26 +126,27 @@ pub fn start_with(
         .map_err(ServeError::System)?;
     let desk = Arc::new(Desk::new(service.keys.maker_public()));
     let guard = runtime.enter();
-    let (door, device_port) = listen(ports.tls)?;
+    let (device_api, device_port) = listen(ports.tls)?;
     let (plain, pages_port) = listen(ports.pages)?;
-    let ops = beside.ops.map(listen).transpose()?;
-    let site = |tls| Site {
+    let ops = options.ops.map(listen).transpose()?;
+    let state = |tls| AppState {
         service: service.clone(),
         desk: desk.clone(),
-        neighbour: beside.neighbour.clone(),
+        neighbour: options.neighbour.clone(),
         tls,
     };
     let handles: Vec<_> = (0..3).map(|_| Handle::new()).collect();
-    let over_tls = whole(site(true)).into_make_service_with_connect_info::<SocketAddr>();
-    let in_plain = pages(site(false)).into_make_service_with_connect_info::<SocketAddr>();
-    let door = axum_server::from_tcp_rustls(door, tls)
+    let over_tls =
+        pages_and_device_api(state(true)).into_make_service_with_connect_info::<SocketAddr>();
+    let in_plain = pages(state(false)).into_make_service_with_connect_info::<SocketAddr>();
+    let device_api = axum_server::from_tcp_rustls(device_api, tls)
         .map_err(ServeError::System)?
         .handle(handles[0].clone());
     let plain = axum_server::from_tcp(plain)
         .map_err(ServeError::System)?
         .handle(handles[1].clone());
     let mut servers = vec![
-        runtime.spawn(async move { report(door.serve(over_tls).await) }),
+        runtime.spawn(async move { report(device_api.serve(over_tls).await) }),
         runtime.spawn(async move { report(plain.serve(in_plain).await) }),
     ];
     let mut ops_port = None;
@@ -158,14 +159,14 @@ pub fn start_with(
         servers.push(runtime.spawn(async move { report(server.serve(router).await) }));
     }
     let watched = Arc::downgrade(&service);
-    runtime.spawn(watch_the_clock(watched));
+    runtime.spawn(watch_database_clock(watched));
     drop(guard);
     let mut drains = Vec::new();
-    if let Some(broker) = beside.broker {
+    if let Some(broker) = options.broker {
         service.store.use_outbox(Outbox::Orders, true)?;
         drains.push(mqtt::start(service.clone(), broker).map_err(ServeError::System)?);
     }
-    if let Some(receiver) = beside.receiver {
+    if let Some(receiver) = options.receiver {
         service.store.use_outbox(Outbox::Events, true)?;
         drains.push(push::start(service.clone(), receiver).map_err(ServeError::Receiver)?);
     }
@@ -183,13 +184,18 @@ pub fn start_with(
 }
 
 /// Compares the database's clock with this machine's, now and then.
-async fn watch_the_clock(service: Weak<Service>) {
+async fn watch_database_clock(service: Weak<Service>) {
     loop {
         let Some(service) = service.upgrade() else {
             return;
         };
-        // A database that is away is told of elsewhere.
-        let _ = blocking(move || service.check_clock()).await;
+        // A database that is away is logged by the requests that need it; a
+        // fault of this program is logged nowhere else.
+        if let Err(e) = blocking(move || service.check_clock()).await
+            && e.internal()
+        {
+            tracing::error!(error = %e, "the clocks were not compared");
+        }
         tokio::time::sleep(Duration::from_secs(30)).await;
     }
 }
@@ -227,8 +233,7 @@ impl Running {
         format!("https://localhost:{}", self.device_port)
     }
 
-    /// Waits until the person presses Ctrl-C, or somebody ends the process
-    /// (`SIGTERM`).
+    /// Waits for Ctrl-C or `SIGTERM`.
     pub fn wait_for_the_end(&self) {
         let Some(runtime) = &self.runtime else {
             return;
@@ -257,7 +262,12 @@ impl Drop for Running {
             let servers = std::mem::take(&mut self.servers);
             runtime.block_on(async {
                 for server in servers {
-                    let _ = tokio::time::timeout(GRACE + Duration::from_secs(1), server).await;
+                    let ended = tokio::time::timeout(GRACE + Duration::from_secs(1), server);
+                    match ended.await {
+                        Ok(Ok(())) => {}
+                        Ok(Err(e)) => tracing::error!(error = %e, "a server did not end well"),
+                        Err(_) => tracing::warn!("answers under way were cut off at the stop"),
+                    }
                 }
             });
             runtime.shutdown_timeout(Duration::from_secs(1));

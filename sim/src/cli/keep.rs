@@ -5,7 +5,7 @@ use super::fail;
 use super::serve::hint;
 use nrd_sim::service::server::ServeError;
 use nrd_sim::service::store::{Store, restore_sqlite};
-use nrd_sim::service::{Error, Place, Service, Settings};
+use nrd_sim::service::{Error, Service, ServicePaths, Settings};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -52,7 +52,7 @@ fn failed(e: Error) -> ExitCode {
 
 /// Puts a new order key in force; running processes notice by themselves.
 pub(crate) fn rotate(of: &Of) -> ExitCode {
-    let place = Place {
+    let place = ServicePaths {
         dir: of.dir.clone(),
         keys: of.keys.clone().unwrap_or_else(|| of.dir.clone()),
         database: of.database.clone(),

@@ -2,7 +2,7 @@
 
 use super::{fail, random_seed};
 use nrd_sim::base::sample::Samples;
-use nrd_sim::service::server::{Beside, Ports, start_with};
+use nrd_sim::service::server::{Ports, ServerOptions, start_with};
 use nrd_sim::service::{Service, Settings};
 use nrd_sim::world::room::{Room, RoomSite};
 use std::path::PathBuf;
@@ -51,9 +51,9 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         ..Settings::default()
     };
     let site = Arc::new(RoomSite::default());
-    let beside = Beside {
+    let options = ServerOptions {
         neighbour: Some(site.clone()),
-        ..Beside::default()
+        ..ServerOptions::default()
     };
     let running = Service::open(home.path(), settings)
         .and_then(|service| service.add_samples(&samples).map(|()| service))
@@ -66,7 +66,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
                     tls: 0,
                     pages: args.port,
                 },
-                beside,
+                options,
             )
         });
     let running = match running {

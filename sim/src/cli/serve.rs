@@ -5,9 +5,9 @@ use nrd_sim::base::sample::Samples;
 use nrd_sim::logs::{self, LogFormat};
 use nrd_sim::service::outbox::mqtt::Broker;
 use nrd_sim::service::outbox::push::Receiver;
-use nrd_sim::service::server::{Beside, Ports, ServeError, start_with};
+use nrd_sim::service::server::{Ports, ServeError, ServerOptions, start_with};
 use nrd_sim::service::store::{FaultKind, Outbox};
-use nrd_sim::service::{Error, Place, Service, Settings};
+use nrd_sim::service::{Error, Service, ServicePaths, Settings};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -108,7 +108,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
 
 fn serve(args: &Args, settings: Settings, broker: Option<Broker>) -> Result<(), ServeError> {
     let samples = Samples::read(args.accounts.as_deref()).map_err(Error::from)?;
-    let place = Place {
+    let place = ServicePaths {
         dir: args.dir.clone(),
         keys: args.keys.clone().unwrap_or_else(|| args.dir.clone()),
         database: args.database.clone(),
@@ -141,13 +141,13 @@ fn serve(args: &Args, settings: Settings, broker: Option<Broker>) -> Result<(), 
             issuer: args.issuer.clone(),
             ca: args.events_ca.clone(),
         });
-    let beside = Beside {
+    let options = ServerOptions {
         ops: args.ops_port,
         broker,
         receiver,
         neighbour: None,
     };
-    let running = start_with(service, &place.keys, ports, beside)?;
+    let running = start_with(service, &place.keys, ports, options)?;
     say!("pages    {}   (this machine only)", running.pages_url());
     say!("devices  {}", running.device_url());
     say!("ca file  {}", place.keys.join("ca.pem").display());

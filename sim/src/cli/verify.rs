@@ -2,7 +2,7 @@
 
 use super::fail;
 use nrd_sim::base::unhex;
-use nrd_sim::forensics::verify::{Refusal, StatusList, Verified, verify};
+use nrd_sim::forensics::verify::{Refusal, StatusList, SubjectKind, Verified, verify};
 use nrd_sim::service::desk::parse_answer;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -139,16 +139,18 @@ fn text(v: &Verified) {
             "REVOKED: the signatures are good, but the maker no longer counts them"
         }
         (false, _) => "VERIFIED, BUT NOT CLEAN: a step failed",
-        (true, "wipe") => "VERIFIED: this device was wiped",
-        (true, "clean") => "VERIFIED: this device was clean when it was asked",
-        (true, _) => "VERIFIED: this device filled its storage as asked, and erased it",
+        (true, SubjectKind::Wipe) => "VERIFIED: this device was wiped",
+        (true, SubjectKind::Clean) => "VERIFIED: this device was clean when it was asked",
+        (true, SubjectKind::Fill) => {
+            "VERIFIED: this device filled its storage as asked, and erased it"
+        }
     };
     say!("{verdict}");
     say!("  device    {} {} ({})", v.model, v.device_id, v.kind);
     if let Some(reason) = v.reason {
         say!("  why       {reason}");
     }
-    say!("  method    {} (NIST SP 800-88 Rev. 1)", v.method);
+    say!("  method    {} (NIST SP 800-88 Rev. 1)", v.method.name());
     say!(
         "  sectors   {} of {} erased and read back, {} failed",
         v.erased,

@@ -7,7 +7,7 @@ use nrd_sim_base::{hex, unhex};
 use nrd_sim_forensics::inspect::{Image, Search, Secret, inspect};
 use nrd_sim_forensics::verify::verify;
 use nrd_sim_hw::Made;
-use nrd_sim_service::server::{Beside, Ports, Running, start_with};
+use nrd_sim_service::server::{Ports, Running, ServerOptions, start_with};
 use nrd_sim_service::{Service, Settings};
 use nrd_sim_world::room::RoomSite;
 use std::path::{Path, PathBuf};
@@ -73,12 +73,12 @@ pub fn run(options: &Options, tell: &mut dyn FnMut(&Step)) -> Result<(Report, St
     let service = Service::open(&service_dir, settings).map_err(|e| e.to_string())?;
     service.add_samples(&samples).map_err(|e| e.to_string())?;
     let room = Arc::new(RoomSite::default());
-    let beside = Beside {
+    let server_options = ServerOptions {
         neighbour: Some(room.clone()),
-        ..Beside::default()
+        ..ServerOptions::default()
     };
-    let running =
-        start_with(service, &service_dir, options.ports, beside).map_err(|e| e.to_string())?;
+    let running = start_with(service, &service_dir, options.ports, server_options)
+        .map_err(|e| e.to_string())?;
     let ca = service_dir.join("ca.pem");
     let device = |name: &str, kind: &str, n: u64| {
         let dir = options.dir.join(name);
@@ -310,7 +310,10 @@ impl Story<'_> {
         self.report.receipt_verified = v.clean;
         Ok(format!(
             "{}: {}, {} of {} sectors",
-            v.device_id, v.method, v.erased, v.sectors
+            v.device_id,
+            v.method.name(),
+            v.erased,
+            v.sectors
         ))
     }
 

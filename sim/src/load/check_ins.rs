@@ -18,7 +18,7 @@ use nrd_hal::crypto::RingCrypto;
 use nrd_sim_base::sign::{keypair, public, signed};
 use nrd_sim_service::host::{Host, System};
 use nrd_sim_service::store::{DeviceRow, NewActivation};
-use nrd_sim_service::{Keys, Place, Result as Served, Service, Settings};
+use nrd_sim_service::{Keys, Result as Served, Service, ServicePaths, Settings};
 use ring::signature::{ED25519, Ed25519KeyPair, UnparsedPublicKey};
 use serde::Serialize;
 use std::cell::Cell;
@@ -102,7 +102,7 @@ impl Prover {
             id: id.as_str().to_owned(),
             public_key: public(&key),
             model: "Prover".into(),
-            kind: "set-top-box".into(),
+            kind: nrd_agent::wire::DeviceKind::SetTopBox,
             agent_version: "1.0.0".into(),
             delegation,
         };
@@ -185,7 +185,7 @@ fn verifies() -> Result<f64, String> {
 }
 
 fn service(dir: &Path, host: impl Host + 'static) -> Result<Arc<Service>, String> {
-    let service = Service::open_with(&Place::folder(dir), Settings::default(), host)
+    let service = Service::open_with(&ServicePaths::folder(dir), Settings::default(), host)
         .map_err(|e| e.to_string())?;
     let samples = nrd_sim_base::sample::Samples::read(None).map_err(|e| e.to_string())?;
     service.add_samples(&samples).map_err(|e| e.to_string())?;

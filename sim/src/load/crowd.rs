@@ -8,8 +8,8 @@ use super::postgres::Server;
 use super::process::ServiceProcess;
 use nrd_sim_base::sample::Samples;
 use nrd_sim_base::unhex;
-use nrd_sim_service::store::{AccountId, Phase};
-use nrd_sim_service::{Place, Service, Settings};
+use nrd_sim_service::store::{AccountId, ActivationPhase};
+use nrd_sim_service::{Service, ServicePaths, Settings};
 use serde::Serialize;
 use std::collections::HashMap;
 use std::path::Path;
@@ -83,7 +83,7 @@ pub fn run(exe: &Path, plan: &Plan, say: impl Fn(&str)) -> Result<Report, String
         let dir = home.path().join(format!("service-{n}"));
         services.push(ServiceProcess::start(exe, &dir, &more)?);
     }
-    let place = Place {
+    let place = ServicePaths {
         dir: home.path().join("control"),
         keys: keys.clone(),
         database: Some(server.url()),
@@ -222,7 +222,10 @@ pub fn run(exe: &Path, plan: &Plan, say: impl Fn(&str)) -> Result<Report, String
         .store
         .activations(account)
         .map_err(|e| e.to_string())?;
-    let wiped = rows.iter().filter(|r| r.phase == Phase::Wiped).count();
+    let wiped = rows
+        .iter()
+        .filter(|r| r.phase == ActivationPhase::Wiped)
+        .count();
     let ordered_twice = server
         .sql(
             "SELECT count(*) FROM (SELECT 1 FROM orders WHERE kind = 'deactivate' \

@@ -8,7 +8,7 @@ pub(crate) mod stage;
 use chromium::Driver;
 use nrd_sim::base::sample::Samples;
 use nrd_sim::demo::{Browser, Child};
-use nrd_sim::service::server::{Beside, Ports, Running, start_with};
+use nrd_sim::service::server::{Ports, Running, ServerOptions, start_with};
 use nrd_sim::service::{Service, Settings};
 use nrd_sim::world::room::RoomSite;
 use std::path::Path;
@@ -43,11 +43,11 @@ impl World {
         service.add_samples(&Samples::read(None).unwrap()).unwrap();
         let ports = Ports { tls: 0, pages: 0 };
         let room = Arc::new(RoomSite::default());
-        let beside = Beside {
+        let options = ServerOptions {
             neighbour: Some(room.clone()),
-            ..Beside::default()
+            ..ServerOptions::default()
         };
-        let running = start_with(service, &home, ports, beside).unwrap();
+        let running = start_with(service, &home, ports, options).unwrap();
         World { dir, running, room }
     }
 

@@ -216,7 +216,7 @@ pub(crate) fn fill(service: &Arc<Service>, account: AccountId) {
         let id = newest("NRD-STB-4F7731");
         for _ in 0..20 {
             let phase = service.store.activation(&id).unwrap().unwrap().phase;
-            if phase == nrd_sim::service::store::Phase::Delivered {
+            if phase == nrd_sim::service::store::ActivationPhase::Delivered {
                 return;
             }
             // One request at a time, and nothing wiped in between.

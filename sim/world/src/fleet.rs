@@ -12,7 +12,7 @@ use nrd_agent::{Class, State};
 use nrd_hal::Geometry;
 use nrd_sim_base::sample::Sample;
 use nrd_sim_hw::{ChipSpec, SplitMix};
-use nrd_sim_service::account::Standing;
+use nrd_sim_service::account::DeviceStatus;
 use nrd_sim_service::store::AccountId;
 use nrd_sim_service::{Result, Settings};
 use serde::Serialize;
@@ -283,7 +283,7 @@ fn put(world: &mut World, n: usize, class: Class, len: usize, fill: u8) -> bool 
     matches!(put, Some(Ok(())))
 }
 
-/// Everybody clicks "remove all"; then time passes, and every device's standing
+/// Everybody clicks "remove all"; then time passes, and every device's status
 /// is held against what it is.
 fn remove_all(
     world: &mut World,
@@ -303,15 +303,15 @@ fn remove_all(
         let devices = household * HOUSEHOLD..((household + 1) * HOUSEHOLD).min(owned.len());
         for n in devices {
             let row = rows.iter().find(|d| d.row.id == owned[n]);
-            let standing = row.map(|d| d.standing);
+            let status = row.map(|d| d.status);
             let state = world.devices[n].state();
-            match (standing, state, reachable[n]) {
-                (Some(Standing::Wiped), Some(State::Clean), true) => {
+            match (status, state, reachable[n]) {
+                (Some(DeviceStatus::Wiped), Some(State::Clean), true) => {
                     let proven = row.and_then(|d| d.row.wiped).unwrap_or(clicked_s);
                     out.latencies.push(proven.saturating_sub(clicked_s));
                     out.flash_ns += busy_ns(&world.devices[n]) - busy[n];
                 }
-                (Some(Standing::Removing), None, false) => out.pending += 1,
+                (Some(DeviceStatus::Removing), None, false) => out.pending += 1,
                 _ => out.wrong += 1,
             }
         }

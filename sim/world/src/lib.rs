@@ -83,7 +83,7 @@ impl World {
         };
         let keys = Keys::new(&secret(), &secret(), &secret());
         let host = VirtualHost::new(&time, draws.draw());
-        let service = Service::virtual_one(keys, settings, host)?;
+        let service = Service::in_memory(keys, settings, host)?;
         Ok(World {
             time,
             service,

@@ -12,7 +12,7 @@ use nrd_sim_base::sample::Sample;
 use nrd_sim_forensics::inspect::{Image, Search, Secret, inspect};
 use nrd_sim_forensics::verify::verify;
 use nrd_sim_hw::ChipSpec;
-use nrd_sim_service::account::Standing;
+use nrd_sim_service::account::DeviceStatus;
 use nrd_sim_service::store::AccountId;
 use nrd_sim_service::{Error, Result, Settings};
 use serde::Serialize;
@@ -412,7 +412,7 @@ impl Stage<'_> {
         let list = list.map_err(|e| self.page_says(&e))?;
         let id = &self.world.devices[device].made().id;
         let of_device = list.iter().find(|d| d.row.device == *id);
-        Ok(of_device.map_or("not listed", |d| standing(d.standing)))
+        Ok(of_device.map_or("not listed", |d| status_name(d.status)))
     }
 
     /// What is not as expected.
@@ -535,21 +535,21 @@ impl Stage<'_> {
     }
 }
 
-fn standing(s: Standing) -> &'static str {
+fn status_name(s: DeviceStatus) -> &'static str {
     let at = match s {
-        Standing::Unconfirmed => 0,
-        Standing::Active => 1,
-        Standing::SigningOut => 2,
-        Standing::ConsentDue => 3,
-        Standing::Offline => 4,
-        Standing::LeaseOver => 5,
-        Standing::SignedOut => 6,
-        Standing::Theft => 7,
-        Standing::Removing => 8,
-        Standing::Delivered => 9,
-        Standing::Wiped => 10,
-        Standing::WipeFailed => 11,
-        Standing::Ended => 12,
+        DeviceStatus::Unconfirmed => 0,
+        DeviceStatus::Active => 1,
+        DeviceStatus::SigningOut => 2,
+        DeviceStatus::ConsentDue => 3,
+        DeviceStatus::Offline => 4,
+        DeviceStatus::LeaseOver => 5,
+        DeviceStatus::SignedOut => 6,
+        DeviceStatus::Theft => 7,
+        DeviceStatus::Removing => 8,
+        DeviceStatus::Delivered => 9,
+        DeviceStatus::Wiped => 10,
+        DeviceStatus::WipeFailed => 11,
+        DeviceStatus::Ended => 12,
     };
     PAGES[at]
 }

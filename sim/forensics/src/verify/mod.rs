@@ -59,6 +59,23 @@ impl std::fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
+/// What a receipt is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SubjectKind {
+    /// A wipe that the device carried out.
+    Wipe,
+    /// Its storage, read again when it was asked.
+    Clean,
+    /// Its storage, filled as asked, read back and erased.
+    Fill,
+}
+
+/// JSON has the method's stable word.
+fn by_name<S: serde::Serializer>(method: &Method, s: S) -> Result<S::Ok, S::Error> {
+    s.serialize_str(method.name())
+}
+
 /// What a receipt that verifies says.
 #[derive(Debug, Clone, Serialize)]
 pub struct Verified {
@@ -70,8 +87,8 @@ pub struct Verified {
     pub model: String,
     /// Kind, by the maker's word.
     pub kind: String,
-    /// `wipe`, `clean` or `fill`.
-    pub subject: &'static str,
+    /// What was signed.
+    pub subject: SubjectKind,
     /// Why it was wiped.
     pub reason: Option<&'static str>,
     /// The order that was carried out.
@@ -82,8 +99,9 @@ pub struct Verified {
     pub nonce: Option<String>,
     /// Bytes filled, read back and erased.
     pub filled_bytes: Option<u32>,
-    /// NIST SP 800-88 Rev. 1: `purge`, `clear` or `failed`.
-    pub method: &'static str,
+    /// How it was sanitized, by NIST SP 800-88 Rev. 1.
+    #[serde(serialize_with = "by_name")]
+    pub method: Method,
     /// True when nothing failed: the device proved itself clean.
     pub clean: bool,
     /// Epoch that ended, or the current one.
@@ -146,18 +164,18 @@ pub fn verify(
         digest: hex(&digest),
         device_id: cert.device_id.as_str().to_owned(),
         model: cert.model.as_str().to_owned(),
-        kind: nrd_sim_base::kind_name(cert.kind).to_owned(),
-        subject: "wipe",
+        kind: cert.kind.name().to_owned(),
+        subject: match &r.subject {
+            Subject::Wipe { .. } => SubjectKind::Wipe,
+            Subject::Clean { .. } => SubjectKind::Clean,
+            Subject::Fill { .. } => SubjectKind::Fill,
+        },
         reason: None,
         order: None,
         previous: None,
         nonce: None,
         filled_bytes: None,
-        method: match r.method {
-            Method::Purge => "purge",
-            Method::Clear => "clear",
-            Method::Failed => "failed",
-        },
+        method: r.method,
         clean: r.method != Method::Failed,
         epoch: r.epoch,
         counter: r.counter,
@@ -190,16 +208,12 @@ pub fn verify(
             v.previous = previous.map(|d| hex(&d));
             None
         }
-        Subject::Clean { nonce } => {
-            v.subject = "clean";
-            Some(*nonce)
-        }
+        Subject::Clean { nonce } => Some(*nonce),
         Subject::Fill {
             nonce,
             digest,
             bytes,
         } => {
-            v.subject = "fill";
             v.filled_bytes = Some(*bytes);
             if *bytes > MAX_FILL || fill_digest(nonce, *bytes) != *digest {
                 return Err(Refusal::Fill);

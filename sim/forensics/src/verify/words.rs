@@ -1,7 +1,8 @@
 //! What a receipt says, in words: the same on the account page, at the returns
 //! desk and on the certificate.
 
-use super::Verified;
+use super::{SubjectKind, Verified};
+use nrd_agent::wire::Method;
 use nrd_sim_base::time_format::{count, moment};
 
 /// A line of what was signed: its name, its value, and whether it is to be
@@ -30,10 +31,10 @@ impl Verified {
             count(self.sectors.into(), "sector")
         );
         let what = match (self.subject, self.clean) {
-            ("wipe", true) => format!(
+            (SubjectKind::Wipe, true) => format!(
                 "{when} it destroyed its keys, erased everything it had stored of the account, and read it all back: {read_back}."
             ),
-            ("wipe", false) => format!(
+            (SubjectKind::Wipe, false) => format!(
                 "{when} it tried to wipe itself, and reports that this failed: {read_back}, {} would not erase{}.",
                 self.failed,
                 if self.slots_blank {
@@ -42,14 +43,14 @@ impl Verified {
                     ", and a key slot is not blank"
                 }
             ),
-            ("fill", true) => format!(
+            (SubjectKind::Fill, true) => format!(
                 "{when} it filled its whole storage, {}, with what the nonce prescribes, read every byte of it back, erased it, and read it back again: {read_back}.",
                 count(self.filled_bytes.unwrap_or(0).into(), "byte")
             ),
-            (_, true) => format!(
+            (SubjectKind::Clean, true) => format!(
                 "{when} it read its whole storage again and found nothing in it: {read_back}, and both key slots are blank."
             ),
-            (_, false) => format!(
+            (SubjectKind::Clean | SubjectKind::Fill, false) => format!(
                 "{when} it read its storage again, and it is not clean: {read_back}{}.",
                 if self.slots_blank {
                     ""
@@ -68,19 +69,19 @@ impl Verified {
     /// What NIST SP 800-88 calls it.
     pub fn method_in_words(&self) -> &'static str {
         match (self.method, self.subject) {
-            ("purge", "wipe") => {
+            (Method::Purge, SubjectKind::Wipe) => {
                 "In the words of NIST SP 800-88 Rev. 1 this is purge, by cryptographic erase: the only keys that opened the data were physically destroyed; and the data itself was block-erased as well."
             }
-            ("clear", "wipe") => {
+            (Method::Clear, SubjectKind::Wipe) => {
                 "In the words of NIST SP 800-88 Rev. 1 this is clear: the keys were erased as far as this kind of storage allows, and the data was erased and read back through its ordinary interface."
             }
-            ("purge", _) => {
+            (Method::Purge, SubjectKind::Clean | SubjectKind::Fill) => {
                 "It names the method purge (NIST SP 800-88 Rev. 1): its key slots are of a kind whose erase physically destroys what was in them, and they are blank."
             }
-            ("clear", _) => {
+            (Method::Clear, SubjectKind::Clean | SubjectKind::Fill) => {
                 "It names the method clear (NIST SP 800-88 Rev. 1): its key slots are blank, on storage whose erase is no more than logical."
             }
-            _ => {
+            (Method::Failed, _) => {
                 "In the words of NIST SP 800-88 Rev. 1 this is neither clear nor purge: a step failed."
             }
         }
@@ -97,9 +98,9 @@ impl Verified {
             text(
                 "About",
                 match self.subject {
-                    "wipe" => "a wipe that it carried out",
-                    "fill" => "its storage, filled as asked, read back and erased",
-                    _ => "its storage, read again when it was asked",
+                    SubjectKind::Wipe => "a wipe that it carried out",
+                    SubjectKind::Fill => "its storage, filled as asked, read back and erased",
+                    SubjectKind::Clean => "its storage, read again when it was asked",
                 },
             ),
         ];
@@ -127,11 +128,13 @@ impl Verified {
         out.push((
             "Epoch",
             match self.subject {
-                "wipe" => format!(
+                SubjectKind::Wipe => format!(
                     "epoch {} ended; the counter stands at {}",
                     self.epoch, self.counter
                 ),
-                _ => format!("{}; the counter stands at {}", self.epoch, self.counter),
+                SubjectKind::Clean | SubjectKind::Fill => {
+                    format!("{}; the counter stands at {}", self.epoch, self.counter)
+                }
             },
             false,
         ));
@@ -171,19 +174,19 @@ impl Verified {
             "It cannot show that nobody copied the storage before.",
         );
         add(
-            self.subject == "wipe",
+            self.subject == SubjectKind::Wipe,
             "It tells of that one wipe, not of how the device is today: a returns desk asks it again, with a nonce of its own.",
         );
         add(
-            self.subject == "clean",
+            self.subject == SubjectKind::Clean,
             "The device’s own software read the storage. The deep check, which fills the whole storage, does not have to trust that.",
         );
         add(
-            self.subject == "clean",
+            self.subject == SubjectKind::Clean,
             "It says what is there now, not who erased it, nor when: that is what the receipt of a wipe says.",
         );
         add(
-            self.subject == "fill",
+            self.subject == SubjectKind::Fill,
             "A device that hides more storage than its maker gave it could still keep something there.",
         );
         add(

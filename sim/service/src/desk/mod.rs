@@ -13,25 +13,27 @@
 //! | file | what |
 //! |---|---|
 //! | `mod.rs` | checks and their verdicts; in memory, they die with the desk |
-//! | `run.rs` | a desk that stands alone |
-//! | `carry.rs` | how nonce and answer travel: text and QR code |
+//! | `run.rs` | runs a desk without a service |
+//! | `challenge_text.rs` | nonce and answer as text and as QR code |
 
-mod carry;
+mod challenge_text;
 mod run;
 
-pub use carry::{CarryError, Challenge, answer_text, parse_answer, qr_svg, read_photo};
+pub use challenge_text::{
+    Challenge, ChallengeTextError, answer_text, parse_answer, qr_svg, read_photo,
+};
 pub use run::{RunningDesk, serve};
 
 use nrd_agent::Error;
 use nrd_sim_base::{hex, random};
-use nrd_sim_forensics::verify::{Refusal, Revocation, StatusList, Verified, verify};
+use nrd_sim_forensics::verify::{Refusal, Revocation, StatusList, SubjectKind, Verified, verify};
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A nonce is good for this long, in seconds: a deep check of a large part
 /// takes its time.
 pub const NONCE_LIFE_S: u64 = 24 * 3600;
-/// So many checks are remembered; the oldest make room.
+/// Checks that a desk remembers; the oldest is dropped for a new one.
 const MAX_CHECKS: usize = 500;
 
 /// A desk.
@@ -66,7 +68,7 @@ pub struct Check {
     pub ignored: Option<&'static str>,
 }
 
-/// What a desk may say.
+/// The result of a check.
 #[derive(Debug, Clone)]
 pub struct Verdict {
     /// Green: proven. Nothing else is.
@@ -269,21 +271,25 @@ fn judge(root: &[u8; 32], inner: &Inner, check: &Check, frame: &[u8], now: u64) 
             "Not clean",
             "The device itself says that it is not clean. Do not hand it on.".to_owned(),
         ),
-        (_, true, true, "clean") => (
+        (_, true, true, SubjectKind::Clean) => (
             false,
             "Not the deep check",
             "The deep check was asked, and this answers only the short one.".to_owned(),
         ),
-        (_, true, _, "fill") => (
+        (_, true, _, SubjectKind::Fill) => (
             true,
             "Proven clean, deeply",
             "This device filled all of its storage with what this desk’s fresh nonce prescribes, read it back, and erased it. Within the storage that its maker gave it, nothing old is left.".to_owned(),
         ),
-        _ => (
+        (_, true, false, SubjectKind::Clean) => (
             true,
             "Proven clean",
             "This device read all of its storage again just now, found it blank, and signed that over this desk’s fresh nonce.".to_owned(),
         ),
+        // It answers no nonce, and was refused for that above.
+        (_, true, _, SubjectKind::Wipe) => {
+            return refused(&Refusal::Nonce, inner, Some(check), frame, now);
+        }
     };
     verdict(good, title, why, Some(v), frame, now)
 }

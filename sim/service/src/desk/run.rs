@@ -1,7 +1,7 @@
 //! Runs a desk by itself, as a shop would.
 
 use super::Desk;
-use crate::pages::{Counter, desk_alone};
+use crate::pages::{DeskState, desk_alone};
 use crate::server::{ServeError, listen, report};
 use axum_server::Handle;
 use std::net::SocketAddr;
@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 /// How long answers under way may take when the desk stops.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// A desk that stands alone. Dropping it stops it.
+/// A desk that runs without a service. Dropping it stops it.
 pub struct RunningDesk {
     /// Where a browser on this machine looks.
     pub port: u16,
@@ -33,7 +33,7 @@ pub fn serve(desk: Arc<Desk>, port: u16) -> Result<RunningDesk, ServeError> {
     let server = axum_server::from_tcp(listener)
         .map_err(ServeError::System)?
         .handle(handle.clone());
-    let pages = desk_alone(Counter::on_system_time(desk)).into_make_service();
+    let pages = desk_alone(DeskState::on_system_time(desk)).into_make_service();
     runtime.spawn(async move { report(server.serve(pages).await) });
     drop(guard);
     Ok(RunningDesk {
@@ -46,8 +46,10 @@ pub fn serve(desk: Arc<Desk>, port: u16) -> Result<RunningDesk, ServeError> {
 impl RunningDesk {
     /// Waits until the person presses Ctrl-C.
     pub fn wait_for_ctrl_c(&self) {
-        if let Some(runtime) = &self.runtime {
-            let _ = runtime.block_on(tokio::signal::ctrl_c());
+        if let Some(runtime) = &self.runtime
+            && let Err(e) = runtime.block_on(tokio::signal::ctrl_c())
+        {
+            tracing::error!(error = %e, "Ctrl-C is not heard: the desk stops now");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Activation by a short code.
 
-use super::Said;
-use crate::store::{ActivationRow, DeviceRow, NewActivation, Phase};
+use super::Response;
+use crate::store::{ActivationPhase, ActivationRow, DeviceRow, NewActivation};
 use crate::{Error, Result, Service};
 use nrd_agent::wire::{
     ActivationId, Answer, DeviceId, EndReason, Grant, PolicyVersion, RefusalCode, Series,
@@ -21,7 +21,7 @@ impl Service {
         id: &[u8; 16],
         epoch: u64,
         previous_receipt: Option<[u8; 32]>,
-    ) -> Result<Said> {
+    ) -> Result<Response> {
         let now = self.now_s();
         let started = self.store.start_activation(&NewActivation {
             id: *id,
@@ -36,7 +36,7 @@ impl Service {
         });
         match started {
             Ok(row) => self.activation_now(device, &row, now),
-            Err(Error::WrongState) => Ok(Said::refused(RefusalCode::BadRequest, 3600)),
+            Err(Error::WrongState) => Ok(Response::refused(RefusalCode::BadRequest, 3600)),
             Err(e) => Err(e),
         }
     }
@@ -46,69 +46,90 @@ impl Service {
         device: &DeviceRow,
         id: &[u8; 16],
         epoch: u64,
-    ) -> Result<Said> {
+    ) -> Result<Response> {
         match self.store.activation(id)? {
             Some(row) if row.device == device.id && row.epoch == epoch => {
                 let now = self.now_s();
                 let expired = row.created + self.settings.code_life_s < now;
-                if row.phase == Phase::Pending && !expired {
-                    return Ok(Said::Plain(Answer::Pending {
+                if row.phase == ActivationPhase::Pending && !expired {
+                    return Ok(Response::Plain(Answer::Pending {
                         interval_s: self.settings.poll_s,
                     }));
                 }
-                if row.phase == Phase::Pending {
+                if row.phase == ActivationPhase::Pending {
                     self.store.end_attempt(id)?;
-                    return Ok(Said::ended(EndReason::Expired));
+                    return Ok(Response::ended(EndReason::Expired));
                 }
                 self.activation_now(device, &row, now)
             }
-            _ => Ok(Said::refused(RefusalCode::UnknownActivation, 60)),
+            _ => Ok(Response::refused(RefusalCode::UnknownActivation, 60)),
         }
     }
 
-    pub(super) fn activate_cancel(&self, device: &DeviceRow, id: &[u8; 16]) -> Result<Said> {
+    pub(super) fn activate_cancel(&self, device: &DeviceRow, id: &[u8; 16]) -> Result<Response> {
         if let Some(row) = self.store.activation(id)?
             && row.device == device.id
         {
             self.store.end_attempt(id)?;
         }
-        Ok(Said::ended(EndReason::Cancelled))
+        Ok(Response::ended(EndReason::Cancelled))
     }
 
-    /// What the device is told about an attempt now.
-    fn activation_now(&self, device: &DeviceRow, row: &ActivationRow, now: u64) -> Result<Said> {
+    /// The answer about an attempt now.
+    fn activation_now(
+        &self,
+        device: &DeviceRow,
+        row: &ActivationRow,
+        now: u64,
+    ) -> Result<Response> {
         match (row.phase, &row.code) {
-            (Phase::Pending, Some(code)) => {
+            (ActivationPhase::Pending, Some(code)) => {
                 let age = now.saturating_sub(row.created);
-                Ok(Said::Plain(Answer::Code {
-                    user_code: code.as_str().try_into().map_err(|_| Error::WrongState)?,
+                Ok(Response::Plain(Answer::Code {
+                    user_code: code
+                        .as_str()
+                        .try_into()
+                        .map_err(|_| broken("activations.code"))?,
                     pictogram: row.pictogram,
                     expires_in_s: self.settings.code_life_s.saturating_sub(age) as u32,
                     interval_s: self.settings.poll_s,
                 }))
             }
-            (Phase::Approved, _)
+            (ActivationPhase::Approved, _)
                 if now > row.approved.unwrap_or(row.created) + self.settings.unconfirmed_s =>
             {
                 self.store.expire_unconfirmed(&row.id)?;
-                Ok(Said::ended(EndReason::Expired))
+                Ok(Response::ended(EndReason::Expired))
             }
             // Byte-identical until the first renewal, so that a lost answer or
             // a power cut costs nothing.
-            (Phase::Approved | Phase::Active, _)
+            (ActivationPhase::Approved | ActivationPhase::Active, _)
                 if row.revoked.is_none() && row.generation == 1 =>
             {
-                Ok(Said::Granted(self.grant(device, row)?))
+                Ok(Response::Granted(self.grant(device, row)?))
             }
-            (Phase::Approved | Phase::Active, _) => {
-                Ok(Said::refused(RefusalCode::UnknownActivation, 3600))
+            (ActivationPhase::Approved | ActivationPhase::Active, _) => {
+                Ok(Response::refused(RefusalCode::UnknownActivation, 3600))
             }
-            _ => Ok(Said::ended(EndReason::Denied)),
+            // Declined, or over. A pending attempt without a code is not
+            // written by this program.
+            (
+                ActivationPhase::Pending
+                | ActivationPhase::SignedOut
+                | ActivationPhase::Removing
+                | ActivationPhase::Delivered
+                | ActivationPhase::Wiped
+                | ActivationPhase::WipeFailed
+                | ActivationPhase::Ended,
+                _,
+            ) => Ok(Response::ended(EndReason::Denied)),
         }
     }
 
     fn grant(&self, device: &DeviceRow, row: &ActivationRow) -> Result<Vec<u8>> {
-        let account = self.store.account(row.account.ok_or(Error::WrongState)?)?;
+        let account = self
+            .store
+            .account(row.account.ok_or_else(|| broken("activations.account"))?)?;
         let name = self.personal(account.id, "name", &account.sealed.name)?;
         let mut short = String::new();
         for c in name.chars() {
@@ -120,20 +141,23 @@ impl Service {
         Ok(signed(
             &self.keys.session,
             &Grant {
-                device_id: DeviceId::new(&device.id).ok_or(Error::WrongState)?,
+                device_id: DeviceId::new(&device.id).ok_or_else(|| broken("devices.id"))?,
                 activation_id: ActivationId(row.id),
                 epoch: row.epoch,
                 series: Series(row.series),
                 token: TokenSecret(*self.keys.token(&row.series, 1)),
                 remember: row.remember,
                 policy: PolicyVersion(row.policy),
-                display_name: short.as_str().try_into().map_err(|_| Error::WrongState)?,
+                display_name: short
+                    .as_str()
+                    .try_into()
+                    .map_err(|_| broken("accounts.name"))?,
                 terms: self.settings.terms,
             },
         ))
     }
 
-    /// A code that nobody was shown within a day. Drawn without bias.
+    /// A code that was not handed out within a day, drawn without bias.
     fn fresh_code(&self, now: u64) -> Result<String> {
         loop {
             let mut code = String::new();
@@ -149,4 +173,9 @@ impl Service {
             }
         }
     }
+}
+
+/// A column holds what this program never stores there.
+fn broken(column: &str) -> Error {
+    Error::Internal(format!("{column} does not fit its frame"))
 }

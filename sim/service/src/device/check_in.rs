@@ -1,9 +1,12 @@
 //! "Still here": proves the token, renews it, fetches orders.
 
-use super::{ADDRESS, Heard, Said, Wait};
-use crate::events::Kind;
-use crate::store::{ActivationRow, CheckIn, CheckedIn, Known, Phase, TokenUse, Used};
-use crate::{Result, Service, short};
+use super::{ADDRESS, Handled, Response, Wait};
+use crate::events::EventKind;
+use crate::store::{
+    ActivationPhase, ActivationRow, CheckIn, CheckInContext, CheckedIn, RevocationReason, TokenUse,
+    Used,
+};
+use crate::{Result, Service, short_id};
 use nrd_agent::wire::{
     self, Ask, Generation, Lease, LockReason, NextToken, PROOF_CONTEXT, PolicyVersion, RefusalCode,
     Request, Statement, TokenProof, TokenSecret,
@@ -13,12 +16,12 @@ use nrd_hal::crypto::RingCrypto;
 use nrd_sim_base::sign::signed;
 use subtle::ConstantTimeEq as _;
 
-type Answered = (Said, Option<Wait>);
+type Answered = (Response, Option<Wait>);
 
 /// What a check-in comes to, before anything is written.
-enum Plan<'k> {
+enum CheckInPlan<'k> {
     /// This, whatever the token.
-    Say(Answered),
+    Respond(Answered),
     /// The token was proven.
     Proven(&'k ActivationRow, Proven),
 }
@@ -39,20 +42,20 @@ impl Service {
     pub(super) fn check_in(
         &self,
         frame: &[u8],
-        known: &Known,
+        known: &CheckInContext,
         challenge: [u8; 32],
         address: &str,
-    ) -> Result<Heard> {
+    ) -> Result<Handled> {
         let device = &known.device;
         let signed = wire::decode_signed::<Request<'_>, RingCrypto>(frame, &device.public_key);
         let Ok(request) = signed else {
-            return Ok(Heard::refused(challenge, RefusalCode::BadRequest, 60));
+            return Ok(Handled::refused(challenge, RefusalCode::BadRequest, 60));
         };
         let now = self.now_s();
         let plan = self.plan(known, &request);
         let token = match &plan {
-            Plan::Proven(row, p) => self.token_use(row, *p, now),
-            Plan::Say(_) => None,
+            CheckInPlan::Proven(row, p) => self.token_use(row, *p, now),
+            CheckInPlan::Respond(_) => None,
         };
         let address = self.keys.seal(ADDRESS, address.as_bytes())?;
         let done = self.store.check_in(&CheckIn {
@@ -63,31 +66,34 @@ impl Service {
             address: &address,
             token,
         })?;
-        let delegation = match known.delegation > device.delegation {
-            true => self.newer_delegation(device.delegation)?,
-            false => None,
+        let delegation = if known.delegation > device.delegation {
+            self.newer_delegation(device.delegation)?
+        } else {
+            None
         };
-        let (said, wait) = match (plan, done) {
-            (_, CheckedIn::Stale(current)) => return Ok(Heard::stale(current, delegation)),
-            (Plan::Say(answered), _) => answered,
-            (Plan::Proven(row, _), CheckedIn::Token(Used::Over)) => {
+        let (response, wait) = match (plan, done) {
+            (_, CheckedIn::Stale(current)) => return Ok(Handled::stale(current, delegation)),
+            (CheckInPlan::Respond(answered), _) => answered,
+            (CheckInPlan::Proven(row, _), CheckedIn::Token(Used::Over)) => {
                 self.overtaken(&request, row)?
             }
-            (Plan::Proven(row, _), CheckedIn::Token(Used::Theft)) => self.theft(&request, row)?,
-            (Plan::Proven(row, p), CheckedIn::Noted | CheckedIn::Token(Used::Good)) => {
+            (CheckInPlan::Proven(row, _), CheckedIn::Token(Used::Theft)) => {
+                self.theft(&request, row)?
+            }
+            (CheckInPlan::Proven(row, p), CheckedIn::Noted | CheckedIn::Token(Used::Good)) => {
                 self.good(&request, row, p)
             }
         };
-        Ok(Heard {
+        Ok(Handled {
             challenge,
             delegation,
-            said,
+            response,
             wait,
         })
     }
 
-    fn plan<'k>(&self, known: &'k Known, request: &Request<'_>) -> Plan<'k> {
-        let refuse = |code, s| Plan::Say((Said::refused(code, s), None));
+    fn plan<'k>(&self, known: &'k CheckInContext, request: &Request<'_>) -> CheckInPlan<'k> {
+        let refuse = |code, s| CheckInPlan::Respond((Response::refused(code, s), None));
         let Ask::CheckIn {
             epoch,
             proof,
@@ -102,37 +108,51 @@ impl Service {
             return refuse(RefusalCode::UnknownActivation, 3600);
         };
         if let Some(order) = &known.order {
-            return Plan::Say((checked_in(None, None, Some(order.frame.clone()), 0), None));
+            return CheckInPlan::Respond((
+                checked_in(None, None, Some(order.frame.clone()), 0),
+                None,
+            ));
         }
         let wait = (*wait_s > 0).then_some((row.id, *wait_s));
         match &row.revoked {
-            Some(why) if why == "theft" => {
+            Some(RevocationReason::Theft) => {
                 let interval = self.interval(*wait_s);
                 let reason = LockReason::TheftSuspected;
-                return Plan::Say((self.locked(request, row, reason, interval), wait));
+                return CheckInPlan::Respond((self.locked(request, row, reason, interval), wait));
             }
-            Some(_) => return Plan::Say((self.closed(request, row), None)),
+            Some(
+                RevocationReason::Removed
+                | RevocationReason::Superseded
+                | RevocationReason::Expired,
+            ) => return CheckInPlan::Respond((self.closed(request, row), None)),
             None => {}
         }
         match (row.phase, proof) {
-            (Phase::SignedOut, _) | (Phase::Approved | Phase::Active, None) => {
-                Plan::Say((self.pause(*wait_s), wait))
+            (ActivationPhase::SignedOut, _)
+            | (ActivationPhase::Approved | ActivationPhase::Active, None) => {
+                CheckInPlan::Respond((self.pause(*wait_s), wait))
             }
-            (Phase::Approved | Phase::Active, Some(proof)) => {
-                match self.proves(row, proof, request) {
-                    false => refuse(RefusalCode::BadRequest, 60),
-                    true => {
-                        let consent_due = row.policy < known.policy;
-                        let p = Proven {
-                            generation: proof.generation.0,
-                            consent_due,
-                            renew: *renew && !consent_due,
-                        };
-                        Plan::Proven(row, p)
-                    }
+            (ActivationPhase::Approved | ActivationPhase::Active, Some(proof)) => {
+                if !self.proves(row, proof, request) {
+                    return refuse(RefusalCode::BadRequest, 60);
                 }
+                let consent_due = row.policy < known.policy;
+                let p = Proven {
+                    generation: proof.generation.0,
+                    consent_due,
+                    renew: *renew && !consent_due,
+                };
+                CheckInPlan::Proven(row, p)
             }
-            _ => Plan::Say((self.closed(request, row), None)),
+            (
+                ActivationPhase::Pending
+                | ActivationPhase::Removing
+                | ActivationPhase::Delivered
+                | ActivationPhase::Wiped
+                | ActivationPhase::WipeFailed
+                | ActivationPhase::Ended,
+                _,
+            ) => CheckInPlan::Respond((self.closed(request, row), None)),
         }
     }
 
@@ -145,10 +165,10 @@ impl Service {
         bool::from(mac.ct_eq(&proof.mac))
     }
 
-    /// What is to be written of a token; nothing where it was used before and
-    /// nothing is given for it.
+    /// The use of a token that must be stored; `None` where it was used before
+    /// and no lease is given for it.
     fn token_use<'r>(&self, row: &'r ActivationRow, p: Proven, now: u64) -> Option<TokenUse<'r>> {
-        let seen = row.phase == Phase::Active && row.generation == p.generation;
+        let seen = row.phase == ActivationPhase::Active && row.generation == p.generation;
         (!seen || p.renew).then_some(TokenUse {
             activation: &row.id,
             generation: p.generation,
@@ -157,23 +177,23 @@ impl Service {
     }
 
     /// Something ended the activation since it was read: a removal, most
-    /// likely, and then its order stands beside it.
+    /// likely, and then its order waits.
     fn overtaken(&self, request: &Request<'_>, row: &ActivationRow) -> Result<Answered> {
-        let said = match self.store.next_order(&row.id)? {
+        let response = match self.store.next_order(&row.id)? {
             Some(order) => checked_in(None, None, Some(order.frame), 0),
             None => self.closed(request, row),
         };
-        Ok((said, None))
+        Ok((response, None))
     }
 
     fn theft(&self, request: &Request<'_>, row: &ActivationRow) -> Result<Answered> {
-        self.meter.thefts.inc();
-        tracing::warn!(activation = %short(&row.id), "a copied token was used");
-        let event = self.event_of(Kind::TheftSuspected, row, &row.model, None);
+        self.metrics.thefts.inc();
+        tracing::warn!(activation = %short_id(&row.id), "a copied token was used");
+        let event = self.event_of(EventKind::TheftSuspected, row, &row.model, None)?;
         let event = row.account.map(|account| (account, &event));
         self.store.revoke_theft(&row.id, event)?;
         if let Some(account) = row.account {
-            self.tell_page(account);
+            self.notify_page(account);
         }
         let reason = LockReason::TheftSuspected;
         Ok((self.locked(request, row, reason, 0), None))
@@ -185,10 +205,10 @@ impl Service {
             _ => 0,
         };
         let wait = (wait_s > 0).then_some((row.id, wait_s));
-        if row.phase == Phase::Approved
+        if row.phase == ActivationPhase::Approved
             && let Some(account) = row.account
         {
-            self.tell_page(account);
+            self.notify_page(account);
         }
         let interval = self.interval(wait_s);
         if p.consent_due {
@@ -226,12 +246,12 @@ impl Service {
     }
 
     /// Nothing to say; a device that waits comes back at once.
-    fn pause(&self, wait_s: u16) -> Said {
+    fn pause(&self, wait_s: u16) -> Response {
         checked_in(None, None, None, self.interval(wait_s))
     }
 
     /// This activation is over, and no order waits.
-    fn closed(&self, request: &Request<'_>, row: &ActivationRow) -> Said {
+    fn closed(&self, request: &Request<'_>, row: &ActivationRow) -> Response {
         self.locked(request, row, LockReason::Revoked, self.settings.check_in_s)
     }
 
@@ -241,7 +261,7 @@ impl Service {
         row: &ActivationRow,
         reason: LockReason,
         interval_s: u32,
-    ) -> Said {
+    ) -> Response {
         let statement = signed(
             &self.keys.session,
             &Statement {
@@ -260,8 +280,8 @@ fn checked_in(
     statement: Option<Vec<u8>>,
     order: Option<Vec<u8>>,
     interval_s: u32,
-) -> Said {
-    Said::CheckedIn {
+) -> Response {
+    Response::CheckedIn {
         lease,
         statement,
         order,

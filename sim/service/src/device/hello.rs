@@ -1,6 +1,6 @@
 //! A device introduces itself with its maker certificate.
 
-use super::{Heard, Said};
+use super::{Handled, Response};
 use crate::store::DeviceRow;
 use crate::{Error, Result, Service};
 use nrd_agent::wire::{Answer, MakerCertificate, RefusalCode, Request, decode_signed};
@@ -13,8 +13,8 @@ impl Service {
         claimed: &Request<'_>,
         certificate: &[u8],
         challenge: [u8; 32],
-    ) -> Result<Heard> {
-        let refuse = |code| Ok(Heard::refused(challenge, code, 3600));
+    ) -> Result<Handled> {
+        let refuse = |code| Ok(Handled::refused(challenge, code, 3600));
         let maker = self.keys.maker_public();
         let Ok(cert) = decode_signed::<MakerCertificate, RingCrypto>(certificate, &maker) else {
             return refuse(RefusalCode::UnknownMaker);
@@ -29,15 +29,15 @@ impl Service {
             id: cert.device_id.as_str().to_owned(),
             public_key: cert.public_key,
             model: cert.model.as_str().to_owned(),
-            kind: nrd_sim_base::kind_name(cert.kind).to_owned(),
+            kind: cert.kind,
             agent_version: format!("{major}.{minor}.{patch}"),
             delegation: newest.as_ref().map_or(0, |(v, _)| *v),
         };
         match self.store.enroll(&device, &challenge, self.now_s()) {
-            Ok(()) => Ok(Heard {
+            Ok(()) => Ok(Handled {
                 challenge,
                 delegation: newest.map(|(_, frame)| frame),
-                said: Said::Plain(Answer::Welcome),
+                response: Response::Plain(Answer::Welcome),
                 wait: None,
             }),
             Err(Error::WrongState) => refuse(RefusalCode::UnknownMaker),

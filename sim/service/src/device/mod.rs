@@ -16,9 +16,10 @@ mod check_in;
 mod hello;
 mod report;
 
-use super::meter;
+use super::metrics;
+use super::notify::Wakeup;
 use super::store::DeviceRow;
-use super::wake::Called;
+use super::worker::blocking;
 use super::{Error, Result, Service};
 use nrd_agent::wire::{self, Answer, Ask, EndReason, RefusalCode, Reply, Request};
 use nrd_hal::crypto::RingCrypto;
@@ -26,7 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// An answer that owns its frames.
-pub(crate) enum Said {
+pub(crate) enum Response {
     Plain(Answer<'static>),
     Granted(Vec<u8>),
     CheckedIn {
@@ -37,38 +38,38 @@ pub(crate) enum Said {
     },
 }
 
-impl Said {
-    fn refused(code: RefusalCode, retry_after_s: u32) -> Said {
-        Said::Plain(Answer::Refused {
+impl Response {
+    fn refused(code: RefusalCode, retry_after_s: u32) -> Response {
+        Response::Plain(Answer::Refused {
             code,
             retry_after_s,
         })
     }
 
-    fn ended(reason: EndReason) -> Said {
-        Said::Plain(Answer::ActivationEnded { reason })
+    fn ended(reason: EndReason) -> Response {
+        Response::Plain(Answer::ActivationEnded { reason })
     }
 
     /// What it is, for a metric.
     fn name(&self) -> &'static str {
         match self {
-            Said::Plain(Answer::Refused { .. }) => "refused",
-            Said::Plain(_) => "noted",
-            Said::Granted(_) => "granted",
-            Said::CheckedIn { order: Some(_), .. } => "order",
-            Said::CheckedIn { lease: Some(_), .. } => "lease",
-            Said::CheckedIn {
+            Response::Plain(Answer::Refused { .. }) => "refused",
+            Response::Plain(_) => "noted",
+            Response::Granted(_) => "granted",
+            Response::CheckedIn { order: Some(_), .. } => "order",
+            Response::CheckedIn { lease: Some(_), .. } => "lease",
+            Response::CheckedIn {
                 statement: Some(_), ..
             } => "closed",
-            Said::CheckedIn { .. } => "nothing",
+            Response::CheckedIn { .. } => "nothing",
         }
     }
 
     fn answer(&self) -> Answer<'_> {
         match self {
-            Said::Plain(a) => a.clone(),
-            Said::Granted(grant) => Answer::Granted { grant },
-            Said::CheckedIn {
+            Response::Plain(a) => a.clone(),
+            Response::Granted(grant) => Answer::Granted { grant },
+            Response::CheckedIn {
                 lease,
                 statement,
                 order,
@@ -88,11 +89,11 @@ impl Said {
 type Wait = ([u8; 16], u16);
 
 /// What became of a request.
-struct Heard {
+struct Handled {
     challenge: [u8; 32],
     /// A delegation that the device does not have yet.
     delegation: Option<Vec<u8>>,
-    said: Said,
+    response: Response,
     /// The device would wait this long for an order of this activation.
     wait: Option<Wait>,
 }
@@ -100,21 +101,21 @@ struct Heard {
 impl Service {
     /// Answers one request frame. `address` is where it came from.
     pub fn answer(&self, frame: &[u8], address: &str) -> Result<Vec<u8>> {
-        let heard = self.hear(frame, address)?;
-        self.reply(&heard)
+        let handled = self.handle(frame, address)?;
+        self.reply(&handled)
     }
 
-    /// [`Service::listen_to`], measured.
-    fn hear(&self, frame: &[u8], address: &str) -> Result<Heard> {
+    /// [`Service::handle_frame`], measured.
+    fn handle(&self, frame: &[u8], address: &str) -> Result<Handled> {
         let start = std::time::Instant::now();
-        let heard = self.listen_to(frame, address);
-        self.meter.answer_s.observe(meter::seconds_since(start));
-        let result = match &heard {
-            Ok(heard) => heard.said.name(),
+        let handled = self.handle_frame(frame, address);
+        self.metrics.answer_s.observe(metrics::seconds_since(start));
+        let result = match &handled {
+            Ok(handled) => handled.response.name(),
             Err(_) => "failed",
         };
-        meter::count(&self.meter.requests, "answer", result);
-        heard
+        metrics::count(&self.metrics.requests, "answer", result);
+        handled
     }
 
     /// Answers one request frame; a check-in that is willing to wait is
@@ -125,19 +126,19 @@ impl Service {
         address: String,
     ) -> Result<Vec<u8>> {
         let this = self.clone();
-        let mut heard = blocking(move || this.hear(&frame, &address)).await?;
-        if let Some((id, wait_s)) = heard.wait {
+        let mut handled = blocking(move || this.handle(&frame, &address)).await?;
+        if let Some((id, wait_s)) = handled.wait {
             let limit = wait_s.min(self.settings.wait_max_s);
             let until = tokio::time::Instant::now() + Duration::from_secs(u64::from(limit));
             let began = std::time::Instant::now();
-            let waiter = self.wake.wait_for(id);
-            // An order may have come between the look and the wait.
-            let mut called = Called::Look;
-            while called != Called::No {
+            let waiter = self.notifier.wait_for(id);
+            // An order may have come between the answer and the wait.
+            let mut wakeup = Wakeup::Recheck;
+            while wakeup != Wakeup::TimeUp {
                 let this = self.clone();
                 if let Some(order) = blocking(move || this.store.next_order(&id)).await? {
-                    meter::count(&self.meter.requests, "answer", "woken");
-                    heard.said = Said::CheckedIn {
+                    metrics::count(&self.metrics.requests, "answer", "woken");
+                    handled.response = Response::CheckedIn {
                         lease: None,
                         statement: None,
                         order: Some(order.frame),
@@ -145,32 +146,34 @@ impl Service {
                     };
                     break;
                 }
-                // What the call was for is no order, but it is for this device.
-                if called == Called::ForYou {
+                // It was woken for a change that is no order, such as consent:
+                // it asks again.
+                if wakeup == Wakeup::Order {
                     break;
                 }
-                called = waiter.called(until).await;
+                wakeup = waiter.wait(until).await;
             }
             // Waited to the end: it may come back at once and wait on.
-            if called == Called::No
+            if wakeup == Wakeup::TimeUp
                 && !self.stopping()
-                && let Said::CheckedIn { interval_s, .. } = &mut heard.said
+                && let Response::CheckedIn { interval_s, .. } = &mut handled.response
             {
                 *interval_s = 0;
             }
-            self.meter.wait_s.observe(meter::seconds_since(began));
+            self.metrics.wait_s.observe(metrics::seconds_since(began));
         }
-        self.reply(&heard)
+        self.reply(&handled)
     }
 
-    fn reply(&self, heard: &Heard) -> Result<Vec<u8>> {
+    fn reply(&self, handled: &Handled) -> Result<Vec<u8>> {
         let reply = Reply {
-            challenge: heard.challenge,
-            delegation: heard.delegation.as_deref(),
-            answer: heard.said.answer(),
+            challenge: handled.challenge,
+            delegation: handled.delegation.as_deref(),
+            answer: handled.response.answer(),
         };
         let mut out = [0u8; wire::MAX_FRAME];
-        let n = wire::encode(&reply, &mut out).map_err(|_| Error::WrongState)?;
+        let n = wire::encode(&reply, &mut out)
+            .map_err(|e| Error::Internal(format!("a reply does not fit its frame: {e}")))?;
         Ok(out[..n].to_vec())
     }
 
@@ -180,9 +183,9 @@ impl Service {
         Ok(current.filter(|(v, _)| *v > has).map(|(_, frame)| frame))
     }
 
-    fn listen_to(&self, frame: &[u8], address: &str) -> Result<Heard> {
+    fn handle_frame(&self, frame: &[u8], address: &str) -> Result<Handled> {
         let challenge = self.random()?;
-        let refuse = |code| Ok(Heard::refused(challenge, code, 60));
+        let refuse = |code| Ok(Handled::refused(challenge, code, 60));
         let Ok(claimed) = wire::peek::<Request<'_>>(frame) else {
             return refuse(RefusalCode::BadRequest);
         };
@@ -192,13 +195,18 @@ impl Service {
                 return self.hello(frame, &claimed, certificate, challenge);
             }
             Ask::CheckIn { activation_id, .. } => {
-                let known = self.store.known(device_id, &activation_id.0)?;
+                let known = self.store.check_in_context(device_id, &activation_id.0)?;
                 return match known {
                     Some(known) => self.check_in(frame, &known, challenge, address),
                     None => refuse(RefusalCode::UnknownDevice),
                 };
             }
-            _ => {}
+            Ask::ActivateStart { .. }
+            | Ask::ActivatePoll { .. }
+            | Ask::ActivateCancel { .. }
+            | Ask::Outcome { .. }
+            | Ask::Receipt { .. }
+            | Ask::SignedOut { .. } => {}
         }
         let Some(device) = self.store.device(device_id)? else {
             return refuse(RefusalCode::UnknownDevice);
@@ -214,17 +222,17 @@ impl Service {
                 .take_challenge(&device.id, &request.challenge, &challenge, now, &address)?;
         let delegation = self.newer_delegation(device.delegation)?;
         if let Err(current) = taken {
-            return Ok(Heard::stale(current, delegation));
+            return Ok(Handled::stale(current, delegation));
         }
-        Ok(Heard {
+        Ok(Handled {
             challenge,
             delegation,
-            said: self.act(&device, &request)?,
+            response: self.act(&device, &request)?,
             wait: None,
         })
     }
 
-    fn act(&self, device: &DeviceRow, request: &Request<'_>) -> Result<Said> {
+    fn act(&self, device: &DeviceRow, request: &Request<'_>) -> Result<Response> {
         match &request.ask {
             Ask::ActivateStart {
                 activation_id,
@@ -244,28 +252,28 @@ impl Service {
             } => self.signed_out_there(device, &activation_id.0, *epoch),
             // Answered before.
             Ask::Hello { .. } | Ask::CheckIn { .. } => {
-                Ok(Said::refused(RefusalCode::BadRequest, 60))
+                Ok(Response::refused(RefusalCode::BadRequest, 60))
             }
         }
     }
 }
 
-impl Heard {
-    fn refused(challenge: [u8; 32], code: RefusalCode, retry_after_s: u32) -> Heard {
-        Heard {
+impl Handled {
+    fn refused(challenge: [u8; 32], code: RefusalCode, retry_after_s: u32) -> Handled {
+        Handled {
             challenge,
             delegation: None,
-            said: Said::refused(code, retry_after_s),
+            response: Response::refused(code, retry_after_s),
             wait: None,
         }
     }
 
     /// Another challenge is in force.
-    fn stale(current: [u8; 32], delegation: Option<Vec<u8>>) -> Heard {
-        Heard {
+    fn stale(current: [u8; 32], delegation: Option<Vec<u8>>) -> Handled {
+        Handled {
             challenge: current,
             delegation,
-            said: Said::refused(RefusalCode::StaleChallenge, 0),
+            response: Response::refused(RefusalCode::StaleChallenge, 0),
             wait: None,
         }
     }
@@ -273,13 +281,3 @@ impl Heard {
 
 /// Where a device's last address is sealed.
 pub(super) const ADDRESS: &str = "devices.last_address";
-
-/// Runs blocking work off the async threads.
-pub async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    // Only a panic or a shutdown makes the join fail.
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or(Err(Error::WrongState))
-}

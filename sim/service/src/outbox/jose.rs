@@ -46,7 +46,7 @@ impl JwtSigner for Signer {
 
 /// A signed token of `claims`, with its issuer and audience.
 pub fn token(keys: &Keys, claims: &[u8], issuer: &str, audience: &str) -> Result<String, String> {
-    // Only the first call does anything.
+    // Every call but the first is refused, because it is installed already.
     let _ = PROVIDER.install_default();
     let mut claims: Value = serde_json::from_slice(claims).map_err(|e| e.to_string())?;
     claims["iss"] = issuer.into();

@@ -3,9 +3,9 @@
 //! itself; the broker needs none and can forge nothing. It may lose, repeat
 //! and reorder: the device judges each order by itself, and the poll goes on.
 
-use super::{Drain, LEASE_S, LOOK, pause, put_back, took};
+use super::{LOOK, OutboxWorker, pause, put_back, take_due, taken};
 use crate::Service;
-use crate::store::{Due, Outbox};
+use crate::store::{Outbox, OutboxMessage};
 use rumqttc::{
     Client, Connection, Event, MqttOptions, Outgoing, Packet, Publish, QoS, RecvTimeoutError,
 };
@@ -36,13 +36,13 @@ impl Broker {
         let rest = rest.trim_end_matches('/');
         let (host, port) = rest.rsplit_once(':').unwrap_or((rest, "1883"));
         let port = port.parse().map_err(|_| bad())?;
-        match host.is_empty() || host.contains(['/', '@']) {
-            true => Err(bad()),
-            false => Ok(Broker {
-                host: host.to_owned(),
-                port,
-            }),
+        if host.is_empty() || host.contains(['/', '@']) {
+            return Err(bad());
         }
+        Ok(Broker {
+            host: host.to_owned(),
+            port,
+        })
     }
 
     /// `keep`: the broker keeps what arrives while this client is away.
@@ -70,8 +70,8 @@ pub fn topic(device_id: &str) -> String {
 }
 
 /// Starts to hand orders over.
-pub fn start(service: Arc<Service>, broker: Broker) -> std::io::Result<Drain> {
-    Drain::start("orders", move |stop| {
+pub fn start(service: Arc<Service>, broker: Broker) -> std::io::Result<OutboxWorker> {
+    OutboxWorker::start("orders", move |stop| {
         let mut failures = 0;
         while !stop.load(Ordering::SeqCst) {
             let began = Instant::now();
@@ -83,10 +83,11 @@ pub fn start(service: Arc<Service>, broker: Broker) -> std::io::Result<Drain> {
                 return;
             }
             failures += 1;
-            service.meter.handed(Outbox::Orders, "broker away");
+            service.metrics.handed(Outbox::Orders, "broker away");
             tracing::warn!(failures, %why, "the broker is away; devices hear orders at their next check-in");
             // Half a second doubling to half a minute.
             let cap = (250u64 << failures.min(7)).min(30_000);
+            // Without randomness it waits the shortest time: safe as well.
             let draw = getrandom::u64().unwrap_or(0);
             pause(stop, Duration::from_millis(cap / 2 + draw % cap / 2));
         }
@@ -95,7 +96,11 @@ pub fn start(service: Arc<Service>, broker: Broker) -> std::io::Result<Drain> {
 
 /// One connection to the broker, until it breaks.
 fn session(service: &Service, broker: &Broker, stop: &AtomicBool) -> String {
-    let id = format!("nrd-service-{:016x}", getrandom::u64().unwrap_or(0));
+    // Two clients of one id would throw each other out.
+    let id = match getrandom::u64() {
+        Ok(n) => format!("nrd-service-{n:016x}"),
+        Err(e) => return e.to_string(),
+    };
     let (client, mut connection) = broker.connect(&id, false);
     let mut connected = false;
     let until = Instant::now() + PATIENCE;
@@ -114,13 +119,7 @@ fn session(service: &Service, broker: &Broker, stop: &AtomicBool) -> String {
         }
         // More of them may come than one turn carries.
         loop {
-            let due = match service.store.backlog(Outbox::Orders) {
-                Ok((1.., _)) => service
-                    .store
-                    .take_due(Outbox::Orders, service.now_s(), LEASE_S, BATCH)
-                    .unwrap_or_default(),
-                _ => Vec::new(),
-            };
+            let due = take_due(service, Outbox::Orders, BATCH, stop);
             if due.is_empty() || stop.load(Ordering::SeqCst) {
                 break;
             }
@@ -129,6 +128,7 @@ fn session(service: &Service, broker: &Broker, stop: &AtomicBool) -> String {
             }
         }
     }
+    // A courtesy: a broker that does not hear it sees the connection end.
     let _ = client.disconnect();
     "stopping".to_owned()
 }
@@ -138,7 +138,7 @@ fn publish(
     service: &Service,
     client: &Client,
     connection: &mut Connection,
-    due: Vec<Due>,
+    due: Vec<OutboxMessage>,
 ) -> Result<(), String> {
     // Published in order, so numbered in order.
     let mut unnumbered: VecDeque<i64> = VecDeque::new();
@@ -163,7 +163,7 @@ fn publish(
             Ok(Ok(Event::Incoming(Packet::PubAck(ack)))) => {
                 if let Some(id) = unacknowledged.remove(&ack.pkid) {
                     tries.remove(&id);
-                    took(service, Outbox::Orders, id);
+                    taken(service, Outbox::Orders, id);
                 }
             }
             Ok(Ok(_)) | Err(RecvTimeoutError::Timeout) => {}
@@ -177,13 +177,10 @@ fn publish(
     for (id, n) in &tries {
         put_back(service, Outbox::Orders, *id, *n);
     }
-    match tries.is_empty() {
-        true => Ok(()),
-        false => Err(why),
-    }
+    if tries.is_empty() { Ok(()) } else { Err(why) }
 }
 
-/// The device's side: hears orders for `device_id` for ever, and hands each to
+/// The device's side: receives orders for `device_id`, and hands each to
 /// `take`, until that says false.
 pub fn listen(broker: &Broker, device_id: &str, take: impl Fn(Vec<u8>) -> bool) {
     let mine = topic(device_id);
@@ -192,6 +189,9 @@ pub fn listen(broker: &Broker, device_id: &str, take: impl Fn(Vec<u8>) -> bool) 
         for event in connection.iter() {
             match event {
                 Ok(Event::Incoming(Packet::ConnAck(_))) => {
+                    // It fails when the queue of requests is full, and nothing
+                    // else was asked on this connection yet. Without the
+                    // subscription the device's poll brings its orders.
                     let _ = client.try_subscribe(&mine, QoS::AtLeastOnce);
                 }
                 Ok(Event::Incoming(Packet::Publish(Publish { topic, payload, .. })))

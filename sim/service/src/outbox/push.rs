@@ -2,9 +2,9 @@
 //! `202 Accepted` takes it. Anything else leaves it in the outbox, to be tried
 //! again later; its `jti` stays, so that the receiver knows it.
 
-use super::{Drain, LEASE_S, LOOK, jose, pause, put_back, took};
+use super::{LOOK, OutboxWorker, jose, pause, put_back, take_due, taken};
 use crate::Service;
-use crate::store::{Due, Outbox};
+use crate::store::{Outbox, OutboxMessage};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use std::path::PathBuf;
@@ -24,9 +24,9 @@ const BATCH: u32 = 16;
 pub struct Receiver {
     /// Where to post.
     pub url: String,
-    /// Whom the tokens are for.
+    /// The audience that the tokens name.
     pub audience: String,
-    /// Who says so.
+    /// The issuer that the tokens name.
     pub issuer: String,
     /// The root of an https receiver, a PEM file.
     pub ca: Option<PathBuf>,
@@ -58,27 +58,21 @@ impl Receiver {
 }
 
 /// Starts to push.
-pub fn start(service: Arc<Service>, receiver: Receiver) -> Result<Drain, String> {
+pub fn start(service: Arc<Service>, receiver: Receiver) -> Result<OutboxWorker, String> {
     let agent = receiver.agent()?;
     let running = move |stop: &AtomicBool| drain(&service, &receiver, &agent, stop);
-    Drain::start("events", running).map_err(|e| e.to_string())
+    OutboxWorker::start("events", running).map_err(|e| e.to_string())
 }
 
 fn drain(service: &Service, receiver: &Receiver, agent: &Agent, stop: &AtomicBool) {
     while !stop.load(Ordering::SeqCst) {
-        let due = match service.store.backlog(Outbox::Events) {
-            Ok((0, _)) => Ok(Vec::new()),
-            _ => service
-                .store
-                .take_due(Outbox::Events, service.now_s(), LEASE_S, BATCH),
-        };
-        let due = due.unwrap_or_default();
+        let due = take_due(service, Outbox::Events, BATCH, stop);
         if due.is_empty() {
             pause(stop, LOOK);
         }
         for row in due {
             match push(service, receiver, agent, &row) {
-                Ok(()) => took(service, Outbox::Events, row.id),
+                Ok(()) => taken(service, Outbox::Events, row.id),
                 Err(why) => {
                     tracing::warn!(tries = row.tries, %why, "the receiver has not taken an event");
                     put_back(service, Outbox::Events, row.id, row.tries);
@@ -88,7 +82,12 @@ fn drain(service: &Service, receiver: &Receiver, agent: &Agent, stop: &AtomicBoo
     }
 }
 
-fn push(service: &Service, receiver: &Receiver, agent: &Agent, row: &Due) -> Result<(), String> {
+fn push(
+    service: &Service,
+    receiver: &Receiver,
+    agent: &Agent,
+    row: &OutboxMessage,
+) -> Result<(), String> {
     let token = jose::token(
         &service.keys,
         &row.body,

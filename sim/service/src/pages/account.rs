@@ -1,11 +1,11 @@
 //! Your Account, security activity, the privacy policy.
 
-use super::Site;
-use super::errors::{Answer, Trouble, render};
-use super::guard::Visitor;
-use crate::account::{Account, Standing};
-use crate::device::blocking;
-use crate::events::{Event, Kind};
+use super::AppState;
+use super::errors::{PageError, PageResult, render};
+use super::session::Visitor;
+use crate::account::{Account, DeviceStatus};
+use crate::events::Event;
+use crate::worker::blocking;
 use askama::Template;
 use axum::Form;
 use axum::extract::{Query, State};
@@ -31,21 +31,21 @@ struct AccountPage {
     last: Option<Line>,
 }
 
-pub(super) async fn show(State(site): State<Site>, visitor: Visitor) -> Answer {
-    let service = site.service.clone();
+pub(super) async fn show(State(state): State<AppState>, visitor: Visitor) -> PageResult {
+    let service = state.service.clone();
     let page = blocking(move || {
         let account = service.account(visitor.account)?;
         let devices = service.devices(visitor.account)?;
-        let alarming = |s| matches!(s, Standing::Theft | Standing::WipeFailed);
+        let alarming = |s| matches!(s, DeviceStatus::Theft | DeviceStatus::WipeFailed);
         let open = |s| {
             matches!(
                 s,
-                Standing::Unconfirmed
-                    | Standing::Active
-                    | Standing::SigningOut
-                    | Standing::ConsentDue
-                    | Standing::Offline
-                    | Standing::LeaseOver
+                DeviceStatus::Unconfirmed
+                    | DeviceStatus::Active
+                    | DeviceStatus::SigningOut
+                    | DeviceStatus::ConsentDue
+                    | DeviceStatus::Offline
+                    | DeviceStatus::LeaseOver
             )
         };
         let events = service.events(visitor.account, 1)?;
@@ -53,9 +53,9 @@ pub(super) async fn show(State(site): State<Site>, visitor: Visitor) -> Answer {
             csrf: visitor.csrf,
             consent_due: account.policy < service.store.policy_version()?,
             account,
-            devices: devices.iter().filter(|d| open(d.standing)).count(),
+            devices: devices.iter().filter(|d| open(d.status)).count(),
             computers: service.store.computers(visitor.account)?.len(),
-            alarms: devices.iter().filter(|d| alarming(d.standing)).count(),
+            alarms: devices.iter().filter(|d| alarming(d.status)).count(),
             last: events.into_iter().next().map(line),
         })
     })
@@ -79,8 +79,8 @@ fn line(e: Event) -> Line {
     Line {
         day: time_format::long_day(e.at),
         time: time_format::time(e.at),
-        text: Kind::text(&e.kind),
-        alarming: Kind::alarming(&e.kind),
+        text: e.kind.text(),
+        alarming: e.kind.alarming(),
         subject: e.subject,
         address: e.address,
     }
@@ -109,14 +109,14 @@ pub(super) struct Before {
 }
 
 pub(super) async fn activity(
-    State(site): State<Site>,
+    State(state): State<AppState>,
     visitor: Visitor,
     Query(from): Query<Before>,
-) -> Answer {
-    let service = site.service.clone();
+) -> PageResult {
+    let service = state.service.clone();
     let page = blocking(move || {
         let before = from.before.unwrap_or(i64::MAX);
-        // One more than is shown tells whether there is an older page.
+        // One more than is shown: so it is known whether there is an older page.
         let mut events = service.events_before(visitor.account, before, PAGE + 1)?;
         let more = events.len() > PAGE as usize;
         events.truncate(PAGE as usize);
@@ -150,8 +150,8 @@ struct PolicyPage {
     due: bool,
 }
 
-pub(super) async fn policy(State(site): State<Site>, visitor: Visitor) -> Answer {
-    let service = site.service.clone();
+pub(super) async fn policy(State(state): State<AppState>, visitor: Visitor) -> PageResult {
+    let service = state.service.clone();
     let page = blocking(move || {
         let version = service.store.policy_version()?;
         let account = service.account(visitor.account)?;
@@ -172,14 +172,14 @@ pub(super) struct Consent {
 }
 
 pub(super) async fn consent(
-    State(site): State<Site>,
+    State(state): State<AppState>,
     visitor: Visitor,
     Form(form): Form<Consent>,
-) -> Answer {
+) -> PageResult {
     visitor.check(&form.csrf)?;
-    let service = site.service.clone();
+    let service = state.service.clone();
     blocking(move || service.consent(visitor.account, form.version, &visitor.address))
         .await
-        .map_err(Trouble::from)?;
+        .map_err(PageError::from)?;
     Ok(Redirect::to("/account").into_response())
 }

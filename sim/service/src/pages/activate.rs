@@ -1,18 +1,18 @@
 //! Activation: the code on the screen is typed here; the page shows which
 //! device asks, before it asks for consent.
 
-use super::Site;
-use super::errors::{Answer, Trouble, render};
-use super::guard::Visitor;
-use super::view;
-use crate::Error;
+use super::AppState;
+use super::device_status;
+use super::errors::{PageError, PageResult, render};
+use super::session::Visitor;
 use crate::account::CodeError;
-use crate::device::blocking;
+use crate::worker::blocking;
 use askama::Template;
 use axum::Form;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Redirect};
+use nrd_agent::wire::DeviceKind;
 use nrd_sim_base::pictogram;
 use serde::Deserialize;
 
@@ -38,7 +38,7 @@ struct ConfirmPage {
     policy: u32,
 }
 
-pub(super) async fn form(visitor: Visitor) -> Answer {
+pub(super) async fn form(visitor: Visitor) -> PageResult {
     Ok(render(&FormPage {
         csrf: visitor.csrf,
         problem: None,
@@ -52,12 +52,12 @@ pub(super) struct Code {
 }
 
 pub(super) async fn look_up(
-    State(site): State<Site>,
+    State(state): State<AppState>,
     visitor: Visitor,
     Form(form): Form<Code>,
-) -> Answer {
+) -> PageResult {
     visitor.check(&form.csrf)?;
-    let service = site.service.clone();
+    let service = state.service.clone();
     let csrf = visitor.csrf.clone();
     let found = blocking(move || {
         let row = match service.look_up_code(visitor.account, &form.code) {
@@ -67,8 +67,8 @@ pub(super) async fn look_up(
         Ok(Ok(ConfirmPage {
             csrf: visitor.csrf,
             code: row.code.unwrap_or_default(),
-            kind: view::kind(&row.kind),
-            is_computer: row.kind == "computer",
+            kind: device_status::kind(row.kind),
+            is_computer: row.kind == DeviceKind::Computer,
             model: row.model,
             device_id: row.device,
             pictogram: row.pictogram,
@@ -84,7 +84,7 @@ pub(super) async fn look_up(
     }
 }
 
-fn problem(csrf: String, e: CodeError) -> Answer {
+fn problem(csrf: String, e: CodeError) -> PageResult {
     let (status, text) = match e {
         CodeError::Unknown => (
             StatusCode::NOT_FOUND,
@@ -93,7 +93,10 @@ fn problem(csrf: String, e: CodeError) -> Answer {
         ),
         CodeError::Wait(s) => (
             StatusCode::TOO_MANY_REQUESTS,
-            format!("Too many wrong codes. Please wait {}.", view::wait(s)),
+            format!(
+                "Too many wrong codes. Please wait {}.",
+                device_status::wait(s)
+            ),
         ),
         CodeError::Service(e) => return Err(e.into()),
     };
@@ -104,34 +107,41 @@ fn problem(csrf: String, e: CodeError) -> Answer {
     Ok((status, render(&page)).into_response())
 }
 
+/// The button that was pressed.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Decision {
+    Allow,
+    Decline,
+}
+
 #[derive(Deserialize)]
 pub(super) struct Confirm {
     csrf: String,
     code: String,
-    decision: String,
+    decision: Decision,
     remember: Option<String>,
 }
 
 pub(super) async fn confirm(
-    State(site): State<Site>,
+    State(state): State<AppState>,
     visitor: Visitor,
     Form(form): Form<Confirm>,
-) -> Answer {
+) -> PageResult {
     visitor.check(&form.csrf)?;
-    let service = site.service.clone();
+    let service = state.service.clone();
     let csrf = visitor.csrf.clone();
     let done = blocking(move || {
         let row = match service.look_up_code(visitor.account, &form.code) {
             Ok(row) => row,
             Err(e) => return Ok(Err(e)),
         };
-        match form.decision.as_str() {
-            "allow" => {
+        match form.decision {
+            Decision::Allow => {
                 let remember = form.remember.is_some();
                 service.approve(visitor.account, &row, remember, &visitor.address)?;
             }
-            "decline" => service.decline(visitor.account, &row, &visitor.address)?,
-            _ => return Err(Error::WrongState),
+            Decision::Decline => service.decline(visitor.account, &row, &visitor.address)?,
         }
         Ok(Ok(()))
     })
@@ -142,9 +152,9 @@ pub(super) async fn confirm(
     }
 }
 
-pub(super) async fn pictogram(Path(n): Path<u8>) -> Answer {
+pub(super) async fn pictogram(Path(n): Path<u8>) -> PageResult {
     if n >= 16 {
-        return Err(Trouble::NotFound);
+        return Err(PageError::NotFound);
     }
     let kind = [
         (header::CONTENT_TYPE, "image/svg+xml"),

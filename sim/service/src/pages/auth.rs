@@ -1,11 +1,11 @@
 //! Signing in and out.
 
-use super::Site;
-use super::errors::{Answer, Trouble, render};
-use super::guard::{Visitor, cookie, remember_cookie, session_cookie, set, set_both};
-use super::view;
-use crate::device::blocking;
+use super::AppState;
+use super::device_status;
+use super::errors::{PageError, PageResult, render};
+use super::session::{Visitor, cookie, remember_cookie, session_cookie, set, set_both};
 use crate::login::LoginError;
+use crate::worker::blocking;
 use askama::Template;
 use axum::Form;
 use axum::extract::{ConnectInfo, Query, State};
@@ -50,11 +50,11 @@ pub(super) struct Login {
 const BEFORE: &str = "before-login";
 
 pub(super) async fn form(
-    State(site): State<Site>,
+    State(state): State<AppState>,
     visitor: Option<axum::Extension<Visitor>>,
     headers: HeaderMap,
     Query(query): Query<Where>,
-) -> Answer {
+) -> PageResult {
     if visitor.is_some() {
         return Ok(Redirect::to(&inside(&query.next)).into_response());
     }
@@ -66,34 +66,34 @@ pub(super) async fn form(
         ended: query.ended,
         problem: None,
     };
-    show(&site, &headers, StatusCode::OK, fresh)
+    show(&state, &headers, StatusCode::OK, fresh)
 }
 
 /// The form. A browser keeps its token over forms: two tabs, and a page that is
 /// loaded again, both work.
-fn show(site: &Site, headers: &HeaderMap, status: StatusCode, mut page: Page) -> Answer {
+fn show(state: &AppState, headers: &HeaderMap, status: StatusCode, mut page: Page) -> PageResult {
     let kept = cookie(headers, BEFORE).filter(|c| unhex::<16>(c).is_some());
     page.csrf = match kept {
         Some(kept) => kept,
         None => hex(&random::<16>().map_err(crate::Error::from)?),
     };
-    let shown = set(site, BEFORE, &page.csrf, None);
+    let shown = set(state, BEFORE, &page.csrf, None);
     Ok((status, [(header::SET_COOKIE, shown)], render(&page)).into_response())
 }
 
 pub(super) async fn submit(
-    State(site): State<Site>,
+    State(state): State<AppState>,
     ConnectInfo(from): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
     Form(login): Form<Login>,
-) -> Answer {
+) -> PageResult {
     let before = cookie(&headers, BEFORE).unwrap_or_default();
     if before.is_empty() || !bool::from(before.as_bytes().ct_eq(login.csrf.as_bytes())) {
-        return Err(Trouble::CrossSite);
+        return Err(PageError::CrossSite);
     }
     let browser = browser(&headers);
     let address = from.ip().to_string();
-    let service = site.service.clone();
+    let service = state.service.clone();
     let again = Page {
         csrf: String::new(),
         next: login.next,
@@ -112,7 +112,7 @@ pub(super) async fn submit(
     let (status, problem) = match tried {
         Ok(signed_in) => {
             let mut answer = Redirect::to(&inside(&again.next)).into_response();
-            for c in set_both(&site, &signed_in) {
+            for c in set_both(&state, &signed_in) {
                 answer.headers_mut().append(header::SET_COOKIE, c);
             }
             return Ok(answer);
@@ -123,7 +123,10 @@ pub(super) async fn submit(
         ),
         Err(LoginError::Wait(s)) => (
             StatusCode::TOO_MANY_REQUESTS,
-            format!("Too many wrong attempts. Please wait {}.", view::wait(s)),
+            format!(
+                "Too many wrong attempts. Please wait {}.",
+                device_status::wait(s)
+            ),
         ),
         Err(LoginError::Service(e)) => return Err(e.into()),
     };
@@ -131,7 +134,7 @@ pub(super) async fn submit(
         problem: Some(problem),
         ..again
     };
-    show(&site, &headers, status, again)
+    show(&state, &headers, status, again)
 }
 
 #[derive(Deserialize)]
@@ -140,16 +143,16 @@ pub(super) struct Leave {
 }
 
 pub(super) async fn leave(
-    State(site): State<Site>,
+    State(state): State<AppState>,
     visitor: Visitor,
     Form(form): Form<Leave>,
-) -> Answer {
+) -> PageResult {
     visitor.check(&form.csrf)?;
-    let service = site.service.clone();
+    let service = state.service.clone();
     blocking(move || service.sign_out(&visitor.session)).await?;
     let mut answer = Redirect::to("/login").into_response();
-    for name in [session_cookie(site.tls), remember_cookie(site.tls)] {
-        let gone = set(&site, name, "", Some(0));
+    for name in [session_cookie(state.tls), remember_cookie(state.tls)] {
+        let gone = set(&state, name, "", Some(0));
         answer.headers_mut().append(header::SET_COOKIE, gone);
     }
     Ok(answer)
@@ -162,10 +165,7 @@ fn inside(next: &str) -> String {
         && next
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b"/-.".contains(&b));
-    match local {
-        true => next.to_owned(),
-        false => "/account/devices".to_owned(),
-    }
+    if local { next } else { "/account/devices" }.to_owned()
 }
 
 /// Browser and system in words, from its `User-Agent`.

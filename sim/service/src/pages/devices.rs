@@ -1,12 +1,12 @@
 //! Manage Netflix ready devices and computers.
 
-use super::Site;
-use super::errors::{Answer, Trouble, render};
-use super::guard::Visitor;
-use super::view;
-use crate::account::{Device, Standing};
-use crate::device::blocking;
+use super::AppState;
+use super::device_status;
+use super::errors::{PageError, PageResult, render};
+use super::session::Visitor;
+use crate::account::{Device, DeviceStatus};
 use crate::store::AccountId;
+use crate::worker::blocking;
 use crate::{Error, Service};
 use askama::Template;
 use axum::Form;
@@ -30,7 +30,7 @@ struct Entry {
     state: &'static str,
     colour: &'static str,
     meaning: String,
-    way: Option<[(&'static str, &'static str); 3]>,
+    progress: Option<[(&'static str, &'static str); 3]>,
     removable: bool,
     over: bool,
     can_sign_out: bool,
@@ -59,18 +59,18 @@ struct ListPage {
 }
 
 fn entry(d: Device, now: u64) -> Entry {
-    let look = view::state(&d, now);
+    let view = device_status::status_view(&d, now);
     Entry {
-        kind: view::kind(&d.row.kind),
-        since: view::since(&d),
-        seen: view::heard(d.row.last_seen, now),
+        kind: device_status::kind(d.row.kind),
+        since: device_status::since(&d),
+        seen: device_status::heard(d.row.last_seen, now),
         removable: d.removable(),
         over: d.over(),
         can_sign_out: matches!(
-            d.standing,
-            Standing::Active | Standing::Offline | Standing::ConsentDue
+            d.status,
+            DeviceStatus::Active | DeviceStatus::Offline | DeviceStatus::ConsentDue
         ),
-        receipt: matches!(d.standing, Standing::Wiped | Standing::WipeFailed),
+        receipt: matches!(d.status, DeviceStatus::Wiped | DeviceStatus::WipeFailed),
         remember: d.row.remember,
         gap: d.row.chain_gap,
         renamed: d.row.name.is_some(),
@@ -79,15 +79,15 @@ fn entry(d: Device, now: u64) -> Entry {
         id: d.id,
         name: d.name,
         address: d.address,
-        state: look.state,
-        colour: look.colour,
-        meaning: look.meaning,
-        way: look.way,
+        state: view.state,
+        colour: view.colour,
+        meaning: view.meaning,
+        progress: view.progress,
     }
 }
 
-pub(super) async fn list(State(site): State<Site>, visitor: Visitor) -> Answer {
-    let service = site.service.clone();
+pub(super) async fn list(State(state): State<AppState>, visitor: Visitor) -> PageResult {
+    let service = state.service.clone();
     let page = blocking(move || {
         let now = service.now_s();
         let devices = service.devices(visitor.account)?;
@@ -129,11 +129,11 @@ struct RemovePage {
 }
 
 pub(super) async fn ask(
-    State(site): State<Site>,
+    State(state): State<AppState>,
     visitor: Visitor,
     Path(id): Path<String>,
-) -> Answer {
-    let service = site.service.clone();
+) -> PageResult {
+    let service = state.service.clone();
     let page = blocking(move || {
         let device = find(&service, visitor.account, &id)?;
         if !device.removable() {
@@ -150,8 +150,8 @@ pub(super) async fn ask(
     Ok(render(&page))
 }
 
-pub(super) async fn ask_all(State(site): State<Site>, visitor: Visitor) -> Answer {
-    let service = site.service.clone();
+pub(super) async fn ask_all(State(state): State<AppState>, visitor: Visitor) -> PageResult {
+    let service = state.service.clone();
     let page = blocking(move || {
         let devices = service.devices(visitor.account)?;
         let removable: Vec<Device> = devices.into_iter().filter(Device::removable).collect();
@@ -185,16 +185,16 @@ pub(super) struct Token {
 /// Carries `work` out for a form whose token is good, and shows the list, at
 /// the entry `at`.
 async fn carry_out(
-    site: Site,
+    state: AppState,
     visitor: Visitor,
     csrf: &str,
     at: &str,
     work: impl FnOnce(&Service, &Visitor) -> Result<(), Error> + Send + 'static,
-) -> Answer {
+) -> PageResult {
     visitor.check(csrf)?;
-    blocking(move || work(&site.service, &visitor))
+    blocking(move || work(&state.service, &visitor))
         .await
-        .map_err(Trouble::from)?;
+        .map_err(PageError::from)?;
     let place = match unhex::<16>(at) {
         Some(_) => format!("/account/devices#d-{at}"),
         None => "/account/devices".to_owned(),
@@ -207,59 +207,59 @@ fn parse(id: &str) -> Result<[u8; 16], Error> {
 }
 
 pub(super) async fn remove(
-    State(site): State<Site>,
+    State(state): State<AppState>,
     visitor: Visitor,
     Path(id): Path<String>,
     Form(form): Form<Token>,
-) -> Answer {
-    carry_out(site, visitor, &form.csrf, &id.clone(), move |s, v| {
+) -> PageResult {
+    carry_out(state, visitor, &form.csrf, &id.clone(), move |s, v| {
         s.remove(v.account, &parse(&id)?, &v.address)
     })
     .await
 }
 
 pub(super) async fn remove_all(
-    State(site): State<Site>,
+    State(state): State<AppState>,
     visitor: Visitor,
     Form(form): Form<Token>,
-) -> Answer {
-    carry_out(site, visitor, &form.csrf, "", move |s, v| {
+) -> PageResult {
+    carry_out(state, visitor, &form.csrf, "", move |s, v| {
         s.remove_all(v.account, &v.address).map(drop)
     })
     .await
 }
 
 pub(super) async fn sign_out(
-    State(site): State<Site>,
+    State(state): State<AppState>,
     visitor: Visitor,
     Path(id): Path<String>,
     Form(form): Form<Token>,
-) -> Answer {
-    carry_out(site, visitor, &form.csrf, &id.clone(), move |s, v| {
+) -> PageResult {
+    carry_out(state, visitor, &form.csrf, &id.clone(), move |s, v| {
         s.order_sign_out(v.account, &parse(&id)?, &v.address)
     })
     .await
 }
 
 pub(super) async fn hide(
-    State(site): State<Site>,
+    State(state): State<AppState>,
     visitor: Visitor,
     Path(id): Path<String>,
     Form(form): Form<Token>,
-) -> Answer {
-    carry_out(site, visitor, &form.csrf, "", move |s, v| {
+) -> PageResult {
+    carry_out(state, visitor, &form.csrf, "", move |s, v| {
         s.store.hide(v.account, &parse(&id)?)
     })
     .await
 }
 
 pub(super) async fn remove_computer(
-    State(site): State<Site>,
+    State(state): State<AppState>,
     visitor: Visitor,
     Path(series): Path<String>,
     Form(form): Form<Token>,
-) -> Answer {
-    carry_out(site, visitor, &form.csrf, "", move |s, v| {
+) -> PageResult {
+    carry_out(state, visitor, &form.csrf, "", move |s, v| {
         s.remove_computer(v.account, &parse(&series)?, &v.address)
     })
     .await
@@ -272,11 +272,11 @@ pub(super) struct Rename {
 }
 
 pub(super) async fn rename(
-    State(site): State<Site>,
+    State(state): State<AppState>,
     visitor: Visitor,
     Path(id): Path<String>,
     Form(form): Form<Rename>,
-) -> Answer {
+) -> PageResult {
     let name: String = form
         .name
         .trim()
@@ -284,7 +284,7 @@ pub(super) async fn rename(
         .filter(|c| !c.is_control())
         .take(40)
         .collect();
-    carry_out(site, visitor, &form.csrf, &id.clone(), move |s, v| {
+    carry_out(state, visitor, &form.csrf, &id.clone(), move |s, v| {
         s.store.rename(v.account, &parse(&id)?, &name)
     })
     .await

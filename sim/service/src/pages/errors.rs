@@ -1,13 +1,16 @@
 //! What a person reads when something fails: what happened, and what to do.
 
 use crate::Error;
+use crate::worker::catch_async;
 use askama::Template;
+use axum::extract::Request;
 use axum::http::StatusCode;
+use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Response};
 
 /// Why a page cannot be shown or a form was not carried out.
 #[derive(Debug)]
-pub enum Trouble {
+pub enum PageError {
     /// The form did not come from a page of this session.
     CrossSite,
     /// The service refused or failed.
@@ -18,9 +21,9 @@ pub enum Trouble {
     Upload,
 }
 
-impl From<Error> for Trouble {
+impl From<Error> for PageError {
     fn from(e: Error) -> Self {
-        Trouble::Service(e)
+        PageError::Service(e)
     }
 }
 
@@ -34,34 +37,43 @@ struct Page {
     to: (&'static str, &'static str),
 }
 
-impl IntoResponse for Trouble {
+impl IntoResponse for PageError {
     fn into_response(self) -> Response {
         let (status, title, text, advice) = match &self {
-            Trouble::CrossSite => (
+            PageError::CrossSite => (
                 StatusCode::FORBIDDEN,
                 "Not carried out",
                 "This form did not come from a page of your present session. Nothing was changed.",
                 "Go back, load the page again, and repeat it there.",
             ),
-            Trouble::Service(Error::NotFound) | Trouble::NotFound => (
+            PageError::Service(Error::NotFound) | PageError::NotFound => (
                 StatusCode::NOT_FOUND,
                 "Nothing here",
                 "There is no such page, or no such thing here any more.",
                 "Go back, or to the start page.",
             ),
-            Trouble::Upload => (
+            PageError::Upload => (
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "Not read",
                 "What was sent did not arrive whole, or is larger than anything this page needs.",
                 "Go back and choose a smaller file; a photo of up to 16 MB will do.",
             ),
-            Trouble::Service(Error::WrongState) => (
+            PageError::Service(Error::WrongState) => (
                 StatusCode::CONFLICT,
                 "Too late",
                 "Something has changed since this page was loaded, so nothing was done.",
                 "Look at your account again: it shows how things stand now.",
             ),
-            Trouble::Service(e) => {
+            PageError::Service(e) if e.internal() => {
+                tracing::error!(error = %e, "a page was not shown: a fault of this program");
+                (
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "Our fault",
+                    "Something went wrong on our side while your request was carried out. The operator can see it in the log.",
+                    "Look at your account before you repeat it: it shows what was done.",
+                )
+            }
+            PageError::Service(e) => {
                 tracing::error!(error = %e, "a page was not shown");
                 (
                     StatusCode::SERVICE_UNAVAILABLE,
@@ -75,9 +87,10 @@ impl IntoResponse for Trouble {
             title,
             text,
             advice,
-            to: match status {
-                StatusCode::CONFLICT => ("/account/devices", "Your devices"),
-                _ => ("/", "Start page"),
+            to: if status == StatusCode::CONFLICT {
+                ("/account/devices", "Your devices")
+            } else {
+                ("/", "Start page")
             },
         };
         (status, render(&page)).into_response()
@@ -89,16 +102,26 @@ pub fn render(page: &impl Template) -> Response {
     match page.render() {
         Ok(html) => Html(html).into_response(),
         Err(e) => {
-            eprintln!("template: {e}");
+            tracing::error!(error = %e, "a template was not rendered");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
 }
 
+/// Answers a panic in a handler, or in what it calls on its own thread, like
+/// any fault of this program: with a page, and with the place in the log.
+/// Without it the connection would break in the middle.
+pub(super) async fn catch_panics(request: Request, next: Next) -> Response {
+    match catch_async(next.run(request)).await {
+        Ok(response) => response,
+        Err(e) => PageError::Service(e).into_response(),
+    }
+}
+
 /// For every other address.
-pub(super) async fn nothing_here() -> Trouble {
-    Trouble::NotFound
+pub(super) async fn nothing_here() -> PageError {
+    PageError::NotFound
 }
 
 /// What handlers answer.
-pub type Answer = Result<Response, Trouble>;
+pub type PageResult = Result<Response, PageError>;

@@ -5,7 +5,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `guard.rs` | who is asking: sessions, remembered computers, cross-site requests, headers |
+//! | `session.rs` | who is asking: sessions, remembered computers, cross-site requests, headers |
 //! | `auth.rs` | signing in and out |
 //! | `account.rs` | Your Account, security activity, privacy policy |
 //! | `devices.rs` | Manage Netflix ready devices and computers |
@@ -13,9 +13,9 @@
 //! | `certificate.rs` | a certificate of sanitization to print |
 //! | `activate.rs` | typing a code, consent |
 //! | `desk/` | the returns desk |
-//! | `live.rs` | tells open pages that something changed |
+//! | `events_sse.rs` | server-sent events: an open page learns of changes |
 //! | `device_api.rs` | `POST /device/v1` |
-//! | `view.rs` | states in words |
+//! | `device_status.rs` | a device's status in words |
 //! | `assets.rs` | style sheets, scripts, the icon |
 //! | `errors.rs` | what a person reads when something fails |
 
@@ -26,17 +26,17 @@ mod auth;
 mod certificate;
 mod desk;
 mod device_api;
+mod device_status;
 mod devices;
 mod errors;
-mod guard;
-mod live;
+mod events_sse;
 mod receipt;
-mod view;
+mod session;
 
 pub use assets::file;
-pub use desk::{ByCable, Counter, Neighbour, alone as desk_alone};
-pub use errors::{Answer, Trouble, render};
-pub use view::kind as kind_in_words;
+pub use desk::{ByCable, DeskState, Neighbour, alone as desk_alone};
+pub use device_status::kind as kind_in_words;
+pub use errors::{PageError, PageResult, render};
 
 use crate::Service;
 use crate::desk::Desk;
@@ -52,7 +52,7 @@ const MAX_FORM: usize = 16 * 1024;
 
 /// What every handler can reach.
 #[derive(Clone)]
-pub struct Site {
+pub struct AppState {
     /// The service.
     pub service: Arc<Service>,
     /// The returns desk beside it.
@@ -63,11 +63,11 @@ pub struct Site {
     pub tls: bool,
 }
 
-impl Site {
+impl AppState {
     /// The desk, on the service's time.
-    fn counter(&self) -> Counter {
+    fn desk_state(&self) -> DeskState {
         let service = self.service.clone();
-        Counter {
+        DeskState {
             desk: self.desk.clone(),
             now: Arc::new(move || service.now_s()),
             neighbour: self.neighbour.clone(),
@@ -76,11 +76,11 @@ impl Site {
 }
 
 /// The pages.
-pub fn pages(site: Site) -> Router {
-    let counter = site.counter();
-    let beside = site.neighbour.clone();
-    let desk =
-        desk::routes(counter.clone()).merge(beside.map_or_else(Router::new, |n| n.pages(counter)));
+pub fn pages(state: AppState) -> Router {
+    let desk_state = state.desk_state();
+    let beside = state.neighbour.clone();
+    let desk = desk::routes(desk_state.clone())
+        .merge(beside.map_or_else(Router::new, |n| n.pages(desk_state)));
     Router::new()
         .route("/", get(account::home))
         .route("/login", get(auth::form).post(auth::submit))
@@ -112,29 +112,30 @@ pub fn pages(site: Site) -> Router {
         )
         .route("/activate", get(activate::form).post(activate::look_up))
         .route("/activate/confirm", post(activate::confirm))
-        .route("/account/live", get(live::stream))
+        .route("/account/live", get(events_sse::stream))
         .route("/pictogram/{n}", get(activate::pictogram))
         .route("/.well-known/jwks.json", get(key_set))
         .merge(assets::routes())
         .fallback(errors::nothing_here)
         .layer(middleware::from_fn_with_state(
-            site.clone(),
-            guard::identify,
+            state.clone(),
+            session::identify,
         ))
         .layer(DefaultBodyLimit::max(MAX_FORM))
-        .with_state(site)
+        .with_state(state)
         .merge(desk)
-        .layer(middleware::from_fn(guard::own_forms))
-        .layer(middleware::from_fn(guard::headers))
+        .layer(middleware::from_fn(session::own_forms))
+        .layer(middleware::from_fn(errors::catch_panics))
+        .layer(middleware::from_fn(session::headers))
 }
 
 /// The pages and the device API over HTTP.
-pub fn whole(site: Site) -> Router {
-    device_api::router(site.clone()).merge(pages(site))
+pub fn pages_and_device_api(state: AppState) -> Router {
+    device_api::router(state.clone()).merge(pages(state))
 }
 
-/// The key that signs security events told outside.
-async fn key_set(State(site): State<Site>) -> impl IntoResponse {
-    let text = crate::outbox::jose::key_set(&site.service.keys).to_string();
+/// The public key of security event tokens.
+async fn key_set(State(state): State<AppState>) -> impl IntoResponse {
+    let text = crate::outbox::jose::key_set(&state.service.keys).to_string();
     ([(header::CONTENT_TYPE, "application/jwk-set+json")], text)
 }

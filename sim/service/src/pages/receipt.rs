@@ -1,11 +1,11 @@
 //! A receipt to view, print and download.
 
-use super::Site;
+use super::AppState;
 use super::certificate::Certificate;
-use super::errors::{Answer, render};
-use super::guard::Visitor;
-use crate::device::blocking;
+use super::errors::{PageResult, render};
+use super::session::Visitor;
 use crate::store::AccountId;
+use crate::worker::blocking;
 use crate::{Error, Service};
 use askama::Template;
 use axum::extract::{Path, State};
@@ -34,11 +34,11 @@ fn find(service: &Service, account: AccountId, id: &str) -> Result<Verified, Err
 }
 
 pub(super) async fn show(
-    State(site): State<Site>,
+    State(state): State<AppState>,
     visitor: Visitor,
     Path(id): Path<String>,
-) -> Answer {
-    let service = site.service.clone();
+) -> PageResult {
+    let service = state.service.clone();
     let page = blocking(move || {
         let v = find(&service, visitor.account, &id)?;
         Ok(Page {
@@ -55,11 +55,11 @@ pub(super) async fn show(
 }
 
 pub(super) async fn certificate(
-    State(site): State<Site>,
+    State(state): State<AppState>,
     visitor: Visitor,
     Path(id): Path<String>,
-) -> Answer {
-    let service = site.service.clone();
+) -> PageResult {
+    let service = state.service.clone();
     let page = blocking(move || {
         let v = find(&service, visitor.account, &id)?;
         let back = format!("/account/devices/{id}/receipt");
@@ -70,11 +70,11 @@ pub(super) async fn certificate(
 }
 
 pub(super) async fn download(
-    State(site): State<Site>,
+    State(state): State<AppState>,
     visitor: Visitor,
     Path(id): Path<String>,
-) -> Answer {
-    let service = site.service.clone();
+) -> PageResult {
+    let service = state.service.clone();
     let frame = blocking(move || {
         let activation = unhex(&id).ok_or(Error::NotFound)?;
         service.store.receipt(visitor.account, &activation)

@@ -1,13 +1,13 @@
-//! The most frequent question of all, in as few statements as it takes: one
-//! that reads, one that writes.
+//! Check-ins, the most frequent request: one statement that reads, one that
+//! writes.
 
 use super::devices::{activation_columns, device, row_from, take_challenge};
 use super::sql::{Row, Tx, values};
-use super::{ActivationRow, DeviceRow, OrderRow, Phase, Store, devices};
+use super::{ActivationPhase, ActivationRow, DeviceRow, OrderRow, Store, devices};
 use crate::error::Result;
 
-/// What is known of a device that checks in.
-pub struct Known {
+/// Everything that the answer to a check-in depends on.
+pub struct CheckInContext {
     /// The device.
     pub device: DeviceRow,
     /// The activation it names, if it is this device's.
@@ -53,7 +53,7 @@ pub enum CheckedIn {
     Stale([u8; 32]),
     /// The challenge was good, and no token was to be used.
     Noted,
-    /// The challenge was good; and the token?
+    /// The challenge was good; this became of the token.
     Token(Used),
 }
 
@@ -62,7 +62,7 @@ pub enum CheckedIn {
 pub enum Used {
     /// In force.
     Good,
-    /// Older than one that was used: somebody has copied the token.
+    /// Older than one that was used, so a copy of the token exists.
     Theft,
     /// The activation is over.
     Over,
@@ -70,7 +70,11 @@ pub enum Used {
 
 impl Store {
     /// Everything that a check-in of `device` for `activation` needs to know.
-    pub fn known(&self, device_id: &str, activation: &[u8; 16]) -> Result<Option<Known>> {
+    pub fn check_in_context(
+        &self,
+        device_id: &str,
+        activation: &[u8; 16],
+    ) -> Result<Option<CheckInContext>> {
         const SQL: &str = concat!(
             "SELECT d.id, d.public_key, d.model, d.kind, d.agent_version, d.delegation, \
              (SELECT value FROM meta WHERE key = 'policy_version'), \
@@ -83,7 +87,7 @@ impl Store {
         self.read(|tx| {
             let values = values![device_id, activation];
             let found = tx.first(SQL, values, |r: &Row| {
-                let known = Known {
+                let known = CheckInContext {
                     device: device(r)?,
                     policy: r.get(6)?,
                     delegation: r.get(7)?,
@@ -135,9 +139,10 @@ fn use_token(tx: &mut Tx<'_>, t: &TokenUse<'_>) -> Result<Used> {
         return Ok(Used::Good);
     }
     let row = devices::get(tx, t.activation)?;
-    let over = row.revoked.is_some() || !matches!(row.phase, Phase::Approved | Phase::Active);
-    Ok(match over {
-        true => Used::Over,
-        false => Used::Theft,
-    })
+    let over = row.revoked.is_some()
+        || !matches!(
+            row.phase,
+            ActivationPhase::Approved | ActivationPhase::Active
+        );
+    Ok(if over { Used::Over } else { Used::Theft })
 }

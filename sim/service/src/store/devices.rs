@@ -3,6 +3,8 @@
 use super::sql::{Lock, Row, Tx, values};
 use super::{AccountId, EventRow, Store, events};
 use crate::error::{Error, Result};
+use nrd_agent::wire::DeviceKind;
+use nrd_agent_derive::Named;
 
 /// A device that has introduced itself.
 #[derive(Debug, Clone)]
@@ -13,19 +15,19 @@ pub struct DeviceRow {
     pub public_key: [u8; 32],
     /// Model, in words.
     pub model: String,
-    /// `set-top-box`, `console` or `computer`.
-    pub kind: String,
+    /// Kind, by the maker's word.
+    pub kind: DeviceKind,
     /// Agent version, in words.
     pub agent_version: String,
     /// The newest delegation it was given at a `Hello`.
     pub delegation: u32,
 }
 
-/// Where an activation stands. What the page says follows from this and from
-/// when the device was last heard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Phase {
-    /// A code is shown; nobody has typed it yet.
+/// How far an activation is. What the page says follows from this and from
+/// the device's last request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Named)]
+pub enum ActivationPhase {
+    /// A code is shown and has not been typed yet.
     Pending,
     /// Consent was given; the device has not used its token yet.
     Approved,
@@ -45,33 +47,17 @@ pub enum Phase {
     Ended,
 }
 
-impl Phase {
-    const NAMES: [(Phase, &'static str); 9] = [
-        (Phase::Pending, "pending"),
-        (Phase::Approved, "approved"),
-        (Phase::Active, "active"),
-        (Phase::SignedOut, "signed-out"),
-        (Phase::Removing, "removing"),
-        (Phase::Delivered, "delivered"),
-        (Phase::Wiped, "wiped"),
-        (Phase::WipeFailed, "wipe-failed"),
-        (Phase::Ended, "ended"),
-    ];
-
-    /// As the database spells it.
-    pub fn name(self) -> &'static str {
-        Self::NAMES
-            .iter()
-            .find(|(p, _)| *p == self)
-            .map_or("ended", |(_, n)| n)
-    }
-
-    pub(super) fn parse(name: &str) -> Phase {
-        Self::NAMES
-            .iter()
-            .find(|(_, n)| *n == name)
-            .map_or(Phase::Ended, |(p, _)| *p)
-    }
+/// Why an activation's token is void.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Named)]
+pub enum RevocationReason {
+    /// The account holder removed the device, or its receipt arrived.
+    Removed,
+    /// A copied token was used.
+    Theft,
+    /// A newer activation of the same device took its place.
+    Superseded,
+    /// Consent was given, and the device never used its token.
+    Expired,
 }
 
 /// One activation of one device.
@@ -85,10 +71,10 @@ pub struct ActivationRow {
     pub epoch: u64,
     /// Whose it is, from the consent on.
     pub account: Option<AccountId>,
-    /// Where it stands.
-    pub phase: Phase,
-    /// `removed`, `theft`, `superseded` or `expired`.
-    pub revoked: Option<String>,
+    /// How far it is.
+    pub phase: ActivationPhase,
+    /// Why its token is void, if it is.
+    pub revoked: Option<RevocationReason>,
     /// The code on the device's screen.
     pub code: Option<String>,
     /// Which pictogram goes with it, 0 to 15.
@@ -115,9 +101,9 @@ pub struct ActivationRow {
     pub wiped: Option<u64>,
     /// Model, in words.
     pub model: String,
-    /// Kind, in words.
-    pub kind: String,
-    /// When the device was last heard, Unix seconds.
+    /// Kind, by the maker's word.
+    pub kind: DeviceKind,
+    /// When the device's last request came, Unix seconds.
     pub last_seen: u64,
     /// From where, sealed.
     pub last_address: Option<Vec<u8>>,
@@ -160,7 +146,7 @@ impl Store {
                     &d.id,
                     &d.public_key,
                     &d.model,
-                    &d.kind,
+                    d.kind.name(),
                     &d.agent_version,
                     d.delegation,
                     challenge,
@@ -203,7 +189,7 @@ impl Store {
                 if row.device != n.device || row.epoch != n.epoch {
                     return Err(Error::WrongState);
                 }
-                if row.phase == Phase::Pending && row.created + n.code_life_s < n.now {
+                if row.phase == ActivationPhase::Pending && row.created + n.code_life_s < n.now {
                     let sql = "UPDATE activations SET code = ?2, pictogram = ?3, created = ?4 \
                                WHERE id = ?1";
                     tx.execute(sql, values![&n.id, &n.code, n.pictogram, n.now])?;
@@ -293,7 +279,7 @@ impl Store {
         })
     }
 
-    /// Ends an attempt that nobody has approved.
+    /// Ends an attempt that was not approved.
     pub fn end_attempt(&self, id: &[u8; 16]) -> Result<()> {
         self.write(|tx| {
             let sql = "UPDATE activations SET phase = 'ended' WHERE id = ?1 AND phase = 'pending'";
@@ -315,7 +301,7 @@ impl Store {
     /// Revokes a series whose token was copied. `event` is written for the
     /// account, once.
     pub fn revoke_theft(&self, id: &[u8; 16], event: Option<(AccountId, &EventRow)>) -> Result<()> {
-        self.log_revocation(id, "theft")?;
+        self.log_revocation(id, RevocationReason::Theft)?;
         self.write(|tx| {
             let sql = "UPDATE activations SET revoked = 'theft' WHERE id = ?1 AND revoked IS NULL";
             if tx.execute(sql, values![id])? == 1
@@ -397,7 +383,7 @@ pub(super) fn device(r: &Row) -> Result<DeviceRow> {
         id: r.get(0)?,
         public_key: r.get(1)?,
         model: r.get(2)?,
-        kind: r.get(3)?,
+        kind: r.word(3)?,
         agent_version: r.get(4)?,
         delegation: r.get(5)?,
     })
@@ -430,8 +416,8 @@ pub(super) fn row_from(r: &Row, at: usize) -> Result<ActivationRow> {
         device: r.get(at + 1)?,
         epoch: r.get(at + 2)?,
         account: r.get::<Option<i64>>(at + 3)?.map(AccountId),
-        phase: Phase::parse(&r.get::<String>(at + 4)?),
-        revoked: r.get(at + 5)?,
+        phase: r.word(at + 4)?,
+        revoked: r.word_or_null(at + 5)?,
         code: r.get(at + 6)?,
         pictogram: r.get(at + 7)?,
         created: r.get(at + 8)?,
@@ -445,7 +431,7 @@ pub(super) fn row_from(r: &Row, at: usize) -> Result<ActivationRow> {
         chain_gap: r.get(at + 16)?,
         wiped: r.get(at + 17)?,
         model: r.get(at + 18)?,
-        kind: r.get(at + 19)?,
+        kind: r.word(at + 19)?,
         last_seen: r.get(at + 20)?,
         last_address: r.get(at + 21)?,
     })

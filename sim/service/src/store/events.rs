@@ -3,20 +3,21 @@
 use super::sql::{Tx, values};
 use super::{AccountId, Outbox, Store, outbox};
 use crate::error::Result;
+use crate::events::EventKind;
 
 /// One entry.
 pub struct EventRow {
     /// When, Unix seconds.
     pub at: u64,
-    /// What, as `service::events::Kind` spells it.
-    pub kind: String,
+    /// What happened.
+    pub kind: EventKind,
     /// Which device or computer; not personal.
     pub subject: String,
     /// From where, sealed.
     pub address: Option<Vec<u8>>,
-    /// What is told to a receiver outside, if one is configured: the claims of
-    /// a security event token.
-    pub outward: Option<Vec<u8>>,
+    /// The claims of a security event token for a receiver outside, where the
+    /// event is told to one.
+    pub claims: Option<Vec<u8>>,
 }
 
 impl Store {
@@ -39,10 +40,10 @@ impl Store {
             tx.all(sql, values![account.0, before, limit], |r| {
                 let row = EventRow {
                     at: r.get(1)?,
-                    kind: r.get(2)?,
+                    kind: r.word(2)?,
                     subject: r.get(3)?,
                     address: r.get(4)?,
-                    outward: None,
+                    claims: None,
                 };
                 Ok((r.get(0)?, row))
             })
@@ -53,10 +54,10 @@ impl Store {
 pub(super) fn insert(tx: &mut Tx<'_>, account: i64, e: &EventRow) -> Result<()> {
     tx.execute(
         "INSERT INTO events (account, at, kind, subject, address) VALUES (?1, ?2, ?3, ?4, ?5)",
-        values![account, e.at, &e.kind, &e.subject, e.address.as_ref()],
+        values![account, e.at, e.kind.name(), &e.subject, e.address.as_ref()],
     )?;
-    if let Some(claims) = &e.outward {
-        outbox::put(tx, Outbox::Events, &e.kind, claims, e.at)?;
+    if let Some(claims) = &e.claims {
+        outbox::put(tx, Outbox::Events, e.kind.name(), claims, e.at)?;
     }
     Ok(())
 }

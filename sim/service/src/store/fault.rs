@@ -92,9 +92,10 @@ impl From<tokio_postgres::Error> for Fault {
         use tokio_postgres::error::SqlState as S;
         let Some(code) = e.code() else {
             // Not an answer of the server: the way to it is broken.
-            let kind = match e.is_closed() || std::error::Error::source(&e).is_some() {
-                true => FaultKind::Away,
-                false => FaultKind::Other,
+            let kind = if e.is_closed() || std::error::Error::source(&e).is_some() {
+                FaultKind::Away
+            } else {
+                FaultKind::Other
             };
             return Fault::new(kind, e.to_string());
         };

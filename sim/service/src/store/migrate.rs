@@ -59,7 +59,7 @@ pub(super) fn sqlite(db: &Handle, place: &Path) -> Result<()> {
         return Ok(());
     }
     db.execute_batch("BEGIN IMMEDIATE").map_err(fault)?;
-    // Somebody else may have been faster.
+    // Another process may have migrated it since.
     let found = version().map_err(fault)?;
     let mut all = String::new();
     for step in steps(found, place)? {
@@ -69,6 +69,8 @@ pub(super) fn sqlite(db: &Handle, place: &Path) -> Result<()> {
     all += &format!("PRAGMA user_version = {SCHEMA}; COMMIT;");
     let done = db.execute_batch(&all).map_err(fault);
     if done.is_err() {
+        // The migration's own error is answered; a database that cannot roll
+        // back is closed by it, which rolls back as well.
         let _ = db.execute_batch("ROLLBACK");
     } else if found > 0 {
         tracing::warn!(from = found, to = SCHEMA, "database migrated");

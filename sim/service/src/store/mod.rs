@@ -9,20 +9,22 @@
 //! ```
 //!
 //! Each method is one atomic operation: it happens wholly, or not at all and
-//! says so. A write is durable when its method returns.
+//! returns an error. A write is durable when its method returns.
 //!
 //! | file | what |
 //! |---|---|
+//! | `words.rs` | columns that hold one of a few words, and their types |
+//! | `announce.rs` | what processes on one database tell each other |
 //! | `accounts.rs` | account holders; personal columns come in sealed |
 //! | `devices.rs` | devices, challenges, activations |
-//! | `check_in.rs` | the most frequent question, in as few statements as it takes |
+//! | `check_in.rs` | check-ins: the most frequent request, in two statements |
 //! | `orders.rs` | orders, outcomes, receipts |
 //! | `web.rs` | browser sessions, remembered computers, failed attempts |
 //! | `events.rs` | security activity |
-//! | `outbox.rs` | what is to be handed to a broker or a receiver |
+//! | `outbox.rs` | messages for a broker or a receiver |
 //! | `owner.rs` | which keys the database belongs to |
 //! | `restore.rs` | brings a copy of a SQLite store back |
-//! | `fault.rs` | what can go wrong |
+//! | `fault.rs` | errors of a database |
 //! | `sql.rs`, `sqlite.rs`, `postgres.rs`, `migrate.rs` | the databases |
 //!
 //! Revocations are also written to `revocations.log`, *before* the database: a
@@ -31,6 +33,7 @@
 //! and whenever its line to PostgreSQL was broken: a restore breaks it.
 
 mod accounts;
+mod announce;
 mod check_in;
 mod devices;
 mod events;
@@ -44,16 +47,19 @@ mod restore;
 mod sql;
 mod sqlite;
 mod web;
+mod words;
 
 pub use accounts::{AccountRow, Sealed};
-pub use check_in::{CheckIn, CheckedIn, Known, TokenUse, Used};
-pub use devices::{ActivationRow, DeviceRow, NewActivation, Phase};
+pub use announce::Announcement;
+pub use check_in::{CheckIn, CheckInContext, CheckedIn, TokenUse, Used};
+pub use devices::{ActivationPhase, ActivationRow, DeviceRow, NewActivation, RevocationReason};
 pub use events::EventRow;
 pub use fault::{Fault, FaultKind};
-pub use orders::{Asked, NewReceipt, OrderRow, Sign};
-pub use outbox::{Due, Outbox};
+pub use orders::{NewReceipt, OrderRow, OrderState, Sign, SignedOrder};
+pub use outbox::{Outbox, OutboxMessage};
 pub use restore::restore_sqlite;
 pub use web::{ComputerRow, Recall, SessionRow};
+pub use words::WORD_COLUMNS;
 
 use super::error::{Error, Result};
 use nrd_sim_base::{hex, unhex};
@@ -75,6 +81,9 @@ pub struct Store {
     /// What the database refused, by kind.
     pub(super) faults: Family<[(&'static str, &'static str); 1], Counter>,
 }
+
+/// The file that outlives a restored database.
+const LOG: &str = "revocations.log";
 
 struct Revocations {
     path: PathBuf,
@@ -109,7 +118,7 @@ impl Store {
     }
 
     fn with_log(db: Box<dyn Database>, dir: &Path) -> Result<Store> {
-        let path = dir.join("revocations.log");
+        let path = dir.join(LOG);
         let file = OpenOptions::new()
             .create(true)
             .append(true)
@@ -154,8 +163,14 @@ impl Store {
     }
 
     fn counted(&self, done: Result<()>) -> Result<()> {
-        if let Err(Error::Storage(fault)) = &done {
-            self.faults.get_or_create(&[("kind", fault.name())]).inc();
+        let kind = match &done {
+            Err(Error::Storage(fault)) => Some(fault.name()),
+            Err(Error::UnknownWord { .. }) => Some("unknown word"),
+            // Nothing that the database refused.
+            Ok(()) | Err(_) => None,
+        };
+        if let Some(kind) = kind {
+            self.faults.get_or_create(&[("kind", kind)]).inc();
         }
         done
     }
@@ -178,28 +193,34 @@ impl Store {
         self.db.back_up(to)
     }
 
-    /// Tells the other processes on this database.
-    pub(super) fn announce(&self, what: &str) -> Result<()> {
-        match self.db.name() {
-            "SQLite" => Ok(()),
-            _ => self.write(|tx| tx.announce(what)),
+    /// Announces `what` to the other processes on this database.
+    pub(super) fn announce(&self, what: Announcement) -> Result<()> {
+        if self.db.shared() {
+            self.write(|tx| tx.announce(what))
+        } else {
+            Ok(())
         }
     }
 
-    /// Calls `heard` with what processes announce, and with `None` when some of
-    /// it may have been missed.
-    pub(super) fn listen(&self, heard: impl Fn(Option<&str>) + Send + Sync + 'static) {
-        self.db.listen(Box::new(heard));
+    /// Calls `heard` with each announcement of any process, and with `None`
+    /// when some may have been missed.
+    pub(super) fn listen(
+        &self,
+        heard: impl Fn(Result<Option<Announcement>>) + Send + Sync + 'static,
+    ) {
+        self.db.listen(Box::new(move |text| {
+            heard(text.map(Announcement::parse).transpose());
+        }));
     }
 
     /// Notes a revocation outside the database; on disk when this returns.
-    fn log_revocation(&self, activation: &[u8; 16], why: &str) -> Result<()> {
+    fn log_revocation(&self, activation: &[u8; 16], why: RevocationReason) -> Result<()> {
         let Some(log) = &self.revocations else {
             return Ok(());
         };
         let mut file = log.file.lock().unwrap_or_else(PoisonError::into_inner);
         // The first line end closes what a full disk may have left of an older line.
-        let line = format!("\n{} {why}\n", hex(activation));
+        let line = format!("\n{} {}\n", hex(activation), why.name());
         let written = file
             .write_all(line.as_bytes())
             .and_then(|()| file.sync_data());
@@ -212,24 +233,72 @@ impl Store {
         }))
     }
 
-    /// Revokes what the log says; what is revoked already stays as it is.
+    /// Revokes every activation that the log names and the database does not
+    /// know as revoked.
     pub(super) fn replay(&self) -> Result<()> {
         let Some(log) = &self.revocations else {
             return Ok(());
         };
         let known =
             std::fs::read_to_string(&log.path).map_err(|e| Error::File(log.path.clone(), e))?;
+        let revoked = known
+            .lines()
+            .filter_map(|line| logged_revocation(line).transpose())
+            .collect::<Result<Vec<_>>>()?;
         self.write(|tx| {
-            for line in known.lines() {
-                let mut words = line.split_whitespace();
-                let id = words.next().and_then(unhex::<16>);
-                if let (Some(id), Some(why)) = (id, words.next()) {
-                    let sql =
-                        "UPDATE activations SET revoked = ?2 WHERE id = ?1 AND revoked IS NULL";
-                    tx.execute(sql, values![&id, why])?;
-                }
+            for (id, why) in &revoked {
+                let sql = "UPDATE activations SET revoked = ?2 WHERE id = ?1 AND revoked IS NULL";
+                tx.execute(sql, values![id, why.name()])?;
             }
             Ok(())
         })
+    }
+}
+
+/// What one line of `revocations.log` says; `None` for an empty line, and for
+/// one that was torn.
+///
+/// A line is torn where the disk was full or the power failed while it was
+/// written. Then the call that wrote it failed, and the database was not changed:
+/// there is nothing to revoke. It reads as too few
+/// digits, or as digits and the beginning of a reason.
+///
+/// # Errors
+/// [`Error::UnknownWord`] for a reason that is no beginning of any known one.
+fn logged_revocation(line: &str) -> Result<Option<([u8; 16], RevocationReason)>> {
+    let mut words = line.split_whitespace();
+    let id = words.next().and_then(unhex::<16>);
+    let (Some(id), Some(why)) = (id, words.next()) else {
+        return Ok(None);
+    };
+    match RevocationReason::from_name(why) {
+        Some(why) => Ok(Some((id, why))),
+        None if RevocationReason::ALL
+            .iter()
+            .any(|r| r.name().starts_with(why)) =>
+        {
+            Ok(None)
+        }
+        None => Err(Error::unknown_word(LOG, why)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_torn_line_of_the_revocation_log_revokes_nothing_and_an_unknown_reason_is_an_error() {
+        let id = "a7".repeat(16);
+        let whole = logged_revocation(&format!("{id} theft")).unwrap();
+        assert_eq!(whole, Some(([0xA7; 16], RevocationReason::Theft)));
+        for torn in ["", "a7a7", &id, &format!("{id} "), &format!("{id} remo")] {
+            assert_eq!(logged_revocation(torn).unwrap(), None, "{torn}");
+        }
+        let unknown = logged_revocation(&format!("{id} lost")).unwrap_err();
+        assert_eq!(
+            unknown.to_string(),
+            "revocations.log holds a word that this program does not know: \"lost\""
+        );
     }
 }

@@ -1,11 +1,12 @@
 //! Orders, outcomes, receipts, delegations.
 
-use super::devices::{Phase, get};
+use super::devices::{ActivationPhase, get};
 use super::events::{self, EventRow};
 use super::sql::{Lock, Row, Tx, values};
-use super::{AccountId, ActivationRow, Outbox, Store, outbox};
+use super::{AccountId, ActivationRow, Announcement, Outbox, RevocationReason, Store, outbox};
 use crate::error::{Error, Result};
-use nrd_sim_base::hex;
+use nrd_agent::wire::{OrderKind, OrderResult};
+use nrd_agent_derive::Named;
 
 /// An order that waits for its device.
 #[derive(Debug, Clone)]
@@ -34,34 +35,45 @@ pub struct NewReceipt<'a> {
     pub now: u64,
 }
 
-/// What an order asks, as the database spells it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asked {
-    /// Wipe.
-    Deactivate,
-    /// Drop the session and personal data.
-    SignOut,
+/// What became of an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Named)]
+pub enum OrderState {
+    /// The device has not answered yet. The column is empty then.
+    Waiting,
+    /// The device applied it.
+    Applied,
+    /// The device had applied it, or an order that includes it, before.
+    #[named("already applied")]
+    AlreadyApplied,
+    /// The device had no use for it: another epoch or activation.
+    #[named("not applicable")]
+    NotApplicable,
+    /// The device had seen a newer order.
+    Stale,
+    /// A newer order key took its place; it was signed again as a new order.
+    Retired,
+    /// The receipt of the wipe came before the answer.
+    Receipt,
 }
 
-impl Asked {
-    fn name(self) -> &'static str {
-        match self {
-            Asked::Deactivate => "deactivate",
-            Asked::SignOut => "sign-out",
-        }
-    }
-
-    fn parse(name: &str) -> Asked {
-        match name {
-            "sign-out" => Asked::SignOut,
-            _ => Asked::Deactivate,
+impl From<OrderResult> for OrderState {
+    fn from(result: OrderResult) -> Self {
+        match result {
+            OrderResult::Applied => OrderState::Applied,
+            OrderResult::AlreadyApplied => OrderState::AlreadyApplied,
+            OrderResult::NotApplicable => OrderState::NotApplicable,
+            OrderResult::Stale => OrderState::Stale,
+            OrderResult::KeyRetired => OrderState::Retired,
         }
     }
 }
 
-/// Signs an order with the key of a version at a position; gives (digest,
-/// frame).
-pub type Sign<'s> = &'s dyn Fn(&ActivationRow, Asked, u32, u64) -> ([u8; 32], Vec<u8>);
+/// A signed order: the SHA-256 digest of its frame, and the frame.
+pub type SignedOrder = ([u8; 32], Vec<u8>);
+
+/// Signs an order of an activation: what it asks, the version of the order key,
+/// and its position.
+pub type Sign<'s> = &'s dyn Fn(&ActivationRow, OrderKind, u32, u64) -> Result<SignedOrder>;
 
 impl Store {
     /// Enters an order. A deactivation revokes first, outside the database as
@@ -71,7 +83,7 @@ impl Store {
         &self,
         account: AccountId,
         id: &[u8; 16],
-        asked: Asked,
+        kind: OrderKind,
         event: &EventRow,
         now: u64,
         sign: Sign<'_>,
@@ -80,17 +92,16 @@ impl Store {
         if row.account != Some(account) {
             return Err(Error::NotFound);
         }
-        let open = matches!(
-            row.phase,
-            Phase::Approved | Phase::Active | Phase::SignedOut
-        );
-        match (open, row.phase) {
-            (true, _) => {}
-            (false, Phase::Removing | Phase::Delivered) => return Ok(row),
-            _ => return Err(Error::WrongState),
+        match row.phase {
+            ActivationPhase::Approved | ActivationPhase::Active | ActivationPhase::SignedOut => {}
+            ActivationPhase::Removing | ActivationPhase::Delivered => return Ok(row),
+            ActivationPhase::Pending
+            | ActivationPhase::Wiped
+            | ActivationPhase::WipeFailed
+            | ActivationPhase::Ended => return Err(Error::WrongState),
         }
-        if asked == Asked::Deactivate {
-            self.log_revocation(id, "removed")?;
+        if kind == OrderKind::Deactivate {
+            self.log_revocation(id, RevocationReason::Removed)?;
         }
         self.write(|tx| {
             // In this order, as everybody takes them: the order key, then the
@@ -102,19 +113,19 @@ impl Store {
             let row = get(tx, id)?;
             let open = matches!(
                 row.phase,
-                Phase::Approved | Phase::Active | Phase::SignedOut
+                ActivationPhase::Approved | ActivationPhase::Active | ActivationPhase::SignedOut
             );
             if !open {
                 return Ok(row);
             }
-            if asked == Asked::Deactivate {
+            if kind == OrderKind::Deactivate {
                 let sql = "UPDATE activations SET phase = 'removing', \
                            revoked = coalesce(revoked, 'removed') WHERE id = ?1";
                 tx.execute(sql, values![id])?;
             }
-            insert_order(tx, &row, asked, now, sign)?;
+            insert_order(tx, &row, kind, now, sign)?;
             events::insert(tx, account.0, event)?;
-            tx.announce(&format!("d:{}", hex(id)))?;
+            tx.announce(Announcement::Device(*id))?;
             get(tx, id)
         })
     }
@@ -131,31 +142,41 @@ impl Store {
         self.read(|tx| tx.all(sql, values![id], order))
     }
 
-    /// The device answered an order. `applied` says whether it took effect,
-    /// now or before. Returns the activation, if the order is known and the
-    /// device's.
+    /// The device answered an order. Returns the activation, if the order is
+    /// known and the device's, and the answer concludes something.
     pub fn outcome(
         &self,
         digest: &[u8; 32],
         device: &str,
-        outcome: &str,
-        applied: bool,
+        result: OrderResult,
     ) -> Result<Option<ActivationRow>> {
+        let applied = match result {
+            OrderResult::Applied | OrderResult::AlreadyApplied => true,
+            OrderResult::NotApplicable | OrderResult::Stale => false,
+            // An order whose key was retired on its way was signed again
+            // already; this answer concludes nothing.
+            OrderResult::KeyRetired => return Ok(None),
+        };
+        let state = OrderState::from(result);
         self.write(|tx| {
             let sql = "UPDATE orders SET outcome = ?3 WHERE digest = ?1 AND activation IN \
                        (SELECT id FROM activations WHERE device = ?2) RETURNING activation, kind";
-            let found: Option<([u8; 16], String)> =
-                tx.first(sql, values![digest, device, outcome], |r| {
-                    Ok((r.get(0)?, r.get(1)?))
+            let found: Option<([u8; 16], OrderKind)> =
+                tx.first(sql, values![digest, device, state.name()], |r| {
+                    Ok((r.get(0)?, r.word(1)?))
                 })?;
             let Some((id, kind)) = found else {
                 return Ok(None);
             };
-            let (from, to) = match (Asked::parse(&kind), applied) {
-                (Asked::Deactivate, true) => (Phase::Removing, Phase::Delivered),
-                (Asked::Deactivate, false) => (Phase::Removing, Phase::Ended),
-                (Asked::SignOut, true) => (Phase::Active, Phase::SignedOut),
-                (Asked::SignOut, false) => (Phase::Active, Phase::Active),
+            let (from, to) = match (kind, applied) {
+                (OrderKind::Deactivate, true) => {
+                    (ActivationPhase::Removing, ActivationPhase::Delivered)
+                }
+                (OrderKind::Deactivate, false) => {
+                    (ActivationPhase::Removing, ActivationPhase::Ended)
+                }
+                (OrderKind::SignOut, true) => (ActivationPhase::Active, ActivationPhase::SignedOut),
+                (OrderKind::SignOut, false) => (ActivationPhase::Active, ActivationPhase::Active),
             };
             let sql = "UPDATE activations SET phase = ?3 WHERE id = ?1 AND phase = ?2";
             tx.execute(sql, values![&id, from.name(), to.name()])?;
@@ -168,7 +189,7 @@ impl Store {
     pub fn keep_receipt(
         &self,
         receipt: &NewReceipt<'_>,
-        event: impl Fn(&ActivationRow) -> EventRow,
+        event: impl Fn(&ActivationRow) -> Result<EventRow>,
     ) -> Result<Option<ActivationRow>> {
         let NewReceipt {
             digest,
@@ -184,9 +205,10 @@ impl Store {
             let sql = "UPDATE activations SET phase = ?3, wiped = ?4, \
                        revoked = coalesce(revoked, 'removed') \
                        WHERE id = ?1 AND device = ?2 AND phase <> 'wiped' RETURNING id";
-            let phase = match clean {
-                true => Phase::Wiped,
-                false => Phase::WipeFailed,
+            let phase = if clean {
+                ActivationPhase::Wiped
+            } else {
+                ActivationPhase::WipeFailed
             };
             let found: Option<[u8; 16]> =
                 tx.first(sql, values![activation, device, phase.name(), now], |r| {
@@ -201,7 +223,7 @@ impl Store {
             tx.execute(sql, values![&id])?;
             let row = get(tx, &id)?;
             if let (true, Some(account)) = (fresh, row.account) {
-                events::insert(tx, account.0, &event(&row))?;
+                events::insert(tx, account.0, &event(&row)?)?;
             }
             Ok(Some(row))
         })
@@ -243,12 +265,15 @@ impl Store {
             tx.execute(sql, values![version, &make(version)])?;
             let sql = "UPDATE orders SET outcome = 'retired' WHERE outcome IS NULL \
                        RETURNING activation, kind";
-            let waiting: Vec<([u8; 16], String)> =
-                tx.all(sql, &[], |r| Ok((r.get(0)?, r.get(1)?)))?;
+            // Every kind is read before the first order is signed: a word that
+            // is unknown here rolls the whole rotation back. It was once read
+            // as "deactivate", and signed as such.
+            let waiting: Vec<([u8; 16], OrderKind)> =
+                tx.all(sql, &[], |r| Ok((r.get(0)?, r.word(1)?)))?;
             for (id, kind) in waiting {
                 let row = get(tx, &id)?;
-                insert_order(tx, &row, Asked::parse(&kind), now, sign)?;
-                tx.announce(&format!("d:{}", hex(&id)))?;
+                insert_order(tx, &row, kind, now, sign)?;
+                tx.announce(Announcement::Device(id))?;
             }
             Ok(version)
         })
@@ -279,7 +304,7 @@ fn newest_key(tx: &mut Tx<'_>) -> Result<u32> {
 fn insert_order(
     tx: &mut Tx<'_>,
     row: &ActivationRow,
-    asked: Asked,
+    kind: OrderKind,
     now: u64,
     sign: Sign<'_>,
 ) -> Result<()> {
@@ -289,10 +314,10 @@ fn insert_order(
     let sql =
         "SELECT coalesce(max(seq), 0) + 1 FROM orders WHERE activation = ?1 AND key_version = ?2";
     let seq: u64 = tx.one(sql, values![&row.id, version], |r| r.get(0))?;
-    let (digest, frame) = sign(row, asked, version, seq);
+    let (digest, frame) = sign(row, kind, version, seq)?;
     tx.execute(
         "INSERT INTO orders VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, NULL)",
-        values![&digest, &row.id, version, seq, asked.name(), &frame, now],
+        values![&digest, &row.id, version, seq, kind.name(), &frame, now],
     )?;
     outbox::put(tx, Outbox::Orders, &row.device, &frame, now)
 }

@@ -1,10 +1,12 @@
-//! What is to be handed to others: written in the transaction that it tells
-//! of, and deleted when it was taken. So nothing is lost and nothing is told
-//! that did not happen; it may be told twice.
+//! The outbox: messages for a broker or a receiver, each written in the
+//! transaction that it reports and deleted when the other side has taken it.
+//! So no message is lost, none reports a change that was rolled back, and one
+//! may be delivered twice (transactional outbox, at least once).
 
-use super::Store;
 use super::sql::{Lock, Tx, values};
+use super::{Announcement, OrderState, Store};
 use crate::error::Result;
+use nrd_agent::wire::OrderKind;
 
 /// Which outbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,14 +33,14 @@ impl Outbox {
     }
 }
 
-/// Something that is due.
+/// A message that is due.
 #[derive(Debug, Clone)]
-pub struct Due {
+pub struct OutboxMessage {
     /// Its number.
     pub id: i64,
     /// The device, or the kind of event.
     pub topic: String,
-    /// What to hand over.
+    /// The message itself.
     pub body: Vec<u8>,
     /// How often it was tried, this time included.
     pub tries: u32,
@@ -46,7 +48,7 @@ pub struct Due {
 
 impl Store {
     /// Says whether anything is put into an outbox from now on, at every
-    /// process on this database. Switching off throws away what is in it.
+    /// process on this database. Switching off deletes the messages in it.
     pub fn use_outbox(&self, which: Outbox, on: bool) -> Result<()> {
         self.write(|tx| {
             tx.execute(
@@ -63,7 +65,13 @@ impl Store {
 
     /// Takes up to `limit` of what is due for `lease_s` seconds: until then no
     /// other process takes it. Oldest first.
-    pub fn take_due(&self, which: Outbox, now: u64, lease_s: u64, limit: u32) -> Result<Vec<Due>> {
+    pub fn take_due(
+        &self,
+        which: Outbox,
+        now: u64,
+        lease_s: u64,
+        limit: u32,
+    ) -> Result<Vec<OutboxMessage>> {
         self.write(|tx| {
             // One taker at a time; the hand-over itself happens without a lock.
             let sql = "SELECT value FROM meta WHERE key = ?1";
@@ -73,7 +81,7 @@ impl Store {
                        RETURNING id, topic, body, tries";
             let until = now.saturating_add(lease_s);
             let mut due = tx.all(sql, values![which.kind(), until, now, limit], |r| {
-                Ok(Due {
+                Ok(OutboxMessage {
                     id: r.get(0)?,
                     topic: r.get(1)?,
                     body: r.get(2)?,
@@ -107,12 +115,11 @@ impl Store {
         self.read(|tx| tx.one(sql, values![which.kind()], |r| Ok((r.get(0)?, r.get(1)?))))
     }
 
-    /// How many orders stand where: by kind, and by outcome (`waiting` for
-    /// none yet).
-    pub fn orders_by_state(&self) -> Result<Vec<(String, String, u64)>> {
+    /// How many orders there are of each kind and state.
+    pub fn orders_by_state(&self) -> Result<Vec<(OrderKind, OrderState, u64)>> {
         let sql = "SELECT kind, coalesce(outcome, 'waiting'), count(*) FROM orders \
                    GROUP BY kind, coalesce(outcome, 'waiting') ORDER BY 1, 2";
-        self.read(|tx| tx.all(sql, &[], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?))))
+        self.read(|tx| tx.all(sql, &[], |r| Ok((r.word(0)?, r.word(1)?, r.get(2)?))))
     }
 }
 
@@ -131,7 +138,7 @@ pub(super) fn put(
             "INSERT INTO outbox (kind, topic, body, created, due) VALUES (?1, ?2, ?3, ?4, ?4)",
             values![which.kind(), topic, body, now],
         )?;
-        tx.announce("o")?;
+        tx.announce(Announcement::Outbox)?;
     }
     Ok(())
 }

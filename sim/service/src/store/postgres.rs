@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const TRIES: u32 = 4;
 /// The channel that processes tell each other on.
 const CHANNEL: &str = "nrd";
-/// How often the listening connection is asked whether it still stands.
+/// How often the listening connection is tested.
 const PULSE: Duration = Duration::from_secs(5);
 /// Taken while the schema is changed, so that two starts do not meet.
 const MIGRATION_LOCK: i64 = 0x6E72_6400;
@@ -117,12 +117,11 @@ impl Postgres {
             &[],
         )?;
         let fresh = tables.first().map(|r| r.get::<i64>(0)).transpose()? == Some(0);
-        let found = match fresh {
-            true => 0,
-            false => {
-                let rows = c.query("SELECT value FROM meta WHERE key = 'schema'", &[])?;
-                rows.first().ok_or(Error::NotFound)?.get::<i64>(0)?
-            }
+        let found = if fresh {
+            0
+        } else {
+            let rows = c.query("SELECT value FROM meta WHERE key = 'schema'", &[])?;
+            rows.first().ok_or(Error::NotFound)?.get::<i64>(0)?
         };
         let steps = migrate::steps(found, Path::new("the database"))?;
         for step in steps {
@@ -184,10 +183,10 @@ impl Database for Postgres {
             let mut c = self.connect()?;
             if let Err(fault) = c.batch("BEGIN") {
                 c.discard();
-                match tries < TRIES {
-                    true => continue,
-                    false => return Err(fault.into()),
+                if tries < TRIES {
+                    continue;
                 }
+                return Err(fault.into());
             }
             let fault = match work(&mut c) {
                 Ok(()) => match c.commit() {
@@ -223,33 +222,42 @@ impl Database for Postgres {
         ))
     }
 
+    fn shared(&self) -> bool {
+        true
+    }
+
     fn name(&self) -> &'static str {
         "PostgreSQL"
     }
 }
 
-/// Hears announcements for ever; connects again when the line breaks, and then
+/// Receives announcements for ever; connects again when the line breaks, and then
 /// says that something may have been missed.
 async fn listen(config: Config, heard: Listener) {
     let mut pause = Duration::from_millis(100);
     loop {
-        match hear(&config, &heard).await {
-            Heard::Never => pause = (pause * 2).min(Duration::from_secs(2)),
-            Heard::ForAWhile => pause = Duration::from_millis(100),
+        match listen_once(&config, &heard).await {
+            ConnectionLife::NeverOpened => pause = (pause * 2).min(Duration::from_secs(2)),
+            ConnectionLife::Opened => pause = Duration::from_millis(100),
         }
         tracing::warn!("the line that wakes waiting devices is down; connecting again");
         tokio::time::sleep(pause).await;
     }
 }
 
-enum Heard {
-    Never,
-    ForAWhile,
+enum ConnectionLife {
+    /// The connection could not be used at all.
+    NeverOpened,
+    /// It worked for some time, then it broke.
+    Opened,
 }
 
-async fn hear(config: &Config, heard: &(dyn Fn(Option<&str>) + Send + Sync)) -> Heard {
+async fn listen_once(
+    config: &Config,
+    heard: &(dyn Fn(Option<&str>) + Send + Sync),
+) -> ConnectionLife {
     let Ok((client, mut connection)) = config.connect(NoTls).await else {
-        return Heard::Never;
+        return ConnectionLife::NeverOpened;
     };
     let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
     let pump = tokio::spawn(async move {
@@ -261,13 +269,13 @@ async fn hear(config: &Config, heard: &(dyn Fn(Option<&str>) + Send + Sync)) -> 
             }
         }
     });
-    let mut how = Heard::Never;
+    let mut how = ConnectionLife::NeverOpened;
     if client
         .batch_execute(&format!("LISTEN {CHANNEL}"))
         .await
         .is_ok()
     {
-        how = Heard::ForAWhile;
+        how = ConnectionLife::Opened;
         heard(None);
         loop {
             match tokio::time::timeout(PULSE, told.recv()).await {

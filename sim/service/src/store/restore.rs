@@ -26,7 +26,7 @@ pub fn restore_sqlite(db: &Path, from: &Path) -> Result<(), String> {
         return Err(named(from, &"this copy is damaged"));
     }
     if db.exists() {
-        // Nobody may hold it.
+        // No other process may have it open: this fails then.
         let held = rusqlite::Connection::open(db).and_then(|c| {
             c.execute_batch("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = DELETE")
         });

@@ -1,11 +1,13 @@
-//! The seam under the store's methods: one connection that understands the
-//! SQL both databases share.
+//! The interface between the store's methods and a database: a connection that
+//! understands the SQL both databases share.
 //!
 //! A text numbers its parameters `?1`, `?2`, …; numbers are 64-bit, truth is 0
 //! or 1, everything else is text or bytes. What differs between the databases
-//! is a method of [`Connection`]: how a row is locked, how others are told.
+//! is a method of [`Connection`]: row locks and announcements.
 
+use super::Announcement;
 use super::fault::Fault;
+use super::words::Word;
 use crate::error::{Error, Result};
 
 /// A parameter.
@@ -39,16 +41,16 @@ pub(super) trait Connection {
     /// Runs a statement that gives rows.
     fn query(&mut self, sql: &str, values: &[Value<'_>]) -> Result<Vec<Row>>;
 
-    /// Appended to a `SELECT` whose rows nobody else may change until this
-    /// transaction ends. Nothing where writers come one after the other.
+    /// Appended to a `SELECT` to lock its rows against every other transaction
+    /// until this one ends. Empty where writers come one after the other.
     fn for_update(&self) -> &'static str;
 
-    /// Appended to a `SELECT` whose rows nobody may change, but others may
-    /// hold as well.
+    /// Appended to a `SELECT` to lock its rows against changes; other
+    /// transactions may hold the same lock.
     fn for_share(&self) -> &'static str;
 
-    /// Tells every process, once this transaction is durable. Does nothing
-    /// where there is one process.
+    /// Announces `what` to every process once this transaction is durable. Does
+    /// nothing where there is one process.
     fn announce(&mut self, what: &str) -> Result<()>;
 
     /// The database's own clock, Unix seconds; `None` where it is ours.
@@ -57,7 +59,7 @@ pub(super) trait Connection {
 
 /// A database: gives connections, one piece of work at a time.
 pub(super) trait Database: Send + Sync {
-    /// Reads what is durable.
+    /// Runs `work`, which only reads; it sees committed rows alone.
     fn read(&self, work: Work<'_>) -> Result<()>;
 
     /// Runs `work` in a transaction, wholly or not at all; durable on `Ok`.
@@ -71,14 +73,17 @@ pub(super) trait Database: Send + Sync {
     /// Writes a copy of the whole database, consistent in itself, to `to`.
     fn back_up(&self, to: &std::path::Path) -> Result<()>;
 
-    /// How the database is called.
+    /// True where other processes may work on the same database.
+    fn shared(&self) -> bool;
+
+    /// The database's name, for people.
     fn name(&self) -> &'static str;
 }
 
-/// Hears announcements; `None` when some may have been missed.
+/// Called with each announcement; with `None` when some may have been missed.
 pub(super) type Listener = Box<dyn Fn(Option<&str>) + Send + Sync>;
 
-/// What is done with a connection.
+/// One piece of work on a connection.
 pub(super) type Work<'w> = &'w mut dyn FnMut(&mut dyn Connection) -> Result<()>;
 
 /// A row lock that a method asks for.
@@ -139,8 +144,8 @@ impl Tx<'_> {
         Ok(())
     }
 
-    pub(super) fn announce(&mut self, what: &str) -> Result<()> {
-        self.0.announce(what)
+    pub(super) fn announce(&mut self, what: Announcement) -> Result<()> {
+        self.0.announce(&what.to_string())
     }
 }
 
@@ -219,10 +224,22 @@ impl<'a, T: Into<Value<'a>>> From<Option<T>> for Value<'a> {
 }
 
 impl Row {
-    /// The column at `i`.
+    /// The column at `i`. A row without such a column is an error as well: it
+    /// must not read as an absent value.
     pub(super) fn get<T: FromCell>(&self, i: usize) -> Result<T> {
-        let cell = self.0.get(i).unwrap_or(&Cell::Null);
-        T::from_cell(cell).ok_or_else(|| Fault::shape(i).into())
+        let value = self.0.get(i).and_then(T::from_cell);
+        value.ok_or_else(|| Fault::shape(i).into())
+    }
+
+    /// The word at `i`; each type of [`Word`] belongs to one column.
+    pub(super) fn word<W: Word>(&self, i: usize) -> Result<W> {
+        W::parse(&self.get::<String>(i)?)
+    }
+
+    /// The word at `i`, or `None` where the column is empty.
+    pub(super) fn word_or_null<W: Word>(&self, i: usize) -> Result<Option<W>> {
+        let word: Option<String> = self.get(i)?;
+        word.as_deref().map(W::parse).transpose()
     }
 }
 
@@ -247,7 +264,12 @@ whole_number!(i64, u64, u32, u8);
 
 impl FromCell for bool {
     fn from_cell(cell: &Cell) -> Option<Self> {
-        i64::from_cell(cell).map(|v| v != 0)
+        match i64::from_cell(cell)? {
+            0 => Some(false),
+            1 => Some(true),
+            // A number that this program does not write.
+            _ => None,
+        }
     }
 }
 

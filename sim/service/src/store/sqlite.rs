@@ -10,6 +10,7 @@ use super::fault::{Fault, FaultKind};
 use super::migrate;
 use super::sql::{Cell, Connection, Database, Listener, Row, Value, Work};
 use crate::error::{Error, Result};
+use crate::worker;
 use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection as Handle, OpenFlags};
@@ -27,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub(super) struct Sqlite {
     writer: Mutex<Writer>,
     /// Writers that hold the lock or wait for it.
-    coming: AtomicUsize,
+    pending: AtomicUsize,
     /// How the newest groups ended: number and result.
     ended: Mutex<Ended>,
     end: Condvar,
@@ -88,7 +89,7 @@ impl Sqlite {
                 group: 1,
                 size: 0,
             }),
-            coming: AtomicUsize::new(0),
+            pending: AtomicUsize::new(0),
             ended: Mutex::default(),
             end: Condvar::new(),
             readers,
@@ -100,7 +101,7 @@ impl Sqlite {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends the group under way and tells everybody who waits for it.
+    /// Ends the group under way and wakes every writer that waits for it.
     fn finish(&self, w: &mut Writer, how: std::result::Result<(), Fault>) {
         let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         ended.newest = w.group;
@@ -128,11 +129,11 @@ impl Sqlite {
 
 /// Counts a writer from its decision to write until it leaves the lock, also
 /// when its work panics.
-struct Coming<'a>(&'a Sqlite);
+struct PendingWriter<'a>(&'a Sqlite);
 
-impl Drop for Coming<'_> {
+impl Drop for PendingWriter<'_> {
     fn drop(&mut self) {
-        self.0.coming.fetch_sub(1, Ordering::SeqCst);
+        self.0.pending.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -149,8 +150,8 @@ impl Database for Sqlite {
     }
 
     fn write(&self, work: Work<'_>) -> Result<()> {
-        self.coming.fetch_add(1, Ordering::SeqCst);
-        let coming = Coming(self);
+        self.pending.fetch_add(1, Ordering::SeqCst);
+        let pending = PendingWriter(self);
         let mut w = self.lock();
         if w.size == 0 {
             begin(&w.db)?;
@@ -167,10 +168,12 @@ impl Database for Sqlite {
             self.finish(&mut w, Err(fault.clone()));
             return Err(done.err().unwrap_or(Error::Storage(fault)));
         }
-        drop(coming);
-        if self.coming.load(Ordering::SeqCst) == 0 || w.size >= GROUP {
+        drop(pending);
+        if self.pending.load(Ordering::SeqCst) == 0 || w.size >= GROUP {
             let how = w.db.execute_batch("COMMIT").map_err(Fault::from);
             if how.is_err() && !w.db.is_autocommit() {
+                // The commit's own error is answered. If the rollback fails as
+                // well, the next writer's BEGIN fails with the reason.
                 let _ = w.db.execute_batch("ROLLBACK");
             }
             self.finish(&mut w, how);
@@ -192,6 +195,10 @@ impl Database for Sqlite {
             run.run_to_completion(256, Duration::ZERO, None)
         });
         Ok(copied.map_err(Fault::from)?)
+    }
+
+    fn shared(&self) -> bool {
+        false
     }
 
     fn name(&self) -> &'static str {
@@ -224,7 +231,7 @@ fn run(db: &Handle, sql: &str) -> Result<()> {
 fn in_savepoint(db: &mut Handle, work: Work<'_>) -> Result<()> {
     run(db, "SAVEPOINT one")?;
     // A panic in the work must not leave half of it to the others' commit.
-    let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(db)));
+    let done = worker::catch(|| work(db));
     let good = matches!(done, Ok(Ok(())));
     if !db.is_autocommit() {
         if !good {
@@ -232,10 +239,7 @@ fn in_savepoint(db: &mut Handle, work: Work<'_>) -> Result<()> {
         }
         run(db, "RELEASE one")?;
     }
-    match done {
-        Ok(done) => done,
-        Err(_) => Err(Fault::new(FaultKind::Other, "a piece of work panicked").into()),
-    }
+    done.flatten()
 }
 
 impl ToSql for Value<'_> {
@@ -270,7 +274,7 @@ impl Connection for Handle {
             .map_err(Fault::from)?;
         let mut out = Vec::new();
         while let Some(row) = rows.next().map_err(Fault::from)? {
-            let cell = |i| row.get_ref(i).map(cell).map_err(Fault::from);
+            let cell = |i| cell(i, row.get_ref(i)?);
             let cells: std::result::Result<_, Fault> = (0..columns).map(cell).collect();
             out.push(Row(cells?));
         }
@@ -294,11 +298,17 @@ impl Connection for Handle {
     }
 }
 
-fn cell(value: ValueRef<'_>) -> Cell {
-    match value {
-        ValueRef::Null | ValueRef::Real(_) => Cell::Null,
+/// The value of column `i`. No column holds fractions or text that is not
+/// UTF-8: either is an error, not an absent or a mended value.
+fn cell(i: usize, value: ValueRef<'_>) -> std::result::Result<Cell, Fault> {
+    Ok(match value {
+        ValueRef::Null => Cell::Null,
         ValueRef::Integer(v) => Cell::Int(v),
-        ValueRef::Text(t) => Cell::Text(String::from_utf8_lossy(t).into_owned()),
+        ValueRef::Text(t) => match std::str::from_utf8(t) {
+            Ok(text) => Cell::Text(text.to_owned()),
+            Err(_) => return Err(Fault::shape(i)),
+        },
         ValueRef::Blob(b) => Cell::Blob(b.to_vec()),
-    }
+        ValueRef::Real(_) => return Err(Fault::shape(i)),
+    })
 }

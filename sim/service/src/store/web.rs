@@ -34,7 +34,8 @@ pub enum Recall {
     /// The token just before, shortly after it was replaced: an answer was
     /// lost or two pages were loaded at once. Good, nothing was replaced.
     Late(AccountId),
-    /// An old token of a living series: somebody copied it. The series is gone.
+    /// A replaced token of a series in force, so a copy of it exists. The series
+    /// is deleted.
     Stolen(AccountId),
     /// Unknown.
     Unknown,

@@ -10,13 +10,12 @@ use axum::response::sse::{Event, KeepAlive};
 use axum::response::{IntoResponse, Redirect, Sse};
 use axum::routing::{get, post};
 use futures_util::stream::{Stream, unfold};
-use nrd_sim_base::kind_name;
 use nrd_sim_base::pictogram;
 use nrd_sim_base::time_format;
+use nrd_sim_service::blocking;
 use nrd_sim_service::desk::{Challenge, answer_text, qr_svg};
-use nrd_sim_service::device::blocking;
 use nrd_sim_service::pages::{
-    Answer, ByCable, Counter, Neighbour, Trouble, file, kind_in_words, render,
+    ByCable, DeskState, Neighbour, PageError, PageResult, file, kind_in_words, render,
 };
 use serde::Deserialize;
 use std::collections::HashMap;
@@ -42,7 +41,7 @@ impl RoomSite {
 }
 
 impl Neighbour for RoomSite {
-    fn pages(self: Arc<Self>, counter: Counter) -> Router {
+    fn pages(self: Arc<Self>, counter: DeskState) -> Router {
         routes(Door {
             site: self,
             counter,
@@ -75,12 +74,12 @@ impl Neighbour for RoomSite {
 #[derive(Clone)]
 struct Door {
     site: Arc<RoomSite>,
-    counter: Counter,
+    counter: DeskState,
 }
 
 impl Door {
-    fn room(&self) -> Result<&Arc<Room>, Trouble> {
-        self.site.room.get().ok_or(Trouble::NotFound)
+    fn room(&self) -> Result<&Arc<Room>, PageError> {
+        self.site.room.get().ok_or(PageError::NotFound)
     }
 }
 
@@ -168,7 +167,7 @@ const KEYS: [(&str, &str, &str); 7] = [
     ("hold", "Hold OK", "Hold OK"),
 ];
 
-async fn show(State(door): State<Door>, Query(wish): Query<Wish>) -> Answer {
+async fn show(State(door): State<Door>, Query(wish): Query<Wish>) -> PageResult {
     let room = door.room()?.clone();
     let sets = room.sets().iter().map(|s| set_view(&door, &room, s, &wish));
     let page = Page {
@@ -231,7 +230,7 @@ fn set_view(door: &Door, room: &Room, set: &Set, wish: &Wish) -> SetView {
     SetView {
         number: set.number,
         place: set.place,
-        kind: kind_in_words(kind_name(set.kind())),
+        kind: kind_in_words(set.kind()),
         id: set.id().to_owned(),
         percent: face.progress.map_or(0, |p| p.percent()),
         pictogram_words: face
@@ -311,7 +310,7 @@ fn picture(all: &[Square], chosen: Option<usize>) -> String {
 
 async fn live(
     State(door): State<Door>,
-) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Trouble> {
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, PageError> {
     /// Between two pieces of news: a picture ten times a second is enough.
     const PAUSE: Duration = Duration::from_millis(100);
     let news = door.room()?.news();
@@ -325,7 +324,7 @@ async fn live(
 }
 
 /// Back to the page, at the device.
-fn back(n: usize) -> Answer {
+fn back(n: usize) -> PageResult {
     Ok(Redirect::to(&format!("/room#set-{n}")).into_response())
 }
 
@@ -334,9 +333,13 @@ pub(super) struct Pressed {
     key: String,
 }
 
-async fn key(State(door): State<Door>, Path(n): Path<usize>, Form(form): Form<Pressed>) -> Answer {
-    let key = Key::parse(&form.key).ok_or(Trouble::NotFound)?;
-    door.room()?.set(n).ok_or(Trouble::NotFound)?;
+async fn key(
+    State(door): State<Door>,
+    Path(n): Path<usize>,
+    Form(form): Form<Pressed>,
+) -> PageResult {
+    let key = Key::parse(&form.key).ok_or(PageError::NotFound)?;
+    door.room()?.set(n).ok_or(PageError::NotFound)?;
     door.room()?.press(n, key);
     back(n)
 }
@@ -346,8 +349,12 @@ pub(super) struct Switch {
     to: String,
 }
 
-async fn plug(State(door): State<Door>, Path(n): Path<usize>, Form(form): Form<Switch>) -> Answer {
-    door.room()?.set(n).ok_or(Trouble::NotFound)?;
+async fn plug(
+    State(door): State<Door>,
+    Path(n): Path<usize>,
+    Form(form): Form<Switch>,
+) -> PageResult {
+    door.room()?.set(n).ok_or(PageError::NotFound)?;
     door.room()?.plug(n, form.to == "in");
     back(n)
 }
@@ -356,8 +363,8 @@ async fn network(
     State(door): State<Door>,
     Path(n): Path<usize>,
     Form(form): Form<Switch>,
-) -> Answer {
-    door.room()?.set(n).ok_or(Trouble::NotFound)?;
+) -> PageResult {
+    door.room()?.set(n).ok_or(PageError::NotFound)?;
     door.room()?.network(n, form.to == "in");
     back(n)
 }
@@ -367,7 +374,7 @@ pub(super) struct Time {
     s: u64,
 }
 
-async fn advance(State(door): State<Door>, Form(form): Form<Time>) -> Answer {
+async fn advance(State(door): State<Door>, Form(form): Form<Time>) -> PageResult {
     /// More at once is a slip of the hand.
     const MOST: u64 = 400 * 86_400;
     door.room()?.advance(form.s.min(MOST));
@@ -379,14 +386,14 @@ pub(super) struct Speed {
     slow: u32,
 }
 
-async fn speed(State(door): State<Door>, Form(form): Form<Speed>) -> Answer {
+async fn speed(State(door): State<Door>, Form(form): Form<Speed>) -> PageResult {
     door.room()?.set_slow(form.slow);
     Ok(Redirect::to("/room").into_response())
 }
 
-async fn receipt(State(door): State<Door>, Path(n): Path<usize>) -> Answer {
-    let set = door.room()?.set(n).ok_or(Trouble::NotFound)?;
-    let frame = set.face().receipt.ok_or(Trouble::NotFound)?;
+async fn receipt(State(door): State<Door>, Path(n): Path<usize>) -> PageResult {
+    let set = door.room()?.set(n).ok_or(PageError::NotFound)?;
+    let frame = set.face().receipt.ok_or(PageError::NotFound)?;
     let headers = [
         (header::CONTENT_TYPE, "application/octet-stream"),
         (
@@ -398,7 +405,7 @@ async fn receipt(State(door): State<Door>, Path(n): Path<usize>) -> Answer {
 }
 
 /// What was done in the room, a line each: for a report of what was seen.
-async fn tape(State(door): State<Door>) -> Answer {
+async fn tape(State(door): State<Door>) -> PageResult {
     let room = door.room()?;
     let mut text = format!("# seed {}\n# milliseconds, device, what\n", room.seed());
     for d in room.tape() {
@@ -408,7 +415,7 @@ async fn tape(State(door): State<Door>) -> Answer {
 }
 
 /// The session so far as a file that plays it again.
-async fn session(State(door): State<Door>) -> Answer {
+async fn session(State(door): State<Door>) -> PageResult {
     let room = door.room()?.clone();
     let text = blocking(move || Ok(room.session())).await?;
     let headers = [
@@ -418,17 +425,17 @@ async fn session(State(door): State<Door>) -> Answer {
             "attachment; filename=\"session.toml\"",
         ),
     ];
-    Ok((headers, text.ok_or(Trouble::NotFound)?).into_response())
+    Ok((headers, text.ok_or(PageError::NotFound)?).into_response())
 }
 
 /// A check of the desk is handed to the device of the room whose label it is,
 /// by cable; its answer comes back the same way.
-async fn ask(State(door): State<Door>, Path(check): Path<String>) -> Answer {
+async fn ask(State(door): State<Door>, Path(check): Path<String>) -> PageResult {
     /// The deep proof in slow motion takes a while.
     const PATIENCE: Duration = Duration::from_secs(15 * 60);
     let room = door.room()?.clone();
-    let check = door.counter.desk.check(&check).ok_or(Trouble::NotFound)?;
-    let number = at_desk(&room, &check.device_id).ok_or(Trouble::NotFound)?;
+    let check = door.counter.desk.check(&check).ok_or(PageError::NotFound)?;
+    let number = at_desk(&room, &check.device_id).ok_or(PageError::NotFound)?;
     let challenge = Challenge {
         nonce: check.nonce,
         deep: check.deep,

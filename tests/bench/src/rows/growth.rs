@@ -170,7 +170,7 @@ fn devices(c: &Context) -> Family {
     // In memory: what is asked is whether the service's work grows, not how fast
     // this disk is.
     let keys = Keys::new(&[1; 32], &[2; 32], &[3; 32]);
-    bench.service = Service::virtual_one(keys, settings(), System).expect("a service in memory");
+    bench.service = Service::in_memory(keys, settings(), System).expect("a service in memory");
     let samples = Samples::read(None).expect("the sample accounts");
     bench
         .service

@@ -1,7 +1,7 @@
 //! One check: the challenge, the answer, the verdict.
 
 use super::upload::Upload;
-use super::{Answer, ByCable, Counter, Trouble, render};
+use super::{ByCable, DeskState, PageError, PageResult, render};
 use crate::desk::{Challenge, Check, Verdict, qr_svg};
 use crate::pages::certificate::Certificate;
 use askama::Template;
@@ -13,7 +13,7 @@ use nrd_sim_base::time_format::moment;
 use nrd_sim_forensics::verify::Fact;
 
 /// A verdict, ready to be shown.
-pub(super) struct Seen {
+pub(super) struct VerdictView {
     pub(super) colour: &'static str,
     pub(super) title: &'static str,
     pub(super) why: String,
@@ -23,11 +23,11 @@ pub(super) struct Seen {
     pub(super) limits: Vec<String>,
 }
 
-impl Seen {
-    pub(super) fn of(v: Verdict) -> Seen {
+impl VerdictView {
+    pub(super) fn of(v: Verdict) -> VerdictView {
         let signed = v.signed.as_ref();
         let clean_past = signed.is_some_and(|s| s.clean && !s.revocation.revoked());
-        Seen {
+        VerdictView {
             colour: match (v.good, clean_past) {
                 (true, _) => "good",
                 // The signatures hold, and nothing was proven about now.
@@ -59,13 +59,13 @@ struct Page {
     qr: String,
     ignored: Option<&'static str>,
     good: bool,
-    seen: Option<Seen>,
+    verdict: Option<VerdictView>,
     /// The device stands beside the desk.
     cable: Option<ByCable>,
 }
 
-fn page(c: Check, counter: &Counter) -> Page {
-    let neighbour = counter.neighbour.as_ref();
+fn page(c: Check, state: &DeskState) -> Page {
+    let neighbour = state.neighbour.as_ref();
     let cable = neighbour.and_then(|n| n.by_cable(&c.device_id, &c.id));
     let challenge = Challenge {
         nonce: c.nonce,
@@ -77,6 +77,7 @@ fn page(c: Check, counter: &Counter) -> Page {
     Page {
         began: moment(c.began),
         until: moment(c.began + crate::desk::NONCE_LIFE_S),
+        // A challenge always fits; without the code the text is enough.
         qr: qr_svg(&text, "QR code of the challenge").unwrap_or_default(),
         challenge: text,
         groups: groups
@@ -89,40 +90,46 @@ fn page(c: Check, counter: &Counter) -> Page {
         ignored: c.ignored,
         cable,
         good: c.verdict.as_ref().is_some_and(|v| v.good),
-        seen: c.verdict.map(Seen::of),
+        verdict: c.verdict.map(VerdictView::of),
     }
 }
 
-pub(super) async fn show(State(counter): State<Counter>, Path(id): Path<String>) -> Answer {
-    let check = counter.desk.check(&id).ok_or(Trouble::NotFound)?;
-    Ok(render(&page(check, &counter)))
+pub(super) async fn show(State(state): State<DeskState>, Path(id): Path<String>) -> PageResult {
+    let check = state.desk.check(&id).ok_or(PageError::NotFound)?;
+    Ok(render(&page(check, &state)))
 }
 
 pub(super) async fn submit(
-    State(counter): State<Counter>,
+    State(state): State<DeskState>,
     Path(id): Path<String>,
     form: Multipart,
-) -> Answer {
+) -> PageResult {
     let answer = Upload::read(form).await?.answer().await;
     match answer {
-        Ok(frame) => counter.desk.submit(&id, &frame, (counter.now)()),
-        Err(why) => counter.desk.unreadable(&id, why),
+        Ok(frame) => state.desk.submit(&id, &frame, (state.now)()),
+        Err(why) => state.desk.unreadable(&id, why),
     }
-    .ok_or(Trouble::NotFound)?;
+    .ok_or(PageError::NotFound)?;
     Ok(Redirect::to(&format!("/desk/checks/{id}#verdict")).into_response())
 }
 
-pub(super) async fn certificate(State(counter): State<Counter>, Path(id): Path<String>) -> Answer {
-    let check = counter.desk.check(&id).ok_or(Trouble::NotFound)?;
-    let verdict = check.verdict.filter(|v| v.good).ok_or(Trouble::NotFound)?;
-    let signed = verdict.signed.ok_or(Trouble::NotFound)?;
+pub(super) async fn certificate(
+    State(state): State<DeskState>,
+    Path(id): Path<String>,
+) -> PageResult {
+    let check = state.desk.check(&id).ok_or(PageError::NotFound)?;
+    let verdict = check
+        .verdict
+        .filter(|v| v.good)
+        .ok_or(PageError::NotFound)?;
+    let signed = verdict.signed.ok_or(PageError::NotFound)?;
     let back = format!("/desk/checks/{id}");
-    Ok(render(&Certificate::new(&signed, (counter.now)(), back)))
+    Ok(render(&Certificate::new(&signed, (state.now)(), back)))
 }
 
-pub(super) async fn download(State(counter): State<Counter>, Path(id): Path<String>) -> Answer {
-    let check = counter.desk.check(&id).ok_or(Trouble::NotFound)?;
-    let verdict = check.verdict.ok_or(Trouble::NotFound)?;
+pub(super) async fn download(State(state): State<DeskState>, Path(id): Path<String>) -> PageResult {
+    let check = state.desk.check(&id).ok_or(PageError::NotFound)?;
+    let verdict = check.verdict.ok_or(PageError::NotFound)?;
     let headers = [
         (header::CONTENT_TYPE, "application/octet-stream"),
         (

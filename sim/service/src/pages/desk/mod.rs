@@ -14,8 +14,8 @@ mod upload;
 
 pub use neighbour::{ByCable, Neighbour};
 
-use super::errors::{Answer, Trouble, render};
-use super::{assets, guard};
+use super::errors::{PageError, PageResult, render};
+use super::{assets, session};
 use crate::desk::Desk;
 use askama::Template;
 use axum::extract::{DefaultBodyLimit, Form, Multipart, State};
@@ -34,7 +34,7 @@ const MAX_UPLOAD: usize = 16 << 20;
 
 /// What the pages reach.
 #[derive(Clone)]
-pub struct Counter {
+pub struct DeskState {
     /// The desk.
     pub desk: Arc<Desk>,
     /// Where its time comes from: the service's clock, which stories move, or
@@ -44,15 +44,15 @@ pub struct Counter {
     pub neighbour: Option<Arc<dyn Neighbour>>,
 }
 
-impl Counter {
+impl DeskState {
     /// A desk on the system's clock.
-    pub fn on_system_time(desk: Arc<Desk>) -> Counter {
+    pub fn on_system_time(desk: Arc<Desk>) -> DeskState {
         let now = || {
             SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |d| d.as_secs())
         };
-        Counter {
+        DeskState {
             desk,
             now: Arc::new(now),
             neighbour: None,
@@ -61,7 +61,7 @@ impl Counter {
 }
 
 /// The pages, to be merged with others.
-pub(super) fn routes(counter: Counter) -> Router {
+pub(super) fn routes(state: DeskState) -> Router {
     Router::new()
         .route("/desk", get(first).post(begin))
         .route("/desk/read", get(ask_read).post(read))
@@ -70,18 +70,19 @@ pub(super) fn routes(counter: Counter) -> Router {
         .route("/desk/checks/{id}/certificate", get(check::certificate))
         .route("/desk/checks/{id}/answer.bin", get(check::download))
         .layer(DefaultBodyLimit::max(MAX_UPLOAD))
-        .with_state(counter)
+        .with_state(state)
 }
 
-/// A desk that stands alone.
-pub fn alone(counter: Counter) -> Router {
+/// The pages of a desk that runs without a service.
+pub fn alone(state: DeskState) -> Router {
     Router::new()
         .route("/", get(async || Redirect::to("/desk")))
-        .merge(routes(counter))
+        .merge(routes(state))
         .merge(assets::routes())
         .fallback(super::errors::nothing_here)
-        .layer(middleware::from_fn(guard::own_forms))
-        .layer(middleware::from_fn(guard::headers))
+        .layer(middleware::from_fn(session::own_forms))
+        .layer(middleware::from_fn(super::errors::catch_panics))
+        .layer(middleware::from_fn(session::headers))
 }
 
 /// A line of the list of checks.
@@ -111,14 +112,14 @@ struct FirstPage {
     here: Vec<String>,
 }
 
-fn list(counter: &Counter) -> List {
-    match counter.desk.list() {
+fn list(state: &DeskState) -> List {
+    match state.desk.list() {
         None => List {
             text: "No status list at hand: verdicts say “revocation not checked”.".to_owned(),
             fresh: false,
         },
         Some(l) => List {
-            fresh: (counter.now)() <= l.next_update,
+            fresh: (state.now)() <= l.next_update,
             text: format!(
                 "Status list {} of {}, in date until {}: it names {}, {} and {}.",
                 l.number,
@@ -132,8 +133,8 @@ fn list(counter: &Counter) -> List {
     }
 }
 
-fn page(counter: &Counter, problem: Option<String>, device_id: String) -> FirstPage {
-    let lines = counter.desk.newest(20).into_iter().map(|c| Line {
+fn page(state: &DeskState, problem: Option<String>, device_id: String) -> FirstPage {
+    let lines = state.desk.newest(20).into_iter().map(|c| Line {
         when: time_format::moment(c.began),
         verdict: c
             .verdict
@@ -149,49 +150,59 @@ fn page(counter: &Counter, problem: Option<String>, device_id: String) -> FirstP
     });
     FirstPage {
         lines: lines.collect(),
-        list: list(counter),
-        maker: hex(counter.desk.maker_root()),
+        list: list(state),
+        maker: hex(state.desk.maker_root()),
         problem,
         device_id,
-        here: (counter.neighbour.as_ref()).map_or_else(Vec::new, |n| n.device_ids()),
+        here: (state.neighbour.as_ref()).map_or_else(Vec::new, |n| n.device_ids()),
     }
 }
 
-async fn first(State(counter): State<Counter>) -> Answer {
-    Ok(render(&page(&counter, None, String::new())))
+async fn first(State(state): State<DeskState>) -> PageResult {
+    Ok(render(&page(&state, None, String::new())))
+}
+
+/// How much is asked of the device.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Depth {
+    /// Read all storage again and sign that it is blank.
+    Quick,
+    /// Fill all storage first.
+    Deep,
 }
 
 #[derive(Deserialize)]
 struct Begin {
     device_id: String,
-    depth: String,
+    depth: Depth,
 }
 
-async fn begin(State(counter): State<Counter>, Form(form): Form<Begin>) -> Answer {
+async fn begin(State(state): State<DeskState>, Form(form): Form<Begin>) -> PageResult {
     let id: String = form.device_id.split_whitespace().collect();
     if nrd_agent::wire::DeviceId::new(&id).is_none() {
         let problem = "A device id is 1 to 32 letters, digits and signs, as the label says it.";
         let shown = id.chars().take(64).collect();
-        let page = page(&counter, Some(problem.to_owned()), shown);
+        let page = page(&state, Some(problem.to_owned()), shown);
         return Ok((axum::http::StatusCode::UNPROCESSABLE_ENTITY, render(&page)).into_response());
     }
-    let check = counter
+    let check = state
         .desk
-        .begin(&id, form.depth == "deep", (counter.now)())
-        .map_err(Trouble::from)?;
+        .begin(&id, form.depth == Depth::Deep, (state.now)())
+        .map_err(PageError::from)?;
     Ok(Redirect::to(&format!("/desk/checks/{}", check.id)).into_response())
 }
 
-async fn take_list(State(counter): State<Counter>, form: Multipart) -> Answer {
+async fn take_list(State(state): State<DeskState>, form: Multipart) -> PageResult {
     let upload = Upload::read(form).await?;
     let taken = match upload.file {
-        Some(frame) => counter.desk.take_list(&frame).map_err(|e| e.to_string()),
+        Some(frame) => state.desk.take_list(&frame).map_err(|e| e.to_string()),
         None => Err("Choose the maker’s status list file first.".to_owned()),
     };
     match taken {
         Ok(()) => Ok(Redirect::to("/desk#list").into_response()),
         Err(problem) => {
-            let page = page(&counter, Some(problem), String::new());
+            let page = page(&state, Some(problem), String::new());
             let status = axum::http::StatusCode::UNPROCESSABLE_ENTITY;
             Ok((status, render(&page)).into_response())
         }
@@ -201,29 +212,29 @@ async fn take_list(State(counter): State<Counter>, form: Multipart) -> Answer {
 #[derive(Template)]
 #[template(path = "desk_read.html")]
 struct ReadPage {
-    seen: Option<check::Seen>,
+    verdict: Option<check::VerdictView>,
     problem: Option<&'static str>,
 }
 
-async fn ask_read() -> Answer {
+async fn ask_read() -> PageResult {
     Ok(render(&ReadPage {
-        seen: None,
+        verdict: None,
         problem: None,
     }))
 }
 
-async fn read(State(counter): State<Counter>, form: Multipart) -> Answer {
+async fn read(State(state): State<DeskState>, form: Multipart) -> PageResult {
     let upload = Upload::read(form).await?;
     let page = match upload.answer().await {
         Ok(frame) => {
-            let verdict = counter.desk.read(&frame, (counter.now)());
+            let verdict = state.desk.read(&frame, (state.now)());
             ReadPage {
-                seen: Some(check::Seen::of(verdict)),
+                verdict: Some(check::VerdictView::of(verdict)),
                 problem: None,
             }
         }
         Err(e) => ReadPage {
-            seen: None,
+            verdict: None,
             problem: Some(e),
         },
     };

@@ -4,14 +4,14 @@
 //! carries them. Where devices stand beside it, as in the simulator's living
 //! room, they can be asked by cable, and may have pages of their own.
 
-use super::Counter;
+use super::DeskState;
 use axum::Router;
 use std::sync::Arc;
 
 /// Devices beside the desk.
 pub trait Neighbour: Send + Sync {
     /// Their own pages, to be merged with the account pages.
-    fn pages(self: Arc<Self>, counter: Counter) -> Router;
+    fn pages(self: Arc<Self>, state: DeskState) -> Router;
 
     /// Ids of the devices that stand there now.
     fn device_ids(&self) -> Vec<String>;
@@ -25,9 +25,9 @@ pub trait Neighbour: Send + Sync {
 pub struct ByCable {
     /// Where the form that asks it is posted to.
     pub form: String,
-    /// An event stream that tells when something changed at the device.
+    /// Path of an event stream with an event for each change at the device.
     pub live: String,
-    /// A sentence for the clerk: where the device stands.
+    /// A sentence for the clerk: where to find the device.
     pub hint: String,
     /// How far its proof is, in percent, while it proves.
     pub percent: Option<u32>,

@@ -1,8 +1,8 @@
 //! Forms with files, bounded by the body's limit.
 
-use super::Trouble;
-use crate::desk::{CarryError, parse_answer, read_photo};
-use crate::device::blocking;
+use super::PageError;
+use crate::desk::{ChallengeTextError, parse_answer, read_photo};
+use crate::worker::blocking;
 use axum::extract::Multipart;
 
 /// What a form brought.
@@ -18,11 +18,11 @@ pub(super) struct Upload {
 
 impl Upload {
     /// Reads the form; fields that were left empty are `None`.
-    pub(super) async fn read(mut form: Multipart) -> Result<Upload, Trouble> {
+    pub(super) async fn read(mut form: Multipart) -> Result<Upload, PageError> {
         let mut upload = Upload::default();
-        while let Some(field) = form.next_field().await.map_err(|_| Trouble::Upload)? {
+        while let Some(field) = form.next_field().await.map_err(|_| PageError::Upload)? {
             let name = field.name().unwrap_or_default().to_owned();
-            let bytes = field.bytes().await.map_err(|_| Trouble::Upload)?;
+            let bytes = field.bytes().await.map_err(|_| PageError::Upload)?;
             if bytes.is_empty() {
                 continue;
             }
@@ -33,6 +33,8 @@ impl Upload {
                 }
                 "file" => upload.file = Some(bytes.to_vec()),
                 "photo" => upload.photo = Some(bytes.to_vec()),
+                // Browsers' add-ons send fields of their own; nothing is read
+                // from a field that this page does not have.
                 _ => {}
             }
         }
@@ -46,8 +48,12 @@ impl Upload {
             (_, Some(file), _) => parse_answer(&file),
             (.., Some(photo)) => {
                 let text = blocking(move || Ok(read_photo(&photo))).await;
-                // A reader that gives up on a picture is no reason to fail.
-                let text = text.unwrap_or(Err(CarryError::NoCode));
+                // A decoder that fails on a picture has read no code: the clerk
+                // takes another photo.
+                let text = text.unwrap_or_else(|e| {
+                    tracing::error!(error = %e, "a photo was not decoded");
+                    Err(ChallengeTextError::NoCode)
+                });
                 text.and_then(|t| parse_answer(t.as_bytes()))
             }
             (None, None, None) => {
@@ -56,6 +62,6 @@ impl Upload {
                 );
             }
         };
-        read.map_err(CarryError::text)
+        read.map_err(ChallengeTextError::text)
     }
 }

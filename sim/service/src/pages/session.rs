@@ -1,10 +1,10 @@
 //! Who is asking: browser sessions, remembered computers, cross-site requests.
 
-use super::Site;
-use super::errors::Trouble;
-use crate::device::blocking;
+use super::AppState;
+use super::errors::PageError;
 use crate::login::Remembered;
 use crate::store::AccountId;
+use crate::worker::blocking;
 use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, header};
@@ -36,17 +36,18 @@ pub(super) struct Visitor {
 
 impl Visitor {
     /// Refuses a form that did not come from a page of this session.
-    pub(super) fn check(&self, csrf: &str) -> Result<(), Trouble> {
-        match bool::from(self.csrf.as_bytes().ct_eq(csrf.as_bytes())) {
-            true => Ok(()),
-            false => Err(Trouble::CrossSite),
+    pub(super) fn check(&self, csrf: &str) -> Result<(), PageError> {
+        if bool::from(self.csrf.as_bytes().ct_eq(csrf.as_bytes())) {
+            Ok(())
+        } else {
+            Err(PageError::CrossSite)
         }
     }
 }
 
-impl FromRequestParts<Site> for Visitor {
+impl FromRequestParts<AppState> for Visitor {
     type Rejection = Response;
-    async fn from_request_parts(parts: &mut Parts, _: &Site) -> Result<Self, Self::Rejection> {
+    async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, Self::Rejection> {
         if let Some(visitor) = parts.extensions.get::<Visitor>() {
             return Ok(visitor.clone());
         }
@@ -70,11 +71,11 @@ pub(super) fn remember_cookie(tls: bool) -> &'static str {
 
 /// A cookie that no script can read and no other site can send along with a
 /// form.
-pub(super) fn set(site: &Site, name: &str, value: &str, days: Option<i64>) -> HeaderValue {
+pub(super) fn set(state: &AppState, name: &str, value: &str, days: Option<i64>) -> HeaderValue {
     let mut c = Cookie::build((name.to_owned(), value.to_owned()))
         .path("/")
         .http_only(true)
-        .secure(site.tls)
+        .secure(state.tls)
         .same_site(SameSite::Lax);
     if let Some(days) = days {
         c = c.max_age(cookie::time::Duration::days(days));
@@ -84,17 +85,17 @@ pub(super) fn set(site: &Site, name: &str, value: &str, days: Option<i64>) -> He
 }
 
 /// Both cookies of somebody who has just been signed in.
-pub(super) fn set_both(site: &Site, signed_in: &crate::login::SignedIn) -> Vec<HeaderValue> {
+pub(super) fn set_both(state: &AppState, signed_in: &crate::login::SignedIn) -> Vec<HeaderValue> {
     let mut out = vec![set(
-        site,
-        session_cookie(site.tls),
+        state,
+        session_cookie(state.tls),
         &signed_in.session,
         None,
     )];
     if let Some(cookie) = &signed_in.remember {
         out.push(set(
-            site,
-            remember_cookie(site.tls),
+            state,
+            remember_cookie(state.tls),
             cookie,
             Some(REMEMBER_DAYS),
         ));
@@ -116,17 +117,17 @@ pub(super) fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
 
 /// Refuses forms of other sites, and finds out whose browser this is.
 pub(super) async fn identify(
-    State(site): State<Site>,
+    State(state): State<AppState>,
     ConnectInfo(from): ConnectInfo<SocketAddr>,
     mut request: Request,
     next: Next,
 ) -> Response {
     let address = from.ip().to_string();
     let h = request.headers();
-    let session = cookie(h, session_cookie(site.tls));
-    let remember = cookie(h, remember_cookie(site.tls));
+    let session = cookie(h, session_cookie(state.tls));
+    let remember = cookie(h, remember_cookie(state.tls));
     let by_hand = !h.contains_key(BY_ITSELF) && request.uri().path() != "/account/live";
-    let found = find(&site, session, remember, address, by_hand).await;
+    let found = find(&state, session, remember, address, by_hand).await;
     let cookies = match found {
         Ok((visitor, cookies)) => {
             if let Some(visitor) = visitor {
@@ -134,7 +135,7 @@ pub(super) async fn identify(
             }
             cookies
         }
-        Err(e) => return Trouble::Service(e).into_response(),
+        Err(e) => return PageError::Service(e).into_response(),
     };
     let mut response = next.run(request).await;
     for c in cookies {
@@ -144,16 +145,16 @@ pub(super) async fn identify(
 }
 
 async fn find(
-    site: &Site,
+    state: &AppState,
     session: Option<String>,
     remember: Option<String>,
     address: String,
     by_hand: bool,
 ) -> crate::Result<(Option<Visitor>, Vec<HeaderValue>)> {
-    let site = site.clone();
+    let state = state.clone();
     blocking(move || {
         if let Some(cookie) = session
-            && let Some(row) = site.service.session(&cookie, by_hand)?
+            && let Some(row) = state.service.session(&cookie, by_hand)?
         {
             let visitor = Visitor {
                 account: row.account,
@@ -167,15 +168,15 @@ async fn find(
         let Some(cookie) = remember else {
             return Ok((None, Vec::new()));
         };
-        let signed_in = match site.service.recall(&cookie, &address)? {
+        let signed_in = match state.service.recall(&cookie, &address)? {
             Remembered::SignedIn(s) => s,
             Remembered::Stolen | Remembered::Unknown => {
-                let gone = set(&site, remember_cookie(site.tls), "", Some(0));
+                let gone = set(&state, remember_cookie(state.tls), "", Some(0));
                 return Ok((None, vec![gone]));
             }
         };
-        let cookies = set_both(&site, &signed_in);
-        let visitor = site
+        let cookies = set_both(&state, &signed_in);
+        let visitor = state
             .service
             .session(&signed_in.session, true)?
             .map(|row| Visitor {
@@ -192,9 +193,10 @@ async fn find(
 
 /// Refuses forms that come from elsewhere.
 pub(super) async fn own_forms(request: Request, next: Next) -> Response {
-    match request.method() != Method::GET && !same_site(request.headers()) {
-        true => Trouble::CrossSite.into_response(),
-        false => next.run(request).await,
+    if request.method() != Method::GET && !same_site(request.headers()) {
+        PageError::CrossSite.into_response()
+    } else {
+        next.run(request).await
     }
 }
 

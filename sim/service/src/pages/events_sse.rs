@@ -1,7 +1,7 @@
-//! Tells open pages that something on their account changed.
+//! Server-sent events: an open page learns that its account changed.
 
-use super::Site;
-use super::guard::Visitor;
+use super::AppState;
+use super::session::Visitor;
 use axum::extract::State;
 use axum::response::Sse;
 use axum::response::sse::{Event, KeepAlive};
@@ -9,13 +9,13 @@ use futures_util::stream::{Stream, unfold};
 use std::convert::Infallible;
 use tokio::sync::broadcast::error::RecvError;
 
-/// Server-sent events without content: the page asks for itself anew.
+/// Events carry no content: the page loads itself again.
 pub(super) async fn stream(
-    State(site): State<Site>,
+    State(state): State<AppState>,
     visitor: Visitor,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
-    let service = site.service.clone();
-    let changes = service.wake.pages();
+    let service = state.service.clone();
+    let changes = service.notifier.pages();
     let events = unfold(
         (changes, visitor.account, service),
         |(mut changes, account, service)| async move {

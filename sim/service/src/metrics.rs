@@ -12,13 +12,13 @@ use prometheus_client::registry::Registry;
 use std::sync::atomic::AtomicI64;
 
 type Label = [(&'static str, &'static str); 1];
-type Pair = [(&'static str, String); 2];
+type Pair = [(&'static str, &'static str); 2];
 
 /// A database's clock may differ from ours by this much, in seconds.
 pub const CLOCK_TOLERANCE_S: i64 = 5;
 
 /// Every metric.
-pub struct Meter {
+pub struct Metrics {
     registry: Registry,
     /// Requests of devices, by what became of them.
     pub(super) requests: Family<Label, Counter>,
@@ -33,7 +33,7 @@ pub struct Meter {
     /// Tokens that were copied.
     pub(super) thefts: Counter,
     /// Hand-overs, by outbox and result.
-    handed: Family<[(&'static str, &'static str); 2], Counter>,
+    handed: Family<Pair, Counter>,
     waiting: Gauge,
     orders: Family<Pair, Gauge>,
     backlog: Family<Label, Gauge>,
@@ -41,11 +41,11 @@ pub struct Meter {
     clock: Gauge<i64, AtomicI64>,
 }
 
-impl Meter {
-    pub(super) fn new(faults: &Family<Label, Counter>) -> Meter {
+impl Metrics {
+    pub(super) fn new(faults: &Family<Label, Counter>) -> Metrics {
         let mut r = Registry::with_prefix("nrd");
         let times = || Histogram::new(exponential_buckets(0.000_25, 2.0, 16));
-        let m = Meter {
+        let m = Metrics {
             requests: Family::default(),
             answer_s: times(),
             wait_s: Histogram::new([0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 25.0, 60.0]),
@@ -122,7 +122,7 @@ impl Meter {
             text("The database's clock less this process's"),
             m.clock.clone(),
         );
-        Meter { registry: r, ..m }
+        Metrics { registry: r, ..m }
     }
 
     /// A hand-over was tried.
@@ -142,19 +142,20 @@ fn name(which: Outbox) -> &'static str {
 impl Service {
     /// The metrics now. What the database does not tell stays as it was.
     pub fn metrics(&self) -> String {
-        let m = &self.meter;
-        m.waiting.set(self.wake.waiting() as i64);
-        if let Err(e) = self.look_at_the_database() {
+        let m = &self.metrics;
+        m.waiting.set(self.notifier.waiting() as i64);
+        if let Err(e) = self.measure_database() {
             tracing::warn!(error = %e, "metrics without the database");
         }
         let mut out = String::new();
-        // Writing to a string does not fail.
-        let _ = encode(&mut out, &m.registry);
+        if let Err(e) = encode(&mut out, &m.registry) {
+            tracing::error!(error = %e, "metrics are incomplete");
+        }
         out
     }
 
-    fn look_at_the_database(&self) -> Result<()> {
-        let m = &self.meter;
+    fn measure_database(&self) -> Result<()> {
+        let m = &self.metrics;
         let now = self.now_s();
         for which in [Outbox::Orders, Outbox::Events] {
             let (n, oldest) = self.store.backlog(which)?;
@@ -165,20 +166,21 @@ impl Service {
         }
         m.orders.clear();
         for (kind, state, n) in self.store.orders_by_state()? {
-            let labels = [("kind", kind), ("state", state)];
+            let labels = [("kind", kind.name()), ("state", state.name())];
             m.orders.get_or_create(&labels).set(n as i64);
         }
         self.check_clock().map(drop)
     }
 
-    /// The database's clock less this process's, in seconds; says so when they
-    /// differ too much. Leases and codes are dated by whoever answers.
+    /// The database's clock less this process's, in seconds. Logs an error when
+    /// they differ too much, because each process dates leases and codes by its
+    /// own clock.
     pub fn check_clock(&self) -> Result<i64> {
         let Some(theirs) = self.store.clock_s()? else {
             return Ok(0);
         };
         let difference = theirs as i64 - self.now_s() as i64;
-        let before = self.meter.clock.set(difference);
+        let before = self.metrics.clock.set(difference);
         if difference.abs() > CLOCK_TOLERANCE_S && before != difference {
             tracing::error!(
                 seconds = difference,
@@ -188,15 +190,14 @@ impl Service {
         Ok(difference)
     }
 
-    /// What the waiting devices hang on is given up: every one is answered now,
-    /// and nobody waits any more.
+    /// Answers every waiting device now; no device waits any more.
     pub fn stop_waiting(&self) {
-        self.wake.stop();
+        self.notifier.stop();
     }
 
     /// True after [`Service::stop_waiting`].
     pub fn stopping(&self) -> bool {
-        self.wake.stopping()
+        self.notifier.stopping()
     }
 }
 

@@ -1,5 +1,5 @@
-//! How a nonce and an answer travel: as text that a person can copy, and as a
-//! QR code of the same text (ISO/IEC 18004, alphanumeric).
+//! A nonce and an answer as text that a person can copy, and as a QR code of
+//! the same text (ISO/IEC 18004, alphanumeric).
 //!
 //! ```text
 //!   NRD:1:CLEAN:<64 hexadecimal digits>    what a desk asks
@@ -48,7 +48,7 @@ impl Challenge {
 
 /// Why nothing could be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CarryError {
+pub enum ChallengeTextError {
     /// Neither an answer's bytes nor its text.
     NoAnswer,
     /// Larger than any answer.
@@ -59,29 +59,31 @@ pub enum CarryError {
     NoCode,
 }
 
-impl CarryError {
+impl ChallengeTextError {
     /// What it means and what to do.
     pub fn text(self) -> &'static str {
         match self {
-            CarryError::NoAnswer => {
+            ChallengeTextError::NoAnswer => {
                 "This is not a device’s answer. It begins with NRD:1:ANSWER:, or is the file that the device wrote."
             }
-            CarryError::TooLong => "This is larger than any answer of a device.",
-            CarryError::NoPicture => "This is no picture that can be read. Use PNG or JPEG.",
-            CarryError::NoCode => {
+            ChallengeTextError::TooLong => "This is larger than any answer of a device.",
+            ChallengeTextError::NoPicture => {
+                "This is no picture that can be read. Use PNG or JPEG."
+            }
+            ChallengeTextError::NoCode => {
                 "There is no readable code in this picture. Fill the picture with the whole code, hold still, and avoid reflections."
             }
         }
     }
 }
 
-impl std::fmt::Display for CarryError {
+impl std::fmt::Display for ChallengeTextError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.text())
     }
 }
 
-impl std::error::Error for CarryError {}
+impl std::error::Error for ChallengeTextError {}
 
 /// Upper case, without white space.
 fn plain(text: &str) -> String {
@@ -95,33 +97,33 @@ pub fn answer_text(frame: &[u8]) -> String {
 }
 
 /// An answer's frame, from its bytes or its text.
-pub fn parse_answer(given: &[u8]) -> Result<Vec<u8>, CarryError> {
+pub fn parse_answer(given: &[u8]) -> Result<Vec<u8>, ChallengeTextError> {
     const MAX: usize = <Receipt<'_> as nrd_agent::wire::Body<'_>>::MAX;
     if given.starts_with(Receipt::CONTEXT) {
         return match given.len() {
             ..=MAX => Ok(given.to_vec()),
-            _ => Err(CarryError::TooLong),
+            _ => Err(ChallengeTextError::TooLong),
         };
     }
     // Text may be broken into lines.
     if given.len() > 8 * MAX {
-        return Err(CarryError::TooLong);
+        return Err(ChallengeTextError::TooLong);
     }
-    let text = std::str::from_utf8(given).map_err(|_| CarryError::NoAnswer)?;
+    let text = std::str::from_utf8(given).map_err(|_| ChallengeTextError::NoAnswer)?;
     let text = plain(text);
     let digits = text.strip_prefix(ANSWER).unwrap_or(&text).as_bytes();
     if digits.is_empty() || !digits.len().is_multiple_of(2) {
-        return Err(CarryError::NoAnswer);
+        return Err(ChallengeTextError::NoAnswer);
     }
     if digits.len() > 2 * MAX {
-        return Err(CarryError::TooLong);
+        return Err(ChallengeTextError::TooLong);
     }
     let value = |c: u8| char::from(c).to_digit(16);
     digits
         .chunks_exact(2)
         .map(|p| Some((value(p[0])? << 4 | value(p[1])?) as u8))
         .collect::<Option<_>>()
-        .ok_or(CarryError::NoAnswer)
+        .ok_or(ChallengeTextError::NoAnswer)
 }
 
 /// A QR code of `text` as an SVG element: black on white, whatever the page's
@@ -154,16 +156,16 @@ const MAX_SIDE: u32 = 9000;
 const LOOK: u32 = 1600;
 
 /// The text of the QR code in a photo (PNG or JPEG).
-pub fn read_photo(file: &[u8]) -> Result<String, CarryError> {
+pub fn read_photo(file: &[u8]) -> Result<String, ChallengeTextError> {
     let mut reader = ImageReader::new(Cursor::new(file))
         .with_guessed_format()
-        .map_err(|_| CarryError::NoPicture)?;
+        .map_err(|_| ChallengeTextError::NoPicture)?;
     let mut limits = Limits::default();
     limits.max_image_width = Some(MAX_SIDE);
     limits.max_image_height = Some(MAX_SIDE);
     limits.max_alloc = Some(256 << 20);
     reader.limits(limits);
-    let picture = reader.decode().map_err(|_| CarryError::NoPicture)?;
+    let picture = reader.decode().map_err(|_| ChallengeTextError::NoPicture)?;
     let grey = picture.into_luma8();
     // As it is first, then smaller: noise in a large photo hides a code.
     let longest = grey.width().max(grey.height());
@@ -172,14 +174,11 @@ pub fn read_photo(file: &[u8]) -> Result<String, CarryError> {
     for size in sizes {
         let scale = f64::from(size) / f64::from(longest.max(1));
         let side = |s: u32| ((f64::from(s) * scale) as u32).max(1);
-        let view = match size == longest {
-            true => grey.clone(),
-            false => imageops::resize(
-                &grey,
-                side(grey.width()),
-                side(grey.height()),
-                imageops::FilterType::Triangle,
-            ),
+        let view = if size == longest {
+            grey.clone()
+        } else {
+            let (w, h) = (side(grey.width()), side(grey.height()));
+            imageops::resize(&grey, w, h, imageops::FilterType::Triangle)
         };
         let (w, h) = view.dimensions();
         let mut seen =
@@ -191,7 +190,7 @@ pub fn read_photo(file: &[u8]) -> Result<String, CarryError> {
             return Ok(text);
         }
     }
-    Err(CarryError::NoCode)
+    Err(ChallengeTextError::NoCode)
 }
 
 #[cfg(test)]
@@ -199,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_carried_comes_out_as_it_went_in() {
+    fn a_challenge_and_an_answer_are_read_as_they_were_written() {
         for deep in [false, true] {
             let c = Challenge {
                 nonce: [0xA7; 32],
@@ -230,13 +229,19 @@ mod tests {
         ] {
             assert_eq!(
                 parse_answer(bad.as_bytes()),
-                Err(CarryError::NoAnswer),
+                Err(ChallengeTextError::NoAnswer),
                 "{bad}"
             );
             assert_eq!(Challenge::parse(bad), None, "{bad}");
         }
         let long = "0".repeat(5000);
-        assert_eq!(parse_answer(long.as_bytes()), Err(CarryError::TooLong));
-        assert_eq!(read_photo(b"no picture"), Err(CarryError::NoPicture));
+        assert_eq!(
+            parse_answer(long.as_bytes()),
+            Err(ChallengeTextError::TooLong)
+        );
+        assert_eq!(
+            read_photo(b"no picture"),
+            Err(ChallengeTextError::NoPicture)
+        );
     }
 }
