@@ -2,14 +2,20 @@
 //! life × every tear mode, on the named parts. `nrd-sim powercut --depth 2`
 //! adds second cuts to all the small ones; here one part has some.
 
-use nrd_sim::explorer::{NAMED, Options, Report, explore};
-use nrd_sim::hw::Tear;
+use nrd_sim::explorer::{ExplorerReport, NAMED, Options, explore};
+use nrd_sim::hw::FaultMode;
 
-fn cut_everywhere(name: &str, depth: u8, stride: u64, tears: &[Tear]) -> Report {
+fn cut_everywhere(name: &str, depth: u8, stride: u64, tears: &[FaultMode]) -> ExplorerReport {
     cut_with(name, depth, stride, tears, false)
 }
 
-fn cut_with(name: &str, depth: u8, stride: u64, tears: &[Tear], same_draws: bool) -> Report {
+fn cut_with(
+    name: &str,
+    depth: u8,
+    stride: u64,
+    tears: &[FaultMode],
+    same_draws: bool,
+) -> ExplorerReport {
     let seed = std::env::var("NRD_SEED")
         .ok()
         .and_then(|s| s.parse().ok())
@@ -46,7 +52,7 @@ fn cut_with(name: &str, depth: u8, stride: u64, tears: &[Tear], same_draws: bool
         "nothing struck these"
     );
     // Only erases program first.
-    let preprogram = tears.contains(&Tear::Preprogram);
+    let preprogram = tears.contains(&FaultMode::Preprogram);
     let struck = report.tears.get("preprogram").copied().unwrap_or(0);
     assert_eq!(struck > 0, preprogram);
     let others = tears.len() as u64 - u64::from(preprogram);
@@ -59,7 +65,7 @@ macro_rules! parts {
     ($($test:ident: $name:literal;)*) => {
         $(#[test]
         fn $test() {
-            cut_everywhere($name, 1, 1, &Tear::ALL);
+            cut_everywhere($name, 1, 1, &FaultMode::ALL);
         })*
 
         #[test]
@@ -92,20 +98,20 @@ parts! {
 /// The largest blocks, with the two nastiest tears.
 #[test]
 fn cuts_on_blocks_64k() {
-    cut_everywhere("blocks-64k", 1, 1, &[Tear::AllButOne, Tear::NoOp]);
+    cut_everywhere("blocks-64k", 1, 1, &[FaultMode::AllButOne, FaultMode::NoOp]);
 }
 
 /// A generator that gives the same at each boot, which is what a part without
 /// entropy at power-on does: the hedge alone keeps nonces apart.
 #[test]
 fn a_generator_that_starts_alike_at_each_boot_uses_no_nonce_twice() {
-    let report = cut_with("words-2k", 1, 1, &Tear::ALL, true);
+    let report = cut_with("words-2k", 1, 1, &FaultMode::ALL, true);
     assert!(report.seals > report.nonces, "{}", report.seals);
 }
 
 #[test]
 fn cuts_during_recovery_from_cuts() {
-    let report = cut_everywhere("ecc-2k-smallest", 2, 9, &Tear::ALL);
+    let report = cut_everywhere("ecc-2k-smallest", 2, 9, &FaultMode::ALL);
     assert!(report.second_cuts > report.cuts, "{}", report.second_cuts);
     assert!(report.third_cuts > 100, "{}", report.third_cuts);
     assert!(report.pruned > 1000, "{}", report.pruned);
