@@ -4,7 +4,7 @@
 mod common;
 
 use common::{EXE, skip};
-use nrd_sim::load::crowd::{Plan, run};
+use nrd_sim::load::crowd::{CrowdPlan, run};
 use nrd_sim::load::postgres::programs;
 use nrd_sim::load::removals;
 use std::path::Path;
@@ -15,7 +15,7 @@ fn two_hundred_waiting_devices_are_removed_once_each_though_a_process_dies() {
     if programs().is_none() {
         return skip("PostgreSQL", "a crowd of waiting devices");
     }
-    let plan = Plan {
+    let plan = CrowdPlan {
         devices: 200,
         processes: 2,
         kill: true,

@@ -8,7 +8,7 @@ use embedded_io_adapters::std::FromStd;
 use nrd_agent::tls::{HttpsClient, TlsError, exchange};
 use nrd_agent::{Agent, Config, State, Step};
 use nrd_hal::{ErrorKind, ErrorType, Link};
-use nrd_sim::device::Ram;
+use nrd_sim::device::AgentBuffers;
 use nrd_sim::hw::{Board, Chip, ChipSpec, Hardware};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -62,8 +62,8 @@ fn a_firmware_activates_and_is_removed_with_one_call_an_exchange() {
         factory_epoch: 0,
         wait_s: 0,
     };
-    let mut ram = Ram::default();
-    let mut agent = Agent::new(board, config, ram.memory()).unwrap();
+    let mut ram = AgentBuffers::default();
+    let mut agent = Agent::new(board, config, ram.lend()).unwrap();
     let pem = std::fs::read(world.ca()).unwrap();
     let ca = CertificateDer::from_pem_slice(&pem).unwrap();
     let authority = format!("localhost:{}", world.running.device_port);

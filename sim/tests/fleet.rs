@@ -1,10 +1,10 @@
 //! Small fleets: every removal ends proven, or is shown as what it is.
 
-use nrd_sim::world::fleet::{Plan, Report, live};
+use nrd_sim::world::fleet::{FleetPlan, FleetReport, live};
 use std::process::Command;
 
-fn fleet(devices: usize, threads: usize) -> Report {
-    let plan = Plan {
+fn fleet(devices: usize, threads: usize) -> FleetReport {
+    let plan = FleetPlan {
         devices,
         days: 4,
         seed: 11,

@@ -1,8 +1,8 @@
 //! The stories of `sim/scenarios/`, and what `nrd-sim run` says of files that
 //! tell none. Every story draws from the seed that its file names.
 
-use nrd_sim::world::play::{Report, play};
 use nrd_sim::world::read::read;
+use nrd_sim::world::runner::{ScenarioReport, play};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -19,7 +19,7 @@ fn stories() -> Vec<PathBuf> {
     all
 }
 
-fn played(text: &str) -> Report {
+fn played(text: &str) -> ScenarioReport {
     let story = read(text).unwrap_or_else(|e| panic!("{e}"));
     play(&story, |_, _| {}).unwrap()
 }

@@ -5,8 +5,8 @@ use crate::part;
 use nrd_agent::wire::DeviceKind;
 use nrd_agent::{Agent, Config};
 use nrd_sim::base::sample::{Sample, Samples};
-use nrd_sim::device::{Ram, settle, talk};
-use nrd_sim::hw::Powered;
+use nrd_sim::device::{AgentBuffers, settle, talk};
+use nrd_sim::hw::PowerCut;
 use nrd_sim::hw::{Board, Chip, Hardware, VirtualRng};
 use nrd_sim::service::store::{AccountId, ActivationRow};
 use nrd_sim::service::{Service, ServicePaths, Settings};
@@ -137,8 +137,8 @@ impl Device {
             factory_epoch: 0,
             wait_s: 0,
         };
-        let mut ram = Ram::default();
-        let mut agent = Agent::new(board, config, ram.memory()).unwrap();
+        let mut ram = AgentBuffers::default();
+        let mut agent = Agent::new(board, config, ram.lend()).unwrap();
         settle(&mut agent).unwrap();
         then(&mut InProcess(self.service.clone()), &mut agent)
     }
@@ -155,7 +155,7 @@ impl Device {
 }
 
 /// Runs an activation: the code on the screen is typed by the account holder.
-pub fn activate<P: Powered>(
+pub fn activate<P: PowerCut>(
     service: &mut InProcess,
     agent: &mut Agent<'_, P>,
     account: AccountId,

@@ -14,7 +14,7 @@ use nrd_agent::wire::{
 };
 use nrd_agent::{Agent, Class, State, Step};
 use nrd_hal::crypto::RingCrypto;
-use nrd_sim::device::{Rig, settle, talk};
+use nrd_sim::device::{TestBench, settle, talk};
 use nrd_sim::forensics::inspect::{Image, Search, Secret, inspect};
 use nrd_sim::hw::{Board, Chip, Hardware};
 use nrd_sim::world::read::read;
@@ -117,11 +117,11 @@ fn patched(mut bytes: Vec<u8>, mut patches: &[u8]) -> Vec<u8> {
 }
 
 /// A device with an account, to be damaged.
-fn victim() -> Rig {
-    static KEPT: OnceLock<Mutex<Rig>> = OnceLock::new();
+fn victim() -> TestBench {
+    static KEPT: OnceLock<Mutex<TestBench>> = OnceLock::new();
     let kept = KEPT.get_or_init(|| {
-        let mut rig = Rig::new(Hardware::new(Chip::new(part(4, 2048, 9), 5)), 5);
-        rig.boot(|service, agent| {
+        let mut bench = TestBench::new(Hardware::new(Chip::new(part(4, 2048, 9), 5)), 5);
+        bench.boot(|service, agent| {
             agent.start_activation().expect("a fresh device");
             talk(service, agent).expect("a good service");
             for id in 0..5 {
@@ -131,7 +131,7 @@ fn victim() -> Rig {
                 settle(agent).expect("rest");
             }
         });
-        Mutex::new(rig)
+        Mutex::new(bench)
     });
     kept.lock().unwrap_or_else(PoisonError::into_inner).fork()
 }
@@ -139,8 +139,8 @@ fn victim() -> Rig {
 /// Flash, key slots included, with anything on it: the boot ends, and a wipe
 /// ends clean.
 pub fn flash_image(data: &[u8]) {
-    let rig = victim();
-    let cells = rig.hw.chip().cells().to_vec();
+    let bench = victim();
+    let cells = bench.hw.chip().cells().to_vec();
     let cells = match data.split_first() {
         // All of it, from the bytes alone.
         Some((0xFF, all)) if !all.is_empty() => {
@@ -148,11 +148,11 @@ pub fn flash_image(data: &[u8]) {
         }
         _ => patched(cells, data),
     };
-    rig.hw.chip().restore_image(&cells);
-    let mut rig = rig;
-    let board = rig.board();
-    let mut ram = nrd_sim::device::Ram::default();
-    let mut agent = Agent::new(board, rig.config(), ram.memory()).expect("a good geometry");
+    bench.hw.chip().restore_image(&cells);
+    let mut bench = bench;
+    let board = bench.board();
+    let mut ram = nrd_sim::device::AgentBuffers::default();
+    let mut agent = Agent::new(board, bench.config(), ram.lend()).expect("a good geometry");
     rest(&mut agent);
     let mut out = [0; 1024];
     for id in 0..6 {
@@ -175,14 +175,14 @@ fn rest(agent: &mut Agent<'_, Board>) {
 
 /// The forensic reader, on anything.
 pub fn inspect_image(data: &[u8]) {
-    let rig = victim();
-    let cells = patched(rig.hw.chip().cells().to_vec(), data);
+    let bench = victim();
+    let cells = patched(bench.hw.chip().cells().to_vec(), data);
     let image = Image {
         cells: &cells,
         geometry: part(4, 2048, 9).geometry,
     };
     let search = Search {
-        root: Some(rig.root),
+        root: Some(bench.root),
         epochs: vec![0, 1],
         secrets: vec![Secret::new("alexandra@example.com")],
         ..Search::default()
@@ -230,8 +230,8 @@ pub fn service_request(data: &[u8]) {
 /// A device and an order, damaged, over any channel: only the order itself
 /// destroys anything (promise 4).
 pub fn device_order(data: &[u8]) {
-    let mut rig = victim();
-    rig.boot(|service, agent| {
+    let mut bench = victim();
+    bench.boot(|service, agent| {
         let epoch = agent.platform().with_chip(|c| c.counter());
         let (id, device) = (service.activation_id(), *agent.device_id());
         let order = service.order(&device, epoch, id, 1, OrderKind::Deactivate);
@@ -267,8 +267,8 @@ pub fn scenario(data: &[u8]) {
 
 /// A device that waits for an answer and gets anything: it stays what it was.
 pub fn device_reply(data: &[u8]) {
-    let mut rig = victim();
-    rig.boot(|service, agent| {
+    let mut bench = victim();
+    bench.boot(|service, agent| {
         agent.platform().clock().advance_ms(25 * 3_600_000);
         let mut out = [0; MAX_FRAME];
         let n = agent

@@ -5,13 +5,14 @@
 //! acknowledged, a loss is said, `Clean` is never said over cells that are not,
 //! nothing panics or goes on for ever, and a person's wipe comes to an end.
 
+use nrd_agent::agent::run::LONGEST_PAUSE_MS;
 use nrd_agent::wire::{Method, Receipt, peek};
-use nrd_agent::{Agent, Class, Error, State, Step};
-use nrd_hal::Geometry;
+use nrd_agent::{Agent, Class, Error, Next, State};
 use nrd_hal::layout::{Layout, logical_sector};
-use nrd_sim::device::{Ram, Rig, talk};
+use nrd_hal::{Clock as _, Geometry};
+use nrd_sim::device::{AgentBuffers, TestBench, talk};
 use nrd_sim::forensics::inspect::{Image, Search, Secret, inspect};
-use nrd_sim::hw::{Board, Chip, ChipSpec, Fault, Hardware, OpKind, SplitMix, VirtualRng};
+use nrd_sim::hw::{Board, Chip, ChipSpec, Hardware, OpKind, PlannedFault, SplitMix, VirtualRng};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -57,8 +58,6 @@ pub enum Rest {
 
 /// Most steps of one boot.
 const MAX_STEPS: u32 = 6_000;
-/// Errors in a row after which a caller gives up.
-const MAX_ERRORS: u32 = 24;
 /// Most flash operations of one step: a sector's copy of the smallest records,
 /// tried twice, with room to spare.
 const MAX_OPS: u64 = 400;
@@ -69,7 +68,7 @@ pub type Key = (u8, u16);
 /// A device, and what it was heard to say.
 pub struct Life {
     /// Device, part and service.
-    pub rig: Rig,
+    pub bench: TestBench,
     /// Chooses acts.
     pub draws: SplitMix,
     /// Replaces the random generator at each boot.
@@ -84,7 +83,7 @@ pub struct Life {
     may: BTreeMap<Key, Vec<Option<Vec<u8>>>>,
     slots: Vec<Vec<u8>>,
     secrets: Vec<Secret>,
-    fault: Option<Fault>,
+    fault: Option<PlannedFault>,
     seed: u64,
     /// An account was on the device since it was last clean.
     held: bool,
@@ -94,7 +93,7 @@ impl Life {
     /// A device with an account and a few values on a part in order.
     pub fn new(chip: ChipSpec, seed: u64) -> Life {
         let mut life = Life {
-            rig: Rig::new(Hardware::new(Chip::new(chip, seed)), seed),
+            bench: TestBench::new(Hardware::new(Chip::new(chip, seed)), seed),
             draws: SplitMix(seed ^ 0xBAD_F1A5),
             rng: None,
             strict: true,
@@ -109,7 +108,7 @@ impl Life {
         life.boot(|life, agent, rest| {
             assert_eq!(rest, Rest::Idle);
             agent.start_activation().expect("a part in order");
-            talk(&mut life.rig.authority, agent).expect("a part in order");
+            talk(&mut life.bench.service, agent).expect("a part in order");
             assert_eq!(agent.state(), State::Active);
             life.held = true;
             for n in 0..12 {
@@ -120,20 +119,20 @@ impl Life {
     }
 
     /// Plans a fault that strikes in a boot to come.
-    pub fn plan(&mut self, fault: Fault) {
+    pub fn plan(&mut self, fault: PlannedFault) {
         self.fault = Some(fault);
     }
 
     /// Where things lie.
     pub fn layout(&self) -> Layout {
-        Layout::plan(&self.rig.hw.chip().spec().geometry).expect("a good geometry")
+        Layout::plan(&self.bench.hw.chip().spec().geometry).expect("a good geometry")
     }
 
     /// The cells of the last program in each of journal and vault: what a cut
     /// may have torn, so that nobody can tell rot there from a cut.
     pub fn tails(&self) -> Vec<Range<u32>> {
         let layout = self.layout();
-        let chip = self.rig.hw.chip();
+        let chip = self.bench.hw.chip();
         let last = |from: u32, to: u32| {
             let mut ops = chip.trace().iter().rev();
             ops.find(|o| o.kind == OpKind::Program && (from..to).contains(&o.at))
@@ -151,7 +150,7 @@ impl Life {
             return Vec::new();
         }
         let layout = self.layout();
-        let geometry = self.rig.hw.chip().spec().geometry;
+        let geometry = self.bench.hw.chip().spec().geometry;
         let header = |tail: Range<u32>| {
             let (from, size) = match tail.start >= layout.journal_start {
                 true => (layout.journal_start, layout.journal_size),
@@ -170,7 +169,7 @@ impl Life {
         tails.extend(self.newest_headers());
         for _ in 0..4_000 {
             let at = range.start + self.draws.below(u64::from(range.end - range.start)) as u32;
-            let blank = self.rig.hw.chip().cells()[at as usize] == 0xFF;
+            let blank = self.bench.hw.chip().cells()[at as usize] == 0xFF;
             if !blank && !tails.iter().any(|t| t.contains(&at)) {
                 return at;
             }
@@ -181,47 +180,53 @@ impl Life {
     /// One boot. `then` is given how it came to rest.
     pub fn boot<T>(&mut self, then: impl FnOnce(&mut Life, &mut Agent<'_, Board>, Rest) -> T) -> T {
         let salt = self.draws.draw();
-        self.rig.power_on(salt);
-        self.rig.hw.chip().plan(self.fault);
-        let mut board = self.rig.board();
+        self.bench.power_on(salt);
+        self.bench.hw.chip().plan(self.fault);
+        let mut board = self.bench.board();
         if let Some(rng) = self.rng {
             board.set_rng(rng(self.seed));
         }
-        let mut ram = Ram::default();
+        let mut ram = AgentBuffers::default();
         let mut agent =
-            Agent::new(board, self.rig.config(), ram.memory()).expect("a good geometry");
+            Agent::new(board, self.bench.config(), ram.lend()).expect("a good geometry");
         let rest = self.rest(&mut agent);
         then(self, &mut agent, rest)
     }
 
     /// Steps until idle, bounded in steps and in the work of each.
     pub fn rest(&mut self, agent: &mut Agent<'_, Board>) -> Rest {
-        let mut errors = 0;
         for _ in 0..MAX_STEPS {
-            let before = self.rig.hw.chip().ops();
-            let stepped = agent.step();
-            let ops = self.rig.hw.chip().ops() - before;
+            let before = self.bench.hw.chip().ops();
+            let next = agent.poll_work();
+            let ops = self.bench.hw.chip().ops() - before;
             self.tally.most_ops = self.tally.most_ops.max(ops);
             assert!(
                 ops <= MAX_OPS,
                 "seed {}: {ops} operations in one step",
                 self.seed
             );
-            if self.rig.hw.chip().is_off() {
+            if self.bench.hw.chip().is_off() {
                 return Rest::Off;
             }
-            match stepped {
-                Ok(Step::Idle) => {
+            match (next, agent.work_fault()) {
+                (Next::Again | Next::Reset, _) => {}
+                (Next::Post(_) | Next::WaitUntil(_), None) => {
                     self.look(agent);
                     return Rest::Idle;
                 }
-                Ok(_) => errors = 0,
-                Err(e) => {
-                    errors += 1;
-                    if errors > MAX_ERRORS {
+                // Pauses grow; a part that answers to none of the short ones
+                // does not answer in this boot.
+                (Next::Post(_) | Next::WaitUntil(_), Some(e)) => {
+                    let now_ms = agent.platform().clock().uptime_ms();
+                    let pause_ms = match next {
+                        Next::WaitUntil(Some(at)) => at.saturating_sub(now_ms),
+                        _ => 0,
+                    };
+                    if pause_ms >= LONGEST_PAUSE_MS.into() {
                         self.look(agent);
                         return Rest::Error(e);
                     }
+                    agent.platform().clock().advance_ms(pause_ms.max(1));
                 }
             }
         }
@@ -233,7 +238,7 @@ impl Life {
         let state = agent.state();
         let layout = self.layout();
         {
-            let chip = self.rig.hw.chip();
+            let chip = self.bench.hw.chip();
             for n in 0..2 {
                 let from = (layout.slot_start + n * layout.slot_size) as usize;
                 let slot = &chip.cells()[from..from + 256];
@@ -257,7 +262,7 @@ impl Life {
     fn clean_cells(&self) {
         let seed = self.seed;
         let layout = self.layout();
-        let chip = self.rig.hw.chip();
+        let chip = self.bench.hw.chip();
         for (name, start, size) in [
             ("slot A", layout.slot_start, layout.slot_size),
             (
@@ -274,7 +279,7 @@ impl Life {
             assert_eq!(shaky, None, "seed {seed}: clean, but {name} reads unstably");
         }
         let search = Search {
-            root: Some(self.rig.root),
+            root: Some(self.bench.root),
             epochs: (0..=chip.counter() + 1).collect(),
             slots: self.slots.clone(),
             secrets: self.secrets.clone(),
@@ -362,7 +367,7 @@ impl Life {
             }
             8 => {
                 agent.platform().clock().advance_ms(25 * 3_600_000);
-                let _ = talk(&mut self.rig.authority, agent);
+                let _ = talk(&mut self.bench.service, agent);
             }
             _ => {
                 agent.platform().clock().advance_ms(16 * 60_000);
@@ -464,9 +469,9 @@ impl Life {
     /// Delivers the receipts; what they claim of the newest wipe.
     pub fn receipt(&mut self) -> Option<Method> {
         self.boot(|life, agent, _| {
-            let _ = talk(&mut life.rig.authority, agent);
+            let _ = talk(&mut life.bench.service, agent);
         });
-        let frame = self.rig.authority.receipts.last()?;
+        let frame = self.bench.service.receipts.last()?;
         peek::<Receipt<'_>>(frame).ok().map(|r| r.method)
     }
 }

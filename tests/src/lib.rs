@@ -13,7 +13,7 @@ pub mod token_pattern;
 pub mod worktree_copy;
 
 use nrd_hal::Geometry;
-use nrd_sim::device::Rig;
+use nrd_sim::device::TestBench;
 use nrd_sim::hw::{Chip, ChipSpec, Hardware};
 
 /// A part of `sectors` erase units.
@@ -30,9 +30,9 @@ pub fn part(write_size: u32, erase_size: u32, sectors: u32) -> ChipSpec {
 }
 
 /// A device over a part of 16 sectors of 4 KiB.
-pub fn rig(seed: u64) -> Rig {
+pub fn test_bench(seed: u64) -> TestBench {
     println!("seed {seed}");
-    Rig::new(Hardware::new(Chip::new(part(4, 4096, 16), seed)), seed)
+    TestBench::new(Hardware::new(Chip::new(part(4, 4096, 16), seed)), seed)
 }
 
 /// The Rust of README and PORTING: `cargo test --doc -p nrd-tests` compiles it.

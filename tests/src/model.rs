@@ -119,7 +119,7 @@ struct Active {
     epoch: u8,
     /// The token's generation on flash.
     generation: u8,
-    /// Powered ticks when the lease was stored.
+    /// PowerCut ticks when the lease was stored.
     since: u8,
     revoked: bool,
 }
@@ -200,7 +200,7 @@ pub enum Step {
     Cut,
     /// The power comes back: the boot.
     Boot,
-    /// Powered time passes.
+    /// PowerCut time passes.
     Tick,
     /// Someone copies the flash.
     Copy,

@@ -2,25 +2,25 @@
 
 use nrd_agent::wire::{ActivationId, OrderKind, OrderResult};
 use nrd_agent::{Agent, Class, Error, State};
-use nrd_sim::device::authority::Authority;
-use nrd_sim::device::{Rig, prove_fill, settle, talk};
+use nrd_sim::device::StubService;
+use nrd_sim::device::{TestBench, prove_fill, settle, talk};
 use nrd_sim::hw::Board;
-use nrd_tests::rig;
+use nrd_tests::test_bench;
 
 const SECRET: &[u8] = b"holder@example.org";
 
-fn activate(rig: &mut Rig) {
-    rig.boot(|authority, agent| {
+fn activate(bench: &mut TestBench) {
+    bench.boot(|service, agent| {
         agent.start_activation().unwrap();
-        talk(authority, agent).unwrap();
+        talk(service, agent).unwrap();
         assert_eq!(agent.state(), State::Active);
         agent.put(Class::Email, 0, SECRET).unwrap();
     });
 }
 
-fn order_now(authority: &Authority, agent: &mut Agent<'_, Board>, kind: OrderKind) -> Vec<u8> {
+fn order_now(service: &StubService, agent: &mut Agent<'_, Board>, kind: OrderKind) -> Vec<u8> {
     let epoch = agent.platform().with_chip(|c| c.counter());
-    authority.order(agent.device_id(), epoch, authority.activation_id(), 1, kind)
+    service.order(agent.device_id(), epoch, service.activation_id(), 1, kind)
 }
 
 fn apply(agent: &mut Agent<'_, Board>, order: &[u8]) -> Result<OrderResult, Error> {
@@ -34,17 +34,17 @@ fn erases(agent: &mut Agent<'_, Board>) -> u32 {
 
 #[test]
 fn attack_01_a_replayed_order_has_no_effect() {
-    let mut rig = rig(1);
-    activate(&mut rig);
-    let order = rig.boot(|authority, agent| {
-        let order = order_now(authority, agent, OrderKind::Deactivate);
+    let mut bench = test_bench(1);
+    activate(&mut bench);
+    let order = bench.boot(|service, agent| {
+        let order = order_now(service, agent, OrderKind::Deactivate);
         assert_eq!(apply(agent, &order), Ok(OrderResult::Applied));
         assert_eq!(apply(agent, &order), Ok(OrderResult::AlreadyApplied));
         settle(agent).unwrap();
         assert_eq!(apply(agent, &order), Ok(OrderResult::AlreadyApplied));
         order
     });
-    rig.boot(|_, agent| {
+    bench.boot(|_, agent| {
         assert_eq!(apply(agent, &order), Ok(OrderResult::AlreadyApplied));
         assert_eq!(agent.state(), State::Clean);
     });
@@ -52,16 +52,16 @@ fn attack_01_a_replayed_order_has_no_effect() {
 
 #[test]
 fn attack_02_an_order_for_a_former_owner_never_touches_the_next() {
-    let mut rig = rig(2);
-    activate(&mut rig);
-    let late = rig.boot(|authority, agent| {
-        let late = order_now(authority, agent, OrderKind::Deactivate);
+    let mut bench = test_bench(2);
+    activate(&mut bench);
+    let late = bench.boot(|service, agent| {
+        let late = order_now(service, agent, OrderKind::Deactivate);
         agent.deactivate().unwrap();
-        talk(authority, agent).unwrap();
+        talk(service, agent).unwrap();
         late
     });
-    activate(&mut rig);
-    rig.boot(|_, agent| {
+    activate(&mut bench);
+    bench.boot(|_, agent| {
         assert_eq!(apply(agent, &late), Ok(OrderResult::NotApplicable));
         assert_eq!(agent.state(), State::Active);
         let mut out = [0; 64];
@@ -71,10 +71,10 @@ fn attack_02_an_order_for_a_former_owner_never_touches_the_next() {
 
 #[test]
 fn attack_03_withheld_orders_end_in_a_closed_session_and_then_a_wipe() {
-    let mut rig = rig(3);
-    activate(&mut rig);
+    let mut bench = test_bench(3);
+    activate(&mut bench);
     let day = 24 * 3_600_000;
-    rig.boot(|_, agent| {
+    bench.boot(|_, agent| {
         agent.platform().clock().advance_ms(31 * day);
         settle(agent).unwrap();
         assert!(matches!(agent.state(), State::Locked(_)));
@@ -83,7 +83,7 @@ fn attack_03_withheld_orders_end_in_a_closed_session_and_then_a_wipe() {
             Err(Error::WrongState)
         );
     });
-    rig.boot(|_, agent| {
+    bench.boot(|_, agent| {
         assert!(matches!(agent.state(), State::Locked(_)));
         agent.platform().clock().advance_ms(91 * day);
         settle(agent).unwrap();
@@ -93,17 +93,17 @@ fn attack_03_withheld_orders_end_in_a_closed_session_and_then_a_wipe() {
 
 #[test]
 fn attack_08_a_flash_image_put_back_after_the_wipe_opens_nothing() {
-    let mut rig = rig(8);
-    activate(&mut rig);
-    let image = rig.hw.chip().cells().to_vec();
-    rig.boot(|_, agent| {
+    let mut bench = test_bench(8);
+    activate(&mut bench);
+    let image = bench.hw.chip().cells().to_vec();
+    bench.boot(|_, agent| {
         assert_eq!(agent.state(), State::Active);
         agent.deactivate().unwrap();
         settle(agent).unwrap();
         assert_eq!(agent.state(), State::Clean);
     });
-    rig.hw.chip().restore_image(&image);
-    rig.boot(|_, agent| {
+    bench.hw.chip().restore_image(&image);
+    bench.boot(|_, agent| {
         assert_eq!(agent.state(), State::Clean, "the wipe is done again");
         assert!(agent.is_clean());
     });
@@ -111,10 +111,10 @@ fn attack_08_a_flash_image_put_back_after_the_wipe_opens_nothing() {
 
 #[test]
 fn attack_10_an_image_opens_nothing_on_another_device() {
-    let mut rig = rig(10);
-    activate(&mut rig);
-    rig.root = [0xA5; 32];
-    rig.boot(|_, agent| {
+    let mut bench = test_bench(10);
+    activate(&mut bench);
+    bench.root = [0xA5; 32];
+    bench.boot(|_, agent| {
         assert_ne!(agent.state(), State::Active);
         assert_eq!(
             agent.get(Class::Email, 0, &mut [0; 64]),
@@ -125,15 +125,15 @@ fn attack_10_an_image_opens_nothing_on_another_device() {
 
 #[test]
 fn attack_15_a_lost_answer_to_a_renewal_is_not_theft() {
-    let mut rig = rig(15);
-    activate(&mut rig);
+    let mut bench = test_bench(15);
+    activate(&mut bench);
     for _ in 0..3 {
-        rig.boot(|authority, agent| {
+        bench.boot(|service, agent| {
             agent.platform().clock().advance_ms(25 * 3_600_000);
             // The service answers; the answer never arrives.
             let mut out = [0; nrd_agent::wire::MAX_FRAME];
             while let Ok(Some(n)) = agent.poll_request(&mut out) {
-                let reply = authority.answer(&out[..n]);
+                let reply = service.answer(&out[..n]);
                 if agent.next_due_ms() == Some(0) && n > 300 {
                     agent.handle_reply(&reply).unwrap();
                 } else {
@@ -143,33 +143,33 @@ fn attack_15_a_lost_answer_to_a_renewal_is_not_theft() {
             }
         });
     }
-    rig.boot(|authority, agent| {
-        talk(authority, agent).unwrap();
+    bench.boot(|service, agent| {
+        talk(service, agent).unwrap();
         assert_eq!(agent.state(), State::Active);
     });
 }
 
 #[test]
 fn attack_22_a_wipe_needs_no_network_and_its_receipt_arrives_later() {
-    let mut rig = rig(22);
-    activate(&mut rig);
-    rig.boot(|_, agent| {
+    let mut bench = test_bench(22);
+    activate(&mut bench);
+    bench.boot(|_, agent| {
         agent.deactivate().unwrap();
         settle(agent).unwrap();
         assert_eq!(agent.state(), State::Clean);
         assert_eq!(agent.status().receipts, 1);
     });
-    rig.boot(|authority, agent| {
-        talk(authority, agent).unwrap();
+    bench.boot(|service, agent| {
+        talk(service, agent).unwrap();
         assert_eq!(agent.status().receipts, 0);
-        assert_eq!(authority.receipts.len(), 1);
+        assert_eq!(service.receipts.len(), 1);
     });
 }
 
 #[test]
 fn attack_25_a_stuck_generator_is_refused_for_activation() {
-    let mut rig = rig(25);
-    rig.boot(|_, agent| {
+    let mut bench = test_bench(25);
+    bench.boot(|_, agent| {
         agent.platform().set_rng(nrd_sim::hw::VirtualRng::stuck());
         assert_eq!(agent.start_activation(), Err(Error::RandomGenerator));
         assert_eq!(agent.state(), State::Clean);
@@ -178,11 +178,11 @@ fn attack_25_a_stuck_generator_is_refused_for_activation() {
 
 #[test]
 fn attack_31_an_order_for_an_abandoned_attempt_is_not_applicable() {
-    let mut rig = rig(31);
-    activate(&mut rig);
-    rig.boot(|authority, agent| {
+    let mut bench = test_bench(31);
+    activate(&mut bench);
+    bench.boot(|service, agent| {
         let epoch = agent.platform().with_chip(|c| c.counter());
-        let order = authority.order(
+        let order = service.order(
             agent.device_id(),
             epoch,
             ActivationId([9; 16]),
@@ -196,14 +196,14 @@ fn attack_31_an_order_for_an_abandoned_attempt_is_not_applicable() {
 
 #[test]
 fn attack_34_an_erased_journal_is_locked_and_never_fresh() {
-    let mut rig = rig(34);
-    activate(&mut rig);
-    let mut image = rig.hw.chip().cells().to_vec();
-    let layout = nrd_hal::layout::Layout::plan(&rig.hw.chip().spec().geometry).unwrap();
+    let mut bench = test_bench(34);
+    activate(&mut bench);
+    let mut image = bench.hw.chip().cells().to_vec();
+    let layout = nrd_hal::layout::Layout::plan(&bench.hw.chip().spec().geometry).unwrap();
     let journal = layout.journal();
     image[journal.start as usize..journal.end as usize].fill(0xFF);
-    rig.hw.chip().restore_image(&image);
-    rig.boot(|_, agent| {
+    bench.hw.chip().restore_image(&image);
+    bench.boot(|_, agent| {
         assert!(matches!(agent.state(), State::Locked(_)));
         assert_eq!(agent.start_activation(), Err(Error::WrongState));
         agent.deactivate().unwrap();
@@ -214,22 +214,22 @@ fn attack_34_an_erased_journal_is_locked_and_never_fresh() {
 
 #[test]
 fn attack_36_early_power_cuts_do_not_stop_powered_time() {
-    let mut rig = rig(36);
-    activate(&mut rig);
+    let mut bench = test_bench(36);
+    activate(&mut bench);
     // Cut a second after every boot: each costs a full charge.
     let boots = 31 * 24 * 3600 / nrd_agent::agent::CHARGE_S;
     for _ in 0..boots {
-        rig.boot(|_, agent| agent.platform().clock().advance_ms(1000));
+        bench.boot(|_, agent| agent.platform().clock().advance_ms(1000));
     }
-    rig.boot(|_, agent| assert!(matches!(agent.state(), State::Locked(_))));
+    bench.boot(|_, agent| assert!(matches!(agent.state(), State::Locked(_))));
 }
 
 #[test]
 fn an_order_that_does_not_verify_changes_nothing() {
-    let mut rig = rig(40);
-    activate(&mut rig);
-    rig.boot(|authority, agent| {
-        let good = order_now(authority, agent, OrderKind::Deactivate);
+    let mut bench = test_bench(40);
+    activate(&mut bench);
+    bench.boot(|service, agent| {
+        let good = order_now(service, agent, OrderKind::Deactivate);
         for at in 0..good.len() {
             let mut bad = good.clone();
             bad[at] ^= 1 << (at % 8);
@@ -247,9 +247,9 @@ fn an_order_that_does_not_verify_changes_nothing() {
 
 #[test]
 fn a_returns_desk_gets_a_fresh_proof_and_a_full_fill() {
-    let mut rig = rig(41);
-    activate(&mut rig);
-    rig.boot(|_, agent| {
+    let mut bench = test_bench(41);
+    activate(&mut bench);
+    bench.boot(|_, agent| {
         let mut out = [0; 1024];
         assert_eq!(agent.prove_clean([7; 32], &mut out), Err(Error::WrongState));
         agent.deactivate().unwrap();
@@ -276,11 +276,11 @@ fn a_tombstone_always_finds_room_however_full_the_journal() {
             // A sector is at least 16 write units (SPEC §2).
             let erase = if unit == 256 { 4096 } else { 2048 };
             let chip = nrd_sim::hw::Chip::new(nrd_tests::part(unit, erase, 9), 51);
-            let mut rig = Rig::new(nrd_sim::hw::Hardware::new(chip), 51);
-            rig.call_it(&ID[..len]);
-            activate(&mut rig);
+            let mut bench = TestBench::new(nrd_sim::hw::Hardware::new(chip), 51);
+            bench.call_it(&ID[..len]);
+            activate(&mut bench);
             for n in 0..6 {
-                rig.boot(|_, agent| {
+                bench.boot(|_, agent| {
                     agent.deactivate().unwrap();
                     let rest = settle(agent);
                     let state = agent.state();
@@ -291,9 +291,9 @@ fn a_tombstone_always_finds_room_however_full_the_journal() {
                     }
                 });
             }
-            rig.boot(|authority, agent| {
-                let _ = talk(authority, agent);
-                for frame in &authority.receipts {
+            bench.boot(|service, agent| {
+                let _ = talk(service, agent);
+                for frame in &service.receipts {
                     let r: nrd_agent::wire::Receipt<'_> = nrd_agent::wire::peek(frame).unwrap();
                     assert!(
                         !r.flags.tombstone_failed,
@@ -310,20 +310,20 @@ fn a_tombstone_always_finds_room_however_full_the_journal() {
 fn wipe_after_wipe_without_a_network_ends_clean_on_the_smallest_journal() {
     for sectors in [9, 10, 12] {
         let chip = nrd_sim::hw::Chip::new(nrd_tests::part(4, 2048, sectors), 50);
-        let mut rig = Rig::new(nrd_sim::hw::Hardware::new(chip), 50);
-        activate(&mut rig);
+        let mut bench = TestBench::new(nrd_sim::hw::Hardware::new(chip), 50);
+        activate(&mut bench);
         for n in 0..7 {
-            rig.boot(|_, agent| {
+            bench.boot(|_, agent| {
                 agent.deactivate().unwrap();
                 settle(agent).unwrap();
                 assert_eq!(agent.state(), State::Clean, "{sectors} sectors, wipe {n}");
             });
         }
         // The newest receipts are delivered, and the next owner is welcome.
-        rig.boot(|authority, agent| {
-            talk(authority, agent).unwrap();
-            assert!(!authority.receipts.is_empty());
-            for frame in &authority.receipts {
+        bench.boot(|service, agent| {
+            talk(service, agent).unwrap();
+            assert!(!service.receipts.is_empty());
+            for frame in &service.receipts {
                 let r: nrd_agent::wire::Receipt<'_> = nrd_agent::wire::peek(frame).unwrap();
                 assert!(
                     !r.flags.tombstone_failed,
@@ -331,6 +331,6 @@ fn wipe_after_wipe_without_a_network_ends_clean_on_the_smallest_journal() {
                 );
             }
         });
-        activate(&mut rig);
+        activate(&mut bench);
     }
 }

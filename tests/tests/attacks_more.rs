@@ -3,19 +3,19 @@
 use nrd_agent::wire::{OrderKind, OrderResult, OrderSeq};
 use nrd_agent::{Class, Error, State, wire};
 use nrd_sim::base::sign::signed;
-use nrd_sim::device::{Rig, Stop, settle, talk};
+use nrd_sim::device::{Stop, TestBench, settle, talk};
 use nrd_sim::explorer::{NAMED, Options, explore};
 use nrd_sim::forensics::verify::verify;
-use nrd_sim::hw::{Chip, Fault, Hardware, Tear};
+use nrd_sim::hw::{Chip, FaultMode, Hardware, PlannedFault};
 use nrd_tests::bench::{Bench, activate, talk_later};
 use std::collections::BTreeSet;
 
 const VALUE: &[u8] = b"holder@example.org";
 
-fn active(rig: &mut Rig) {
-    rig.boot(|authority, agent| {
+fn active(bench: &mut TestBench) {
+    bench.boot(|service, agent| {
         agent.start_activation().unwrap();
-        talk(authority, agent).unwrap();
+        talk(service, agent).unwrap();
         agent.put(Class::Email, 0, VALUE).unwrap();
         assert_eq!(agent.state(), State::Active);
     });
@@ -59,14 +59,14 @@ fn attack_04_a_sequence_run_up_by_a_stolen_key_does_not_block_the_next_key() {
 fn attack_17_a_wall_clock_closes_access_on_time_and_never_wipes() {
     const DAY_MS: u64 = 24 * 3_600_000;
     for wall in [None, Some(1), Some(1_800_000_000), Some(u64::MAX / 2)] {
-        let mut rig = nrd_tests::rig(17);
-        active(&mut rig);
+        let mut bench = nrd_tests::test_bench(17);
+        active(&mut bench);
         // The service's own clock, so that the lease has a time of issue.
-        rig.boot(|authority, agent| {
+        bench.boot(|service, agent| {
             agent.platform().clock().advance_ms(2 * DAY_MS);
-            talk(authority, agent).unwrap();
+            talk(service, agent).unwrap();
         });
-        rig.boot(|_, agent| {
+        bench.boot(|_, agent| {
             let clock = agent.platform().clock();
             if let Some(s) = wall {
                 clock.set_wall_s(s);
@@ -98,7 +98,7 @@ fn attack_18_a_cut_at_any_operation_torn_any_way_breaks_no_promise() {
         depth: 1,
         chip: named.chip,
         start: named.start,
-        tears: Tear::ALL.to_vec(),
+        tears: FaultMode::ALL.to_vec(),
         stride: 1,
         third: 0,
         same_draws: false,
@@ -112,17 +112,17 @@ fn attack_18_a_cut_at_any_operation_torn_any_way_breaks_no_promise() {
 
 #[test]
 fn attack_20_a_receipt_forged_altered_of_another_device_or_old_does_not_verify() {
-    let mut rig = nrd_tests::rig(20);
-    active(&mut rig);
-    let (proof, receipt) = rig.boot(|authority, agent| {
+    let mut bench = nrd_tests::test_bench(20);
+    active(&mut bench);
+    let (proof, receipt) = bench.boot(|service, agent| {
         agent.deactivate().unwrap();
         settle(agent).unwrap();
-        talk(authority, agent).unwrap();
+        talk(service, agent).unwrap();
         let mut out = [0; 1024];
         let n = agent.prove_clean([7; 32], &mut out).unwrap();
-        (out[..n].to_vec(), authority.receipts[0].clone())
+        (out[..n].to_vec(), service.receipts[0].clone())
     });
-    let maker = rig.authority.maker_key();
+    let maker = bench.service.maker_key();
     assert!(verify(&proof, &maker, Some(&[7; 32])).is_ok());
     assert!(verify(&receipt, &maker, None).is_ok());
     assert!(
@@ -154,9 +154,9 @@ fn attack_20_a_receipt_forged_altered_of_another_device_or_old_does_not_verify()
 fn attack_33_what_reads_valid_once_and_invalid_later_never_flips() {
     let chip = || Hardware::new(Chip::new(nrd_tests::part(4, 2048, 9), 33));
     let ops = {
-        let mut rig = Rig::new(chip(), 33);
-        active(&mut rig);
-        rig.boot(|_, agent| {
+        let mut bench = TestBench::new(chip(), 33);
+        active(&mut bench);
+        bench.boot(|_, agent| {
             let from = agent.platform().with_chip(|c| c.ops());
             agent.deactivate().unwrap();
             agent.platform().with_chip(|c| c.ops()) - from
@@ -164,14 +164,14 @@ fn attack_33_what_reads_valid_once_and_invalid_later_never_flips() {
     };
     let (mut clean, mut kept) = (0, 0);
     for n in 0..ops {
-        for tear in [Tear::AllButOne, Tear::Weak, Tear::Random] {
-            let mut rig = Rig::new(chip(), 33);
-            active(&mut rig);
+        for tear in [FaultMode::AllButOne, FaultMode::Weak, FaultMode::Random] {
+            let mut bench = TestBench::new(chip(), 33);
+            active(&mut bench);
             println!("seed 33, operation {n} {tear:?}");
-            rig.boot(|_, agent| {
+            bench.boot(|_, agent| {
                 let at = agent.platform().with_chip(|c| c.ops()) + n;
                 agent.platform().with_chip(|c| {
-                    c.plan(Some(Fault {
+                    c.plan(Some(PlannedFault {
                         at,
                         tear,
                         unstable: true,
@@ -182,8 +182,8 @@ fn attack_33_what_reads_valid_once_and_invalid_later_never_flips() {
             });
             let mut seen = None;
             for salt in 0..8 {
-                rig.power_on(salt);
-                let now = rig.boot(|_, agent| agent.state());
+                bench.power_on(salt);
+                let now = bench.boot(|_, agent| agent.state());
                 assert!(matches!(now, State::Active | State::Clean), "{now:?}");
                 assert_eq!(*seen.get_or_insert(now), now, "boot {salt}");
             }

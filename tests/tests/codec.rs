@@ -332,7 +332,7 @@ fn an_unknown_variant_number_is_refused() {
     numbers::<RefusalCode>(&bodies, RefusalCode::ALL.len());
     numbers::<Subject>(&bodies, 3);
     numbers::<Ask<'_>>(&bodies, 8);
-    numbers::<Stored>(&bodies, 5);
+    numbers::<PersistedState>(&bodies, 5);
     numbers::<WipePhase>(&bodies, 3);
 }
 

@@ -5,7 +5,7 @@ use nrd_agent::wire::{Method, Receipt, decode_signed};
 use nrd_agent::{Agent, Class, Config, State};
 use nrd_hal::conformance;
 use nrd_hal::crypto::RingCrypto;
-use nrd_sim::device::{Ram, Stop, settle, talk};
+use nrd_sim::device::{AgentBuffers, Stop, settle, talk};
 use nrd_sim::hw::{EmmcBoard, SharedEmmc};
 use nrd_tests::bench::{Bench, activate};
 
@@ -25,13 +25,13 @@ fn boot<T>(
     seed: u64,
     then: impl FnOnce(&mut nrd_sim::world::InProcess, &mut Agent<'_, EmmcBoard>) -> Option<T>,
 ) -> Option<T> {
-    let mut ram = Ram::default();
+    let mut ram = AgentBuffers::default();
     let config = Config {
         service_root: bench.service.keys.root_public(),
         factory_epoch: 0,
         wait_s: 0,
     };
-    let mut agent = Agent::new(board(part, bench, seed), config, ram.memory()).unwrap();
+    let mut agent = Agent::new(board(part, bench, seed), config, ram.lend()).unwrap();
     match settle(&mut agent) {
         Ok(()) => then(
             &mut nrd_sim::world::InProcess(bench.service.clone()),

@@ -1,7 +1,7 @@
 //! A full cache: refused as full, never lost, and emptied again.
 
 use nrd_agent::{Class, Error, State};
-use nrd_sim::device::{Rig, settle, talk};
+use nrd_sim::device::{TestBench, settle, talk};
 use nrd_sim::explorer::NAMED;
 use nrd_sim::hw::{Chip, Hardware};
 
@@ -10,8 +10,8 @@ fn a_cache_that_is_full_can_be_emptied_and_filled_again() {
     for named in NAMED {
         for len in [1, 40, 300] {
             let hw = Hardware::new(Chip::new(named.chip, 3));
-            let mut rig = Rig::new(hw.clone(), 3);
-            let (filled, erases) = rig.boot(|service, agent| {
+            let mut bench = TestBench::new(hw.clone(), 3);
+            let (filled, erases) = bench.boot(|service, agent| {
                 agent.start_activation().unwrap();
                 talk(service, agent).unwrap();
                 assert_eq!(agent.state(), State::Active);

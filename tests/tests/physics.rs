@@ -9,7 +9,7 @@ use nrd_agent::wire::Method;
 use nrd_agent::{Class, Error, State};
 use nrd_hal::Geometry;
 use nrd_sim::explorer::NAMED;
-use nrd_sim::hw::{ChipSpec, Fault, SplitMix, Tear, VirtualRng, Worn};
+use nrd_sim::hw::{ChipSpec, FaultMode, PlannedFault, SplitMix, VirtualRng, Worn};
 use nrd_tests::hard::{End, Life, Rest};
 use std::collections::BTreeMap;
 
@@ -78,7 +78,7 @@ fn wiped(life: &mut Life) -> End {
     let says = life.receipt();
     println!(
         "ended {end:?}, the receipt says {says:?}, {} in all",
-        life.rig.authority.receipts.len()
+        life.bench.service.receipts.len()
     );
     match end {
         End::Clean => assert_eq!(says, Some(Method::Purge)),
@@ -124,7 +124,7 @@ fn nothing_silent(life: &Life) {
 
 /// The logical sector of a region of `size` bytes.
 fn sector_of(life: &Life, size: u32) -> u32 {
-    let g = life.rig.hw.chip().spec().geometry;
+    let g = life.bench.hw.chip().spec().geometry;
     nrd_hal::layout::logical_sector(&nrd_hal::Geometry { size, ..g })
 }
 
@@ -136,7 +136,7 @@ fn cells_stuck_in_the_vault_are_reported_in_the_receipt() {
         for _ in 0..1 + draws.below(3) {
             let at = layout.vault_start + draws.below(u64::from(layout.vault_size)) as u32;
             let (bit, high) = (draws.below(8), draws.below(2) == 1);
-            life.rig.hw.chip().stick(at, 1 << bit, high);
+            life.bench.hw.chip().stick(at, 1 << bit, high);
         }
         life.go_on(4);
         ended(life);
@@ -154,7 +154,7 @@ fn attack_19_a_cell_stuck_at_0_in_the_vault_or_a_slot_is_never_clean() {
                 slot + draws.below(256) as u32
             }
         };
-        life.rig.hw.chip().stick(at, 1, false);
+        life.bench.hw.chip().stick(at, 1, false);
         life.go_on(2);
         assert_eq!(wiped(life), End::Failed);
     });
@@ -167,7 +167,7 @@ fn cells_stuck_in_the_journal_stop_no_wipe() {
         for _ in 0..1 + draws.below(3) {
             let at = layout.journal_start + draws.below(u64::from(layout.journal_size)) as u32;
             let (bit, high) = (draws.below(8), draws.below(2) == 1);
-            life.rig.hw.chip().stick(at, 1 << bit, high);
+            life.bench.hw.chip().stick(at, 1 << bit, high);
         }
         life.go_on(4);
         ended_or_dead(life);
@@ -182,9 +182,9 @@ fn sectors_that_die_in_service_are_reported_and_never_clean() {
         let n = draws.below(u64::from(layout.vault_size / sector)) as u32;
         let from = layout.vault_start + n * sector;
         let how = [Worn::Silent, Worn::Half, Worn::Fails][draws.below(3) as usize];
-        let since = life.rig.hw.chip().ops() + draws.below(20);
+        let since = life.bench.hw.chip().ops() + draws.below(20);
         let takes = draws.below(2) == 0;
-        life.rig
+        life.bench
             .hw
             .chip()
             .defects()
@@ -209,8 +209,8 @@ fn a_sector_that_dies_under_a_full_cache_loses_nothing() {
         let sector = sector_of(&life, layout.vault_size);
         let sectors = u64::from(layout.vault_size / sector);
         let from = layout.vault_start + draws.below(sectors) as u32 * sector;
-        let since = life.rig.hw.chip().ops() + draws.below(20);
-        let mut chip = life.rig.hw.chip();
+        let since = life.bench.hw.chip().ops() + draws.below(20);
+        let mut chip = life.bench.hw.chip();
         // Where it fails while it takes programs the rest of the sector stands.
         let how = [Worn::Silent, Worn::Fails][draws.below(2) as usize];
         chip.defects()
@@ -232,12 +232,13 @@ fn a_journal_sector_that_dies_stops_no_wipe() {
         let n = draws.below(u64::from(layout.journal_size / sector)) as u32;
         let from = layout.journal_start + n * sector;
         let how = [Worn::Silent, Worn::Half, Worn::Fails][draws.below(3) as usize];
-        let since = life.rig.hw.chip().ops() + draws.below(20);
-        life.rig
-            .hw
-            .chip()
-            .defects()
-            .wear_out(from..from + sector, how, draws.below(2) == 0, since);
+        let since = life.bench.hw.chip().ops() + draws.below(20);
+        life.bench.hw.chip().defects().wear_out(
+            from..from + sector,
+            how,
+            draws.below(2) == 0,
+            since,
+        );
         life.go_on(5);
         ended_or_dead(life);
     });
@@ -251,8 +252,8 @@ fn a_slot_that_will_not_erase_is_never_clean() {
         let from = layout.slot_start + n * layout.slot_size;
         let range = from..from + layout.slot_size;
         let how = [Worn::Silent, Worn::Half, Worn::Fails][draws.below(3) as usize];
-        let since = life.rig.hw.chip().ops() + draws.below(20);
-        life.rig
+        let since = life.bench.hw.chip().ops() + draws.below(20);
+        life.bench
             .hw
             .chip()
             .defects()
@@ -269,7 +270,7 @@ fn single_rotten_bits_in_old_records_lose_nothing_in_silence() {
             life.go_on(2);
             let layout = life.layout();
             let at = life.written(layout.vault_start..layout.slot_start);
-            life.rig.hw.chip().rot(at, 1 << draws.below(8));
+            life.bench.hw.chip().rot(at, 1 << draws.below(8));
         }
         life.go_on(2);
         nothing_silent(life);
@@ -283,10 +284,10 @@ fn rot_is_bounded_and_a_wipe_still_ends() {
         life.lenient();
         for _ in 0..3 {
             life.go_on(2);
-            let size = life.rig.hw.chip().spec().geometry.size;
+            let size = life.bench.hw.chip().spec().geometry.size;
             for _ in 0..1 + draws.below(24) {
                 let at = life.written(0..size);
-                life.rig.hw.chip().rot(at, draws.draw() as u8);
+                life.bench.hw.chip().rot(at, draws.draw() as u8);
             }
         }
         life.go_on(2);
@@ -299,10 +300,10 @@ fn cells_that_read_differently_at_every_read_are_never_served_nor_clean() {
     lives("unsettled cells", 12, |life, draws| {
         for _ in 0..3 {
             life.go_on(2);
-            let size = life.rig.hw.chip().spec().geometry.size;
+            let size = life.bench.hw.chip().spec().geometry.size;
             for _ in 0..1 + draws.below(6) {
                 let at = life.written(0..size);
-                life.rig.hw.chip().unsettle(at, 1 << draws.below(8));
+                life.bench.hw.chip().unsettle(at, 1 << draws.below(8));
             }
         }
         life.go_on(2);
@@ -316,10 +317,10 @@ fn ecc_errors_are_losses_and_no_failed_boot() {
         life.lenient();
         for _ in 0..2 {
             life.go_on(2);
-            let size = life.rig.hw.chip().spec().geometry.size;
-            let unit = life.rig.hw.chip().spec().geometry.write_size.max(8);
+            let size = life.bench.hw.chip().spec().geometry.size;
+            let unit = life.bench.hw.chip().spec().geometry.write_size.max(8);
             let at = life.written(0..size) / unit * unit;
-            life.rig.hw.chip().defects().spoil(at..at + unit);
+            life.bench.hw.chip().defects().spoil(at..at + unit);
             let _ = draws;
         }
         life.go_on(2);
@@ -330,7 +331,7 @@ fn ecc_errors_are_losses_and_no_failed_boot() {
 #[test]
 fn a_counter_that_is_worn_out_does_not_stop_a_wipe() {
     lives("a counter at its end", 3, |life, _| {
-        life.rig.hw.chip().wear_out_counter(0);
+        life.bench.hw.chip().wear_out_counter(0);
         ended(life);
         life.boot(|_, agent, _| {
             assert_eq!(agent.start_activation(), Err(Error::WornOut));
@@ -343,7 +344,7 @@ fn a_counter_that_is_worn_out_does_not_stop_a_wipe() {
 fn a_counter_that_answers_late_stops_nothing() {
     lives("a counter that answers late", 6, |life, draws| {
         let (reads, steps) = (draws.below(12), draws.below(12));
-        life.rig.hw.chip().defects().silence_counter(reads, steps);
+        life.bench.hw.chip().defects().silence_counter(reads, steps);
         ended(life);
     });
 }
@@ -351,7 +352,7 @@ fn a_counter_that_answers_late_stops_nothing() {
 #[test]
 fn a_counter_that_never_answers_opens_nothing_and_stops_no_wipe() {
     lives("a mute counter", 3, |life, _| {
-        life.rig
+        life.bench
             .hw
             .chip()
             .defects()
@@ -365,7 +366,7 @@ fn a_counter_that_never_answers_opens_nothing_and_stops_no_wipe() {
         });
         println!("a mute counter: a wipe then: {:?}", life.end());
         life.dead();
-        life.rig.hw.chip().defects().mend_counter();
+        life.bench.hw.chip().defects().mend_counter();
         ended(life);
     });
 }
@@ -373,7 +374,7 @@ fn a_counter_that_never_answers_opens_nothing_and_stops_no_wipe() {
 #[test]
 fn a_counter_whose_steps_never_answer_does_not_stop_a_wipe() {
     lives("a counter that takes no step", 3, |life, _| {
-        life.rig.hw.chip().defects().silence_counter(0, u64::MAX);
+        life.bench.hw.chip().defects().silence_counter(0, u64::MAX);
         ended(life);
     });
 }
@@ -408,16 +409,16 @@ fn attack_19_an_operation_that_stops_half_way_in_silence_is_noticed() {
     for (name, chip) in chips() {
         let ops = {
             let mut life = Life::new(chip, 5);
-            let from = life.rig.hw.chip().ops();
+            let from = life.bench.hw.chip().ops();
             assert_eq!(life.end(), End::Clean);
-            life.rig.hw.chip().ops() - from
+            life.bench.hw.chip().ops() - from
         };
         for n in 0..ops {
-            for tear in [Tear::Half, Tear::NoOp] {
+            for tear in [FaultMode::Half, FaultMode::NoOp] {
                 let mut life = Life::new(chip, 5);
-                let at = life.rig.hw.chip().ops() + n;
+                let at = life.bench.hw.chip().ops() + n;
                 println!("{name}: seed 5, operation {at} {tear:?}");
-                life.plan(Fault {
+                life.plan(PlannedFault {
                     at,
                     tear,
                     unstable: false,
@@ -445,7 +446,7 @@ fn rotten_header(region: usize) -> BTreeMap<String, u64> {
             };
             let sector = sector_of(&life, size);
             let header = from + (tail - from) / sector * sector;
-            life.rig.hw.chip().rot(header + byte, 0x10);
+            life.bench.hw.chip().rot(header + byte, 0x10);
             let before = life.clone_told();
             let outcome = life.boot(|_, agent, _| {
                 let state = agent.state();

@@ -6,14 +6,14 @@
 mod power_cuts;
 
 use nrd_sim::explorer::NAMED;
-use nrd_sim::hw::Tear;
+use nrd_sim::hw::FaultMode;
 use power_cuts::{cut_everywhere, cut_with};
 
 macro_rules! parts {
     ($($test:ident: $name:literal;)*) => {
         $(#[test]
         fn $test() {
-            cut_everywhere($name, 1, 1, &Tear::ALL);
+            cut_everywhere($name, 1, 1, &FaultMode::ALL);
         })*
 
         #[test]
@@ -46,13 +46,13 @@ parts! {
 /// The largest blocks, with the two nastiest tears.
 #[test]
 fn cuts_on_blocks_64k() {
-    cut_everywhere("blocks-64k", 1, 1, &[Tear::AllButOne, Tear::NoOp]);
+    cut_everywhere("blocks-64k", 1, 1, &[FaultMode::AllButOne, FaultMode::NoOp]);
 }
 
 /// A generator that gives the same at each boot, which is what a part without
 /// entropy at power-on does: the hedge alone keeps nonces apart.
 #[test]
 fn a_generator_that_starts_alike_at_each_boot_uses_no_nonce_twice() {
-    let report = cut_with("words-2k", 1, 1, &Tear::ALL, true);
+    let report = cut_with("words-2k", 1, 1, &FaultMode::ALL, true);
     assert!(report.seals > report.nonces, "{}", report.seals);
 }

@@ -9,7 +9,7 @@ use nrd_agent::{Class, Error, State};
 use nrd_hal::Geometry;
 use nrd_sim::base::sample::Samples;
 use nrd_sim::forensics::inspect::{Image, Search, inspect};
-use nrd_sim::hw::{ChipSpec, Tear};
+use nrd_sim::hw::{ChipSpec, FaultMode};
 use nrd_sim::service::Settings;
 use nrd_sim::service::account::DeviceStatus;
 use nrd_sim::service::store::AccountId;
@@ -47,7 +47,7 @@ struct Model {
     owner: Option<usize>,
     /// What each key may hold: one value, or after a cut two.
     may: BTreeMap<Key, Vec<Option<u8>>>,
-    /// Powered hours since the service was last heard, at most.
+    /// PowerCut hours since the service was last heard, at most.
     silent_h: u64,
     pages: [Option<Page>; 2],
     /// A removal was on its way to a device that was on and in reach: whether it
@@ -60,13 +60,13 @@ enum Step {
     Activate(usize),
     Put(Key, u8),
     Drop(Key),
-    CutPut(Key, u8, u64, Tear),
+    CutPut(Key, u8, u64, FaultMode),
     PowerOff,
     PowerOn,
     Network(bool),
     Remove,
     Wipe,
-    CutWipe(u64, Tear),
+    CutWipe(u64, FaultMode),
     Pass(u64),
 }
 
@@ -110,13 +110,13 @@ impl ReferenceStateMachine for Machine {
     fn transitions(_: &Model) -> BoxedStrategy<Step> {
         let key = (0..3u8, 1..4u16);
         let tear = prop::sample::select(vec![
-            Tear::Nothing,
-            Tear::Prefix,
-            Tear::Suffix,
-            Tear::Random,
-            Tear::AllButOne,
-            Tear::Complete,
-            Tear::Weak,
+            FaultMode::Nothing,
+            FaultMode::Prefix,
+            FaultMode::Suffix,
+            FaultMode::Random,
+            FaultMode::AllButOne,
+            FaultMode::Complete,
+            FaultMode::Weak,
         ]);
         prop_oneof![
             4 => (0..2usize).prop_map(Step::Activate),

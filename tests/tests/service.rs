@@ -2,7 +2,7 @@
 
 use nrd_agent::wire::{LockReason, OrderResult};
 use nrd_agent::{Class, State};
-use nrd_sim::device::{Peer, exchange, settle, talk};
+use nrd_sim::device::{ServiceEndpoint, exchange, settle, talk};
 use nrd_sim::service::account::{CodeError, DeviceStatus};
 use nrd_sim::service::events::EventKind;
 use nrd_sim::service::login::{LoginError, Remembered};
@@ -60,7 +60,7 @@ struct Lossy<'s> {
     lose: u32,
 }
 
-impl Peer for Lossy<'_> {
+impl ServiceEndpoint for Lossy<'_> {
     fn answer(&mut self, request: &[u8]) -> Option<Vec<u8>> {
         let answer = Service::answer(self.service, request, HOME).ok();
         if self.lose > 0 {

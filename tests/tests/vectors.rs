@@ -8,7 +8,7 @@ use nrd_hal::Crypto as _;
 use nrd_hal::crypto::{RingCrypto, RustCrypto};
 use nrd_sim::base::sign::{keypair, public, signed};
 use nrd_sim::base::{hex, unhex};
-use nrd_sim::device::{Rig, talk};
+use nrd_sim::device::{TestBench, talk};
 use nrd_sim::forensics::inspect::{Image, Search, inspect};
 use nrd_sim::hw::{Chip, Hardware, RootKey, device_key, maker_certificate};
 use nrd_tests::part;
@@ -259,24 +259,24 @@ fn frames() {
 #[test]
 fn images() {
     let spec = part(4, 2048, 9);
-    let mut rig = Rig::new(Hardware::new(Chip::new(spec, 7)), 7);
-    rig.boot(|authority, agent| {
+    let mut bench = TestBench::new(Hardware::new(Chip::new(spec, 7)), 7);
+    bench.boot(|service, agent| {
         agent.start_activation().unwrap();
-        talk(authority, agent).unwrap();
+        talk(service, agent).unwrap();
         assert_eq!(agent.state(), State::Active);
         agent
             .put(Class::Email, 1, b"alexandra@example.com")
             .unwrap();
         agent.put(Class::Payment, 1, b"Visa 8861").unwrap();
     });
-    let active = rig.hw.chip().cells().to_vec();
-    rig.boot(|authority, agent| {
+    let active = bench.hw.chip().cells().to_vec();
+    bench.boot(|service, agent| {
         agent.deactivate().unwrap();
-        talk(authority, agent).unwrap();
+        talk(service, agent).unwrap();
     });
-    let wiped = rig.hw.chip().cells().to_vec();
+    let wiped = bench.hw.chip().cells().to_vec();
     let search = || Search {
-        root: Some(rig.root),
+        root: Some(bench.root),
         epochs: vec![0, 1],
         ..Search::default()
     };
@@ -294,7 +294,7 @@ fn images() {
     same_json(
         "images.json",
         &json!({
-            "root": hex(&rig.root),
+            "root": hex(&bench.root),
             "write_size": 4,
             "erase_size": 2048,
             "sectors": 9,

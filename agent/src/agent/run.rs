@@ -194,22 +194,8 @@ impl<P: Platform> Agent<'_, P> {
     /// # }
     /// ```
     pub fn poll(&mut self, request: &mut [u8]) -> Next {
-        let now_ms = self.uptime_ms();
-        if self.retry.waits_until(now_ms).is_none() {
-            match self.step() {
-                Ok(Step::Working) => {
-                    self.retry.progressed();
-                    return Next::Again;
-                }
-                Ok(Step::ResetAdvised) => {
-                    self.retry.rested();
-                    return Next::Reset;
-                }
-                Ok(Step::Idle) => self.retry.rested(),
-                Err(e) if self.retry.failed(e, now_ms) => return Next::Again,
-                // The conversation goes on meanwhile.
-                Err(_) => {}
-            }
+        if let Some(next) = self.work_due() {
+            return next;
         }
         // A request that cannot be made has backed off.
         if !self.exchange.is_in_flight()
@@ -218,6 +204,47 @@ impl<P: Platform> Agent<'_, P> {
             return Next::Post(n);
         }
         Next::WaitUntil(self.wakes_at())
+    }
+
+    /// [`Agent::poll`] without the conversation: never [`Next::Post`]. For a
+    /// host that brings the device to rest before it talks, such as a test
+    /// bench; a request that is due shows as a wait that is over already.
+    pub fn poll_work(&mut self) -> Next {
+        match self.work_due() {
+            Some(next) => next,
+            None => Next::WaitUntil(self.wakes_at()),
+        }
+    }
+
+    /// What failed last of the agent's own work and has not succeeded since;
+    /// [`super::Status::fault`] shows the conversation's faults as well.
+    pub fn work_fault(&self) -> Option<Error> {
+        self.retry.work
+    }
+
+    /// One piece of work, unless there is none or failed work pauses.
+    fn work_due(&mut self) -> Option<Next> {
+        let now_ms = self.uptime_ms();
+        if self.retry.waits_until(now_ms).is_some() {
+            return None;
+        }
+        match self.step() {
+            Ok(Step::Working) => {
+                self.retry.progressed();
+                Some(Next::Again)
+            }
+            Ok(Step::ResetAdvised) => {
+                self.retry.rested();
+                Some(Next::Reset)
+            }
+            Ok(Step::Idle) => {
+                self.retry.rested();
+                None
+            }
+            Err(e) if self.retry.failed(e, now_ms) => Some(Next::Again),
+            // The conversation goes on meanwhile.
+            Err(_) => None,
+        }
     }
 
     /// When there is something to do without a call, in milliseconds of uptime.

@@ -1,13 +1,15 @@
 //! Enumerates cuts, tears, second cuts and some third ones.
 
 use super::judge;
-use super::life::{Act, Start, Violation, World, past, script};
+use super::life::{ScriptAct, Start, Violation, World, past, script};
+use super::oracle::{continue_script, observe, run_segment, wrong};
 use super::phase::{Moment, phase};
-use super::recover::{live_on, observe, run_segment, wrong};
-use super::report::Report;
+use super::report::ExplorerReport;
 use nrd_hal::layout::{Layout, LayoutError};
 use nrd_sim_device::{Stop, settle};
-use nrd_sim_hw::{Chip, ChipSpec, Fault, Hardware, Ledger, Op, OpKind, SplitMix, Tear};
+use nrd_sim_hw::{
+    Chip, ChipSpec, FaultMode, Hardware, NonceAudit, Op, OpKind, PlannedFault, SplitMix,
+};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,7 +26,7 @@ pub struct Options {
     /// What it has lived through.
     pub start: Start,
     /// Which tears.
-    pub tears: Vec<Tear>,
+    pub tears: Vec<FaultMode>,
     /// Of the first cuts, how many get second ones: every `stride`-th.
     pub stride: u64,
     /// Of the states after a second cut, one in so many (by its hash) gets a third
@@ -38,7 +40,7 @@ pub struct Options {
 
 /// One boot of the script.
 struct Segment<'a> {
-    acts: &'a [Act],
+    acts: &'a [ScriptAct],
     start: World,
     first_boot: bool,
     /// Its operations: the first, and what each does.
@@ -47,16 +49,19 @@ struct Segment<'a> {
 }
 
 /// Explores; `tick` is told how many of how many operations are done.
-pub fn explore(options: &Options, tick: impl Fn(u64, u64) + Sync) -> Result<Report, LayoutError> {
+pub fn explore(
+    options: &Options,
+    tick: impl Fn(u64, u64) + Sync,
+) -> Result<ExplorerReport, LayoutError> {
     Layout::plan(&options.chip.geometry)?;
-    let mut report = Report {
+    let mut report = ExplorerReport {
         seed: options.seed,
-        ..Report::default()
+        ..ExplorerReport::default()
     };
-    let ledger = Arc::new(Ledger::default());
+    let audit = Arc::new(NonceAudit::default());
     let value = 40.max(options.chip.geometry.write_size as usize).min(300);
     let acts = script(value);
-    let noting = ledger.note();
+    let scope_guard = audit.note();
     let segments = match uncut(options, &acts, value, &mut report) {
         Ok(segments) => segments,
         Err(v) => {
@@ -65,7 +70,7 @@ pub fn explore(options: &Options, tick: impl Fn(u64, u64) + Sync) -> Result<Repo
             return Ok(report);
         }
     };
-    drop(noting);
+    drop(scope_guard);
     report.operations = segments.iter().map(|s| s.kinds.len() as u64).sum();
     let todo: Vec<(usize, u64)> = segments
         .iter()
@@ -77,11 +82,11 @@ pub fn explore(options: &Options, tick: impl Fn(u64, u64) + Sync) -> Result<Repo
     let total = todo.len() as u64;
     let found = std::thread::scope(|scope| {
         let work = || {
-            let _noting = ledger.note();
+            let _noting = audit.note();
             let mut worker = Worker {
                 options,
                 reached: &reached,
-                report: Report::default(),
+                report: ExplorerReport::default(),
             };
             loop {
                 let n = next.fetch_add(1, Ordering::Relaxed);
@@ -104,9 +109,9 @@ pub fn explore(options: &Options, tick: impl Fn(u64, u64) + Sync) -> Result<Repo
         report.add(part);
     }
     report.states = locked(&reached).len() as u64;
-    report.seals = ledger.seals();
-    report.nonces = ledger.nonces();
-    report.nonces_reused = ledger.reused();
+    report.seals = audit.seals();
+    report.nonces = audit.nonces();
+    report.nonces_reused = audit.reused();
     report.note_missed(options.start.is_first());
     Ok(report)
 }
@@ -119,22 +124,22 @@ fn locked<T>(of: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 /// begins and how many operations it has.
 fn uncut<'a>(
     options: &Options,
-    acts: &'a [Act],
+    acts: &'a [ScriptAct],
     value: usize,
-    report: &mut Report,
+    report: &mut ExplorerReport,
 ) -> Result<Vec<Segment<'a>>, Violation> {
     let chip = match options.start {
         Start::Blank => Chip::blank(options.chip, options.seed),
         _ => Chip::new(options.chip, options.seed),
     };
     let mut world = World::new(Hardware::new(chip), options.seed);
-    world.rig.same_draws = options.same_draws.then_some(options.seed);
+    world.bench.same_draws = options.same_draws.then_some(options.seed);
     run_segment(&mut world, &past(options.start, value), &mut 0).map_err(wrong)?;
     if options.start == Start::Aged {
         world.chip().age(90_000);
     }
     let mut segments = Vec::new();
-    for acts in acts.split_inclusive(|a| *a == Act::PowerCycle) {
+    for acts in acts.split_inclusive(|a| *a == ScriptAct::PowerCycle) {
         let start = world.fork();
         let from = world.chip().ops();
         run_segment(&mut world, acts, &mut 0).map_err(wrong)?;
@@ -169,7 +174,7 @@ struct Rest {
 
 impl Rest {
     /// After one more cut.
-    fn then(&self, at: u64, tear: Tear) -> Rest {
+    fn then(&self, at: u64, tear: FaultMode) -> Rest {
         Rest {
             name: format!("{}, then operation {at} {tear:?}", self.name),
             ..*self
@@ -182,7 +187,7 @@ struct Worker<'a> {
     options: &'a Options,
     /// States that were reached, by any worker.
     reached: &'a Mutex<HashSet<u64>>,
-    report: Report,
+    report: ExplorerReport,
 }
 
 impl Worker<'_> {
@@ -205,10 +210,13 @@ impl Worker<'_> {
     }
 
     /// One first cut; the image that it left.
-    fn cut(&mut self, n: usize, segment: &Segment<'_>, at: u64, tear: Tear) -> u64 {
-        let unstable = !matches!(tear, Tear::Nothing | Tear::Complete | Tear::NoOp);
+    fn cut(&mut self, n: usize, segment: &Segment<'_>, at: u64, tear: FaultMode) -> u64 {
+        let unstable = !matches!(
+            tear,
+            FaultMode::Nothing | FaultMode::Complete | FaultMode::NoOp
+        );
         let mut world = segment.start.fork();
-        world.chip().plan(Some(Fault { at, tear, unstable }));
+        world.chip().plan(Some(PlannedFault { at, tear, unstable }));
         self.report.cuts += 1;
         *self.report.tears.entry(tear.name().into()).or_default() += 1;
         let mut done = 0;
@@ -256,16 +264,16 @@ impl Worker<'_> {
     /// Power comes back after a cut; the state, unless another path has led to
     /// it before.
     fn arrives(&mut self, world: &mut World, rest: &Rest) -> Option<u64> {
-        world.rig.power_on(2);
+        world.bench.power_on(2);
         self.is_new(world, rest, false)
     }
 
     /// Judges a world whose power has just come back.
-    fn judge(&mut self, world: &mut World, acts: &[Act], rest: &Rest) {
+    fn judge(&mut self, world: &mut World, acts: &[ScriptAct], rest: &Rest) {
         let act = acts.get(rest.done).copied();
         let outcome = match observe(world, act) {
             Ok(()) if self.is_new(world, rest, true).is_none() => Ok(()),
-            Ok(()) => live_on(world, acts, rest.done),
+            Ok(()) => continue_script(world, acts, rest.done),
             Err(v) => Err(v),
         };
         self.report.trial_opens += world.trials;
@@ -273,7 +281,7 @@ impl Worker<'_> {
     }
 
     /// Cuts again at every operation of the recovery.
-    fn second(&mut self, cut: &World, acts: &[Act], rest: &Rest) {
+    fn second(&mut self, cut: &World, acts: &[ScriptAct], rest: &Rest) {
         for (at, kind) in recovery(cut, 1) {
             for tear in tears(self.options, kind) {
                 let mut world = cut.fork();
@@ -301,14 +309,14 @@ impl Worker<'_> {
     }
 
     /// Cuts once more, at an operation and with a tear that are drawn.
-    fn third(&mut self, twice: &World, acts: &[Act], rest: &Rest) {
+    fn third(&mut self, twice: &World, acts: &[ScriptAct], rest: &Rest) {
         let ops = recovery(twice, 4);
         let mut draw = SplitMix(twice.state(rest.n));
         if ops.is_empty() {
             return;
         }
         let (at, kind) = ops[draw.below(ops.len() as u64) as usize];
-        let tears: Vec<Tear> = tears(self.options, kind).collect();
+        let tears: Vec<FaultMode> = tears(self.options, kind).collect();
         if tears.is_empty() {
             return;
         }
@@ -343,7 +351,7 @@ impl Worker<'_> {
 fn recovery(cut: &World, salt: u64) -> Vec<(u64, OpKind)> {
     let mut probe = cut.fork();
     let from = probe.chip().ops();
-    probe.rig.power_on(salt);
+    probe.bench.power_on(salt);
     let _ = probe.boot(|_, agent| settle(agent));
     (from..).zip(kinds_since(&probe, from)).collect()
 }
@@ -357,14 +365,14 @@ fn kinds_since(world: &World, from: u64) -> Vec<OpKind> {
 }
 
 /// The tears that make sense for an operation: only an erase programs first.
-fn tears(options: &Options, kind: OpKind) -> impl Iterator<Item = Tear> {
+fn tears(options: &Options, kind: OpKind) -> impl Iterator<Item = FaultMode> {
     let all = options.tears.iter().copied();
-    all.filter(move |&t| t != Tear::Preprogram || kind == OpKind::Erase)
+    all.filter(move |&t| t != FaultMode::Preprogram || kind == OpKind::Erase)
 }
 
-fn boot_with_fault(world: &mut World, salt: u64, at: u64, tear: Tear) -> Result<(), Stop> {
-    world.rig.power_on(salt);
-    world.chip().plan(Some(Fault {
+fn boot_with_fault(world: &mut World, salt: u64, at: u64, tear: FaultMode) -> Result<(), Stop> {
+    world.bench.power_on(salt);
+    world.chip().plan(Some(PlannedFault {
         at,
         tear,
         unstable: at.is_multiple_of(2),
@@ -393,7 +401,13 @@ fn place(world: &World, op: Op) -> String {
 }
 
 /// The phase of the design that a struck operation belongs to.
-fn struck_phase(world: &World, op: Op, at: u64, first: bool, act: Option<&Act>) -> &'static str {
+fn struck_phase(
+    world: &World,
+    op: Op,
+    at: u64,
+    first: bool,
+    act: Option<&ScriptAct>,
+) -> &'static str {
     let chip = world.chip();
     let Ok(layout) = Layout::plan(&chip.spec().geometry) else {
         return "";

@@ -3,8 +3,8 @@
 use super::life::{Violation, World};
 use nrd_agent::wire::{MakerCertificate, Method, Receipt, Subject, WipeReason, decode_signed};
 use nrd_hal::layout::Layout;
-use nrd_sim_forensics::inspect::{Image, Report, Search, inspect};
-use nrd_sim_hw::NotedCrypto;
+use nrd_sim_forensics::inspect::{Image, InspectReport, Search, inspect};
+use nrd_sim_hw::AuditedCrypto;
 
 /// Judges a device that says it is clean: every bit of both slots and of the
 /// vault erased and stable, no secret anywhere, and a receipt that says so.
@@ -48,14 +48,14 @@ pub(super) fn clean(world: &mut World) -> Result<(), Violation> {
 
 /// Looks at the cells with the root key in hand; with `spied`, with every key
 /// slot ever seen as well.
-fn adversary(world: &mut World, spied: bool) -> Result<Report, Violation> {
+fn adversary(world: &mut World, spied: bool) -> Result<InspectReport, Violation> {
     let chip = world.chip();
     let image = Image {
         cells: chip.cells(),
         geometry: chip.spec().geometry,
     };
     let search = Search {
-        root: Some(world.rig.root),
+        root: Some(world.bench.root),
         epochs: (0..=chip.counter() + 1).collect(),
         slots: if spied {
             world.slots.clone()
@@ -111,21 +111,21 @@ pub(super) fn control(world: &mut World) -> Result<u64, Violation> {
 }
 
 fn receipt(world: &World) -> Result<(), Violation> {
-    let Some(frame) = world.rig.authority.receipts.last() else {
+    let Some(frame) = world.bench.service.receipts.last() else {
         return Err("no receipt was delivered".into());
     };
     let unchecked: Receipt<'_> =
         nrd_agent::wire::peek(frame).map_err(|e| format!("the receipt is malformed: {e}"))?;
-    let maker = world.rig.authority.maker_key();
+    let maker = world.bench.service.maker_key();
     let certificate: MakerCertificate =
-        decode_signed::<_, NotedCrypto>(unchecked.certificate, &maker)
+        decode_signed::<_, AuditedCrypto>(unchecked.certificate, &maker)
             .map_err(|e| format!("the receipt's certificate: {e}"))?;
-    let receipt: Receipt<'_> = decode_signed::<_, NotedCrypto>(frame, &certificate.public_key)
+    let receipt: Receipt<'_> = decode_signed::<_, AuditedCrypto>(frame, &certificate.public_key)
         .map_err(|e| format!("the receipt: {e}"))?;
     let whole = receipt.sectors.erased == receipt.sectors.total && receipt.sectors.failed == 0;
     let reasons = [WipeReason::Local, WipeReason::Order];
     for (reason, acknowledged) in reasons.into_iter().zip(world.model.acknowledged) {
-        let proven = world.rig.authority.receipts.iter().filter(|r| {
+        let proven = world.bench.service.receipts.iter().filter(|r| {
             let receipt = nrd_agent::wire::peek::<Receipt<'_>>(r);
             matches!(receipt, Ok(Receipt { subject: Subject::Wipe { reason: r, .. }, .. }) if r == reason)
         });
@@ -146,7 +146,7 @@ fn receipt(world: &World) -> Result<(), Violation> {
 
 /// The software kept the part's rules: alignment, write-once, no program over
 /// cells that a cut left unstable.
-pub(super) fn manners(world: &World) -> Result<(), Violation> {
+pub(super) fn check_flash_contract(world: &World) -> Result<(), Violation> {
     match world.chip().abuses().first() {
         None => Ok(()),
         Some(abuse) => Err(format!("the part was abused: {abuse}")),

@@ -12,14 +12,14 @@
 //! × every tear mode). Which bits a random tear takes is drawn from the seed.
 
 mod explore;
+mod geometries;
 mod judge;
 mod life;
-mod named;
+mod oracle;
 mod phase;
-mod recover;
 mod report;
 
 pub use explore::{Options, explore};
+pub use geometries::{NAMED, Named, is_small, matrix};
 pub use life::{Start, Violation};
-pub use named::{NAMED, Named, is_small, matrix};
-pub use report::Report;
+pub use report::ExplorerReport;

@@ -3,7 +3,7 @@
 use nrd_agent::wire::{OrderKind, WipeReason};
 use nrd_agent::{Agent, Class, Error, State};
 use nrd_hal::layout::Layout;
-use nrd_sim_device::{Ram, Rig, Stop, settle, talk};
+use nrd_sim_device::{AgentBuffers, Stop, TestBench, settle, talk};
 use nrd_sim_forensics::inspect::{Secret, key_slots};
 use nrd_sim_hw::{Board, Chip, Hardware, OpKind};
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ pub type Violation = String;
 
 /// One act of the script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Act {
+pub(super) enum ScriptAct {
     Activate,
     Put(Class, u16, u8, usize),
     Forget(Class),
@@ -34,8 +34,8 @@ pub(super) enum Act {
 }
 
 /// The script: two owners, so that the second finds nothing of the first.
-pub(super) fn script(value: usize) -> Vec<Act> {
-    use Act::*;
+pub(super) fn script(value: usize) -> Vec<ScriptAct> {
+    use ScriptAct::*;
     let mut s = vec![
         Activate,
         Put(Class::Email, 0, b'e', value),
@@ -101,8 +101,8 @@ impl Start {
 }
 
 /// The acts of the past, which are not cut.
-pub(super) fn past(start: Start, value: usize) -> Vec<Act> {
-    use Act::*;
+pub(super) fn past(start: Start, value: usize) -> Vec<ScriptAct> {
+    use ScriptAct::*;
     match start {
         Start::Blank | Start::Dirty => Vec::new(),
         Start::Aged => (0..3)
@@ -142,7 +142,7 @@ fn number(c: Class) -> u8 {
 
 /// A device on the bench, and what is known of it.
 pub(super) struct World {
-    pub(super) rig: Rig,
+    pub(super) bench: TestBench,
     pub(super) model: Model,
     /// Account values that were ever stored.
     pub(super) secrets: Vec<Secret>,
@@ -163,7 +163,7 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(hw: Hardware, seed: u64) -> Self {
         World {
-            rig: Rig::new(hw, seed),
+            bench: TestBench::new(hw, seed),
             model: Model::default(),
             secrets: Vec::new(),
             keys: Vec::new(),
@@ -185,7 +185,7 @@ impl World {
             whole.map(|s| s[..256].to_vec()).collect()
         };
         for generation in 1..=3 {
-            let token = self.rig.authority.present_token(generation);
+            let token = self.bench.service.present_token(generation);
             if !self.keys.contains(&token) {
                 self.keep_key(token);
             }
@@ -208,7 +208,7 @@ impl World {
     /// A copy that goes on independently.
     pub(super) fn fork(&self) -> World {
         World {
-            rig: self.rig.fork(),
+            bench: self.bench.fork(),
             model: self.model.clone(),
             secrets: self.secrets.clone(),
             keys: self.keys.clone(),
@@ -226,7 +226,7 @@ impl World {
     /// the odds that two share a number by chance are 1 in 37 million.
     pub(super) fn state(&self, rest: impl Hash) -> u64 {
         let mut h = DefaultHasher::new();
-        self.rig.hash_into(&mut h);
+        self.bench.hash_into(&mut h);
         (&self.model, &self.keys, &self.slots).hash(&mut h);
         for secret in &self.secrets {
             secret.text().hash(&mut h);
@@ -237,7 +237,7 @@ impl World {
 
     /// The chip.
     pub(super) fn chip(&self) -> MutexGuard<'_, Chip> {
-        self.rig.hw.chip()
+        self.bench.hw.chip()
     }
 
     /// Builds the device anew, as a boot does, and runs `then` on it.
@@ -245,10 +245,10 @@ impl World {
         &mut self,
         then: impl FnOnce(&mut World, &mut Agent<'_, Board>) -> T,
     ) -> T {
-        let board = self.rig.board();
-        let mut ram = Ram::default();
+        let board = self.bench.board();
+        let mut ram = AgentBuffers::default();
         let mut agent =
-            Agent::new(board, self.rig.config(), ram.memory()).expect("the geometry was checked");
+            Agent::new(board, self.bench.config(), ram.lend()).expect("the geometry was checked");
         then(self, &mut agent)
     }
 
@@ -290,14 +290,18 @@ impl World {
     }
 
     fn talk(&mut self, agent: &mut Agent<'_, Board>) -> Result<(), Stop> {
-        talk(&mut self.rig.authority, agent)
+        talk(&mut self.bench.service, agent)
     }
 
     /// Performs one act on a settled agent. [`Stop::Off`]: the power went.
-    pub(super) fn perform(&mut self, agent: &mut Agent<'_, Board>, act: Act) -> Result<(), Stop> {
+    pub(super) fn perform(
+        &mut self,
+        agent: &mut Agent<'_, Board>,
+        act: ScriptAct,
+    ) -> Result<(), Stop> {
         match act {
-            Act::PowerCycle => {}
-            Act::Activate => {
+            ScriptAct::PowerCycle => {}
+            ScriptAct::Activate => {
                 if !matches!(agent.state(), State::Activating | State::Active) {
                     self.done(agent.start_activation())?;
                 }
@@ -312,13 +316,13 @@ impl World {
                 self.model.signed_out = false;
                 self.keep_secret(b"Alexandra".to_vec());
             }
-            Act::Put(class, id, fill, len) => {
+            ScriptAct::Put(class, id, fill, len) => {
                 let value = secret_value(fill, len);
                 self.keep_secret(value.clone());
                 self.done(agent.put(class, id, &value))?;
                 self.model.data.insert((number(class), id), value);
             }
-            Act::Fill(len) => {
+            ScriptAct::Fill(len) => {
                 let mut kept = Vec::new();
                 for id in 1000..1400 {
                     let value = secret_value(b'0' + (id % 40) as u8, len);
@@ -340,37 +344,37 @@ impl World {
                     }
                 }
             }
-            Act::Remove(class, id) => {
+            ScriptAct::Remove(class, id) => {
                 match agent.remove(class, id) {
                     Err(Error::NotFound) => {}
                     r => self.done(r)?,
                 }
                 self.model.data.remove(&(number(class), id));
             }
-            Act::Forget(class) => {
+            ScriptAct::Forget(class) => {
                 self.done(agent.forget(class))?;
                 self.older_slot_is_gone()?;
                 self.model.data.retain(|k, _| k.0 != number(class));
             }
-            Act::Renew => {
+            ScriptAct::Renew => {
                 // The first check-in brings the successor, the second uses it.
                 for _ in 0..2 {
                     agent.platform().clock().advance_ms(25 * 3_600_000);
                     self.talk(agent)?;
                 }
-                if self.rig.authority.suspected > 0 {
+                if self.bench.service.suspected > 0 {
                     return Err(Stop::Wrong("the honest device passes for a thief".into()));
                 }
             }
-            Act::WearJournal => {
+            ScriptAct::WearJournal => {
                 let began = self.chip().ops();
                 while !self.journal_erased_since(began) {
-                    // Powered time is charged ahead: one record each time.
+                    // PowerCut time is charged ahead: one record each time.
                     agent.platform().clock().advance_ms(16 * 60_000);
                     settle(agent)?;
                 }
             }
-            Act::SignOut => {
+            ScriptAct::SignOut => {
                 if agent.state() != State::SignedOut {
                     self.done(agent.sign_out())?;
                 }
@@ -379,7 +383,7 @@ impl World {
                 self.model.data.clear();
                 self.talk(agent)?;
             }
-            Act::DeactivateHere => {
+            ScriptAct::DeactivateHere => {
                 if agent.state() != State::Clean {
                     self.done(agent.deactivate())?;
                     self.gone(WipeReason::Local);
@@ -387,11 +391,11 @@ impl World {
                 settle(agent)?;
                 self.wiped(agent)?;
             }
-            Act::DeactivateByOrder => {
+            ScriptAct::DeactivateByOrder => {
                 if agent.state() != State::Clean {
-                    let id = self.rig.authority.activation_id();
+                    let id = self.bench.service.activation_id();
                     let epoch = agent.platform().with_chip(|c| c.counter());
-                    let order = self.rig.authority.order(
+                    let order = self.bench.service.order(
                         agent.device_id(),
                         epoch,
                         id,
@@ -408,12 +412,12 @@ impl World {
                 settle(agent)?;
                 self.wiped(agent)?;
             }
-            Act::Deliver => {
+            ScriptAct::Deliver => {
                 self.talk(agent)?;
-                if self.rig.authority.receipts.len() != self.model.receipts {
+                if self.bench.service.receipts.len() != self.model.receipts {
                     return Err(Stop::Wrong(format!(
                         "{} receipts delivered of {}",
-                        self.rig.authority.receipts.len(),
+                        self.bench.service.receipts.len(),
                         self.model.receipts
                     )));
                 }

@@ -1,6 +1,6 @@
 //! Which phase of the design a cut struck.
 
-use super::life::Act;
+use super::life::ScriptAct;
 use nrd_hal::layout::Layout;
 use nrd_sim_hw::{Op, OpKind};
 
@@ -23,7 +23,7 @@ pub(super) struct Moment<'a> {
     /// The boot had not come to rest yet.
     pub(super) booting: bool,
     /// The act under way.
-    pub(super) act: Option<Act>,
+    pub(super) act: Option<ScriptAct>,
     /// The operations of that act before the struck one.
     pub(super) before: &'a [Op],
 }
@@ -38,12 +38,15 @@ pub(super) fn phase(layout: &Layout, op: Op, now: &Moment<'_>) -> &'static str {
     }
     let journal = layout.journal().contains(&op.at);
     let slot = op.at >= layout.slot_start;
-    let wiping = matches!(now.act, Some(Act::DeactivateHere | Act::DeactivateByOrder));
+    let wiping = matches!(
+        now.act,
+        Some(ScriptAct::DeactivateHere | ScriptAct::DeactivateByOrder)
+    );
     match op.kind {
         OpKind::Count => "wipe: keys",
         _ if slot && wiping => "wipe: keys",
         _ if slot => match now.act {
-            Some(Act::Forget(_)) => "slot rotation",
+            Some(ScriptAct::Forget(_)) => "slot rotation",
             _ => "",
         },
         OpKind::Erase if journal => "journal compaction",

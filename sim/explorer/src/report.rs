@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// What was explored and found.
 #[derive(Debug, Clone, Default, Serialize)]
-pub struct Report {
+pub struct ExplorerReport {
     /// The seed.
     pub seed: u64,
     /// Operations of the script's uncut run.
@@ -50,9 +50,9 @@ pub struct Report {
     pub details: Vec<String>,
 }
 
-impl Report {
+impl ExplorerReport {
     /// Adds what another worker, or another part, has found.
-    pub fn add(&mut self, other: &Report) {
+    pub fn add(&mut self, other: &ExplorerReport) {
         self.operations += other.operations;
         self.cuts += other.cuts;
         self.second_cuts += other.second_cuts;

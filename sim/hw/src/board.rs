@@ -1,10 +1,10 @@
 //! A device: one chip laid out by the agent's own rules, and its parts.
 
 use super::chip::{Chip, Hardware};
-use super::ledger::NotedCrypto;
+use super::nonce_audit::AuditedCrypto;
+use super::power_fault::OpKind;
 use super::rng::VirtualRng;
-use super::tear::OpKind;
-use crate::Powered;
+use crate::PowerCut;
 use nrd_agent::wire::{DeviceId, DeviceKind, MakerCertificate};
 use nrd_hal::crypto::RingCrypto;
 use nrd_hal::layout::{Layout, LayoutError};
@@ -356,14 +356,14 @@ impl Board {
     }
 }
 
-impl Powered for Board {
+impl PowerCut for Board {
     fn is_off(&self) -> bool {
         self.counter.0.chip().is_off()
     }
 }
 
 impl Platform for Board {
-    type Crypto = NotedCrypto;
+    type Crypto = AuditedCrypto;
     type Journal = FlashRegion;
     type Vault = FlashRegion;
     type Slot = NorSlots<FlashRegion>;

@@ -2,8 +2,8 @@
 
 use super::defects::{Defects, Worn};
 use super::file::Mirror;
+use super::power_fault::{Cells, FaultMode, Op, OpKind, PlannedFault, modelled_ns, tear};
 use super::rng::SplitMix;
-use super::tear::{Cells, Fault, Op, OpKind, Tear, modelled_ns, tear};
 use nrd_hal::{ErrorKind, Geometry};
 use std::hash::{DefaultHasher, Hash as _, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,7 +31,7 @@ pub struct Chip {
     draws: SplitMix,
     ops: u64,
     trace: Vec<Op>,
-    fault: Option<Fault>,
+    fault: Option<PlannedFault>,
     struck: Option<Op>,
     off: bool,
     /// Write-once or alignment rules broken by the software.
@@ -222,7 +222,7 @@ impl Chip {
     }
 
     /// Plans a fault.
-    pub fn plan(&mut self, fault: Option<Fault>) {
+    pub fn plan(&mut self, fault: Option<PlannedFault>) {
         self.fault = fault;
         self.struck = None;
     }
@@ -362,7 +362,7 @@ impl Chip {
             self.unstable[a..b].fill(0);
             self.programmed[units].fill(false);
             self.defects.erased(from, to);
-        } else if self.struck_by(Tear::Preprogram) {
+        } else if self.struck_by(FaultMode::Preprogram) {
             self.programmed[units].fill(true);
         }
         self.keep(a, len as usize);
@@ -373,7 +373,7 @@ impl Chip {
     }
 
     /// True when the planned fault struck the last operation with this tear.
-    fn struck_by(&self, tear: Tear) -> bool {
+    fn struck_by(&self, tear: FaultMode) -> bool {
         self.fault
             .is_some_and(|f| f.at + 1 == self.ops && f.tear == tear)
     }
@@ -404,8 +404,10 @@ impl Chip {
             }
             Some(f) => {
                 let stepped = match f.tear {
-                    Tear::Nothing | Tear::NoOp | Tear::Weak => false,
-                    Tear::Random | Tear::Half | Tear::Preprogram => self.draws.draw() & 1 == 1,
+                    FaultMode::Nothing | FaultMode::NoOp | FaultMode::Weak => false,
+                    FaultMode::Random | FaultMode::Half | FaultMode::Preprogram => {
+                        self.draws.draw() & 1 == 1
+                    }
                     _ => true,
                 };
                 self.counter += u64::from(stepped);
@@ -427,7 +429,7 @@ impl Chip {
         }
     }
 
-    fn strike(&mut self, op: Op) -> Option<Fault> {
+    fn strike(&mut self, op: Op) -> Option<PlannedFault> {
         let now = self.ops;
         self.ops += 1;
         self.trace.push(op);
@@ -462,7 +464,7 @@ impl Chip {
         }
         self.off = true;
         match fault.tear {
-            Tear::Complete => Ok(true),
+            FaultMode::Complete => Ok(true),
             _ => Err(ErrorKind::Unavailable),
         }
     }

@@ -16,7 +16,7 @@
 
 use super::board::{Identity, RootKey, VirtualClock};
 use super::rng::VirtualRng;
-use crate::Powered;
+use crate::PowerCut;
 use nrd_agent::wire::DeviceKind;
 use nrd_hal::crypto::RingCrypto;
 use nrd_hal::layout::Layout;
@@ -418,7 +418,7 @@ impl EmmcBoard {
     }
 }
 
-impl Powered for EmmcBoard {
+impl PowerCut for EmmcBoard {
     fn is_off(&self) -> bool {
         self.part.part().off
     }

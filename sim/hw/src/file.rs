@@ -69,7 +69,7 @@ impl Made {
 
 /// Why a folder is no device.
 #[derive(Debug)]
-pub enum Fault {
+pub enum DeviceDirError {
     /// A file cannot be read or written.
     File(PathBuf, std::io::Error),
     /// A file is not what it should be.
@@ -78,19 +78,19 @@ pub enum Fault {
     InUse(PathBuf),
 }
 
-impl std::fmt::Display for Fault {
+impl std::fmt::Display for DeviceDirError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Fault::File(path, e) => write!(f, "{}: {e}", path.display()),
-            Fault::Content(path, what) => write!(f, "{}: {what}", path.display()),
-            Fault::InUse(path) => {
+            DeviceDirError::File(path, e) => write!(f, "{}: {e}", path.display()),
+            DeviceDirError::Content(path, what) => write!(f, "{}: {what}", path.display()),
+            DeviceDirError::InUse(path) => {
                 write!(f, "{}: another process runs this device", path.display())
             }
         }
     }
 }
 
-impl std::error::Error for Fault {}
+impl std::error::Error for DeviceDirError {}
 
 /// A device's folder, opened and locked.
 pub struct Folder {
@@ -112,10 +112,15 @@ impl Folder {
     }
 
     /// Makes a device: its flash holds what a factory leaves, all `0xFF`.
-    pub fn make(dir: &Path, made: &Made, root: &[u8; 32], ca_pem: &str) -> Result<(), Fault> {
+    pub fn make(
+        dir: &Path,
+        made: &Made,
+        root: &[u8; 32],
+        ca_pem: &str,
+    ) -> Result<(), DeviceDirError> {
         let at = |name: &str| dir.join(name);
-        let file = |name: &str, e| Fault::File(at(name), e);
-        fs::create_dir_all(dir).map_err(|e| Fault::File(dir.to_owned(), e))?;
+        let file = |name: &str, e| DeviceDirError::File(at(name), e);
+        fs::create_dir_all(dir).map_err(|e| DeviceDirError::File(dir.to_owned(), e))?;
         let n = made.size as usize;
         let units = (made.size / made.erase_size) as usize;
         let parts: [(&str, Vec<u8>); 5] = [
@@ -133,31 +138,31 @@ impl Folder {
             .map_err(|e| file("root.key", e))?;
         // Last: it says that the rest is complete.
         let json = serde_json::to_string_pretty(made)
-            .map_err(|e| Fault::Content(at("device.json"), e.to_string()))?;
+            .map_err(|e| DeviceDirError::Content(at("device.json"), e.to_string()))?;
         fs::write(at("device.json"), json + "\n").map_err(|e| file("device.json", e))
     }
 
     /// Opens a device and locks it against other processes.
-    pub fn open(dir: &Path) -> Result<Folder, Fault> {
+    pub fn open(dir: &Path) -> Result<Folder, DeviceDirError> {
         let at = |name: &str| dir.join(name);
-        let read = |name: &str| fs::read(at(name)).map_err(|e| Fault::File(at(name), e));
+        let read = |name: &str| fs::read(at(name)).map_err(|e| DeviceDirError::File(at(name), e));
         let lock = OpenOptions::new()
             .create(true)
             .truncate(false)
             .write(true)
             .open(at("lock"))
-            .map_err(|e| Fault::File(at("lock"), e))?;
+            .map_err(|e| DeviceDirError::File(at("lock"), e))?;
         match lock.try_lock() {
             Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) => return Err(Fault::InUse(dir.to_owned())),
-            Err(fs::TryLockError::Error(e)) => return Err(Fault::File(at("lock"), e)),
+            Err(fs::TryLockError::WouldBlock) => return Err(DeviceDirError::InUse(dir.to_owned())),
+            Err(fs::TryLockError::Error(e)) => return Err(DeviceDirError::File(at("lock"), e)),
         }
         let made = Made::read(dir)?;
         let sized = |name: &str, expected: usize| {
             let bytes = read(name)?;
             match bytes.len() == expected {
                 true => Ok(bytes),
-                false => Err(Fault::Content(
+                false => Err(DeviceDirError::Content(
                     at(name),
                     format!(
                         "{} bytes, but device.json says {expected}: restore the file, or start with an empty folder",
@@ -182,15 +187,15 @@ impl Folder {
             .ok()
             .and_then(|t| unhex(&t))
             .ok_or_else(|| {
-                Fault::Content(at("root.key"), "64 hexadecimal digits are expected".into())
+                DeviceDirError::Content(at("root.key"), "64 hexadecimal digits are expected".into())
             })?;
         let ca_pem = String::from_utf8(read("ca.pem")?)
-            .map_err(|_| Fault::Content(at("ca.pem"), "this is no PEM file".into()))?;
+            .map_err(|_| DeviceDirError::Content(at("ca.pem"), "this is no PEM file".into()))?;
         let open = |name: &str| {
             OpenOptions::new()
                 .write(true)
                 .open(at(name))
-                .map_err(|e| Fault::File(at(name), e))
+                .map_err(|e| DeviceDirError::File(at(name), e))
         };
         let mirror = Mirror(Mutex::new(Files {
             flash: open("flash.bin")?,
@@ -213,14 +218,15 @@ impl Folder {
 
 impl Made {
     /// Reads and checks `device.json` of a folder.
-    pub fn read(dir: &Path) -> Result<Made, Fault> {
+    pub fn read(dir: &Path) -> Result<Made, DeviceDirError> {
         let path = dir.join("device.json");
-        let text = fs::read_to_string(&path).map_err(|e| Fault::File(path.clone(), e))?;
-        let made: Made = serde_json::from_str(&text)
-            .map_err(|e| Fault::Content(path.clone(), format!("this is no device: {e}")))?;
+        let text = fs::read_to_string(&path).map_err(|e| DeviceDirError::File(path.clone(), e))?;
+        let made: Made = serde_json::from_str(&text).map_err(|e| {
+            DeviceDirError::Content(path.clone(), format!("this is no device: {e}"))
+        })?;
         match Layout::plan(&made.chip().geometry) {
             Ok(_) if made.size <= 64 << 20 => Ok(made),
-            _ => Err(Fault::Content(
+            _ => Err(DeviceDirError::Content(
                 path,
                 "the flash sizes make no sense: restore the file, or start with an empty folder"
                     .into(),

@@ -18,12 +18,12 @@
 //! | file | what |
 //! |---|---|
 //! | `chip.rs` | the cells, their rules, wear and time |
-//! | `tear.rs` | operations, planned cuts, and what a cut leaves |
+//! | `power_fault.rs` | operations, planned cuts, and what a cut leaves |
 //! | `defects.rs` | stuck cells, dying sectors, rot, a counter that ends |
 //! | `board.rs` | a device of one chip: regions, slots, counter, root key, identity |
 //! | `emmc.rs` | a device on an eMMC |
 //! | `file.rs` | a device's parts in a folder |
-//! | `ledger.rs` | the nonce audit: a crypto provider that remembers what it sealed |
+//! | `nonce_audit.rs` | the nonce audit: a crypto provider that remembers what it sealed |
 //! | `rng.rs` | seeded generators |
 //!
 //! It may use `nrd-hal` and `nrd-agent` (certificates) and `nrd-sim-base`; it
@@ -35,9 +35,9 @@ mod chip;
 mod defects;
 mod emmc;
 mod file;
-mod ledger;
+mod nonce_audit;
+mod power_fault;
 mod rng;
-mod tear;
 
 pub use board::{
     Board, Counter, FlashRegion, Identity, MODEL, RootKey, VirtualClock, device_key,
@@ -46,13 +46,13 @@ pub use board::{
 pub use chip::{Chip, ChipSpec, Hardware, Pace};
 pub use defects::{Defects, Worn};
 pub use emmc::{Emmc, EmmcBoard, RpmbWrite, SharedEmmc};
-pub use file::{Fault as FolderFault, Folder, Made};
-pub use ledger::{Ledger, NotedCrypto, Noting};
+pub use file::{DeviceDirError, Folder, Made};
+pub use nonce_audit::{AuditScope, AuditedCrypto, NonceAudit};
+pub use power_fault::{FaultMode, Op, OpKind, PlannedFault, modelled_ns};
 pub use rng::{SplitMix, VirtualRng};
-pub use tear::{Fault, Op, OpKind, Tear, modelled_ns};
 
 /// A platform whose power can be cut.
-pub trait Powered: nrd_hal::Platform {
+pub trait PowerCut: nrd_hal::Platform {
     /// True after a cut, until the next power-on.
     fn is_off(&self) -> bool;
 }

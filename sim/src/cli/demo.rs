@@ -2,7 +2,7 @@
 
 use super::{fail, random_seed};
 use nrd_sim::base::sample::Samples;
-use nrd_sim::demo::{Options, Report, Stage, Step, run as tell};
+use nrd_sim::demo::{DemoReport, Options, Stage, Step, run as tell};
 use nrd_sim::service::server::Ports;
 use nrd_sim::world::room::Room;
 use std::path::PathBuf;
@@ -91,7 +91,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     code
 }
 
-fn finish(args: &Args, report: &Report, say: &dyn Fn(String)) -> ExitCode {
+fn finish(args: &Args, report: &DemoReport, say: &dyn Fn(String)) -> ExitCode {
     let verdict = match report.ok() {
         true => format!(
             "The story held. Readable with the root key: {} account bytes before the wipe, {} after; {} in plain.",

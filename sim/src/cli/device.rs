@@ -3,7 +3,7 @@
 use super::fail;
 use nrd_agent::wire::{DeviceId, DeviceKind};
 use nrd_sim::base::sample::Samples;
-use nrd_sim::hw::{Folder, FolderFault};
+use nrd_sim::hw::{DeviceDirError, Folder};
 use nrd_sim::process::{Options, Order, Screen, provision, run as run_device};
 use nrd_sim::service::outbox::mqtt::Broker;
 use std::path::PathBuf;
@@ -119,7 +119,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     }
 }
 
-fn open(args: &Args) -> Result<Folder, FolderFault> {
+fn open(args: &Args) -> Result<Folder, DeviceDirError> {
     if !Folder::exists(&args.dir) {
         let order = Order {
             kind: match args.kind {
@@ -137,9 +137,9 @@ fn open(args: &Args) -> Result<Folder, FolderFault> {
     let folder = Folder::open(&args.dir)?;
     // The pinned root counts; a file that says otherwise is a mistake.
     let given =
-        std::fs::read_to_string(&args.ca).map_err(|e| FolderFault::File(args.ca.clone(), e))?;
+        std::fs::read_to_string(&args.ca).map_err(|e| DeviceDirError::File(args.ca.clone(), e))?;
     if given.trim() != folder.ca_pem.trim() {
-        return Err(FolderFault::Content(
+        return Err(DeviceDirError::Content(
             args.ca.clone(),
             "this device was made with another CA pinned; it never trusts a new one".into(),
         ));
@@ -147,10 +147,10 @@ fn open(args: &Args) -> Result<Folder, FolderFault> {
     Ok(folder)
 }
 
-fn hint(e: &FolderFault) -> &'static str {
+fn hint(e: &DeviceDirError) -> &'static str {
     match e {
-        FolderFault::InUse(_) => "end the other process first, or use another --dir",
-        FolderFault::File(..) => "start the service first, and hand in its ca.pem with --ca",
+        DeviceDirError::InUse(_) => "end the other process first, or use another --dir",
+        DeviceDirError::File(..) => "start the service first, and hand in its ca.pem with --ca",
         _ => "what the message says, or an empty --dir for a new device",
     }
 }

@@ -3,7 +3,7 @@
 use super::{fail, random_seed};
 use indicatif::{ProgressBar, ProgressStyle};
 use nrd_sim::load::process::used;
-use nrd_sim::world::fleet::{Plan, SHARD, live};
+use nrd_sim::world::fleet::{FleetPlan, SHARD, live};
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -48,7 +48,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> ExitCode {
     let seed = args.seed.unwrap_or_else(random_seed);
     eprintln!("seed {seed}");
-    let plan = Plan {
+    let plan = FleetPlan {
         devices: args.devices as usize,
         days: args.days,
         seed,

@@ -5,7 +5,7 @@ use nrd_hal::Geometry;
 use nrd_hal::layout::Layout;
 use nrd_sim::base::unhex;
 use nrd_sim::forensics::inspect::{
-    Image, InspectError, Report, Search, Secret, SectorState, SlotState, inspect, key_slots,
+    Image, InspectError, InspectReport, Search, Secret, SectorState, SlotState, inspect, key_slots,
 };
 use nrd_sim::hw::Made;
 use std::path::{Path, PathBuf};
@@ -136,7 +136,7 @@ fn geometry(args: &Args, len: usize) -> Geometry {
     g
 }
 
-fn show(args: &Args, r: &Report) -> ExitCode {
+fn show(args: &Args, r: &InspectReport) -> ExitCode {
     if args.json {
         match serde_json::to_string(r) {
             Ok(line) => say!("{line}"),
@@ -151,7 +151,7 @@ fn show(args: &Args, r: &Report) -> ExitCode {
     }
 }
 
-fn text(args: &Args, r: &Report) {
+fn text(args: &Args, r: &InspectReport) {
     for (name, slot) in ["A", "B"].iter().zip(&r.slots) {
         let what = match slot {
             SlotState::Blank => "blank".to_owned(),

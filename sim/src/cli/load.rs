@@ -102,14 +102,18 @@ pub(crate) fn run(args: &Args) -> ExitCode {
             if let Err(e) = enough_files(*devices) {
                 return fail(&e, "ulimit -n 20000");
             }
-            let plan = crowd::Plan {
+            let plan = crowd::CrowdPlan {
                 devices: *devices,
                 processes: (*processes).clamp(1, 16),
                 kill: !no_kill && *processes > 1,
                 wait_s: *wait,
                 limit: Duration::from_secs(1800),
             };
-            show(args.json, crowd::run(&exe, &plan, say), crowd::Report::good)
+            show(
+                args.json,
+                crowd::run(&exe, &plan, say),
+                crowd::CrowdReport::good,
+            )
         }
     }
 }

@@ -18,13 +18,13 @@ mod desk;
 mod device;
 mod fleet;
 mod inspect;
-mod keep;
 mod load;
 mod powercut;
 mod room;
 mod run;
 mod serve;
 mod status_list;
+mod store_admin;
 mod verify;
 
 use clap::{Parser, Subcommand};
@@ -59,11 +59,11 @@ enum Command {
     /// Run the reference service and its pages.
     Serve(serve::Args),
     /// Put a new order key in force, while the service runs.
-    RotateOrderKey(keep::Of),
+    RotateOrderKey(store_admin::ServiceArgs),
     /// Copy a service's SQLite store, while it runs.
-    Backup(keep::Backup),
+    Backup(store_admin::Backup),
     /// Bring a copy of a SQLite store back.
-    Restore(keep::Restore),
+    Restore(store_admin::Restore),
     /// Put real load on this machine and say what was seen.
     Load(load::Args),
     /// Run one device as a process; it may be killed at any time.
@@ -94,9 +94,9 @@ pub(crate) fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Demo(args) => demo::run(&args),
         Command::Serve(args) => serve::run(&args),
-        Command::RotateOrderKey(args) => keep::rotate(&args),
-        Command::Backup(args) => keep::back_up(&args),
-        Command::Restore(args) => keep::restore(&args),
+        Command::RotateOrderKey(args) => store_admin::rotate(&args),
+        Command::Backup(args) => store_admin::back_up(&args),
+        Command::Restore(args) => store_admin::restore(&args),
         Command::Load(args) => load::run(&args),
         Command::Device(args) => device::run(&args),
         Command::Inspect(args) => inspect::run(&args),

@@ -4,8 +4,8 @@ use super::{fail, random_seed};
 use indicatif::{ProgressBar, ProgressStyle};
 use nrd_hal::Geometry;
 use nrd_hal::layout::LayoutError;
-use nrd_sim::explorer::{NAMED, Named, Options, Report, Start, explore, is_small, matrix};
-use nrd_sim::hw::{ChipSpec, Tear};
+use nrd_sim::explorer::{ExplorerReport, NAMED, Named, Options, Start, explore, is_small, matrix};
+use nrd_sim::hw::{ChipSpec, FaultMode};
 use serde::Serialize;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -95,9 +95,9 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     let seed = args.seed.unwrap_or_else(random_seed);
     eprintln!("seed {seed}");
     let began = Instant::now();
-    let mut whole = Report {
+    let mut whole = ExplorerReport {
         seed,
-        ..Report::default()
+        ..ExplorerReport::default()
     };
     for part in &parts {
         let options = Options {
@@ -163,7 +163,7 @@ fn list(parts: &[Part]) -> ExitCode {
 /// Which parts: the matrix, one of a given geometry, one of the named, or all of
 /// these.
 fn parts(args: &Args) -> Result<Vec<Part>, ExitCode> {
-    // Of several parts only the small ones get second cuts.
+    // ServiceArgs several parts only the small ones get second cuts.
     let depth_of = |chip: &ChipSpec| if is_small(chip) { args.depth } else { 1 };
     if args.matrix {
         return matrix_parts(args, depth_of);
@@ -265,7 +265,7 @@ fn matrix_name(chip: &ChipSpec, start: Start) -> String {
     format!("{}/{}{plus} {start}", g.write_size, g.erase_size)
 }
 
-fn tell_part(args: &Args, part: &Part, report: &Report) -> Result<(), ExitCode> {
+fn tell_part(args: &Args, part: &Part, report: &ExplorerReport) -> Result<(), ExitCode> {
     if !args.json {
         say!(
             "{:20} depth {}: {:4} operations, {:5} cuts, {:7} second, {:5} third, {:7} states, {:7} pruned, {} violations",
@@ -303,14 +303,17 @@ struct Line<'a> {
     geometry: &'a str,
     depth: u8,
     #[serde(flatten)]
-    report: &'a Report,
+    report: &'a ExplorerReport,
 }
 
-fn tears(name: &str) -> Vec<Tear> {
+fn tears(name: &str) -> Vec<FaultMode> {
     match name {
-        "none" => vec![Tear::Nothing, Tear::Complete],
-        "all" => Tear::ALL.to_vec(),
-        name => Tear::ALL.into_iter().filter(|t| t.name() == name).collect(),
+        "none" => vec![FaultMode::Nothing, FaultMode::Complete],
+        "all" => FaultMode::ALL.to_vec(),
+        name => FaultMode::ALL
+            .into_iter()
+            .filter(|t| t.name() == name)
+            .collect(),
     }
 }
 
@@ -329,7 +332,7 @@ fn refuse(e: LayoutError) -> ExitCode {
     }
 }
 
-fn finish(args: &Args, report: &Report) -> ExitCode {
+fn finish(args: &Args, report: &ExplorerReport) -> ExitCode {
     if args.json {
         match serde_json::to_string(report) {
             Ok(line) => say!("{line}"),

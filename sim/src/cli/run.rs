@@ -2,9 +2,9 @@
 
 use super::fail;
 use indicatif::{ProgressBar, ProgressStyle};
-use nrd_sim::world::play::{Report, play};
 use nrd_sim::world::read::read;
 use nrd_sim::world::room::replay::{Recording, is_recording};
+use nrd_sim::world::runner::{ScenarioReport, play};
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
@@ -49,7 +49,7 @@ pub(crate) struct Args {
 /// One file's result.
 struct Played {
     path: PathBuf,
-    report: Report,
+    report: ScenarioReport,
     host_s: f64,
 }
 

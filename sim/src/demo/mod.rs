@@ -15,5 +15,5 @@ mod story;
 
 pub use browser::Browser;
 pub use child::Child;
-pub use report::{Report, Step, WipeFigures};
+pub use report::{DemoReport, Step, WipeFigures};
 pub use story::{Options, Stage, run};

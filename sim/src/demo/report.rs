@@ -28,7 +28,7 @@ pub struct WipeFigures {
 
 /// The story's outcome; the JSON form is the demo's last line.
 #[derive(Debug, Clone, Default, Serialize)]
-pub struct Report {
+pub struct DemoReport {
     /// The seed.
     pub seed: u64,
     /// Every step, in order.
@@ -51,7 +51,7 @@ pub struct Report {
     pub wipe: WipeFigures,
 }
 
-impl Report {
+impl DemoReport {
     /// True when every step went as it should.
     pub fn ok(&self) -> bool {
         self.steps.iter().all(|s| s.ok)

@@ -1,7 +1,7 @@
 //! What happens, step by step.
 
 use super::browser::link;
-use super::{Browser, Child, Report, Step, WipeFigures};
+use super::{Browser, Child, DemoReport, Step, WipeFigures};
 use nrd_sim_base::sample::{Sample, Samples};
 use nrd_sim_base::{hex, unhex};
 use nrd_sim_forensics::inspect::{Image, Search, Secret, inspect};
@@ -40,7 +40,7 @@ type Seen = Result<String, String>;
 /// The story under way.
 struct Story<'t> {
     options: &'t Options,
-    report: Report,
+    report: DemoReport,
     running: Running,
     stb: Child,
     console: Child,
@@ -58,7 +58,7 @@ struct Story<'t> {
 
 /// Tells the story; `tell` hears of each step as it is done. An error means
 /// that it could not begin.
-pub fn run(options: &Options, tell: &mut dyn FnMut(&Step)) -> Result<(Report, Stage), String> {
+pub fn run(options: &Options, tell: &mut dyn FnMut(&Step)) -> Result<(DemoReport, Stage), String> {
     let samples = Samples::read(None).map_err(|e| e.to_string())?;
     let [alexandra, bilal] = match samples.accounts.as_slice() {
         [a, b, ..] => [a.clone(), b.clone()],
@@ -90,9 +90,9 @@ pub fn run(options: &Options, tell: &mut dyn FnMut(&Step)) -> Result<(Report, St
         stb: device("set-top-box", "stb", 1),
         console: device("console", "console", 2),
         computer: device("computer", "computer", 3),
-        report: Report {
+        report: DemoReport {
             seed: options.seed,
-            ..Report::default()
+            ..DemoReport::default()
         },
         first: Browser::new(&pages),
         second: Browser::new(&pages),
@@ -127,9 +127,9 @@ pub fn run(options: &Options, tell: &mut dyn FnMut(&Step)) -> Result<(Report, St
     Ok((story.report, stage))
 }
 
-type Act = fn(&mut Story<'_>) -> Seen;
+type StoryAct = fn(&mut Story<'_>) -> Seen;
 
-const STEPS: [(&str, Act); 14] = [
+const STEPS: [(&str, StoryAct); 14] = [
     ("signed in with \"Remember me on this computer\"", |s| {
         s.first
             .sign_in(&s.alexandra.email, &s.alexandra.password, true)?;

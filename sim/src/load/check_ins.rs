@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 
 /// What was seen.
 #[derive(Debug, Clone, Serialize)]
-pub struct Report {
+pub struct CheckInReport {
     /// `core` or `tls`, and whether each check-in renewed its token.
     pub what: String,
     /// Check-ins answered.
@@ -193,7 +193,7 @@ fn service(dir: &Path, host: impl Host + 'static) -> Result<Arc<Service>, String
 }
 
 /// The core alone: `at_once` threads, `each` check-ins a thread.
-pub fn core(at_once: usize, each: u32, renew: bool) -> Result<Report, String> {
+pub fn core(at_once: usize, each: u32, renew: bool) -> Result<CheckInReport, String> {
     let dir = tempfile::tempdir().map_err(|e| e.to_string())?;
     let service = service(dir.path(), Foreseen)?;
     let mut work = Vec::new();
@@ -269,10 +269,10 @@ fn report(
     (cpu, wall): (f64, f64),
     verifies_a_cpu_second: f64,
     at_once: usize,
-) -> Report {
+) -> CheckInReport {
     let n = times.len() as f64;
     let a_cpu_second = n / cpu.max(0.01);
-    Report {
+    CheckInReport {
         what,
         check_ins: times.len() as u64,
         a_cpu_second,
@@ -291,7 +291,7 @@ pub fn over_tls(
     under: &[&str],
     at_once: usize,
     seconds: u64,
-) -> Result<Report, String> {
+) -> Result<CheckInReport, String> {
     let dir = tempfile::tempdir().map_err(|e| e.to_string())?;
     let mut provers = Vec::new();
     let keys = Keys::open(dir.path()).map_err(|e| e.to_string())?;

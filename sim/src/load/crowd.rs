@@ -20,7 +20,7 @@ use tokio::sync::Semaphore;
 
 /// What is run.
 #[derive(Debug, Clone)]
-pub struct Plan {
+pub struct CrowdPlan {
     /// How many devices.
     pub devices: usize,
     /// How many service processes.
@@ -35,7 +35,7 @@ pub struct Plan {
 
 /// What was seen.
 #[derive(Debug, Clone, Serialize)]
-pub struct Report {
+pub struct CrowdReport {
     /// Devices.
     pub devices: usize,
     /// Devices that waited, by process, before the first removal.
@@ -62,7 +62,7 @@ pub struct Report {
     pub activated_in_s: f64,
 }
 
-impl Report {
+impl CrowdReport {
     /// Every device was removed, once, and proved it.
     pub fn good(&self) -> bool {
         self.wiped == self.devices && self.twice == 0 && self.ordered_twice == 0
@@ -70,7 +70,7 @@ impl Report {
 }
 
 /// Runs it with `exe` as the service program; `say` hears of progress.
-pub fn run(exe: &Path, plan: &Plan, say: impl Fn(&str)) -> Result<Report, String> {
+pub fn run(exe: &Path, plan: &CrowdPlan, say: impl Fn(&str)) -> Result<CrowdReport, String> {
     let server =
         Server::start().ok_or("PostgreSQL is not installed: apt-get install postgresql")?;
     let home = tempfile::tempdir().map_err(|e| e.to_string())?;
@@ -235,7 +235,7 @@ pub fn run(exe: &Path, plan: &Plan, say: impl Fn(&str)) -> Result<Report, String
         .map_err(|_| "no count")?;
     let cpu: f64 = services.iter().filter_map(|s| Some(s.used()?.0)).sum();
     runtime.shutdown_background();
-    Ok(Report {
+    Ok(CrowdReport {
         devices: plan.devices,
         waiting,
         wiped,

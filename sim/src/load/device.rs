@@ -4,7 +4,7 @@
 use nrd_agent::log::Entry;
 use nrd_agent::tls::PATH;
 use nrd_agent::wire::{DeviceKind, MAX_FRAME};
-use nrd_agent::{Agent, Config, Memory, State};
+use nrd_agent::{Agent, Config, Memory, Next, State};
 use nrd_hal::Geometry;
 use nrd_sim_device::settle;
 use nrd_sim_hw::{Board, Chip, ChipSpec, Hardware, VirtualClock};
@@ -175,25 +175,32 @@ impl Device {
 
     /// The next exchange, once it is due; false when there is nothing to say.
     pub async fn exchange(&mut self) -> Result<bool, String> {
-        self.tick();
-        settle(&mut self.agent).map_err(|e| format!("{e:?}"))?;
-        let Some(due) = self.agent.next_due_ms() else {
-            return Ok(false);
-        };
-        tokio::time::sleep(Duration::from_millis(due)).await;
-        self.tick();
-        let mut out = [0; MAX_FRAME];
-        let polled = self.agent.poll_request(&mut out);
-        let Some(n) = polled.map_err(|e| format!("{e:?}"))? else {
-            return Ok(true);
-        };
+        let mut request = [0; MAX_FRAME];
+        loop {
+            self.tick();
+            match self.agent.poll(&mut request) {
+                Next::Again | Next::Reset => {}
+                Next::Post(n) => {
+                    self.post_request(&request[..n]).await?;
+                    settle(&mut self.agent).map_err(|e| format!("{e:?}"))?;
+                    return Ok(true);
+                }
+                Next::WaitUntil(_) => match self.agent.next_due_ms() {
+                    None => return Ok(false),
+                    Some(due) => tokio::time::sleep(Duration::from_millis(due.max(1))).await,
+                },
+            }
+        }
+    }
+
+    async fn post_request(&mut self, request: &[u8]) -> Result<(), String> {
         let limit = Duration::from_secs(120);
-        let answer = tokio::time::timeout(limit, self.post(&out[..n])).await;
+        let answer = tokio::time::timeout(limit, self.post(request)).await;
         self.tick();
         match answer {
             Ok(Ok(frame)) => {
                 let handled = self.agent.handle_reply(&frame);
-                handled.map_err(|e| format!("a reply was refused: {e:?}"))?;
+                handled.map_err(|e| format!("a reply was refused: {e:?}"))
             }
             Ok(Err(_)) | Err(_) => {
                 self.line = None;
@@ -201,10 +208,9 @@ impl Device {
                 // Another process may answer.
                 self.number += 1;
                 self.agent.exchange_failed();
+                Ok(())
             }
         }
-        settle(&mut self.agent).map_err(|e| format!("{e:?}"))?;
-        Ok(true)
     }
 
     async fn post(&mut self, request: &[u8]) -> Result<Vec<u8>, String> {

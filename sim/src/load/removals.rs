@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 /// What was seen.
 #[derive(Debug, Clone, Serialize)]
-pub struct Report {
+pub struct RemovalReport {
     /// Removals that ended proven wiped.
     pub removals: usize,
     /// Device processes at once.
@@ -36,7 +36,7 @@ pub fn run(
     devices: usize,
     real_time: bool,
     say: impl Fn(&str) + Sync,
-) -> Result<Report, String> {
+) -> Result<RemovalReport, String> {
     let home = tempfile::tempdir().map_err(|e| e.to_string())?;
     let accounts = home.path().join("accounts.toml");
     let people: String = (0..devices).map(person).collect();
@@ -71,7 +71,7 @@ pub fn run(
     }
     let seen = seen.into_inner().map_err(|e| e.to_string())?;
     let sum = |f: fn(&(f64, f64)) -> f64| seen.iter().map(f).sum::<f64>();
-    Ok(Report {
+    Ok(RemovalReport {
         removals: seen.len(),
         devices,
         removal: Spread::of(seen.iter().map(|s| s.0).collect()),

@@ -3,7 +3,7 @@
 use nrd_agent::wire::DeviceKind;
 use nrd_sim_base::sign;
 use nrd_sim_base::{hex, random, unhex};
-use nrd_sim_hw::{Folder, FolderFault, Made, device_key, maker_certificate};
+use nrd_sim_hw::{DeviceDirError, Folder, Made, device_key, maker_certificate};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -22,20 +22,24 @@ pub struct Order<'a> {
 }
 
 /// Makes a device in `dir`.
-pub fn provision(dir: &Path, order: &Order<'_>) -> Result<(), FolderFault> {
+pub fn provision(dir: &Path, order: &Order<'_>) -> Result<(), DeviceDirError> {
     let beside = |name: &str| order.ca.with_file_name(name);
-    let text =
-        |path: &Path| fs::read_to_string(path).map_err(|e| FolderFault::File(path.to_owned(), e));
+    let text = |path: &Path| {
+        fs::read_to_string(path).map_err(|e| DeviceDirError::File(path.to_owned(), e))
+    };
     let key = |path: PathBuf| {
         let digits = text(&path)?;
         unhex::<32>(&digits).ok_or_else(|| {
-            FolderFault::Content(path, "64 hexadecimal digits are expected".to_owned())
+            DeviceDirError::Content(path, "64 hexadecimal digits are expected".to_owned())
         })
     };
     let ca_pem = text(order.ca)?;
     if !ca_pem.contains("BEGIN CERTIFICATE") {
         let what = "this is no PEM certificate: hand in the service's ca.pem";
-        return Err(FolderFault::Content(order.ca.to_owned(), what.to_owned()));
+        return Err(DeviceDirError::Content(
+            order.ca.to_owned(),
+            what.to_owned(),
+        ));
     }
     let maker = key(order
         .maker_key
@@ -45,7 +49,7 @@ pub fn provision(dir: &Path, order: &Order<'_>) -> Result<(), FolderFault> {
         .service_root
         .clone()
         .unwrap_or_else(|| beside("service-root.pub")))?;
-    let no_random = |_| FolderFault::Content(dir.to_owned(), "no random numbers".to_owned());
+    let no_random = |_| DeviceDirError::Content(dir.to_owned(), "no random numbers".to_owned());
     let root: [u8; 32] = random().map_err(no_random)?;
     let (prefix, name, model) = match order.kind {
         DeviceKind::SetTopBox => ("STB", "set-top-box", "Virtual set-top box"),

@@ -7,15 +7,15 @@
 //! | `run.rs` | the main loop, as a firmware's |
 //! | `net.rs` | the network thread: connect, post, time out; faults on demand |
 //! | `command.rs` | what a person types: a remote control and a service menu |
-//! | `meter.rs` | counts what a wipe costs |
+//! | `wipe_cost.rs` | counts what a wipe costs |
 //! | `screen.rs` | what the screen shows, for people or as JSON lines |
 
 mod command;
 mod factory;
-mod meter;
 mod net;
 mod run;
 mod screen;
+mod wipe_cost;
 
 pub use factory::{Order, provision};
 pub use run::{Options, run};

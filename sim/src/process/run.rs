@@ -2,17 +2,17 @@
 //! idle, post what is due, show what changed, take keys.
 
 use super::command::{Command, parse};
-use super::meter::{Mark, cost, mark};
 use super::net::{Answer, Net};
 use super::screen::{Screen, Show};
+use super::wipe_cost::{Mark, cost, mark};
 use nrd_agent::keypad::MenuSequence;
 use nrd_agent::tls::{HttpsClient, TlsError};
 use nrd_agent::wire::{LockReason, MAX_FRAME, OrderResult, Receipt};
-use nrd_agent::{Agent, Config, Error, State, Step};
+use nrd_agent::{Agent, Config, Error, Next, State};
 use nrd_sim_base::pictogram;
 use nrd_sim_base::sample::Sample;
 use nrd_sim_base::unhex;
-use nrd_sim_device::{Ram, cache_samples, prove_fill};
+use nrd_sim_device::{AgentBuffers, cache_samples, prove_fill};
 use nrd_sim_hw::{Board, Folder, Identity, VirtualClock, VirtualRng};
 use nrd_sim_service::outbox::mqtt::{self, Broker};
 use rustls::pki_types::CertificateDer;
@@ -118,7 +118,7 @@ fn one_boot(
     activate: bool,
     (net, inbox, posted): Wires<'_>,
 ) -> Result<End, String> {
-    let mut ram = Ram::default();
+    let mut ram = AgentBuffers::default();
     let board = board(folder, seed)?;
     let clock = board.clock();
     let config = Config {
@@ -127,7 +127,7 @@ fn one_boot(
         factory_epoch: 0,
         wait_s: options.wait_s,
     };
-    let agent = Agent::new(board, config, ram.memory())
+    let agent = Agent::new(board, config, ram.lend())
         .map_err(|e| format!("the agent cannot be built: {e:?}"))?;
     screen.show(&Show::Boot {
         device_id: &folder.made.device_id,
@@ -222,7 +222,9 @@ impl Boot<'_, '_> {
                 return Ok(End::Restart);
             }
             self.fill_cache(screen);
-            let pause = self.post_what_is_due(screen);
+            let Some(pause) = self.post_what_is_due() else {
+                return Ok(End::Restart);
+            };
             match inbox.recv_timeout(pause) {
                 Ok(Wake::Line(line)) => match parse(&line) {
                     Ok(None) => {}
@@ -247,15 +249,14 @@ impl Boot<'_, '_> {
         self.clock.advance_ms(elapsed.as_millis() as u64);
     }
 
-    /// Steps until idle, showing what changes; true when a wipe has ended and
+    /// Works until it rests, showing what changes; true when a wipe has ended and
     /// the platform should restart.
     fn settle(&mut self, screen: &mut Screen) -> Result<bool, String> {
         let mut reset = false;
-        let mut errors = 0;
         loop {
             self.tick();
             let before = mark(&self.folder.hw);
-            let stepped = self.agent.step();
+            let next = self.agent.poll_work();
             if let Some(why) = self.folder.hw.chip().mirror_failure() {
                 return Err(format!(
                     "the device's files cannot be written ({why}): make room, then start it again; nothing is lost"
@@ -266,16 +267,10 @@ impl Boot<'_, '_> {
             }
             self.note_wipe(before);
             self.show_state(screen);
-            match stepped {
-                Ok(Step::Idle) => break,
-                Ok(Step::ResetAdvised) => reset = true,
-                Ok(_) => {}
-                Err(e) => {
-                    errors += 1;
-                    if errors > 50 {
-                        return Err(format!("the agent cannot go on: {e}"));
-                    }
-                }
+            match next {
+                Next::Again => {}
+                Next::Reset => reset = true,
+                Next::Post(_) | Next::WaitUntil(_) => break,
             }
         }
         if let (State::Clean | State::WipeFailed, Some(from)) =
@@ -347,31 +342,30 @@ impl Boot<'_, '_> {
         }
     }
 
-    /// Posts the next request if one is due; returns how long to sleep.
-    fn post_what_is_due(&mut self, screen: &mut Screen) -> Duration {
+    /// Posts the next request if one is due; returns how long to sleep, or
+    /// `None` when the platform should restart.
+    fn post_what_is_due(&mut self) -> Option<Duration> {
         const LONGEST: Duration = Duration::from_millis(500);
-        if self.in_flight.is_some() {
-            return LONGEST;
-        }
         self.tick();
-        match self.agent.next_due_ms() {
-            Some(0) => {
-                let mut out = [0; MAX_FRAME];
-                match self.agent.poll_request(&mut out) {
-                    Ok(Some(n)) => {
-                        *self.posted += 1;
-                        self.in_flight = Some(*self.posted);
-                        self.net.post(*self.posted, out[..n].to_vec());
-                    }
-                    Ok(None) => {}
-                    Err(e) => screen.show(&Show::Refused {
-                        text: e.to_string(),
-                    }),
-                }
-                LONGEST
+        let mut request = [0; MAX_FRAME];
+        let before = mark(&self.folder.hw);
+        let next = self.agent.poll(&mut request);
+        self.note_wipe(before);
+        match next {
+            // What is in flight was given up by the agent: its reply is dropped.
+            Next::Post(n) => {
+                *self.posted += 1;
+                self.in_flight = Some(*self.posted);
+                self.net.post(*self.posted, request[..n].to_vec());
+                Some(LONGEST)
             }
-            Some(ms) => Duration::from_millis(ms).min(LONGEST),
-            None => LONGEST,
+            Next::Again => Some(Duration::ZERO),
+            Next::Reset => None,
+            Next::WaitUntil(None) => Some(LONGEST),
+            Next::WaitUntil(Some(at_ms)) => {
+                let left_ms = at_ms.saturating_sub(self.clock_ms());
+                Some(Duration::from_millis(left_ms).min(LONGEST))
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! What the screen shows: lines for people, or JSON lines for machines.
 
-use super::meter::WipeCost;
+use super::wipe_cost::WipeCost;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use std::io::Write as _;

@@ -6,7 +6,7 @@ use nrd_agent::{Agent, Config, State};
 use nrd_hal::crypto::RingCrypto;
 use nrd_hal::layout::Layout;
 use nrd_hal::{Crypto as _, Geometry};
-use nrd_sim::device::{Ram, exchange, settle, talk};
+use nrd_sim::device::{AgentBuffers, exchange, settle, talk};
 use nrd_sim::hw::{Board, Chip, ChipSpec, Hardware, Identity, VirtualRng, Worn};
 use nrd_sim::service::Service;
 use nrd_sim::service::store::AccountId;
@@ -67,8 +67,8 @@ impl Actor {
             factory_epoch: 0,
             wait_s: 0,
         };
-        let mut ram = Ram::default();
-        let mut agent = Agent::new(board, config, ram.memory()).unwrap();
+        let mut ram = AgentBuffers::default();
+        let mut agent = Agent::new(board, config, ram.lend()).unwrap();
         settle(&mut agent).unwrap();
         then(&mut InProcess(self.service.clone()), &mut agent)
     }

@@ -3,12 +3,12 @@
 
 use super::host::Time;
 use nrd_agent::wire::{DeviceKind, MAX_FRAME};
-use nrd_agent::{Agent, Config, Error, State, Step};
-use nrd_hal::Crypto as _;
+use nrd_agent::{Agent, Config, Error, Next, State};
 use nrd_hal::crypto::RingCrypto;
-use nrd_sim_device::Ram;
+use nrd_hal::{Clock as _, Crypto as _};
+use nrd_sim_device::{AgentBuffers, MAX_CALLS, MAX_EXCHANGES};
 use nrd_sim_hw::{
-    Board, Chip, ChipSpec, Fault, Hardware, Identity, Powered as _, SplitMix, VirtualClock,
+    Board, Chip, ChipSpec, Hardware, Identity, PlannedFault, PowerCut as _, SplitMix, VirtualClock,
     VirtualRng,
 };
 use nrd_sim_service::Service;
@@ -20,7 +20,7 @@ type Alive<'m> = Agent<'m, Board>;
 self_cell!(
     /// One boot: the agent with the memory it borrows.
     struct Boot {
-        owner: MutBorrow<Ram>,
+        owner: MutBorrow<AgentBuffers>,
         #[not_covariant]
         dependent: Alive,
     }
@@ -28,10 +28,6 @@ self_cell!(
 
 /// A firmware calls its agent at least this often, in milliseconds.
 const HOUSEKEEPING_MS: u64 = 4 * 3_600_000;
-/// Exchanges in a row before a device that has ever more to say is stopped.
-const MAX_EXCHANGES: usize = 64;
-/// Steps in a row before an agent that never rests is stopped.
-const MAX_STEPS: usize = 20_000;
 /// Where devices call from.
 const ADDRESS: &str = "192.0.2.20";
 
@@ -164,9 +160,9 @@ impl Device {
             wait_s: 0,
         };
         let sectors = self.made.chip.geometry.size / self.made.chip.geometry.erase_size;
-        let ram = Ram::sized(sectors, self.made.records, self.made.longest);
+        let ram = AgentBuffers::sized(sectors, self.made.records, self.made.longest);
         self.boot = Some(Boot::new(MutBorrow::new(ram), |ram| {
-            Agent::new(board, config, ram.borrow_mut().memory()).expect("the geometry was checked")
+            Agent::new(board, config, ram.borrow_mut().lend()).expect("the geometry was checked")
         }));
     }
 
@@ -196,10 +192,10 @@ impl Device {
     }
 
     /// Plans a cut in the flash operation that is `after` operations away.
-    pub fn plan_cut(&mut self, after: u64, tear: nrd_sim_hw::Tear) {
+    pub fn plan_cut(&mut self, after: u64, tear: nrd_sim_hw::FaultMode) {
         let mut chip = self.hw.chip();
         let at = chip.ops() + after;
-        chip.plan(Some(Fault {
+        chip.plan(Some(PlannedFault {
             at,
             tear,
             unstable: true,
@@ -230,65 +226,49 @@ impl Device {
         self.synced_ms = now;
         let service = service.filter(|_| self.online);
         let mut answered = 0;
-        let due = self.with(|agent| {
-            rest(agent);
-            for _ in 0..MAX_EXCHANGES {
-                if agent.platform().is_off() || !exchange(agent, service, &mut answered) {
-                    break;
-                }
-                rest(agent);
-            }
-            agent.next_due_ms()
-        });
+        let rested = self.with(|agent| run(agent, service, &mut answered));
         self.answered += answered;
-        self.wake_ms = match (self.is_on(), due.flatten()) {
-            (false, _) => None,
+        self.wake_ms = rested.filter(|_| self.is_on()).map(|until_ms| {
+            let uptime_ms = self.clock.uptime_ms();
+            let pause = until_ms.map(|at| at.saturating_sub(uptime_ms));
             // Nothing is due at this very moment again: time must pass.
-            (true, due) => Some(now + due.unwrap_or(HOUSEKEEPING_MS).clamp(1, HOUSEKEEPING_MS)),
-        };
+            now + pause.unwrap_or(HOUSEKEEPING_MS).clamp(1, HOUSEKEEPING_MS)
+        });
     }
 }
 
-/// Steps until there is nothing to do, or the power is gone.
-fn rest(agent: &mut Agent<'_, Board>) {
-    let mut errors = 0;
-    for _ in 0..MAX_STEPS {
-        let stepped = agent.step();
-        if agent.platform().is_off() {
-            return;
-        }
-        match stepped {
-            Ok(Step::Idle) => return,
-            Ok(_) => {}
-            Err(_) => {
-                errors += 1;
-                if errors > 20 {
-                    return;
-                }
-            }
-        }
-    }
-}
-
-/// One exchange, if one is due; true when it was answered.
-fn exchange(
+/// Does what the agent says until it waits, the power goes, or it has talked
+/// for so long that others must have their turn; until which uptime it waits.
+fn run(
     agent: &mut Agent<'_, Board>,
     service: Option<&Arc<Service>>,
     answered: &mut u64,
-) -> bool {
-    if agent.next_due_ms() != Some(0) {
-        return false;
+) -> Option<u64> {
+    let mut request = [0; MAX_FRAME];
+    let mut exchanges = 0;
+    for _ in 0..MAX_CALLS {
+        let next = agent.poll(&mut request);
+        if agent.platform().is_off() {
+            return None;
+        }
+        match next {
+            Next::Again | Next::Reset => {}
+            Next::WaitUntil(at) => return at,
+            Next::Post(n) => {
+                match service.and_then(|s| s.answer(&request[..n], ADDRESS).ok()) {
+                    Some(reply) => {
+                        *answered += 1;
+                        // A reply that is refused changes nothing and backs off.
+                        let _: Result<(), Error> = agent.handle_reply(&reply);
+                    }
+                    None => agent.exchange_failed(),
+                }
+                exchanges += 1;
+                if exchanges == MAX_EXCHANGES {
+                    return Some(0);
+                }
+            }
+        }
     }
-    let mut out = [0; MAX_FRAME];
-    let Ok(Some(n)) = agent.poll_request(&mut out) else {
-        return false;
-    };
-    let Some(reply) = service.and_then(|s| s.answer(&out[..n], ADDRESS).ok()) else {
-        agent.exchange_failed();
-        return false;
-    };
-    *answered += 1;
-    // A reply that is refused changes nothing and backs off.
-    let _: Result<(), Error> = agent.handle_reply(&reply);
-    true
+    Some(0)
 }

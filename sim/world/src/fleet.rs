@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// What a fleet is.
 #[derive(Debug, Clone, Copy)]
-pub struct Plan {
+pub struct FleetPlan {
     /// Devices.
     pub devices: usize,
     /// Virtual days until everything is removed.
@@ -36,7 +36,7 @@ pub struct Plan {
 
 /// What became of a fleet. The same for the same plan, whatever the machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Report {
+pub struct FleetReport {
     /// Devices.
     pub devices: u64,
     /// Virtual days, those after the removal included.
@@ -105,7 +105,7 @@ const GRACE_DAYS: u64 = 2;
 ///
 /// # Errors
 /// Where a virtual service cannot be made or does not keep what it must.
-pub fn live(plan: &Plan, progress: impl Fn(usize) + Sync) -> Result<Report> {
+pub fn live(plan: &FleetPlan, progress: impl Fn(usize) + Sync) -> Result<FleetReport> {
     let shards: Vec<usize> = (0..plan.devices).step_by(SHARD).collect();
     let next = AtomicUsize::new(0);
     let done: Mutex<Vec<(usize, Result<Shard>)>> = Mutex::default();
@@ -125,12 +125,12 @@ pub fn live(plan: &Plan, progress: impl Fn(usize) + Sync) -> Result<Report> {
     });
     let mut done = done.into_inner().unwrap_or_default();
     done.sort_by_key(|(first, _)| *first);
-    let mut report = Report {
+    let mut report = FleetReport {
         devices: plan.devices as u64,
         days: plan.days + GRACE_DAYS,
         seed: plan.seed,
         flash_bytes: u64::from(CHIP.geometry.size),
-        ..Report::default()
+        ..FleetReport::default()
     };
     let mut latencies = Vec::new();
     let mut flash_ns = 0;
@@ -201,7 +201,7 @@ fn account(n: usize) -> Sample {
 }
 
 /// `count` devices from number `first`, in a world of their own.
-fn shard(plan: &Plan, first: usize, count: usize) -> Result<Shard> {
+fn shard(plan: &FleetPlan, first: usize, count: usize) -> Result<Shard> {
     let mut draws = SplitMix(plan.seed ^ (first as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15));
     let settings = Settings {
         check_in_s: plan.check_in_s,

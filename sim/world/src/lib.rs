@@ -2,7 +2,7 @@
 //! database in memory, and time that passes as fast as it can be computed.
 //!
 //! ```text
-//!   scenario file ── read.rs ──▶ play.rs ──┐
+//!   scenario file ── read.rs ──▶ runner.rs ──┐
 //!                                          ├──▶ World ──▶ Device (agent, chip) ── frames ──▶ Service
 //!   nrd-sim fleet ───────────▶ fleet.rs ───┘
 //! ```
@@ -20,15 +20,15 @@
 mod device;
 pub mod fleet;
 mod host;
-pub mod play;
 pub mod read;
 pub mod room;
+pub mod runner;
 
 pub use device::{Device, Made};
 pub use host::{BEGINNING_S, Time};
 
 use host::VirtualHost;
-use nrd_sim_device::Peer;
+use nrd_sim_device::ServiceEndpoint;
 use nrd_sim_hw::SplitMix;
 use nrd_sim_service::{Keys, Result, Service, Settings};
 use std::cmp::Reverse;
@@ -47,7 +47,7 @@ impl std::ops::Deref for InProcess {
     }
 }
 
-impl Peer for InProcess {
+impl ServiceEndpoint for InProcess {
     fn answer(&mut self, request: &[u8]) -> Option<Vec<u8>> {
         self.0.answer(request, "192.0.2.7").ok()
     }

@@ -7,7 +7,7 @@ mod table;
 
 use nrd_agent::Class;
 use nrd_agent::wire::DeviceKind;
-use nrd_sim_hw::Tear;
+use nrd_sim_hw::FaultMode;
 use std::fmt;
 use table::{Doc, Table};
 
@@ -49,7 +49,7 @@ pub struct Story {
     /// Everything random follows from it.
     pub seed: u64,
     /// The devices.
-    pub devices: Vec<Cast>,
+    pub devices: Vec<DeviceSpec>,
     /// The account holders.
     pub accounts: Vec<String>,
     /// The terms of every lease.
@@ -60,7 +60,7 @@ pub struct Story {
 
 /// A device of a story.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Cast {
+pub struct DeviceSpec {
     /// What the story calls it.
     pub name: String,
     /// Its kind.
@@ -86,7 +86,7 @@ pub struct Step {
     /// Time that passes before it, in milliseconds.
     pub after_ms: u64,
     /// What happens.
-    pub act: Act,
+    pub act: ScenarioAct,
 }
 
 /// A value kept at a device.
@@ -101,7 +101,7 @@ pub struct Slot {
 /// What happens in a step. Devices and accounts by their place in the story.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs)]
-pub enum Act {
+pub enum ScenarioAct {
     /// Nothing but time.
     Wait,
     /// A person activates the device with the code that it shows.
@@ -123,7 +123,7 @@ pub enum Act {
     Cut {
         device: usize,
         operation: u64,
-        tear: Tear,
+        tear: FaultMode,
     },
     /// The network plug.
     Network { device: usize, on: bool },
@@ -218,14 +218,14 @@ const KINDS: [(&str, DeviceKind); 3] = [
     ("console", DeviceKind::Console),
     ("computer", DeviceKind::Computer),
 ];
-const TEARS: [Tear; 7] = [
-    Tear::Nothing,
-    Tear::Prefix,
-    Tear::Suffix,
-    Tear::Random,
-    Tear::AllButOne,
-    Tear::Complete,
-    Tear::Weak,
+const TEARS: [FaultMode; 7] = [
+    FaultMode::Nothing,
+    FaultMode::Prefix,
+    FaultMode::Suffix,
+    FaultMode::Random,
+    FaultMode::AllButOne,
+    FaultMode::Complete,
+    FaultMode::Weak,
 ];
 /// The largest part of a story is its steps; more are a mistake.
 const MAX_STEPS: usize = 10_000;
@@ -268,7 +268,7 @@ pub fn read(text: &str) -> Result<Story, FileError> {
             .maybe_one_of("kind", &KINDS)?
             .unwrap_or(DeviceKind::SetTopBox);
         t.done("a device", &["name", "kind"])?;
-        story.devices.push(Cast { name, kind });
+        story.devices.push(DeviceSpec { name, kind });
     }
     for mut t in top.tables("account", MAX_DEVICES)? {
         let known: Vec<&str> = story.accounts.iter().map(String::as_str).collect();
@@ -340,7 +340,7 @@ fn step(
     }
     let line = t.line();
     if t.has("expect") {
-        let act = Act::Expect(expect(&mut t, story)?);
+        let act = ScenarioAct::Expect(expect(&mut t, story)?);
         t.done("an expectation", &EXPECTS)?;
         return Ok(Step {
             line,
@@ -365,45 +365,45 @@ fn step(
         false => 0,
     };
     let act = match verb {
-        "activate" => Act::Activate {
+        "activate" => ScenarioAct::Activate {
             device,
             account,
             remember: t.maybe_flag("remember")?.unwrap_or(true),
         },
-        "put" => Act::Put {
+        "put" => ScenarioAct::Put {
             device,
             slot: slot(&mut t)?,
             value: t.text("value")?,
         },
-        "power-off" | "power-on" => Act::Power {
+        "power-off" | "power-on" => ScenarioAct::Power {
             device,
             on: verb == "power-on",
         },
-        "cut" => Act::Cut {
+        "cut" => ScenarioAct::Cut {
             device,
             operation: t.number("operation", 1_000_000)?,
             tear: t
                 .maybe_one_of("tear", &TEARS.map(|tear| (tear.name(), tear)))?
-                .unwrap_or(Tear::Random),
+                .unwrap_or(FaultMode::Random),
         },
-        "offline" | "online" => Act::Network {
+        "offline" | "online" => ScenarioAct::Network {
             device,
             on: verb == "online",
         },
-        "wipe" => Act::Wipe { device },
-        "sign-out" => Act::SignOut { device },
-        "remove" => Act::Remove { device, account },
-        "remove-all" => Act::RemoveAll { account },
+        "wipe" => ScenarioAct::Wipe { device },
+        "sign-out" => ScenarioAct::SignOut { device },
+        "remove" => ScenarioAct::Remove { device, account },
+        "remove-all" => ScenarioAct::RemoveAll { account },
         "image" => {
             let known: Vec<&str> = images.iter().map(String::as_str).collect();
             let name = t.new_name("name", &known)?;
             images.push(name.clone());
-            Act::Image { device, name }
+            ScenarioAct::Image { device, name }
         }
         "restore" => {
             let known: Vec<&str> = images.iter().map(String::as_str).collect();
             let n = t.known("name", "image", &known)?;
-            Act::Restore {
+            ScenarioAct::Restore {
                 device,
                 name: images[n].clone(),
             }
@@ -411,24 +411,24 @@ fn step(
         "clone" => {
             let name = t.new_name("name", &devices)?;
             let kind = story.devices[device].kind;
-            story.devices.push(Cast {
+            story.devices.push(DeviceSpec {
                 name: name.clone(),
                 kind,
             });
-            Act::Clone { device, name }
+            ScenarioAct::Clone { device, name }
         }
-        "clock" => Act::Clock {
+        "clock" => ScenarioAct::Clock {
             device,
             off_s: t.signed_duration_s("off")?,
         },
-        "service-down" | "service-up" => Act::Service {
+        "service-down" | "service-up" => ScenarioAct::Service {
             up: verb == "service-up",
         },
-        "prove" => Act::Prove {
+        "prove" => ScenarioAct::Prove {
             device,
             deep: t.maybe_flag("deep")?.unwrap_or(false),
         },
-        _ => Act::Wait,
+        _ => ScenarioAct::Wait,
     };
     let mut allowed = vec!["after", "do"];
     allowed.extend(needs);

@@ -10,10 +10,10 @@ use nrd_hal::{
     Clock, Crypto, DeviceIdentity, Epoch, ErrorKind, ErrorType, Geometry, MonotonicCounter,
     Partition, Parts, Platform,
 };
-use nrd_sim::device::authority::Authority;
-use nrd_sim::device::{Ram, settle, talk};
+use nrd_sim::device::StubService;
+use nrd_sim::device::{AgentBuffers, settle, talk};
 use nrd_sim::forensics::inspect::{Image, Search, inspect};
-use nrd_sim::hw::Powered;
+use nrd_sim::hw::PowerCut;
 use nrd_sim::hw::{VirtualRng, device_key, maker_certificate};
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use std::cell::{Cell, RefCell};
@@ -31,7 +31,7 @@ pub struct Device {
     counter: Rc<Cell<u64>>,
     uptime_ms: Rc<Cell<u64>>,
     /// The service, in process.
-    pub authority: Authority,
+    pub service: StubService,
     draws: u64,
 }
 
@@ -74,7 +74,7 @@ impl Device {
             nor: RefCell::new(Nor::multiwrite(g)),
             counter: Rc::default(),
             uptime_ms: Rc::default(),
-            authority: Authority::new(seed),
+            service: StubService::new(seed),
             draws: seed,
         }
     }
@@ -114,7 +114,7 @@ impl Device {
     /// Where the agent does not boot.
     pub fn boot<T>(
         &mut self,
-        then: impl FnOnce(&mut Authority, &mut Agent<'_, Board<'_>>, &dyn Fn() -> Spent) -> T,
+        then: impl FnOnce(&mut StubService, &mut Agent<'_, Board<'_>>, &dyn Fn() -> Spent) -> T,
     ) -> (Spent, T) {
         self.boot_by(|agent| settle(agent).expect("the boot comes to rest"), then)
     }
@@ -139,7 +139,7 @@ impl Device {
     pub fn boot_by<T>(
         &mut self,
         rest: impl FnOnce(&mut Agent<'_, Board<'_>>),
-        then: impl FnOnce(&mut Authority, &mut Agent<'_, Board<'_>>, &dyn Fn() -> Spent) -> T,
+        then: impl FnOnce(&mut StubService, &mut Agent<'_, Board<'_>>, &dyn Fn() -> Spent) -> T,
     ) -> (Spent, T) {
         self.draws = self
             .draws
@@ -161,16 +161,16 @@ impl Device {
             counter: Counter(self.counter.clone()),
             root_key: Root,
             rng: VirtualRng::new(self.draws),
-            identity: Identity::new(&self.authority.maker),
+            identity: Identity::new(&self.service.maker),
             clock: Uptime(self.uptime_ms.clone()),
         };
         let config = Config {
-            service_root: self.authority.root_key(),
+            service_root: self.service.root_key(),
             factory_epoch: 0,
             wait_s: 0,
         };
-        let mut ram = Ram::default();
-        let mut agent = Agent::new(board, config, ram.memory()).expect("the geometry was checked");
+        let mut ram = AgentBuffers::default();
+        let mut agent = Agent::new(board, config, ram.lend()).expect("the geometry was checked");
         rest(&mut agent);
         let (tally, counter) = (self.nor.borrow().tally(), self.counter.clone());
         let spent = || Spent {
@@ -178,7 +178,7 @@ impl Device {
             steps: counter.get(),
         };
         let cost = spent() - before;
-        let out = then(&mut self.authority, &mut agent, &spent);
+        let out = then(&mut self.service, &mut agent, &spent);
         (cost, out)
     }
 
@@ -187,9 +187,9 @@ impl Device {
     /// # Panics
     /// Where the agent does not take them.
     pub fn activate(&mut self, records: u16, len: usize) {
-        self.boot(|authority, agent, _| {
+        self.boot(|service, agent, _| {
             agent.start_activation().expect("a clean device activates");
-            talk(authority, agent).expect("the activation ends");
+            talk(service, agent).expect("the activation ends");
             assert_eq!(agent.state(), State::Active);
             let mut buf = vec![0; len];
             for id in 0..records {
@@ -270,7 +270,7 @@ impl Device {
     pub fn order(&self, activation: ActivationId) -> Vec<u8> {
         let id = DeviceId::new(ID).expect("a valid id");
         let epoch = self.counter.get();
-        self.authority
+        self.service
             .order(&id, epoch, activation, 1, OrderKind::Deactivate)
     }
 
@@ -289,7 +289,7 @@ impl Device {
     /// # Panics
     /// Where the order is not applied or the wipe does not end.
     pub fn deactivate_from(&mut self, commits: u32, arrives: impl FnOnce()) -> (Spent, Spent) {
-        let order = self.order(self.authority.activation_id());
+        let order = self.order(self.service.activation_id());
         let (_, out) = self.boot(|_, agent, spent| {
             for _ in 0..commits {
                 agent
@@ -341,7 +341,7 @@ impl Board<'_> {
     }
 }
 
-impl Powered for Board<'_> {
+impl PowerCut for Board<'_> {
     fn is_off(&self) -> bool {
         false
     }

@@ -7,7 +7,7 @@ use nrd_agent::wire::{
 };
 use nrd_agent::{Agent, Error, State};
 use nrd_sim::base::sign::signed;
-use nrd_sim::device::{Peer as _, Rig, exchange, settle, talk};
+use nrd_sim::device::{ServiceEndpoint as _, TestBench, exchange, settle, talk};
 use nrd_sim::hw::Board;
 use nrd_tests::bench::{Bench, HOME, activate};
 
@@ -21,23 +21,23 @@ fn ask<T>(agent: &mut Device<'_>, look: impl FnOnce(Request<'_>) -> T) -> T {
 }
 
 /// Begins an attempt and goes on until a code is on the screen and a poll is due.
-fn shows_a_code(rig: &mut impl nrd_sim::device::Peer, agent: &mut Device<'_>) {
+fn shows_a_code(bench: &mut impl nrd_sim::device::ServiceEndpoint, agent: &mut Device<'_>) {
     agent.start_activation().unwrap();
     while agent.status().code.is_none() {
-        assert!(exchange(rig, agent).unwrap());
+        assert!(exchange(bench, agent).unwrap());
     }
     let ms = agent.next_due_ms().unwrap();
     agent.platform().clock().advance_ms(ms);
 }
 
 /// Why each wipe was done, as its receipt says.
-fn reasons(rig: &mut Rig) -> Vec<WipeReason> {
-    rig.boot(|authority, agent| talk(authority, agent).unwrap());
+fn reasons(bench: &mut TestBench) -> Vec<WipeReason> {
+    bench.boot(|service, agent| talk(service, agent).unwrap());
     let reason = |frame: &Vec<u8>| match peek::<Receipt<'_>>(frame).unwrap().subject {
         Subject::Wipe { reason, .. } => reason,
         other => panic!("{other:?}"),
     };
-    rig.authority.receipts.iter().map(reason).collect()
+    bench.service.receipts.iter().map(reason).collect()
 }
 
 #[test]
@@ -114,9 +114,9 @@ fn while_a_grant_is_stored_nothing_is_said() {
 
 #[test]
 fn a_poll_that_is_answered_not_yet_waits_as_long_as_the_service_says() {
-    let mut rig = nrd_tests::rig(903);
-    rig.boot(|authority, agent| {
-        shows_a_code(authority, agent);
+    let mut bench = nrd_tests::test_bench(903);
+    bench.boot(|service, agent| {
+        shows_a_code(service, agent);
         for interval_s in [7, 1, 600] {
             ask(agent, |r| {
                 assert!(matches!(r.ask, Ask::ActivatePoll { .. }))
@@ -134,10 +134,10 @@ fn a_poll_that_is_answered_not_yet_waits_as_long_as_the_service_says() {
 
 #[test]
 fn an_attempt_given_up_is_wiped_with_a_receipt_and_another_one_can_begin() {
-    let mut rig = nrd_tests::rig(904);
-    rig.boot(|authority, agent| {
+    let mut bench = nrd_tests::test_bench(904);
+    bench.boot(|service, agent| {
         assert_eq!(agent.cancel_activation(), Err(Error::WrongState));
-        shows_a_code(authority, agent);
+        shows_a_code(service, agent);
         agent.cancel_activation().unwrap();
         assert_eq!(agent.state(), State::Wiping);
         assert_eq!(agent.cancel_activation(), Err(Error::WrongState));
@@ -145,11 +145,11 @@ fn an_attempt_given_up_is_wiped_with_a_receipt_and_another_one_can_begin() {
         assert!(agent.is_clean());
         assert!(agent.status().code.is_none());
     });
-    assert_eq!(rig.hw.chip().counter(), 1);
-    assert_eq!(reasons(&mut rig), [WipeReason::Abandoned]);
-    rig.boot(|authority, agent| {
+    assert_eq!(bench.hw.chip().counter(), 1);
+    assert_eq!(reasons(&mut bench), [WipeReason::Abandoned]);
+    bench.boot(|service, agent| {
         agent.start_activation().unwrap();
-        talk(authority, agent).unwrap();
+        talk(service, agent).unwrap();
         assert_eq!(agent.state(), State::Active);
         assert_eq!(agent.cancel_activation(), Err(Error::WrongState));
         assert_eq!(agent.state(), State::Active);
@@ -164,16 +164,16 @@ fn ended(agent: &mut Device<'_>) -> Result<(), Error> {
 
 #[test]
 fn an_attempt_that_the_service_ends_leaves_the_device_as_it_was() {
-    let mut rig = nrd_tests::rig(905);
+    let mut bench = nrd_tests::test_bench(905);
     // Of a clean device; while it starts, and while it polls.
-    rig.boot(|authority, agent| {
+    bench.boot(|service, agent| {
         for polls in [false, true] {
             match polls {
                 false => agent.start_activation().unwrap(),
-                true => shows_a_code(authority, agent),
+                true => shows_a_code(service, agent),
             }
             if !polls {
-                exchange(authority, agent).unwrap();
+                exchange(service, agent).unwrap();
             }
             ended(agent).unwrap();
             settle(agent).unwrap();
@@ -182,30 +182,30 @@ fn an_attempt_that_the_service_ends_leaves_the_device_as_it_was() {
             assert_eq!(agent.next_due_ms(), None, "nothing to say");
         }
     });
-    assert_eq!(rig.hw.chip().counter(), 0, "no wipe");
+    assert_eq!(bench.hw.chip().counter(), 0, "no wipe");
     // Of one that signed out, whose sign-out the service knows of.
-    rig.boot(|authority, agent| {
+    bench.boot(|service, agent| {
         agent.start_activation().unwrap();
-        talk(authority, agent).unwrap();
+        talk(service, agent).unwrap();
         agent.sign_out().unwrap();
-        talk(authority, agent).unwrap();
+        talk(service, agent).unwrap();
         assert_eq!(agent.state(), State::SignedOut);
-        shows_a_code(authority, agent);
+        shows_a_code(service, agent);
         ended(agent).unwrap();
         settle(agent).unwrap();
         assert_eq!(agent.state(), State::SignedOut);
         ask(agent, |r| assert!(matches!(r.ask, Ask::CheckIn { .. })));
     });
-    rig.boot(|_, agent| assert_eq!(agent.state(), State::SignedOut));
-    assert_eq!(reasons(&mut rig), []);
+    bench.boot(|_, agent| assert_eq!(agent.state(), State::SignedOut));
+    assert_eq!(reasons(&mut bench), []);
 }
 
 #[test]
 fn an_end_that_comes_while_it_polls_for_nothing_is_malformed() {
-    let mut rig = nrd_tests::rig(906);
-    rig.boot(|authority, agent| {
+    let mut bench = nrd_tests::test_bench(906);
+    bench.boot(|service, agent| {
         agent.start_activation().unwrap();
-        talk(authority, agent).unwrap();
+        talk(service, agent).unwrap();
         let ms = agent.next_due_ms().unwrap();
         agent.platform().clock().advance_ms(ms);
         settle(agent).unwrap();

@@ -2,24 +2,24 @@
 
 use nrd_agent::{Agent, Class, Error, State};
 use nrd_hal::layout::Layout;
-use nrd_sim::device::{Ram, Rig, settle, talk};
+use nrd_sim::device::{AgentBuffers, TestBench, settle, talk};
 use nrd_sim::hw::Board;
 
 const HOUR_MS: u64 = 3_600_000;
 const MAIL: &[u8] = b"holder@example.org";
 const CARD: &[u8] = b"Visa 8861";
 
-fn active(seed: u64) -> Rig {
-    let mut rig = nrd_tests::rig(seed);
-    rig.authority.terms.expires_after_s = u32::MAX / 2;
-    rig.boot(|authority, agent| {
+fn active(seed: u64) -> TestBench {
+    let mut bench = nrd_tests::test_bench(seed);
+    bench.service.terms.expires_after_s = u32::MAX / 2;
+    bench.boot(|service, agent| {
         agent.start_activation().unwrap();
-        talk(authority, agent).unwrap();
+        talk(service, agent).unwrap();
         assert_eq!(agent.state(), State::Active);
         agent.put(Class::Email, 0, MAIL).unwrap();
         agent.put(Class::Payment, 0, CARD).unwrap();
     });
-    rig
+    bench
 }
 
 fn get(agent: &mut Agent<'_, Board>, class: Class) -> Result<Vec<u8>, Error> {
@@ -28,8 +28,8 @@ fn get(agent: &mut Agent<'_, Board>, class: Class) -> Result<Vec<u8>, Error> {
 }
 
 /// Which of the two slots hold anything.
-fn slots(rig: &Rig) -> [bool; 2] {
-    let chip = rig.hw.chip();
+fn slots(bench: &TestBench) -> [bool; 2] {
+    let chip = bench.hw.chip();
     let l = Layout::plan(&chip.spec().geometry).unwrap();
     [0, 1].map(|n| {
         let at = (l.slot_start + n * l.slot_size) as usize;
@@ -41,8 +41,8 @@ fn slots(rig: &Rig) -> [bool; 2] {
 
 #[test]
 fn payment_data_is_served_for_720_powered_hours_and_no_longer() {
-    let mut rig = active(501);
-    rig.boot(|_, agent| {
+    let mut bench = active(501);
+    bench.boot(|_, agent| {
         let clock = agent.platform().clock();
         clock.advance_ms(719 * HOUR_MS);
         settle(agent).unwrap();
@@ -52,38 +52,38 @@ fn payment_data_is_served_for_720_powered_hours_and_no_longer() {
         assert_eq!(get(agent, Class::Payment), Err(Error::NotFound));
         assert_eq!(get(agent, Class::Email).as_deref(), Ok(MAIL));
     });
-    rig.boot(|_, agent| assert_eq!(get(agent, Class::Payment), Err(Error::NotFound)));
+    bench.boot(|_, agent| assert_eq!(get(agent, Class::Payment), Err(Error::NotFound)));
 }
 
 #[test]
 fn a_class_can_be_forgotten_again_and_again_and_the_others_stay() {
-    let mut rig = active(502);
-    assert_eq!(slots(&rig), [true, false]);
+    let mut bench = active(502);
+    assert_eq!(slots(&bench), [true, false]);
     for n in 0..4u8 {
         let card = [b'0' + n; 16];
-        rig.boot(|_, agent| {
+        bench.boot(|_, agent| {
             agent.put(Class::Payment, 0, &card).unwrap();
             agent.forget(Class::Payment).unwrap();
             assert_eq!(get(agent, Class::Payment), Err(Error::NotFound));
             assert_eq!(get(agent, Class::Email).as_deref(), Ok(MAIL));
         });
         let even = n % 2 == 0;
-        assert_eq!(slots(&rig), [!even, even], "the slots take turns");
-        rig.boot(|_, agent| {
+        assert_eq!(slots(&bench), [!even, even], "the slots take turns");
+        bench.boot(|_, agent| {
             assert_eq!(agent.state(), State::Active);
             assert_eq!(get(agent, Class::Payment), Err(Error::NotFound));
             assert_eq!(get(agent, Class::Email).as_deref(), Ok(MAIL));
         });
     }
     // And the class can be used afterwards.
-    rig.boot(|_, agent| agent.put(Class::Payment, 0, CARD).unwrap());
-    rig.boot(|_, agent| assert_eq!(get(agent, Class::Payment).as_deref(), Ok(CARD)));
+    bench.boot(|_, agent| agent.put(Class::Payment, 0, CARD).unwrap());
+    bench.boot(|_, agent| assert_eq!(get(agent, Class::Payment).as_deref(), Ok(CARD)));
 }
 
 #[test]
 fn a_removed_value_stays_removed_and_the_session_is_nobodys_to_take() {
-    let mut rig = active(503);
-    rig.boot(|_, agent| {
+    let mut bench = active(503);
+    bench.boot(|_, agent| {
         agent.remove(Class::Payment, 0).unwrap();
         assert_eq!(get(agent, Class::Payment), Err(Error::NotFound));
         assert_eq!(get(agent, Class::Session), Err(Error::WrongState));
@@ -92,7 +92,7 @@ fn a_removed_value_stays_removed_and_the_session_is_nobodys_to_take() {
         assert_eq!(agent.remove(Class::Session, 0), Err(Error::WrongState));
         assert_eq!(agent.forget(Class::Session), Err(Error::WrongState));
     });
-    rig.boot(|_, agent| {
+    bench.boot(|_, agent| {
         assert_eq!(get(agent, Class::Payment), Err(Error::NotFound));
         let mut name = [0; 32];
         let n = agent.display_name(&mut name).unwrap();
@@ -103,9 +103,9 @@ fn a_removed_value_stays_removed_and_the_session_is_nobodys_to_take() {
 
 #[test]
 fn before_the_boot_is_done_a_caller_is_asked_to_wait() {
-    let mut rig = active(504);
-    let mut ram = Ram::default();
-    let mut agent = Agent::new(rig.board(), rig.config(), ram.memory()).unwrap();
+    let mut bench = active(504);
+    let mut ram = AgentBuffers::default();
+    let mut agent = Agent::new(bench.board(), bench.config(), ram.lend()).unwrap();
     assert_eq!(get(&mut agent, Class::Email), Err(Error::Busy));
     assert_eq!(agent.put(Class::Email, 0, MAIL), Err(Error::Busy));
     assert_eq!(agent.forget(Class::Email), Err(Error::Busy));
@@ -116,15 +116,15 @@ fn before_the_boot_is_done_a_caller_is_asked_to_wait() {
 #[test]
 fn a_slot_that_will_not_be_written_or_destroyed_is_said_by_forget() {
     for n in [0, 1] {
-        let mut rig = active(505);
+        let mut bench = active(505);
         let at = {
-            let chip = rig.hw.chip();
+            let chip = bench.hw.chip();
             let l = Layout::plan(&chip.spec().geometry).unwrap();
             l.slot_start + n * l.slot_size
         };
         // The old slot, which must die, or the other, which must be written.
-        rig.hw.chip().stick(at + 8, 1, false);
-        rig.boot(|_, agent| {
+        bench.hw.chip().stick(at + 8, 1, false);
+        bench.boot(|_, agent| {
             assert_eq!(agent.forget(Class::Payment), Err(Error::WornOut));
         });
     }
@@ -132,11 +132,11 @@ fn a_slot_that_will_not_be_written_or_destroyed_is_said_by_forget() {
 
 #[test]
 fn a_former_slot_put_back_while_it_is_on_is_not_taken_for_the_one_in_force() {
-    let mut rig = active(506);
-    let l = Layout::plan(&rig.hw.chip().spec().geometry).unwrap();
+    let mut bench = active(506);
+    let l = Layout::plan(&bench.hw.chip().spec().geometry).unwrap();
     let a = l.slot_start as usize..(l.slot_start + l.slot_size) as usize;
-    let former = rig.hw.chip().cells()[a.clone()].to_vec();
-    rig.boot(|_, agent| {
+    let former = bench.hw.chip().cells()[a.clone()].to_vec();
+    bench.boot(|_, agent| {
         agent.forget(Class::Payment).unwrap();
         agent.platform().with_chip(|c| {
             let mut image = c.cells().to_vec();
@@ -145,6 +145,6 @@ fn a_former_slot_put_back_while_it_is_on_is_not_taken_for_the_one_in_force() {
         });
         agent.forget(Class::Payment).unwrap();
     });
-    assert_eq!(slots(&rig), [true, false], "B was in force, A is written");
-    rig.boot(|_, agent| assert_eq!(get(agent, Class::Email).as_deref(), Ok(MAIL)));
+    assert_eq!(slots(&bench), [true, false], "B was in force, A is written");
+    bench.boot(|_, agent| assert_eq!(get(agent, Class::Email).as_deref(), Ok(MAIL)));
 }

@@ -8,7 +8,7 @@ use nrd_agent::wire::{
 };
 use nrd_agent::{Agent, Config, Error, State};
 use nrd_sim::base::sign::signed;
-use nrd_sim::device::{Ram, Rig, exchange, settle, talk};
+use nrd_sim::device::{AgentBuffers, TestBench, exchange, settle, talk};
 use nrd_sim::hw::{Board, Chip, Hardware};
 use nrd_tests::bench::{Bench, activate, talk_later};
 
@@ -17,14 +17,14 @@ const MONTH_MS: u64 = 30 * 24 * 60 * MINUTE_MS;
 
 type Device<'a> = Agent<'a, Board>;
 
-fn active(seed: u64) -> Rig {
-    let mut rig = nrd_tests::rig(seed);
-    rig.boot(|authority, agent| {
+fn active(seed: u64) -> TestBench {
+    let mut bench = nrd_tests::test_bench(seed);
+    bench.boot(|service, agent| {
         agent.start_activation().unwrap();
-        talk(authority, agent).unwrap();
+        talk(service, agent).unwrap();
         assert_eq!(agent.state(), State::Active);
     });
-    rig
+    bench
 }
 
 fn checked_in<'a>(lease: Option<&'a [u8]>, statement: Option<&'a [u8]>) -> Vec<u8> {
@@ -154,8 +154,8 @@ fn only_what_names_this_device_activation_and_request_locks_or_opens() {
 
 #[test]
 fn a_failed_exchange_backs_off_from_2_s_doubling_to_15_minutes_with_full_jitter() {
-    let mut rig = active(802);
-    rig.boot(|_, agent| {
+    let mut bench = active(802);
+    bench.boot(|_, agent| {
         // The boots before it without an answer count as well: here one.
         let mut longest = Vec::new();
         for n in 1..60u32 {
@@ -176,9 +176,9 @@ fn a_failed_exchange_backs_off_from_2_s_doubling_to_15_minutes_with_full_jitter(
 
 #[test]
 fn a_request_is_given_when_it_is_due_and_not_before() {
-    let mut rig = active(803);
-    rig.boot(|authority, agent| {
-        talk(authority, agent).unwrap();
+    let mut bench = active(803);
+    bench.boot(|service, agent| {
+        talk(service, agent).unwrap();
         let ms = agent.next_due_ms().unwrap();
         assert_eq!(ms, 3_600_000, "as the service said");
         let mut out = [0; MAX_FRAME];
@@ -197,15 +197,15 @@ fn a_request_is_given_when_it_is_due_and_not_before() {
 
 #[test]
 fn the_first_check_in_of_a_boot_does_not_wait_and_the_next_does_at_once() {
-    let mut rig = active(804);
+    let mut bench = active(804);
     let config = Config {
         wait_s: 25,
-        ..rig.config()
+        ..bench.config()
     };
-    let mut ram = Ram::default();
-    let mut agent = Agent::new(rig.board(), config, ram.memory()).unwrap();
+    let mut ram = AgentBuffers::default();
+    let mut agent = Agent::new(bench.board(), config, ram.lend()).unwrap();
     settle(&mut agent).unwrap();
-    exchange(&mut rig.authority, &mut agent).unwrap();
+    exchange(&mut bench.service, &mut agent).unwrap();
     let wait = |agent: &mut Device<'_>| {
         let wait = ask(agent, |r| match r.ask {
             Ask::CheckIn { wait_s, .. } => wait_s,
@@ -221,9 +221,9 @@ fn the_first_check_in_of_a_boot_does_not_wait_and_the_next_does_at_once() {
 
 #[test]
 fn a_refusal_says_how_long_to_wait_and_a_stale_challenge_costs_no_wait() {
-    let mut rig = active(805);
-    rig.boot(|authority, agent| {
-        talk(authority, agent).unwrap();
+    let mut bench = active(805);
+    bench.boot(|service, agent| {
+        talk(service, agent).unwrap();
         let hello = |agent: &mut Device<'_>| ask(agent, |r| matches!(r.ask, Ask::Hello { .. }));
         for (code, retry_after_s, due) in [
             (RefusalCode::StaleChallenge, 30, 0),
@@ -245,9 +245,9 @@ fn a_refusal_says_how_long_to_wait_and_a_stale_challenge_costs_no_wait() {
 
 #[test]
 fn a_check_in_asks_for_a_lease_when_it_is_time_and_when_it_is_locked() {
-    let mut rig = active(806);
-    rig.boot(|authority, agent| {
-        talk(authority, agent).unwrap();
+    let mut bench = active(806);
+    bench.boot(|service, agent| {
+        talk(service, agent).unwrap();
         let renew = |agent: &mut Device<'_>| {
             ask(agent, |r| match r.ask {
                 Ask::CheckIn { renew, .. } => renew,
@@ -268,8 +268,8 @@ fn a_check_in_asks_for_a_lease_when_it_is_time_and_when_it_is_locked() {
 
 #[test]
 fn a_device_with_nothing_to_say_says_nothing() {
-    let mut rig = nrd_tests::rig(807);
-    rig.boot(|authority, agent| {
+    let mut bench = nrd_tests::test_bench(807);
+    bench.boot(|service, agent| {
         assert_eq!(agent.next_due_ms(), None, "fresh");
         agent.deactivate().unwrap();
         assert_eq!(
@@ -280,7 +280,7 @@ fn a_device_with_nothing_to_say_says_nothing() {
         settle(agent).unwrap();
         agent.spread_first_contact(600);
         assert_eq!(agent.next_due_ms(), Some(0), "a receipt is not held up");
-        talk(authority, agent).unwrap();
+        talk(service, agent).unwrap();
         assert_eq!(agent.next_due_ms(), None, "its receipt is delivered");
         agent.start_activation().unwrap();
         agent.spread_first_contact(600);
@@ -290,24 +290,24 @@ fn a_device_with_nothing_to_say_says_nothing() {
 
 #[test]
 fn the_first_contact_is_spread_over_the_window_once() {
-    let mut rig = active(808);
+    let mut bench = active(808);
     let mut longest = 0;
     for _ in 0..30 {
-        rig.boot(|authority, agent| {
+        bench.boot(|service, agent| {
             agent.spread_first_contact(10);
             let ms = agent.next_due_ms().unwrap();
             // Doubled for each boot without an answer, at most 15 minutes.
             assert!(ms < 20_000, "{ms}");
             longest = longest.max(ms);
             agent.platform().clock().advance_ms(ms);
-            talk(authority, agent).unwrap();
+            talk(service, agent).unwrap();
             let due = agent.next_due_ms();
             agent.spread_first_contact(1);
             assert_eq!(agent.next_due_ms(), due, "it was answered");
         });
     }
     assert!(longest > 5_000, "{longest}");
-    rig.boot(|_, agent| {
+    bench.boot(|_, agent| {
         let longest = (0..60).map(|_| {
             agent.spread_first_contact(u32::MAX);
             agent.next_due_ms().unwrap()
@@ -322,9 +322,9 @@ fn the_first_contact_is_spread_over_the_window_once() {
 
 #[test]
 fn a_wipe_that_no_order_asked_for_says_nothing_before_its_end() {
-    let mut rig = active(809);
-    rig.boot(|authority, agent| {
-        talk(authority, agent).unwrap();
+    let mut bench = active(809);
+    bench.boot(|service, agent| {
+        talk(service, agent).unwrap();
         let ms = agent.next_due_ms().unwrap();
         agent.platform().clock().advance_ms(ms);
         agent.deactivate().unwrap();
@@ -337,9 +337,9 @@ fn a_wipe_that_no_order_asked_for_says_nothing_before_its_end() {
 
 #[test]
 fn before_the_boot_is_done_nothing_is_said() {
-    let mut rig = active(810);
-    let mut ram = Ram::default();
-    let mut agent = Agent::new(rig.board(), rig.config(), ram.memory()).unwrap();
+    let mut bench = active(810);
+    let mut ram = AgentBuffers::default();
+    let mut agent = Agent::new(bench.board(), bench.config(), ram.lend()).unwrap();
     while agent.state() == State::Booting {
         assert_eq!(agent.next_due_ms(), None);
         assert_eq!(agent.poll_request(&mut [0; MAX_FRAME]), Ok(None));
@@ -350,8 +350,8 @@ fn before_the_boot_is_done_nothing_is_said() {
 
 #[test]
 fn a_person_who_waits_at_a_code_is_not_held_up_by_a_crowd() {
-    let mut rig = nrd_tests::rig(811);
-    rig.boot(|_, agent| {
+    let mut bench = nrd_tests::test_bench(811);
+    bench.boot(|_, agent| {
         agent.start_activation().unwrap();
         for _ in 0..20 {
             agent.spread_first_contact(600);
@@ -362,24 +362,24 @@ fn a_person_who_waits_at_a_code_is_not_held_up_by_a_crowd() {
 
 #[test]
 fn a_receipt_is_not_held_up_even_where_the_journal_no_longer_fits_its_counter() {
-    let mut rig = active(814);
-    rig.boot(|_, agent| {
+    let mut bench = active(814);
+    bench.boot(|_, agent| {
         agent.deactivate().unwrap();
         settle(agent).unwrap();
     });
     // Its flash on another part, whose counter never moved.
-    let image = rig.hw.chip().cells().to_vec();
-    let spec = rig.hw.chip().spec();
-    rig.hw = Hardware::new(Chip::new(spec, 814));
-    rig.hw.chip().restore_image(&image);
-    rig.boot(|authority, agent| {
+    let image = bench.hw.chip().cells().to_vec();
+    let spec = bench.hw.chip().spec();
+    bench.hw = Hardware::new(Chip::new(spec, 814));
+    bench.hw.chip().restore_image(&image);
+    bench.boot(|service, agent| {
         assert_eq!(agent.state(), State::Locked(LockReason::JournalLost));
         assert_eq!(agent.status().receipts, 1);
         for _ in 0..20 {
             agent.spread_first_contact(600);
             assert_eq!(agent.next_due_ms(), Some(0));
         }
-        talk(authority, agent).unwrap();
+        talk(service, agent).unwrap();
         assert_eq!(agent.status().receipts, 0);
         assert_eq!(agent.next_due_ms(), None);
     });

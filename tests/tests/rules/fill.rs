@@ -4,20 +4,20 @@ use nrd_agent::wire::{Digest, Receipt, Subject, peek};
 use nrd_agent::{Agent, Error, State, Step};
 use nrd_hal::Crypto as _;
 use nrd_hal::crypto::RingCrypto;
-use nrd_sim::device::{Rig, settle};
+use nrd_sim::device::{TestBench, settle};
 use nrd_sim::hw::Board;
 
 const NONCE: [u8; 32] = [7; 32];
 const BLOCK: u32 = 4096;
 
-fn clean(seed: u64) -> Rig {
-    let mut rig = nrd_tests::rig(seed);
-    rig.boot(|_, agent| {
+fn clean(seed: u64) -> TestBench {
+    let mut bench = nrd_tests::test_bench(seed);
+    bench.boot(|_, agent| {
         agent.deactivate().unwrap();
         settle(agent).unwrap();
         assert!(agent.is_clean());
     });
-    rig
+    bench
 }
 
 fn vault(agent: &mut Agent<'_, Board>) -> Vec<u8> {
@@ -53,8 +53,8 @@ fn answer(agent: &mut Agent<'_, Board>) -> Result<(Digest, u32), Error> {
 
 #[test]
 fn a_fill_writes_the_whole_stream_reads_it_back_and_erases_it_a_block_a_step() {
-    let mut rig = clean(701);
-    rig.boot(|_, agent| {
+    let mut bench = clean(701);
+    bench.boot(|_, agent| {
         let size = vault(agent).len() as u32;
         let stream = stream(size as usize);
         assert_eq!(answer(agent), Err(Error::Busy));
@@ -84,8 +84,8 @@ fn a_fill_writes_the_whole_stream_reads_it_back_and_erases_it_a_block_a_step() {
 
 #[test]
 fn an_activation_ends_a_fill_and_a_device_in_use_is_not_filled() {
-    let mut rig = clean(702);
-    rig.boot(|_, agent| {
+    let mut bench = clean(702);
+    bench.boot(|_, agent| {
         assert_eq!(answer(agent), Err(Error::Busy));
         agent.step().unwrap();
         agent.start_activation().unwrap();
@@ -97,8 +97,8 @@ fn an_activation_ends_a_fill_and_a_device_in_use_is_not_filled() {
 
 #[test]
 fn another_nonce_starts_a_fill_over() {
-    let mut rig = clean(703);
-    rig.boot(|_, agent| {
+    let mut bench = clean(703);
+    bench.boot(|_, agent| {
         let mut out = [0; 640];
         assert_eq!(agent.prove_fill([1; 32], &mut out), Err(Error::Busy));
         while agent.step().unwrap() != Step::Idle {}

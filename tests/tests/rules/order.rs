@@ -7,23 +7,23 @@ use nrd_agent::wire::{
 use nrd_agent::{Agent, Class, Config, Error, State};
 use nrd_hal::layout::Layout;
 use nrd_sim::base::sign::{keypair, public, signed};
-use nrd_sim::device::authority::Authority;
-use nrd_sim::device::{Peer, Ram, Rig, exchange, settle, talk};
+use nrd_sim::device::StubService;
+use nrd_sim::device::{AgentBuffers, ServiceEndpoint, TestBench, exchange, settle, talk};
 use nrd_sim::hw::Board;
 
 const DAY_MS: u64 = 24 * 3_600_000;
 const ROOT: [u8; 32] = [1; 32];
 const ORDERS: [u8; 32] = [2; 32];
 
-/// An authority whose delegation the test makes.
+/// An service whose delegation the test makes.
 struct Service<'a> {
-    authority: &'a mut Authority,
+    service: &'a mut StubService,
     delegation: Vec<u8>,
 }
 
-impl Peer for Service<'_> {
+impl ServiceEndpoint for Service<'_> {
     fn answer(&mut self, request: &[u8]) -> Option<Vec<u8>> {
-        let bytes = self.authority.answer(request);
+        let bytes = self.service.answer(request);
         let mut reply: Reply<'_> = wire::decode(&bytes).unwrap();
         reply.delegation = Some(&self.delegation);
         Some(frame(&reply))
@@ -37,12 +37,12 @@ fn frame(reply: &Reply<'_>) -> Vec<u8> {
 }
 
 /// The delegation that every test begins with.
-fn first(authority: &Authority) -> Delegation {
+fn first(service: &StubService) -> Delegation {
     Delegation {
         version: 5,
         order_key_version: KeyVersion(3),
         order_key: public(&keypair(&ORDERS)),
-        ..wire::peek(authority.delegation()).unwrap()
+        ..wire::peek(service.delegation()).unwrap()
     }
 }
 
@@ -51,33 +51,33 @@ fn by_root(d: &Delegation) -> Vec<u8> {
 }
 
 fn boot<T>(
-    rig: &mut Rig,
+    bench: &mut TestBench,
     then: impl FnOnce(&mut Service<'_>, &mut Agent<'_, Board>, &Delegation) -> T,
 ) -> T {
     let config = Config {
         service_root: public(&keypair(&ROOT)),
-        ..rig.config()
+        ..bench.config()
     };
-    let mut ram = Ram::default();
-    let mut agent = Agent::new(rig.board(), config, ram.memory()).unwrap();
+    let mut ram = AgentBuffers::default();
+    let mut agent = Agent::new(bench.board(), config, ram.lend()).unwrap();
     settle(&mut agent).unwrap();
-    let first = first(&rig.authority);
+    let first = first(&bench.service);
     let mut service = Service {
-        authority: &mut rig.authority,
+        service: &mut bench.service,
         delegation: by_root(&first),
     };
     then(&mut service, &mut agent, &first)
 }
 
-fn active(seed: u64) -> Rig {
-    let mut rig = nrd_tests::rig(seed);
-    boot(&mut rig, |service, agent, _| {
+fn active(seed: u64) -> TestBench {
+    let mut bench = nrd_tests::test_bench(seed);
+    boot(&mut bench, |service, agent, _| {
         agent.start_activation().unwrap();
         talk(service, agent).unwrap();
         assert_eq!(agent.state(), State::Active);
         agent.put(Class::Email, 0, b"holder@example.org").unwrap();
     });
-    rig
+    bench
 }
 
 /// Offers a delegation in a reply that says nothing else; how many operations of
@@ -109,7 +109,7 @@ fn order(service: &Service<'_>, agent: &mut Agent<'_, Board>, kind: OrderKind) -
         &Order {
             device_id: *agent.device_id(),
             epoch: agent.platform().with_chip(|c| c.counter()),
-            activation_id: service.authority.activation_id(),
+            activation_id: service.service.activation_id(),
             key_version: KeyVersion(3),
             seq: OrderSeq(1),
             kind,
@@ -123,8 +123,8 @@ fn apply(agent: &mut Agent<'_, Board>, order: &[u8]) -> Result<OrderResult, Erro
 
 #[test]
 fn a_delegation_that_brings_nothing_newer_is_not_written() {
-    let mut rig = active(301);
-    boot(&mut rig, |service, agent, first| {
+    let mut bench = active(301);
+    boot(&mut bench, |service, agent, first| {
         talk(service, agent).unwrap();
         assert_eq!(offer(agent, first), 0, "known already");
         let older = Delegation {
@@ -152,12 +152,12 @@ fn a_delegation_that_brings_nothing_newer_is_not_written() {
 
 #[test]
 fn only_a_newer_version_of_time_moves_the_floor_of_wall_time() {
-    let mut rig = active(302);
-    boot(&mut rig, |service, agent, _| {
+    let mut bench = active(302);
+    boot(&mut bench, |service, agent, _| {
         agent.platform().clock().advance_ms(2 * DAY_MS);
         talk(service, agent).unwrap();
     });
-    boot(&mut rig, |service, agent, first| {
+    boot(&mut bench, |service, agent, first| {
         exchange(service, agent).unwrap();
         // The lease was issued at 1,800,000,000 and lasts 30 days.
         agent.platform().clock().set_wall_s(1_900_000_000);
@@ -183,11 +183,11 @@ fn only_a_newer_version_of_time_moves_the_floor_of_wall_time() {
 
 #[test]
 fn a_delegation_that_rotted_is_taken_again_although_it_is_no_newer() {
-    let mut rig = active(303);
+    let mut bench = active(303);
     // Its record: length and class, id 3, salt generation 0.
-    let len = by_root(&first(&rig.authority)).len() as u8;
+    let len = by_root(&first(&bench.service)).len() as u8;
     let header = [len, 0, 3, 0, 0, 0];
-    let mut chip = rig.hw.chip();
+    let mut chip = bench.hw.chip();
     let journal = Layout::plan(&chip.spec().geometry).unwrap().journal();
     let copies: Vec<u32> = (journal.start..journal.end)
         .filter(|&at| chip.cells()[at as usize..].starts_with(&header))
@@ -199,7 +199,7 @@ fn a_delegation_that_rotted_is_taken_again_although_it_is_no_newer() {
         }
     }
     drop(chip);
-    boot(&mut rig, |service, agent, _| {
+    boot(&mut bench, |service, agent, _| {
         let order = order(service, agent, OrderKind::SignOut);
         assert_eq!(apply(agent, &order), Err(Error::WrongState));
         talk(service, agent).unwrap();
@@ -209,16 +209,16 @@ fn a_delegation_that_rotted_is_taken_again_although_it_is_no_newer() {
 
 #[test]
 fn a_person_can_sign_out_of_an_active_device_only() {
-    let mut rig = active(304);
-    boot(&mut rig, |_, agent, _| {
+    let mut bench = active(304);
+    boot(&mut bench, |_, agent, _| {
         agent.sign_out().unwrap();
         assert_eq!(agent.state(), State::SignedOut);
         let got = agent.get(Class::Email, 0, &mut [0; 64]);
         assert_eq!(got, Err(Error::WrongState));
         assert_eq!(agent.sign_out(), Err(Error::WrongState));
     });
-    let mut rig = active(305);
-    boot(&mut rig, |service, agent, _| {
+    let mut bench = active(305);
+    boot(&mut bench, |service, agent, _| {
         let order = order(service, agent, OrderKind::SignOut);
         agent.deactivate().unwrap();
         assert_eq!(agent.sign_out(), Err(Error::WrongState));

@@ -7,8 +7,8 @@ use nrd_agent::lease::LeaseStatus;
 use nrd_agent::wire::{LockReason, MAX_FRAME};
 use nrd_agent::{Agent, Error, Next, State};
 use nrd_hal::Clock as _;
-use nrd_sim::device::authority::Authority;
-use nrd_sim::device::{Ram, Rig, talk};
+use nrd_sim::device::StubService;
+use nrd_sim::device::{AgentBuffers, TestBench, talk};
 use nrd_sim::hw::{Board, VirtualRng, Worn};
 
 type Device<'a> = Agent<'a, Board>;
@@ -33,7 +33,7 @@ struct Told {
 /// no service, no reply ever comes.
 fn run(
     agent: &mut Device<'_>,
-    mut service: Option<&mut Authority>,
+    mut service: Option<&mut StubService>,
     until_ms: u64,
     mut enough: impl FnMut(&mut Device<'_>) -> bool,
 ) -> Told {
@@ -70,27 +70,27 @@ fn run(
 }
 
 /// Runs until there is nothing to do now.
-fn rest(agent: &mut Device<'_>, service: &mut Authority) -> Told {
+fn rest(agent: &mut Device<'_>, service: &mut StubService) -> Told {
     let now = uptime(agent);
     run(agent, Some(service), now, |_| false)
 }
 
-fn active(seed: u64) -> Rig {
-    let mut rig = nrd_tests::rig(seed);
-    rig.boot(|authority, agent| {
+fn active(seed: u64) -> TestBench {
+    let mut bench = nrd_tests::test_bench(seed);
+    bench.boot(|service, agent| {
         agent.start_activation().unwrap();
-        talk(authority, agent).unwrap();
+        talk(service, agent).unwrap();
         assert_eq!(agent.state(), State::Active);
     });
-    rig
+    bench
 }
 
 #[test]
 fn a_host_that_does_what_it_is_told_activates_and_wipes() {
-    let mut rig = nrd_tests::rig(1001);
-    let mut ram = Ram::default();
-    let mut agent = Agent::new(rig.board(), rig.config(), ram.memory()).unwrap();
-    let service = &mut rig.authority;
+    let mut bench = nrd_tests::test_bench(1001);
+    let mut ram = AgentBuffers::default();
+    let mut agent = Agent::new(bench.board(), bench.config(), ram.lend()).unwrap();
+    let service = &mut bench.service;
     assert_eq!(agent.state(), State::Booting);
     let told = rest(&mut agent, service);
     assert_eq!(agent.state(), State::Clean);
@@ -112,11 +112,11 @@ fn a_host_that_does_what_it_is_told_activates_and_wipes() {
 
 #[test]
 fn a_sleep_ends_when_powered_time_is_to_be_charged() {
-    let mut rig = active(1002);
-    rig.boot(|authority, agent| {
-        rest(agent, authority);
+    let mut bench = active(1002);
+    bench.boot(|service, agent| {
+        rest(agent, service);
         let now = uptime(agent);
-        let told = run(agent, Some(authority), now + 59 * MINUTE_MS, |_| false);
+        let told = run(agent, Some(service), now + 59 * MINUTE_MS, |_| false);
         let quarters = [15, 30, 45].map(|m| m * MINUTE_MS);
         assert!(told.waits.starts_with(&quarters), "{:?}", told.waits);
         assert!(told.posts.is_empty(), "the next check-in is in an hour");
@@ -125,12 +125,12 @@ fn a_sleep_ends_when_powered_time_is_to_be_charged() {
 
 #[test]
 fn a_sleep_ends_when_the_lease_does() {
-    let mut rig = nrd_tests::rig(1003);
-    rig.boot(|authority, agent| {
+    let mut bench = nrd_tests::test_bench(1003);
+    bench.boot(|service, agent| {
         // So that the lease does not end when powered time is charged anyway.
         agent.platform().clock().advance_ms(137_000);
         agent.start_activation().unwrap();
-        rest(agent, authority);
+        rest(agent, service);
         let Some(LeaseStatus::Open { left_s, .. }) = agent.status().lease else {
             panic!("not open");
         };
@@ -143,13 +143,13 @@ fn a_sleep_ends_when_the_lease_does() {
 
 #[test]
 fn a_step_that_fails_for_ever_backs_off_and_the_conversation_goes_on() {
-    let mut rig = active(1004);
-    rig.boot(|authority, agent| {
-        rest(agent, authority);
+    let mut bench = active(1004);
+    bench.boot(|service, agent| {
+        rest(agent, service);
         // The flash loses its supply; the processor goes on.
         agent.platform().with_chip(|c| c.power_off());
         let start = uptime(agent) + 15 * MINUTE_MS;
-        let told = run(agent, Some(authority), start + 3 * HOUR_MS, |_| false);
+        let told = run(agent, Some(service), start + 3 * HOUR_MS, |_| false);
         assert!(agent.status().fault.is_some());
         assert_eq!(told.again, usize::from(RETRIES_AT_ONCE), "then with pauses");
         let pauses: Vec<u64> = told.waits.windows(2).map(|w| w[1] - w[0]).collect();
@@ -168,9 +168,9 @@ fn a_step_that_fails_for_ever_backs_off_and_the_conversation_goes_on() {
 
 #[test]
 fn a_boot_that_fails_goes_on_when_the_part_answers_again() {
-    let mut rig = active(1005);
-    let mut ram = Ram::default();
-    let mut agent = Agent::new(rig.board(), rig.config(), ram.memory()).unwrap();
+    let mut bench = active(1005);
+    let mut ram = AgentBuffers::default();
+    let mut agent = Agent::new(bench.board(), bench.config(), ram.lend()).unwrap();
     agent.platform().with_chip(|c| c.power_off());
     let told = run(&mut agent, None, HOUR_MS, |_| false);
     assert_eq!(agent.state(), State::Booting);
@@ -186,17 +186,17 @@ fn a_boot_that_fails_goes_on_when_the_part_answers_again() {
 
 #[test]
 fn a_generator_that_answers_nothing_backs_off() {
-    let mut rig = active(1006);
-    rig.boot(|authority, agent| {
+    let mut bench = active(1006);
+    bench.boot(|service, agent| {
         agent.platform().set_rng(VirtualRng::mute());
-        let told = run(agent, Some(authority), HOUR_MS, |_| false);
+        let told = run(agent, Some(service), HOUR_MS, |_| false);
         assert_eq!(agent.status().fault, Some(Error::RandomGenerator));
         assert!(told.posts.is_empty());
         // 2 s, 4 s, … 15 min, and the charges in between.
         assert!((9..20).contains(&told.waits.len()), "{:?}", told.waits);
 
         agent.platform().set_rng(VirtualRng::new(1));
-        run(agent, Some(authority), 2 * HOUR_MS, |a| {
+        run(agent, Some(service), 2 * HOUR_MS, |a| {
             a.status().fault.is_none()
         });
         assert_eq!(agent.status().fault, None, "a reply was taken");
@@ -205,8 +205,8 @@ fn a_generator_that_answers_nothing_backs_off() {
 
 #[test]
 fn a_reply_that_is_refused_backs_off_and_is_shown() {
-    let mut rig = active(1007);
-    rig.boot(|_, agent| {
+    let mut bench = active(1007);
+    bench.boot(|_, agent| {
         let mut request = [0; MAX_FRAME];
         let mut tries = 0;
         while uptime(agent) < HOUR_MS {
@@ -230,19 +230,19 @@ fn a_reply_that_is_refused_backs_off_and_is_shown() {
 
 #[test]
 fn a_grant_that_cannot_be_stored_is_asked_for_with_pauses() {
-    let mut rig = nrd_tests::rig(1008);
+    let mut bench = nrd_tests::test_bench(1008);
     let slots = {
-        let geometry = rig.hw.chip().spec().geometry;
+        let geometry = bench.hw.chip().spec().geometry;
         let layout = nrd_hal::layout::Layout::plan(&geometry).unwrap();
         layout.slot_start..layout.slot_start + 2 * layout.slot_size
     };
-    rig.boot(|authority, agent| {
+    bench.boot(|service, agent| {
         let wear = |c: &mut nrd_sim::hw::Chip| {
             c.defects().wear_out(slots, Worn::Fails, true, 0);
         };
         agent.platform().with_chip(wear);
         agent.start_activation().unwrap();
-        let told = run(agent, Some(authority), HOUR_MS, |_| false);
+        let told = run(agent, Some(service), HOUR_MS, |_| false);
         assert_eq!(agent.state(), State::Activating);
         assert!((8..60).contains(&told.posts.len()), "{}", told.posts.len());
     });
@@ -250,8 +250,8 @@ fn a_grant_that_cannot_be_stored_is_asked_for_with_pauses() {
 
 #[test]
 fn a_request_in_flight_is_waited_for() {
-    let mut rig = active(1009);
-    rig.boot(|_, agent| {
+    let mut bench = active(1009);
+    bench.boot(|_, agent| {
         let mut request = [0; MAX_FRAME];
         assert!(matches!(agent.poll(&mut request), Next::Post(_)));
         for _ in 0..100 {
@@ -274,9 +274,9 @@ fn a_request_in_flight_is_waited_for() {
 
 #[test]
 fn the_first_contact_can_be_spread_before_the_first_poll() {
-    let mut rig = active(1010);
-    let mut ram = Ram::default();
-    let mut agent = Agent::new(rig.board(), rig.config(), ram.memory()).unwrap();
+    let mut bench = active(1010);
+    let mut ram = AgentBuffers::default();
+    let mut agent = Agent::new(bench.board(), bench.config(), ram.lend()).unwrap();
     agent.spread_first_contact(600);
     let told = run(&mut agent, None, 1, |_| false);
     assert_eq!(

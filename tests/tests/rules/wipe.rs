@@ -4,8 +4,8 @@ use nrd_agent::wire::{Method, Receipt, SectorCounts, peek};
 use nrd_agent::{Agent, Class, Error, State, Step};
 use nrd_hal::Geometry;
 use nrd_hal::layout::Layout;
-use nrd_sim::device::{Ram, Rig, settle, talk};
-use nrd_sim::hw::{Board, Chip, ChipSpec, Fault, Hardware, OpKind, Tear, Worn};
+use nrd_sim::device::{AgentBuffers, TestBench, settle, talk};
+use nrd_sim::hw::{Board, Chip, ChipSpec, FaultMode, Hardware, OpKind, PlannedFault, Worn};
 
 /// One step of a wipe erases this much where the part has no larger block.
 const BLOCK: u32 = 2048;
@@ -15,7 +15,7 @@ const TWICE: usize = 17;
 const STORED: usize = 16;
 
 /// An active device on a part of 48 blocks, each of several erase units.
-fn active(seed: u64, erase_size: u32, can_overwrite: bool) -> Rig {
+fn active(seed: u64, erase_size: u32, can_overwrite: bool) -> TestBench {
     println!("seed {seed}");
     let spec = ChipSpec {
         geometry: Geometry {
@@ -26,24 +26,24 @@ fn active(seed: u64, erase_size: u32, can_overwrite: bool) -> Rig {
         },
         can_overwrite,
     };
-    let mut rig = Rig::new(Hardware::new(Chip::new(spec, seed)), seed);
-    rig.boot(|authority, agent| {
+    let mut bench = TestBench::new(Hardware::new(Chip::new(spec, seed)), seed);
+    bench.boot(|service, agent| {
         agent.start_activation().unwrap();
-        talk(authority, agent).unwrap();
+        talk(service, agent).unwrap();
         assert_eq!(agent.state(), State::Active);
         agent.put(Class::Email, 0, b"holder@example.org").unwrap();
     });
-    rig
+    bench
 }
 
-fn layout(rig: &Rig) -> Layout {
-    Layout::plan(&rig.hw.chip().spec().geometry).unwrap()
+fn layout(bench: &TestBench) -> Layout {
+    Layout::plan(&bench.hw.chip().spec().geometry).unwrap()
 }
 
 /// How often each block from `start` on was erased since operation `since`.
-fn erases(rig: &Rig, start: u32, size: u32, since: u64) -> Vec<u32> {
+fn erases(bench: &TestBench, start: u32, size: u32, since: u64) -> Vec<u32> {
     let mut blocks = vec![0; size.div_ceil(BLOCK) as usize];
-    for op in &rig.hw.chip().trace()[since as usize..] {
+    for op in &bench.hw.chip().trace()[since as usize..] {
         if op.kind == OpKind::Erase && (start..start + size).contains(&op.at) {
             blocks[((op.at - start) / BLOCK) as usize] += 1;
         }
@@ -51,27 +51,27 @@ fn erases(rig: &Rig, start: u32, size: u32, since: u64) -> Vec<u32> {
     blocks
 }
 
-fn vault_erases(rig: &Rig, since: u64) -> Vec<u32> {
-    let l = layout(rig);
-    erases(rig, l.vault_start, l.vault_size, since)
+fn vault_erases(bench: &TestBench, since: u64) -> Vec<u32> {
+    let l = layout(bench);
+    erases(bench, l.vault_start, l.vault_size, since)
 }
 
-fn slot_erases(rig: &Rig, since: u64) -> [u32; 2] {
-    let l = layout(rig);
+fn slot_erases(bench: &TestBench, since: u64) -> [u32; 2] {
+    let l = layout(bench);
     [0, 1].map(|n| {
         let start = l.slot_start + n * l.slot_size;
-        erases(rig, start, l.slot_size, since).iter().sum()
+        erases(bench, start, l.slot_size, since).iter().sum()
     })
 }
 
-fn counter_steps(rig: &Rig, since: u64) -> usize {
-    let chip = rig.hw.chip();
+fn counter_steps(bench: &TestBench, since: u64) -> usize {
+    let chip = bench.hw.chip();
     let ops = chip.trace()[since as usize..].iter();
     ops.filter(|o| o.kind == OpKind::Count).count()
 }
 
-fn ops(rig: &Rig) -> u64 {
-    rig.hw.chip().ops()
+fn ops(bench: &TestBench) -> u64 {
+    bench.hw.chip().ops()
 }
 
 /// Steps until the wipe has handled `n` sectors of the vault.
@@ -82,8 +82,8 @@ fn wipe_until(agent: &mut Agent<'_, Board>, n: u32) {
     assert_eq!(agent.state(), State::Wiping);
 }
 
-fn wiped(rig: &mut Rig, then: State) {
-    rig.boot(|_, agent| {
+fn wiped(bench: &mut TestBench, then: State) {
+    bench.boot(|_, agent| {
         if agent.state() == State::Active {
             agent.deactivate().unwrap();
         }
@@ -93,10 +93,10 @@ fn wiped(rig: &mut Rig, then: State) {
 }
 
 /// What the newest receipt says: how, and of how many sectors.
-fn receipt(rig: &mut Rig) -> (Method, SectorCounts) {
-    rig.boot(|authority, agent| {
-        talk(authority, agent).unwrap();
-        let frame = authority.receipts.last().unwrap();
+fn receipt(bench: &mut TestBench) -> (Method, SectorCounts) {
+    bench.boot(|service, agent| {
+        talk(service, agent).unwrap();
+        let frame = service.receipts.last().unwrap();
         let r: Receipt<'_> = peek(frame).unwrap();
         (r.method, r.sectors)
     })
@@ -104,10 +104,10 @@ fn receipt(rig: &mut Rig) -> (Method, SectorCounts) {
 
 #[test]
 fn the_call_that_begins_a_wipe_kills_the_keys_before_any_step() {
-    let mut rig = active(201, BLOCK, true);
-    let l = layout(&rig);
-    rig.boot(|_, agent| agent.deactivate().unwrap());
-    let chip = rig.hw.chip();
+    let mut bench = active(201, BLOCK, true);
+    let l = layout(&bench);
+    bench.boot(|_, agent| agent.deactivate().unwrap());
+    let chip = bench.hw.chip();
     assert_eq!(chip.counter(), 1, "the counter is raised");
     let slot = |n: u32| &chip.cells()[(l.slot_start + n * l.slot_size) as usize..][..256];
     assert!(slot(0).iter().all(|&b| b == 0), "the slot is zeroed");
@@ -120,104 +120,104 @@ fn the_call_that_begins_a_wipe_kills_the_keys_before_any_step() {
 #[test]
 fn a_wipe_takes_one_step_of_the_counter_wherever_it_is_cut() {
     for done in [0, 1] {
-        let mut rig = active(202, BLOCK, false);
-        rig.boot(|_, agent| {
+        let mut bench = active(202, BLOCK, false);
+        bench.boot(|_, agent| {
             agent.deactivate().unwrap();
             wipe_until(agent, done);
         });
-        wiped(&mut rig, State::Clean);
-        assert_eq!(rig.hw.chip().counter(), 1);
-        assert_eq!(counter_steps(&rig, 0), 1, "cut after {done} sectors");
+        wiped(&mut bench, State::Clean);
+        assert_eq!(bench.hw.chip().counter(), 1);
+        assert_eq!(counter_steps(&bench, 0), 1, "cut after {done} sectors");
     }
 }
 
 #[test]
 fn a_wipe_in_one_go_erases_each_slot_and_each_block_once() {
-    let mut rig = active(203, BLOCK, false);
-    let since = rig.boot(|_, agent| {
+    let mut bench = active(203, BLOCK, false);
+    let since = bench.boot(|_, agent| {
         let since = agent.platform().with_chip(|c| c.ops());
         agent.deactivate().unwrap();
         settle(agent).unwrap();
         since
     });
-    assert!(vault_erases(&rig, since).iter().all(|&n| n == 1));
-    assert_eq!(slot_erases(&rig, since), [1, 1]);
+    assert!(vault_erases(&bench, since).iter().all(|&n| n == 1));
+    assert_eq!(slot_erases(&bench, since), [1, 1]);
 }
 
 #[test]
 fn a_resumed_wipe_erases_the_slots_and_the_first_17_blocks_twice() {
-    let mut rig = active(204, BLOCK, false);
-    rig.boot(|_, agent| agent.deactivate().unwrap());
-    let since = ops(&rig);
-    wiped(&mut rig, State::Clean);
-    let blocks = vault_erases(&rig, since);
+    let mut bench = active(204, BLOCK, false);
+    bench.boot(|_, agent| agent.deactivate().unwrap());
+    let since = ops(&bench);
+    wiped(&mut bench, State::Clean);
+    let blocks = vault_erases(&bench, since);
     assert!(blocks.len() > 2 * TWICE, "enough blocks to tell");
     assert_eq!(blocks[..TWICE], [2; TWICE]);
     assert!(blocks[TWICE..].iter().all(|&n| n == 1), "{blocks:?}");
-    assert_eq!(slot_erases(&rig, since), [2, 2]);
+    assert_eq!(slot_erases(&bench, since), [2, 2]);
 }
 
 #[test]
 fn a_wipe_cut_in_the_vault_goes_on_where_progress_was_stored() {
-    let mut rig = active(205, BLOCK, false);
-    rig.boot(|_, agent| {
+    let mut bench = active(205, BLOCK, false);
+    bench.boot(|_, agent| {
         agent.deactivate().unwrap();
         wipe_until(agent, 20);
     });
-    let since = ops(&rig);
-    wiped(&mut rig, State::Clean);
-    let blocks = vault_erases(&rig, since);
+    let since = ops(&bench);
+    wiped(&mut bench, State::Clean);
+    let blocks = vault_erases(&bench, since);
     assert_eq!(blocks[..STORED], [0; STORED]);
     assert_eq!(blocks[STORED..STORED + TWICE], [2; TWICE]);
-    let (method, sectors) = receipt(&mut rig);
+    let (method, sectors) = receipt(&mut bench);
     assert_eq!(method, Method::Purge);
     assert_eq!(sectors.erased, sectors.total);
 }
 
 #[test]
 fn a_resumed_wipe_raises_the_counter_that_a_cut_kept_down_and_says_no_error() {
-    let rig = active(206, BLOCK, false);
-    let from = ops(&rig);
+    let bench = active(206, BLOCK, false);
+    let from = ops(&bench);
     let mut struck = false;
     for at in from..from + 20 {
-        let mut rig = rig.fork();
-        let fault = Fault {
+        let mut bench = bench.fork();
+        let fault = PlannedFault {
             at,
-            tear: Tear::Nothing,
+            tear: FaultMode::Nothing,
             unstable: false,
         };
-        let board = rig.board();
-        let mut ram = Ram::default();
-        let mut agent = Agent::new(board, rig.config(), ram.memory()).unwrap();
+        let board = bench.board();
+        let mut ram = AgentBuffers::default();
+        let mut agent = Agent::new(board, bench.config(), ram.lend()).unwrap();
         settle(&mut agent).unwrap();
-        rig.hw.chip().plan(Some(fault));
+        bench.hw.chip().plan(Some(fault));
         let _ = agent.deactivate();
         drop(agent);
-        let hit = rig.hw.chip().struck();
+        let hit = bench.hw.chip().struck();
         if hit.is_none_or(|o| o.kind != OpKind::Count) {
             continue;
         }
         struck = true;
-        assert_eq!(rig.hw.chip().counter(), 0);
-        rig.power_on(at);
-        let board = rig.board();
-        let mut ram = Ram::default();
-        let mut agent = Agent::new(board, rig.config(), ram.memory()).unwrap();
+        assert_eq!(bench.hw.chip().counter(), 0);
+        bench.power_on(at);
+        let board = bench.board();
+        let mut ram = AgentBuffers::default();
+        let mut agent = Agent::new(board, bench.config(), ram.lend()).unwrap();
         while agent.step().unwrap() != Step::Idle {}
         assert_eq!(agent.state(), State::Clean);
-        assert_eq!(rig.hw.chip().counter(), 1);
+        assert_eq!(bench.hw.chip().counter(), 1);
     }
     assert!(struck, "no cut met the counter's step");
 }
 
 #[test]
 fn a_counter_that_does_not_step_is_asked_eight_times() {
-    let mut rig = active(207, BLOCK, false);
-    rig.hw.chip().defects().silence_counter(0, u64::MAX);
-    let since = ops(&rig);
-    wiped(&mut rig, State::Clean);
-    assert_eq!(counter_steps(&rig, since), 8);
-    rig.boot(|_, agent| {
+    let mut bench = active(207, BLOCK, false);
+    bench.hw.chip().defects().silence_counter(0, u64::MAX);
+    let since = ops(&bench);
+    wiped(&mut bench, State::Clean);
+    assert_eq!(counter_steps(&bench, since), 8);
+    bench.boot(|_, agent| {
         assert!(agent.status().worn_out);
         assert_eq!(agent.start_activation(), Err(Error::WornOut));
     });
@@ -225,20 +225,20 @@ fn a_counter_that_does_not_step_is_asked_eight_times() {
 
 #[test]
 fn a_worn_out_counter_is_asked_once_and_the_device_stays_worn_out() {
-    let mut rig = active(208, BLOCK, false);
-    rig.hw.chip().wear_out_counter(0);
-    let since = ops(&rig);
-    wiped(&mut rig, State::Clean);
-    assert_eq!(counter_steps(&rig, since), 1);
-    rig.boot(|_, agent| assert!(agent.status().worn_out));
+    let mut bench = active(208, BLOCK, false);
+    bench.hw.chip().wear_out_counter(0);
+    let since = ops(&bench);
+    wiped(&mut bench, State::Clean);
+    assert_eq!(counter_steps(&bench, since), 1);
+    bench.boot(|_, agent| assert!(agent.status().worn_out));
 }
 
 #[test]
 fn a_slot_that_reads_otherwise_at_the_end_is_effaced_again() {
     for n in [0, 1] {
-        let mut rig = active(209, BLOCK, false);
-        let l = layout(&rig);
-        rig.boot(|_, agent| {
+        let mut bench = active(209, BLOCK, false);
+        let l = layout(&bench);
+        bench.boot(|_, agent| {
             agent.deactivate().unwrap();
             let (_, total) = agent.status().wipe.unwrap();
             wipe_until(agent, total);
@@ -249,7 +249,7 @@ fn a_slot_that_reads_otherwise_at_the_end_is_effaced_again() {
             assert_eq!(agent.state(), State::Clean);
             assert!(agent.is_clean(), "slot {n}");
         });
-        let (method, sectors) = receipt(&mut rig);
+        let (method, sectors) = receipt(&mut bench);
         assert_eq!(method, Method::Purge, "slot {n}");
         assert_eq!(sectors.erased, sectors.total, "slot {n}");
     }
@@ -258,15 +258,15 @@ fn a_slot_that_reads_otherwise_at_the_end_is_effaced_again() {
 #[test]
 fn what_will_not_erase_is_counted_by_itself_and_programmed_to_zero_where_it_can_be() {
     for can_overwrite in [true, false] {
-        let mut rig = active(210, 512, can_overwrite);
-        let stuck = (layout(&rig).vault_start + 21 * 512 + 100) as usize;
-        rig.hw.chip().stick(stuck as u32, 1, false);
-        wiped(&mut rig, State::WipeFailed);
-        let (method, sectors) = receipt(&mut rig);
+        let mut bench = active(210, 512, can_overwrite);
+        let stuck = (layout(&bench).vault_start + 21 * 512 + 100) as usize;
+        bench.hw.chip().stick(stuck as u32, 1, false);
+        wiped(&mut bench, State::WipeFailed);
+        let (method, sectors) = receipt(&mut bench);
         assert_eq!(method, Method::Failed);
         assert_eq!(sectors.failed, 1);
         assert_eq!(sectors.erased, sectors.total - 1);
-        let chip = rig.hw.chip();
+        let chip = bench.hw.chip();
         let unit = |n: usize| &chip.cells()[(stuck - 100) + n * 512 - 512..][..512];
         let rest = if can_overwrite { 0 } else { 0xFF };
         assert!((0..512).all(|i| unit(1)[i] == if i == 100 { rest & 0xFE } else { rest }));
@@ -276,31 +276,32 @@ fn what_will_not_erase_is_counted_by_itself_and_programmed_to_zero_where_it_can_
 
 #[test]
 fn a_slot_whose_erase_fails_is_not_called_blank_however_it_reads() {
-    let mut rig = active(211, BLOCK, false);
-    let l = layout(&rig);
-    let since = ops(&rig);
+    let mut bench = active(211, BLOCK, false);
+    let l = layout(&bench);
+    let since = ops(&bench);
     let blank = l.slot_start + l.slot_size..l.slot_start + 2 * l.slot_size;
-    let mut chip = rig.hw.chip();
+    let mut chip = bench.hw.chip();
     chip.defects().wear_out(blank, Worn::Fails, true, since);
     drop(chip);
-    wiped(&mut rig, State::WipeFailed);
-    rig.boot(|authority, agent| {
-        talk(authority, agent).unwrap();
-        let r: Receipt<'_> = peek(authority.receipts.last().unwrap()).unwrap();
+    wiped(&mut bench, State::WipeFailed);
+    bench.boot(|service, agent| {
+        talk(service, agent).unwrap();
+        let r: Receipt<'_> = peek(service.receipts.last().unwrap()).unwrap();
         assert_eq!((r.method, r.flags.slots_blank), (Method::Failed, false));
     });
 }
 
 #[test]
 fn the_progress_of_a_wipe_counts_what_will_not_erase_as_well() {
-    let mut rig = active(212, BLOCK, false);
-    let l = layout(&rig);
+    let mut bench = active(212, BLOCK, false);
+    let l = layout(&bench);
     for sector in [0, 3] {
-        rig.hw
+        bench
+            .hw
             .chip()
             .stick(l.vault_start + sector * BLOCK, 1, false);
     }
-    rig.boot(|_, agent| {
+    bench.boot(|_, agent| {
         agent.deactivate().unwrap();
         let mut seen = vec![0];
         let mut of = 0;
@@ -336,14 +337,14 @@ fn from_the_moment_a_wipe_is_committed_the_agents_own_memory_opens_nothing() {
     use nrd_sim::forensics::inspect::class_key;
     use nrd_sim::hw::RootKey;
 
-    let mut rig = active(213, BLOCK, false);
+    let mut bench = active(213, BLOCK, false);
     // Everything that opens the account, from the root and the flash.
-    let at = layout(&rig).slot_start as usize;
-    let slot = rig.hw.chip().cells()[at..at + 256].to_vec();
+    let at = layout(&bench).slot_start as usize;
+    let slot = bench.hw.chip().cells()[at..at + 256].to_vec();
     let secret = &slot[32..64];
-    let base = RootKey::derive_any(&rig.root, b"nrd/1/vault", Some(0));
+    let base = RootKey::derive_any(&bench.root, b"nrd/1/vault", Some(0));
     let activation = RingCrypto::hkdf(
-        &rig.authority.activation_id().0,
+        &bench.service.activation_id().0,
         &[&base[..], secret].concat(),
         &[b"nrd/1/activation"],
     );
@@ -357,7 +358,7 @@ fn from_the_moment_a_wipe_is_committed_the_agents_own_memory_opens_nothing() {
         ("activation key", activation.to_vec()),
         ("session key", class(Class::Session).to_vec()),
         ("e-mail key", class(Class::Email).to_vec()),
-        ("token", rig.authority.present_token(1).to_vec()),
+        ("token", bench.service.present_token(1).to_vec()),
         ("e-mail", b"holder@example.org".to_vec()),
     ];
     let found = |bytes: &[u8]| -> Vec<&str> {
@@ -378,7 +379,7 @@ fn from_the_moment_a_wipe_is_committed_the_agents_own_memory_opens_nothing() {
         vault_index,
         scratch: &mut scratch,
     };
-    let mut agent = Agent::new(rig.board(), rig.config(), memory_lent).unwrap();
+    let mut agent = Agent::new(bench.board(), bench.config(), memory_lent).unwrap();
     settle(&mut agent).unwrap();
     let own = (
         std::ptr::from_ref(&agent).addr(),

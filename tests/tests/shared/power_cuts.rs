@@ -1,10 +1,15 @@
 //! Runs of the power-cut explorer that must find nothing.
 
-use nrd_sim::explorer::{NAMED, Options, Report, explore};
-use nrd_sim::hw::Tear;
+use nrd_sim::explorer::{ExplorerReport, NAMED, Options, explore};
+use nrd_sim::hw::FaultMode;
 
 /// Cuts power at each operation of a device's life, in each of the tear modes.
-pub(crate) fn cut_everywhere(name: &str, depth: u8, stride: u64, tears: &[Tear]) -> Report {
+pub(crate) fn cut_everywhere(
+    name: &str,
+    depth: u8,
+    stride: u64,
+    tears: &[FaultMode],
+) -> ExplorerReport {
     cut_with(name, depth, stride, tears, false)
 }
 
@@ -13,9 +18,9 @@ pub(crate) fn cut_with(
     name: &str,
     depth: u8,
     stride: u64,
-    tears: &[Tear],
+    tears: &[FaultMode],
     same_draws: bool,
-) -> Report {
+) -> ExplorerReport {
     let seed = std::env::var("NRD_SEED")
         .ok()
         .and_then(|s| s.parse().ok())
@@ -52,7 +57,7 @@ pub(crate) fn cut_with(
         "nothing struck these"
     );
     // Only erases program first.
-    let preprogram = tears.contains(&Tear::Preprogram);
+    let preprogram = tears.contains(&FaultMode::Preprogram);
     let struck = report.tears.get("preprogram").copied().unwrap_or(0);
     assert_eq!(struck > 0, preprogram);
     let others = tears.len() as u64 - u64::from(preprogram);

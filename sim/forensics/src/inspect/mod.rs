@@ -64,7 +64,7 @@ pub enum InspectError {
 
 /// What is in an image.
 #[derive(Debug, Clone, Serialize)]
-pub struct Report {
+pub struct InspectReport {
     /// Key slot A and B.
     pub slots: [SlotState; 2],
     /// Every logical sector, journal first.
@@ -81,7 +81,7 @@ pub struct Report {
     pub plaintext_hits: Vec<Hit>,
 }
 
-impl Report {
+impl InspectReport {
     /// True when nothing of an account can be read.
     pub fn nothing_readable(&self) -> bool {
         self.readable_bytes == 0 && self.plaintext_hits.is_empty()
@@ -99,7 +99,7 @@ pub fn key_slots<'c>(cells: &'c [u8], layout: &Layout) -> [&'c [u8]; 2] {
 }
 
 /// Inspects `image`.
-pub fn inspect(image: &Image<'_>, search: &Search) -> Result<Report, InspectError> {
+pub fn inspect(image: &Image<'_>, search: &Search) -> Result<InspectReport, InspectError> {
     let g = image.geometry;
     let layout = Layout::plan(&g).map_err(InspectError::Geometry)?;
     if image.cells.len() != g.size as usize {
@@ -133,7 +133,7 @@ pub fn inspect(image: &Image<'_>, search: &Search) -> Result<Report, InspectErro
             list.push(sectors::look(region, n, at, cells, &ring, records));
         }
     }
-    Ok(Report {
+    Ok(InspectReport {
         slots,
         sectors: list,
         readable_bytes: opened.iter().map(|o| o.length).sum(),

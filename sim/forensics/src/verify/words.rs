@@ -142,7 +142,7 @@ impl Verified {
             out.push(text("Device’s clock", &moment(s)));
         }
         out.push((
-            "Powered hours of its life",
+            "PowerCut hours of its life",
             (self.powered_s / 3600).to_string(),
             false,
         ));

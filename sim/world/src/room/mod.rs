@@ -10,36 +10,36 @@
 //! | file | what |
 //! |---|---|
 //! | `mod.rs` | the room: its devices, its time, what was done in it |
-//! | `set.rs` | one device |
-//! | `life.rs` | a device's main loop |
-//! | `face.rs` | screen, remote, menu |
+//! | `device.rs` | one device |
+//! | `device_thread.rs` | a device's main loop |
+//! | `screen.rs` | screen, remote, menu |
 //! | `power.rs` | the plug, and how long flash takes |
-//! | `tape.rs` | what a device hears from outside, and a tape of it |
+//! | `recording.rs` | what a device hears from inputs, and a tape of it |
 //! | `replay.rs` | a session in a file, and played again |
 //! | `pages.rs` | its pages, mounted beside the account pages |
 //! | `flash.rs` | a picture of the flash, and what of it can be read |
 
-mod face;
+mod device;
+mod device_thread;
 mod flash;
-mod life;
 mod pages;
 mod power;
+mod recording;
 pub mod replay;
-mod set;
-mod tape;
+mod screen;
 
-pub use face::{Face, Item, Key, Menu, Progress};
+pub use device::Set;
 pub use flash::{Look, Readable, Square, Struck, dump, readable, squares};
 pub use pages::RoomSite;
-pub use set::Set;
+pub use screen::{Face, Item, Key, Menu, Progress};
 
+use device::{DevicePlan, Parts, RoomAct};
 use nrd_agent::wire::DeviceKind;
 use nrd_sim_base::hex;
 use nrd_sim_base::sample::Sample;
 use nrd_sim_service::Service;
 use nrd_sim_service::desk::Challenge;
 use replay::{Recorded, Recording};
-use set::{Act, Parts, Plan};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -49,20 +49,20 @@ use tokio::sync::watch;
 /// How many times slower than its datasheet flash may be shown.
 pub const SPEEDS: [u32; 3] = [1, 4, 16];
 
-const PLANS: [Plan; 3] = [
-    Plan {
+const PLANS: [DevicePlan; 3] = [
+    DevicePlan {
         place: "Living room",
         model: "Virtual set-top box",
         id: "NRD-STB-ROOM1",
         kind: DeviceKind::SetTopBox,
     },
-    Plan {
+    DevicePlan {
         place: "Upstairs",
         model: "Virtual game console",
         id: "NRD-CON-ROOM2",
         kind: DeviceKind::Console,
     },
-    Plan {
+    DevicePlan {
         place: "Desk",
         model: "Virtual computer",
         id: "NRD-PC-ROOM3",
@@ -90,12 +90,12 @@ pub struct Room {
     seed: u64,
     slow: AtomicU32,
     began: Instant,
-    tape: Mutex<Tape>,
+    history: Mutex<History>,
     news: watch::Sender<u64>,
 }
 
 #[derive(Default)]
-struct Tape {
+struct History {
     shifted_s: u64,
     done: Vec<Done>,
 }
@@ -103,7 +103,7 @@ struct Tape {
 /// How long a device may take to hand its tape over: a step, in slow motion.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// So much is remembered of what was done.
-const MAX_TAPE: usize = 20_000;
+const MAX_HISTORY: usize = 20_000;
 
 impl Room {
     /// Furnishes a room whose devices call `service`. Everything random in
@@ -134,7 +134,7 @@ impl Room {
             seed,
             slow: AtomicU32::new(slow),
             began: Instant::now(),
-            tape: Mutex::default(),
+            history: Mutex::default(),
             news,
         })
     }
@@ -165,10 +165,10 @@ impl Room {
     }
 
     fn note(&self, device: usize, what: String) {
-        let mut tape = self.tape.lock().unwrap_or_else(PoisonError::into_inner);
-        if tape.done.len() < MAX_TAPE {
-            let at_ms = self.began.elapsed().as_millis() as u64 + tape.shifted_s * 1000;
-            tape.done.push(Done {
+        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        if history.done.len() < MAX_HISTORY {
+            let at_ms = self.began.elapsed().as_millis() as u64 + history.shifted_s * 1000;
+            history.done.push(Done {
                 at_ms,
                 device,
                 what,
@@ -178,8 +178,8 @@ impl Room {
 
     /// What was done so far, in order.
     pub fn tape(&self) -> Vec<Done> {
-        let tape = self.tape.lock().unwrap_or_else(PoisonError::into_inner);
-        tape.done.clone()
+        let history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        history.done.clone()
     }
 
     /// The session so far as a file that `nrd-sim run` plays again: what each
@@ -189,7 +189,7 @@ impl Room {
         let asked: Vec<_> = (self.sets.iter())
             .map(|set| {
                 let (to, from) = sync_channel(1);
-                set.act(Act::Save(to));
+                set.act(RoomAct::Save(to));
                 (set, from)
             })
             .collect();
@@ -211,7 +211,7 @@ impl Room {
     pub fn press(&self, number: usize, key: Key) {
         if let Some(set) = self.set(number) {
             self.note(number, format!("key {}", key.name()));
-            set.act(Act::Key(key));
+            set.act(RoomAct::Key(key));
         }
     }
 
@@ -230,27 +230,27 @@ impl Room {
                 set.inner.plug.pull();
             }
         }
-        set.act(Act::Wake);
+        set.act(RoomAct::Wake);
     }
 
     /// Puts a device's network plug in, or pulls it.
     pub fn network(&self, number: usize, on: bool) {
         if let Some(set) = self.set(number) {
             self.note(number, format!("network {}", if on { "on" } else { "off" }));
-            set.act(Act::Network(on));
+            set.act(RoomAct::Network(on));
         }
     }
 
     /// Lets time pass, at the service and at every device that is on.
     pub fn advance(&self, s: u64) {
         self.note(0, format!("advance {s} s"));
-        self.tape
+        self.history
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .shifted_s += s;
         self.service.advance_s(s);
         for set in &self.sets {
-            set.act(Act::Advance(s));
+            set.act(RoomAct::Advance(s));
         }
     }
 
@@ -258,7 +258,7 @@ impl Room {
     pub fn prove(&self, number: usize, challenge: Challenge) {
         if let Some(set) = self.set(number) {
             self.note(number, challenge.text());
-            set.act(Act::Prove(challenge));
+            set.act(RoomAct::Prove(challenge));
         }
     }
 

@@ -5,17 +5,17 @@
 //! that very operation: some of its bits change, some stay, some are left
 //! unstable.
 
-use super::tape::{Shared, note};
-use nrd_sim_hw::{Fault, Hardware, Op, Pace, Tear, modelled_ns};
+use super::recording::{Shared, note};
+use nrd_sim_hw::{FaultMode, Hardware, Op, Pace, PlannedFault, modelled_ns};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// What the plug does to the operation in which it is pulled.
-pub(super) fn strike(operation: u64) -> Fault {
-    Fault {
+pub(super) fn strike(operation: u64) -> PlannedFault {
+    PlannedFault {
         at: operation,
-        tear: Tear::Random,
+        tear: FaultMode::Random,
         unstable: true,
     }
 }

@@ -1,15 +1,15 @@
 //! A session in the living room as a file, and the same session again.
 //!
-//! The file holds what each device heard (`tape.rs`) and the SHA-256 of its
-//! flash at the end. Played again, without any service, every device must end
+//! The file holds what each device heard (`recording.rs`) and the SHA-256 of its
+//! flash at the end. Replay again, without any service, every device must end
 //! with the same flash, to the last bit. Account pages are not in it: what they
 //! brought about is, as the replies of the service.
 
 use super::PLANS;
-use super::life::boot;
-use super::set::{Inner, Parts};
-use super::tape::{Off, Played, unhex_all};
-use crate::play::{Failure, Report};
+use super::device::{Inner, Parts};
+use super::device_thread::boot;
+use super::recording::{Off, Replay, unhex_all};
+use crate::runner::{Failure, ScenarioReport};
 use nrd_sim_base::sample::Samples;
 use nrd_sim_base::sign::keypair;
 use nrd_sim_base::{hex, unhex};
@@ -87,11 +87,11 @@ impl Recording {
     ///
     /// # Errors
     /// What is wrong with it, in words.
-    pub fn play(&self) -> Result<Report, String> {
+    pub fn play(&self) -> Result<ScenarioReport, String> {
         let service_root =
             unhex(&self.service_root).ok_or("`service_root` is no 64 hexadecimal digits")?;
         let samples = Samples::read(None).map_err(|e| e.to_string())?;
-        let mut report = Report {
+        let mut report = ScenarioReport {
             title: self.title.clone(),
             seed: self.seed,
             steps: 0,
@@ -117,7 +117,7 @@ impl Recording {
             inner.certificate = unhex_all(&device.certificate)
                 .ok_or_else(|| format!("the certificate of `{}` is no hexadecimal", device.id))?;
             inner.plug.put_in();
-            let tape = Played::new(&device.tape);
+            let tape = Replay::new(&device.tape);
             let mut tape = tape.ok_or_else(|| format!("the tape of `{}` is no tape", device.id))?;
             report.steps += tape.events();
             live(&inner, &mut tape);
@@ -147,7 +147,7 @@ impl Recording {
 }
 
 /// The whole life of a device, from its tape.
-fn live(inner: &Inner, tape: &mut Played<'_>) {
+fn live(inner: &Inner, tape: &mut Replay<'_>) {
     let mut network = true;
     while !tape.is_over() {
         match tape.off() {

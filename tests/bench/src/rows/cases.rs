@@ -104,9 +104,9 @@ const SESSION: usize = 49;
 fn signed() -> (Vec<u8>, [u8; 32]) {
     let mut device = Device::new(small(), 5);
     device.activate(1, 32);
-    let order = device.order(device.authority.activation_id());
-    let delegation = device.authority.delegation().to_vec();
-    let root = device.authority.root_key();
+    let order = device.order(device.service.activation_id());
+    let delegation = device.service.delegation().to_vec();
+    let root = device.service.root_key();
     let body: nrd_agent::wire::Delegation =
         decode_signed::<_, RingCrypto>(&delegation, &root).expect("a good delegation");
     (order, body.order_key)

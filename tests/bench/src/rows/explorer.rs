@@ -3,7 +3,7 @@
 use super::Context;
 use crate::callgrind::{missing, program};
 use crate::report::{Row, Section};
-use nrd_sim::hw::Tear;
+use nrd_sim::hw::FaultMode;
 use nrd_sim::explorer::{NAMED, Options, explore};
 use std::time::Instant;
 
@@ -14,7 +14,7 @@ calls into the agent and everything they call (its cryptography too) but the \
 simulated hardware; the rest is the hardware model, the judge and the service.";
 
 /// What is explored.
-fn options(tears: &[Tear], threads: usize) -> Options {
+fn options(tears: &[FaultMode], threads: usize) -> Options {
     let part = NAMED
         .iter()
         .find(|n| n.name == "words-2k")
@@ -34,14 +34,14 @@ fn options(tears: &[Tear], threads: usize) -> Options {
 
 /// The case for callgrind.
 pub(crate) fn case() {
-    let report = explore(&options(&[Tear::Random], 1), |_, _| {}).expect("a part that fits");
+    let report = explore(&options(&[FaultMode::Random], 1), |_, _| {}).expect("a part that fits");
     assert_eq!(report.violations, 0, "{:?}", report.details);
 }
 
 pub(super) fn section(c: &mut Context) -> Section {
     let mut s = Section::new("explorer", "The power-cut explorer", ABOUT);
     let from = Instant::now();
-    let report = explore(&options(&Tear::ALL, 2), |_, _| {}).expect("a part that fits");
+    let report = explore(&options(&FaultMode::ALL, 2), |_, _| {}).expect("a part that fits");
     let seconds = from.elapsed().as_secs_f64();
     s.rows.push(
         Row::new(

@@ -3,7 +3,7 @@
 use super::Context;
 use crate::plot::Curve;
 use crate::report::{Row, Section};
-use nrd_sim::world::fleet::{Plan, Report, live};
+use nrd_sim::world::fleet::{FleetPlan, FleetReport, live};
 use std::time::Instant;
 
 const ABOUT: &str = "\
@@ -56,8 +56,8 @@ pub(super) fn section(c: &mut Context) -> Section {
     s
 }
 
-fn run(devices: usize, seed: u64) -> Result<Report, String> {
-    let plan = Plan {
+fn run(devices: usize, seed: u64) -> Result<FleetReport, String> {
+    let plan = FleetPlan {
         devices,
         days: DAYS,
         seed,

@@ -1,14 +1,15 @@
 //! The thread of one device, as a firmware's main loop: steps the agent, talks
 //! to the service, takes keys, shows a screen; until the plug is pulled.
 
-use super::face::{Face, Item, Key, Menu, Progress, locked};
+use super::device::{Inner, RoomAct};
 use super::power::strike;
-use super::set::{Act, Inner};
-use super::tape::{Heard, Live, Outside};
+use super::recording::{Input, Inputs, LiveInputs};
+use super::screen::{Face, Item, Key, Menu, Progress, locked};
 use nrd_agent::keypad::MenuSequence;
 use nrd_agent::wire::{Body as _, DeviceKind, MAX_FRAME, Receipt};
-use nrd_agent::{Agent, Config, Error, State, Step};
-use nrd_sim_device::{Ram, cache_samples};
+use nrd_agent::{Agent, Config, Error, Next, State};
+use nrd_hal::Clock as _;
+use nrd_sim_device::{AgentBuffers, cache_samples};
 use nrd_sim_hw::{Board, Identity, VirtualClock, VirtualRng};
 use nrd_sim_service::Service;
 use std::sync::Arc;
@@ -21,9 +22,9 @@ const ADDRESS: &str = "192.0.2.20";
 const NAP: Duration = Duration::from_millis(250);
 
 /// Runs until the room is gone.
-pub(super) fn run(set: &Arc<Inner>, service: &Arc<Service>, inbox: &Receiver<Act>) {
+pub(super) fn run(set: &Arc<Inner>, service: &Arc<Service>, inbox: &Receiver<RoomAct>) {
     let mut network = true;
-    let mut outside = Live {
+    let mut inputs = LiveInputs {
         service: service.clone(),
         address: ADDRESS,
         plug: set.plug.clone(),
@@ -40,11 +41,11 @@ pub(super) fn run(set: &Arc<Inner>, service: &Arc<Service>, inbox: &Receiver<Act
                 title: "Off".to_owned(),
                 ..Face::default()
             });
-            match outside.hear(Duration::from_secs(3600)) {
-                Heard::Act(Act::Network(on)) => network = on,
-                Heard::Act(Act::Save(to)) => set.save(&to),
-                Heard::Act(_) | Heard::Nothing => {}
-                Heard::Over => return,
+            match inputs.hear(Duration::from_secs(3600)) {
+                Input::Act(RoomAct::Network(on)) => network = on,
+                Input::Act(RoomAct::Save(to)) => set.save(&to),
+                Input::Act(_) | Input::Nothing => {}
+                Input::Over => return,
             }
         }
         let seed = set.next_seed();
@@ -53,8 +54,8 @@ pub(super) fn run(set: &Arc<Inner>, service: &Arc<Service>, inbox: &Receiver<Act
             DeviceKind::SetTopBox => 0,
             _ => service.now_s(),
         };
-        outside.on(seed, wall_s);
-        if !boot(set, &mut outside, (seed, wall_s, None), &mut network) {
+        inputs.on(seed, wall_s);
+        if !boot(set, &mut inputs, (seed, wall_s, None), &mut network) {
             return;
         }
         set.power_off();
@@ -65,7 +66,7 @@ pub(super) fn run(set: &Arc<Inner>, service: &Arc<Service>, inbox: &Receiver<Act
 /// false when there is nothing more to hear.
 pub(super) fn boot(
     set: &Inner,
-    outside: &mut impl Outside,
+    inputs: &mut impl Inputs,
     (seed, wall_s, cut): (u64, u64, Option<u64>),
     network: &mut bool,
 ) -> bool {
@@ -85,15 +86,15 @@ pub(super) fn boot(
         factory_epoch: 0,
         wait_s: 0,
     };
-    let mut ram = Ram::default();
-    let Ok(agent) = Agent::new(board, config, ram.memory()) else {
+    let mut ram = AgentBuffers::default();
+    let Ok(agent) = Agent::new(board, config, ram.lend()) else {
         return false;
     };
     let mut b = Boot {
         agent,
         set,
         clock,
-        outside,
+        inputs,
         network,
         sequence: MenuSequence::default(),
         menu: None,
@@ -108,7 +109,7 @@ struct Boot<'a, 'm, O> {
     agent: Agent<'m, Board>,
     set: &'a Inner,
     clock: VirtualClock,
-    outside: &'a mut O,
+    inputs: &'a mut O,
     network: &'a mut bool,
     sequence: MenuSequence,
     menu: Option<Menu>,
@@ -118,66 +119,60 @@ struct Boot<'a, 'm, O> {
     receipt: Option<Vec<u8>>,
 }
 
-impl<O: Outside> Boot<'_, '_, O> {
+impl<O: Inputs> Boot<'_, '_, O> {
     fn live(&mut self) -> bool {
-        let mut errors = 0;
+        let mut request = [0; MAX_FRAME];
         loop {
-            if self.outside.is_out() {
+            if self.inputs.is_out() {
                 return true;
             }
             self.tick();
-            let stepped = self.agent.step();
-            let idle = match stepped {
-                Ok(Step::Idle) => true,
-                // A reset frees copies of keys in libraries; the room's agent
-                // shares its memory with the room, so it goes on.
-                Ok(_) => false,
-                Err(_) => {
-                    errors += 1;
-                    errors > 50
+            let next = match self.agent.poll_work() {
+                // Before it talks: the account's data is there when the check-in
+                // is, and a desk's answer does not wait for the network.
+                Next::WaitUntil(_) => {
+                    self.finish_proof();
+                    cache_samples(&mut self.agent, &self.set.samples);
+                    self.agent.poll(&mut request)
                 }
+                next => next,
             };
-            if idle {
-                errors = 0;
-                self.finish_proof();
-                cache_samples(&mut self.agent, &self.set.samples);
-                self.talk();
+            if let Next::Post(n) = next {
+                self.post(&request[..n]);
             }
             self.show();
-            let nap = match idle {
-                true => self.nap(),
-                false => Duration::ZERO,
-            };
-            match self.outside.hear(nap) {
-                Heard::Act(act) => self.take(act),
-                Heard::Nothing => {}
-                Heard::Over => return false,
+            let nap = self.nap(next);
+            match self.inputs.hear(nap) {
+                Input::Act(act) => self.take(act),
+                Input::Nothing => {}
+                Input::Over => return false,
             }
         }
     }
 
     fn tick(&mut self) {
-        let ms = self.outside.elapsed_ms();
+        let ms = self.inputs.elapsed_ms();
         self.clock.advance_ms(ms);
     }
 
-    fn nap(&mut self) -> Duration {
-        let due = self.agent.next_due_ms().filter(|_| *self.network);
-        due.map_or(NAP, |ms| Duration::from_millis(ms).min(NAP))
+    /// How long the loop may sleep. A reset frees copies of keys in libraries;
+    /// the room's agent shares its memory with the room, so it goes on.
+    fn nap(&mut self, next: Next) -> Duration {
+        match next {
+            Next::Again | Next::Reset | Next::Post(_) => Duration::ZERO,
+            Next::WaitUntil(None) => NAP,
+            Next::WaitUntil(Some(at_ms)) => {
+                let left_ms = at_ms.saturating_sub(self.clock.uptime_ms());
+                Duration::from_millis(left_ms).min(NAP)
+            }
+        }
     }
 
-    /// One exchange, if one is due.
-    fn talk(&mut self) {
-        if self.agent.next_due_ms() != Some(0) {
-            return;
-        }
-        let mut out = [0; MAX_FRAME];
-        let Ok(Some(n)) = self.agent.poll_request(&mut out) else {
-            return;
-        };
-        let reply = match *self.network {
-            true => self.outside.answer(&out[..n]),
-            false => None,
+    fn post(&mut self, request: &[u8]) {
+        let reply = if *self.network {
+            self.inputs.answer(request)
+        } else {
+            None
         };
         match reply {
             // A reply that is refused changes nothing and backs off.
@@ -186,14 +181,14 @@ impl<O: Outside> Boot<'_, '_, O> {
         }
     }
 
-    fn take(&mut self, act: Act) {
-        if let Act::Save(to) = act {
+    fn take(&mut self, act: RoomAct) {
+        if let RoomAct::Save(to) = act {
             return self.set.save(&to);
         }
         self.tick();
         match act {
-            Act::Key(key) => self.key(key),
-            Act::Network(on) => {
+            RoomAct::Key(key) => self.key(key),
+            RoomAct::Network(on) => {
                 *self.network = on;
                 if on {
                     // A link that comes up is news: no firmware sleeps on.
@@ -201,8 +196,8 @@ impl<O: Outside> Boot<'_, '_, O> {
                         .advance_ms(self.agent.next_due_ms().unwrap_or(0).min(60_000));
                 }
             }
-            Act::Advance(s) => self.clock.advance_ms(s.saturating_mul(1000)),
-            Act::Prove(c) => {
+            RoomAct::Advance(s) => self.clock.advance_ms(s.saturating_mul(1000)),
+            RoomAct::Prove(c) => {
                 self.answer = None;
                 match c.deep {
                     true => self.prove = Some(c.nonce),
@@ -213,7 +208,7 @@ impl<O: Outside> Boot<'_, '_, O> {
                     }
                 }
             }
-            Act::Wake | Act::Save(_) => {}
+            RoomAct::Wake | RoomAct::Save(_) => {}
         }
     }
 

@@ -1,8 +1,8 @@
-//! The simulated device's cryptography: ring's, with a ledger of every nonce and
+//! The simulated device's cryptography: ring's, with a audit of every nonce and
 //! a memory of good signatures.
 //!
 //! A nonce that comes back under its key over other contents gives away both
-//! (NIST SP 800-38D, section 8). Where a ledger is open on a thread, every seal
+//! (NIST SP 800-38D, section 8). Where a audit is open on a thread, every seal
 //! of the agents that run there is held against all that was sealed before.
 
 use nrd_hal::Crypto;
@@ -18,7 +18,7 @@ type Share = Mutex<HashMap<(u64, [u8; 12]), u64>>;
 
 /// What was sealed under which key and nonce. Threads share one.
 #[derive(Debug, Default)]
-pub struct Ledger {
+pub struct NonceAudit {
     /// Many, so that threads seldom wait.
     shares: [Share; 16],
     seals: AtomicU64,
@@ -26,8 +26,8 @@ pub struct Ledger {
 }
 
 thread_local! {
-    static OPEN: RefCell<Option<Arc<Ledger>>> = const { RefCell::new(None) };
-    /// Digests of signatures that were found good while a ledger was open: the
+    static OPEN: RefCell<Option<Arc<NonceAudit>>> = const { RefCell::new(None) };
+    /// Digests of signatures that were found good while a audit was open: the
     /// same delegation and certificate come back in every path.
     static GOOD: RefCell<HashSet<[u8; 32]>> = RefCell::new(HashSet::new());
 }
@@ -37,20 +37,20 @@ const MOST_GOOD: usize = 1 << 16;
 
 /// Seals are noted on this thread until it is dropped.
 #[derive(Debug)]
-pub struct Noting(());
+pub struct AuditScope(());
 
-impl Drop for Noting {
+impl Drop for AuditScope {
     fn drop(&mut self) {
         OPEN.with_borrow_mut(|open| *open = None);
         GOOD.with_borrow_mut(HashSet::clear);
     }
 }
 
-impl Ledger {
+impl NonceAudit {
     /// Notes what this thread seals from now on.
-    pub fn note(self: &Arc<Self>) -> Noting {
+    pub fn note(self: &Arc<Self>) -> AuditScope {
         OPEN.with_borrow_mut(|open| *open = Some(self.clone()));
-        Noting(())
+        AuditScope(())
     }
 
     /// How many seals were noted, repetitions of the same bytes included.
@@ -87,11 +87,11 @@ fn hash(feed: impl FnOnce(&mut DefaultHasher)) -> u64 {
     h.finish()
 }
 
-/// ring, noting what it seals and remembering what it verified.
+/// ring, scope_guard what it seals and remembering what it verified.
 #[derive(Debug)]
-pub struct NotedCrypto;
+pub struct AuditedCrypto;
 
-impl Crypto for NotedCrypto {
+impl Crypto for AuditedCrypto {
     type Sha256 = <RingCrypto as Crypto>::Sha256;
 
     fn seal(
@@ -101,8 +101,8 @@ impl Crypto for NotedCrypto {
         in_out: &mut [u8],
     ) -> Result<[u8; 16], AeadError> {
         OPEN.with_borrow(|open| {
-            if let Some(ledger) = open {
-                ledger.seal(key, nonce, aad, in_out);
+            if let Some(audit) = open {
+                audit.seal(key, nonce, aad, in_out);
             }
         });
         RingCrypto::seal(key, nonce, aad, in_out)
@@ -155,41 +155,41 @@ mod tests {
 
     #[test]
     fn a_nonce_over_other_contents_is_noted_and_the_same_bytes_are_not() {
-        let ledger = Arc::new(Ledger::default());
+        let audit = Arc::new(NonceAudit::default());
         let seal = |key: u8, nonce: u8, aad: &[u8], text: &[u8]| {
             let mut text = text.to_vec();
-            NotedCrypto::seal(&[key; 32], &[nonce; 12], aad, &mut text).unwrap();
-            ledger.reused()
+            AuditedCrypto::seal(&[key; 32], &[nonce; 12], aad, &mut text).unwrap();
+            audit.reused()
         };
         assert_eq!(seal(1, 1, b"a", b"x"), 0);
-        assert_eq!(ledger.seals(), 0, "not open yet");
-        let noting = ledger.note();
+        assert_eq!(audit.seals(), 0, "not open yet");
+        let scope_guard = audit.note();
         assert_eq!(seal(1, 1, b"a", b"x"), 0);
         assert_eq!(seal(1, 1, b"a", b"x"), 0, "the same bytes");
         assert_eq!(seal(2, 1, b"a", b"y"), 0, "another key");
         assert_eq!(seal(1, 2, b"a", b"y"), 0, "another nonce");
         assert_eq!(seal(1, 1, b"b", b"x"), 1, "other associated data");
         assert_eq!(seal(1, 1, b"a", b"y"), 2, "another text");
-        assert_eq!((ledger.seals(), ledger.nonces()), (6, 3));
-        drop(noting);
+        assert_eq!((audit.seals(), audit.nonces()), (6, 3));
+        drop(scope_guard);
         assert_eq!(seal(1, 1, b"a", b"z"), 2, "closed");
     }
 
     #[test]
     fn a_signature_that_was_good_is_good_for_nothing_else() {
-        let noting = Arc::new(Ledger::default()).note();
+        let scope_guard = Arc::new(NonceAudit::default()).note();
         let key = nrd_sim_base::sign::keypair(&[7; 32]);
         let (public, other) = (nrd_sim_base::sign::public(&key), [9; 32]);
         let good: [u8; 64] = key.sign(b"order").as_ref().try_into().unwrap();
         let mut bad = good;
         bad[3] ^= 1;
         for _ in 0..2 {
-            assert!(NotedCrypto::verify(&public, b"order", &bad).is_err());
-            assert!(NotedCrypto::verify(&public, b"order", &good).is_ok());
-            assert!(NotedCrypto::verify(&public, b"orders", &good).is_err());
-            assert!(NotedCrypto::verify(&other, b"order", &good).is_err());
+            assert!(AuditedCrypto::verify(&public, b"order", &bad).is_err());
+            assert!(AuditedCrypto::verify(&public, b"order", &good).is_ok());
+            assert!(AuditedCrypto::verify(&public, b"orders", &good).is_err());
+            assert!(AuditedCrypto::verify(&other, b"order", &good).is_err());
         }
-        drop(noting);
-        assert!(NotedCrypto::verify(&public, b"order", &bad).is_err());
+        drop(scope_guard);
+        assert!(AuditedCrypto::verify(&public, b"order", &bad).is_err());
     }
 }

@@ -1,10 +1,10 @@
 //! One device of the room, as the rest of the room sees it.
 
-use super::face::{Face, Key};
+use super::device_thread;
 use super::flash::Struck;
-use super::life;
 use super::power::Plug;
-use super::tape::Shared;
+use super::recording::Shared;
+use super::screen::{Face, Key};
 use nrd_agent::wire::DeviceKind;
 use nrd_hal::crypto::RingCrypto;
 use nrd_hal::{Crypto as _, Geometry};
@@ -19,7 +19,7 @@ use std::sync::mpsc::{Sender, SyncSender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What is done to a device.
-pub(super) enum Act {
+pub(super) enum RoomAct {
     /// A key of its remote.
     Key(Key),
     /// The network plug.
@@ -114,11 +114,11 @@ pub struct Set {
     /// Model, in words.
     pub model: &'static str,
     pub(super) inner: Arc<Inner>,
-    acts: Sender<Act>,
+    acts: Sender<RoomAct>,
 }
 
 /// What stands where.
-pub(super) struct Plan {
+pub(super) struct DevicePlan {
     pub(super) place: &'static str,
     pub(super) model: &'static str,
     pub(super) id: &'static str,
@@ -128,7 +128,7 @@ pub(super) struct Plan {
 /// A device of a room, or of a recording of one.
 pub(super) struct Parts<'a> {
     pub(super) number: usize,
-    pub(super) plan: &'a Plan,
+    pub(super) plan: &'a DevicePlan,
     pub(super) seed: u64,
     pub(super) maker: &'a Ed25519KeyPair,
     pub(super) service_root: [u8; 32],
@@ -183,7 +183,7 @@ impl Set {
         let (acts, inbox) = channel();
         let theirs = inner.clone();
         let service = service.clone();
-        std::thread::spawn(move || life::run(&theirs, &service, &inbox));
+        std::thread::spawn(move || device_thread::run(&theirs, &service, &inbox));
         Set {
             number,
             place,
@@ -229,7 +229,7 @@ impl Set {
         face.clone()
     }
 
-    pub(super) fn act(&self, act: Act) {
+    pub(super) fn act(&self, act: RoomAct) {
         // The thread lives as long as this.
         let _ = self.acts.send(act);
     }

@@ -4,7 +4,7 @@ use super::rng::SplitMix;
 
 /// How much of a cut operation happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Tear {
+pub enum FaultMode {
     /// Nothing: the cut came just before.
     Nothing,
     /// The first part of the bytes.
@@ -30,50 +30,50 @@ pub enum Tear {
     Half,
 }
 
-impl Tear {
+impl FaultMode {
     /// Every tear that the contract of a part in order allows
-    /// (`nrd_hal::Region`), and [`Tear::Preprogram`], which goes beyond it.
-    pub const ALL: [Tear; 9] = [
-        Tear::Nothing,
-        Tear::Prefix,
-        Tear::Suffix,
-        Tear::Random,
-        Tear::AllButOne,
-        Tear::Complete,
-        Tear::Weak,
-        Tear::NoOp,
-        Tear::Preprogram,
+    /// (`nrd_hal::Region`), and [`FaultMode::Preprogram`], which goes beyond it.
+    pub const ALL: [FaultMode; 9] = [
+        FaultMode::Nothing,
+        FaultMode::Prefix,
+        FaultMode::Suffix,
+        FaultMode::Random,
+        FaultMode::AllButOne,
+        FaultMode::Complete,
+        FaultMode::Weak,
+        FaultMode::NoOp,
+        FaultMode::Preprogram,
     ];
 
     /// A short name, as the command line spells it.
     pub fn name(self) -> &'static str {
         match self {
-            Tear::Nothing => "nothing",
-            Tear::Prefix => "prefix",
-            Tear::Suffix => "suffix",
-            Tear::Random => "random",
-            Tear::AllButOne => "all-but-one",
-            Tear::Complete => "complete",
-            Tear::Weak => "weak",
-            Tear::NoOp => "no-op",
-            Tear::Preprogram => "preprogram",
-            Tear::Half => "half",
+            FaultMode::Nothing => "nothing",
+            FaultMode::Prefix => "prefix",
+            FaultMode::Suffix => "suffix",
+            FaultMode::Random => "random",
+            FaultMode::AllButOne => "all-but-one",
+            FaultMode::Complete => "complete",
+            FaultMode::Weak => "weak",
+            FaultMode::NoOp => "no-op",
+            FaultMode::Preprogram => "preprogram",
+            FaultMode::Half => "half",
         }
     }
 
     /// True when the power stays on and the operation answers `Ok`.
     pub fn is_silent(self) -> bool {
-        matches!(self, Tear::NoOp | Tear::Half)
+        matches!(self, FaultMode::NoOp | FaultMode::Half)
     }
 }
 
 /// One planned fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Fault {
+pub struct PlannedFault {
     /// Index of the operation it strikes, counted from the chip's first.
     pub at: u64,
     /// What happens to it.
-    pub tear: Tear,
+    pub tear: FaultMode,
     /// Some of the bits that were not completed are left unstable.
     pub unstable: bool,
 }
@@ -112,13 +112,13 @@ pub(super) fn tear(
     now: Cells<'_>,
     target: &[u8],
     kind: OpKind,
-    fault: Fault,
+    fault: PlannedFault,
     draws: &mut SplitMix,
 ) {
     let kind_of_tear = match (fault.tear, kind) {
-        (Tear::NoOp, _) => return,
-        (Tear::Preprogram, OpKind::Erase) => return preprogram(now, fault.unstable, draws),
-        (Tear::Preprogram | Tear::Half, _) => Tear::Random,
+        (FaultMode::NoOp, _) => return,
+        (FaultMode::Preprogram, OpKind::Erase) => return preprogram(now, fault.unstable, draws),
+        (FaultMode::Preprogram | FaultMode::Half, _) => FaultMode::Random,
         (tear, _) => tear,
     };
     let Cells { cells, unstable } = now;
@@ -131,11 +131,11 @@ pub(super) fn tear(
         .copied();
     for &b in &changing {
         let done = match kind_of_tear {
-            Tear::Prefix => b / 8 < split,
-            Tear::Suffix => b / 8 >= split,
-            Tear::Random => draws.draw() & 1 == 1,
-            Tear::AllButOne => Some(b) != spared,
-            Tear::Complete => true,
+            FaultMode::Prefix => b / 8 < split,
+            FaultMode::Suffix => b / 8 >= split,
+            FaultMode::Random => draws.draw() & 1 == 1,
+            FaultMode::AllButOne => Some(b) != spared,
+            FaultMode::Complete => true,
             _ => false,
         };
         if done {
@@ -144,9 +144,9 @@ pub(super) fn tear(
         // The one spared bit alone is the nastiest: what was written reads
         // well at every other read.
         let shaky = match kind_of_tear {
-            Tear::Nothing | Tear::Complete => false,
-            Tear::Weak => true,
-            Tear::AllButOne => fault.unstable && !done,
+            FaultMode::Nothing | FaultMode::Complete => false,
+            FaultMode::Weak => true,
+            FaultMode::AllButOne => fault.unstable && !done,
             _ => fault.unstable && draws.draw() & 1 == 1,
         };
         if shaky {

@@ -1,6 +1,6 @@
 //! Plays a story in a world, and holds it against what the story expects.
 
-use super::read::{Act, Expect, PAGES, Slot, Step, Story};
+use super::read::{Expect, PAGES, ScenarioAct, Slot, Step, Story};
 use super::{Made, World};
 use nrd_agent::State;
 use nrd_agent::keypad::{MenuSequence, RemoteKey};
@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 
 /// What became of a story.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Report {
+pub struct ScenarioReport {
     /// Its title.
     pub title: String,
     /// Its seed.
@@ -68,7 +68,7 @@ const MENU: [RemoteKey; 12] = {
     [Up, Up, Down, Down, Left, Right, Left, Right, Up, Up, Up, Up]
 };
 
-struct Stage<'s> {
+struct Run<'s> {
     story: &'s Story,
     world: World,
     accounts: Vec<AccountId>,
@@ -86,7 +86,7 @@ struct Stage<'s> {
 ///
 /// # Errors
 /// Where the virtual service cannot be made.
-pub fn play(story: &Story, mut tell: impl FnMut(usize, &Step)) -> Result<Report> {
+pub fn play(story: &Story, mut tell: impl FnMut(usize, &Step)) -> Result<ScenarioReport> {
     let mut settings = Settings {
         check_in_s: story.terms.check_in_s as u32,
         ..Settings::default()
@@ -97,7 +97,7 @@ pub fn play(story: &Story, mut tell: impl FnMut(usize, &Step)) -> Result<Report>
         .terms
         .renew_after_s
         .min(settings.terms.expires_after_s / 2);
-    let mut stage = Stage {
+    let mut run = Run {
         story,
         world: World::new(story.seed, settings)?,
         accounts: Vec::new(),
@@ -109,22 +109,21 @@ pub fn play(story: &Story, mut tell: impl FnMut(usize, &Step)) -> Result<Report>
     };
     for name in &story.accounts {
         let sample = account(name);
-        stage
-            .secrets
+        run.secrets
             .extend(sample.secrets().into_iter().map(Secret::new));
-        let id = stage.world.service.add_account_without_password(&sample)?;
-        stage.accounts.push(id);
+        let id = run.world.service.add_account_without_password(&sample)?;
+        run.accounts.push(id);
     }
     let clones = story
         .steps
         .iter()
-        .filter(|s| matches!(s.act, Act::Clone { .. }))
+        .filter(|s| matches!(s.act, ScenarioAct::Clone { .. }))
         .count();
     for (n, cast) in story.devices[..story.devices.len() - clones]
         .iter()
         .enumerate()
     {
-        let n = stage.world.bring(Made {
+        let n = run.world.bring(Made {
             id: format!("NRD-STORY-{}", n + 1),
             model: cast.name.clone(),
             kind: cast.kind,
@@ -132,9 +131,9 @@ pub fn play(story: &Story, mut tell: impl FnMut(usize, &Step)) -> Result<Report>
             longest: 1024,
             records: 64,
         });
-        stage.world.power_on(n);
+        run.world.power_on(n);
     }
-    let mut report = Report {
+    let mut report = ScenarioReport {
         title: story.title.clone(),
         seed: story.seed,
         steps: 0,
@@ -145,23 +144,23 @@ pub fn play(story: &Story, mut tell: impl FnMut(usize, &Step)) -> Result<Report>
     };
     for (n, step) in story.steps.iter().enumerate() {
         tell(n, step);
-        stage.world.pass(step.after_ms);
+        run.world.pass(step.after_ms);
         report.steps += 1;
         let said = match &step.act {
-            Act::Expect(e) => {
+            ScenarioAct::Expect(e) => {
                 report.expectations += 1;
-                stage.look(e)
+                run.look(e)
             }
-            act => stage.act(act).err().into_iter().collect(),
+            act => run.act(act).err().into_iter().collect(),
         };
         report.failures.extend(said.into_iter().map(|what| Failure {
             line: step.line,
-            at_s: stage.world.time.ms() / 1000,
+            at_s: run.world.time.ms() / 1000,
             what,
         }));
     }
-    report.virtual_s = stage.world.time.ms() / 1000;
-    for (cast, device) in story.devices.iter().zip(&stage.world.devices) {
+    report.virtual_s = run.world.time.ms() / 1000;
+    for (cast, device) in story.devices.iter().zip(&run.world.devices) {
         let digest = RingCrypto::sha256(device.hardware().chip().cells());
         report.flash.insert(cast.name.clone(), hex(&digest));
     }
@@ -186,7 +185,7 @@ fn account(name: &str) -> Sample {
 
 type Said = std::result::Result<(), String>;
 
-impl Stage<'_> {
+impl Run<'_> {
     fn name(&self, device: usize) -> &str {
         &self.story.devices[device].name
     }
@@ -198,17 +197,17 @@ impl Stage<'_> {
         }
     }
 
-    fn act(&mut self, act: &Act) -> Said {
+    fn act(&mut self, act: &ScenarioAct) -> Said {
         match act {
-            Act::Wait | Act::Expect(_) => {}
-            Act::Activate {
+            ScenarioAct::Wait | ScenarioAct::Expect(_) => {}
+            ScenarioAct::Activate {
                 device,
                 account,
                 remember,
             } => {
                 self.activate(*device, *account, *remember)?;
             }
-            Act::Put {
+            ScenarioAct::Put {
                 device,
                 slot,
                 value,
@@ -224,9 +223,9 @@ impl Stage<'_> {
                     return Err(format!("{} does not keep it: {e}", self.name(*device)));
                 }
             }
-            Act::Power { device, on: true } => self.world.power_on(*device),
-            Act::Power { device, on: false } => self.world.power_off(*device),
-            Act::Cut {
+            ScenarioAct::Power { device, on: true } => self.world.power_on(*device),
+            ScenarioAct::Power { device, on: false } => self.world.power_off(*device),
+            ScenarioAct::Cut {
                 device,
                 operation,
                 tear,
@@ -234,13 +233,17 @@ impl Stage<'_> {
                 self.must_be_on(*device)?;
                 self.world.devices[*device].plan_cut(*operation, *tear);
             }
-            Act::Network { device, on } => {
+            ScenarioAct::Network { device, on } => {
                 self.world.network(*device, *on);
                 self.nudge(*device);
             }
-            Act::Wipe { device } => self.at_the_device(*device, |agent| agent.deactivate())?,
-            Act::SignOut { device } => self.at_the_device(*device, |agent| agent.sign_out())?,
-            Act::Remove { device, account } => {
+            ScenarioAct::Wipe { device } => {
+                self.at_the_device(*device, |agent| agent.deactivate())?
+            }
+            ScenarioAct::SignOut { device } => {
+                self.at_the_device(*device, |agent| agent.sign_out())?
+            }
+            ScenarioAct::Remove { device, account } => {
                 let id = self
                     .given
                     .iter()
@@ -252,12 +255,12 @@ impl Stage<'_> {
                 let done = self.world.service.remove(account, &id, ADDRESS);
                 done.map_err(|e| self.page_says(&e))?;
             }
-            Act::RemoveAll { account } => {
+            ScenarioAct::RemoveAll { account } => {
                 let account = self.accounts[*account];
                 let done = self.world.service.remove_all(account, ADDRESS);
                 done.map_err(|e| self.page_says(&e))?;
             }
-            Act::Image { device, name } => {
+            ScenarioAct::Image { device, name } => {
                 let cells = self.world.devices[*device]
                     .hardware()
                     .chip()
@@ -265,7 +268,7 @@ impl Stage<'_> {
                     .to_vec();
                 self.images.insert(name.clone(), cells);
             }
-            Act::Restore { device, name } => {
+            ScenarioAct::Restore { device, name } => {
                 if self.world.devices[*device].is_on() {
                     return Err(format!("{} is on: switch it off first", self.name(*device)));
                 }
@@ -275,16 +278,16 @@ impl Stage<'_> {
                     .chip()
                     .restore_image(&cells);
             }
-            Act::Clone { device, .. } => {
+            ScenarioAct::Clone { device, .. } => {
                 let copy = self.world.clone_device(*device);
                 self.world.power_on(copy);
             }
-            Act::Clock { device, off_s } => {
+            ScenarioAct::Clock { device, off_s } => {
                 self.world.skew(*device, *off_s);
                 self.nudge(*device);
             }
-            Act::Service { up } => self.world.service_down = !up,
-            Act::Prove { device, deep } => self.prove(*device, *deep)?,
+            ScenarioAct::Service { up } => self.world.service_down = !up,
+            ScenarioAct::Prove { device, deep } => self.prove(*device, *deep)?,
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! What a device of the room hears from outside, and a tape of it.
+//! What a device of the room hears from inputs, and a tape of it.
 //!
 //! The agent, the chip and the main loop are functions of their seeds and of what
 //! they hear: time, replies, keys, plugs. So a tape of that alone gives the same
@@ -8,8 +8,8 @@
 //! `out`, and acts (`key up`, `network off`, `advance 3600`, `prove NRD:1:…`,
 //! `wake`). Repeated lines are counted: `t 250 *12`.
 
-use super::face::Key;
-use super::set::Act;
+use super::device::RoomAct;
+use super::screen::Key;
 use nrd_sim_base::hex;
 use nrd_sim_base::unhex;
 use nrd_sim_service::Service;
@@ -22,9 +22,9 @@ use std::time::{Duration, Instant};
 const MAX_TAPE: usize = 16 << 20;
 
 /// Where a device's main loop stands.
-pub(super) enum Heard {
+pub(super) enum Input {
     /// Something was done to the device.
-    Act(Act),
+    Act(RoomAct),
     /// Nothing.
     Nothing,
     /// The room is gone, or the tape is at its end.
@@ -32,7 +32,7 @@ pub(super) enum Heard {
 }
 
 /// Everything that is not the device itself.
-pub(super) trait Outside {
+pub(super) trait Inputs {
     /// The device is switched on: the seed of this boot, and the wall clock that
     /// it was given, if it keeps one.
     fn on(&mut self, seed: u64, wall_s: u64);
@@ -43,18 +43,18 @@ pub(super) trait Outside {
     /// True when the plug is out.
     fn is_out(&mut self) -> bool;
     /// What is done to the device within `nap`.
-    fn hear(&mut self, nap: Duration) -> Heard;
+    fn hear(&mut self, nap: Duration) -> Input;
 }
 
 /// A tape that is being written.
 #[derive(Default)]
-pub(super) struct Tape {
+pub(super) struct Recorder {
     text: String,
     last: String,
     times: u32,
 }
 
-impl Tape {
+impl Recorder {
     fn note(&mut self, line: String) {
         if line == self.last {
             self.times += 1;
@@ -84,7 +84,7 @@ impl Tape {
 }
 
 /// A tape that device, plug and room write on.
-pub(super) type Shared = Arc<Mutex<Tape>>;
+pub(super) type Shared = Arc<Mutex<Recorder>>;
 
 pub(super) fn note(tape: &Shared, line: String) {
     tape.lock()
@@ -93,16 +93,16 @@ pub(super) fn note(tape: &Shared, line: String) {
 }
 
 /// The living world: a clock, a service, a person.
-pub(super) struct Live<'r> {
+pub(super) struct LiveInputs<'r> {
     pub(super) service: Arc<Service>,
     pub(super) address: &'static str,
     pub(super) plug: Arc<super::power::Plug>,
-    pub(super) inbox: &'r Receiver<Act>,
+    pub(super) inbox: &'r Receiver<RoomAct>,
     pub(super) tape: Shared,
     pub(super) last: Instant,
 }
 
-impl Outside for Live<'_> {
+impl Inputs for LiveInputs<'_> {
     fn on(&mut self, seed: u64, wall_s: u64) {
         note(&self.tape, format!("on {seed} {wall_s}"));
         self.last = Instant::now();
@@ -133,57 +133,57 @@ impl Outside for Live<'_> {
         out
     }
 
-    fn hear(&mut self, nap: Duration) -> Heard {
+    fn hear(&mut self, nap: Duration) -> Input {
         match self.inbox.recv_timeout(nap) {
             Ok(act) => {
                 if let Some(line) = act.line() {
                     note(&self.tape, line);
                 }
-                Heard::Act(act)
+                Input::Act(act)
             }
-            Err(RecvTimeoutError::Timeout) => Heard::Nothing,
-            Err(RecvTimeoutError::Disconnected) => Heard::Over,
+            Err(RecvTimeoutError::Timeout) => Input::Nothing,
+            Err(RecvTimeoutError::Disconnected) => Input::Over,
         }
     }
 }
 
-impl Act {
+impl RoomAct {
     /// Its line on a tape; `None` for what changes nothing.
     pub(super) fn line(&self) -> Option<String> {
         match self {
-            Act::Key(key) => Some(format!("key {}", key.name())),
-            Act::Network(on) => Some(format!("network {}", if *on { "on" } else { "off" })),
-            Act::Advance(s) => Some(format!("advance {s}")),
-            Act::Prove(c) => Some(format!("prove {}", c.text())),
-            Act::Wake => Some("wake".to_owned()),
-            Act::Save(_) => None,
+            RoomAct::Key(key) => Some(format!("key {}", key.name())),
+            RoomAct::Network(on) => Some(format!("network {}", if *on { "on" } else { "off" })),
+            RoomAct::Advance(s) => Some(format!("advance {s}")),
+            RoomAct::Prove(c) => Some(format!("prove {}", c.text())),
+            RoomAct::Wake => Some("wake".to_owned()),
+            RoomAct::Save(_) => None,
         }
     }
 
-    fn parse(line: &str) -> Option<Act> {
+    fn parse(line: &str) -> Option<RoomAct> {
         match line.split_once(' ') {
-            None => (line == "wake").then_some(Act::Wake),
-            Some(("key", name)) => Key::parse(name).map(Act::Key),
-            Some(("network", "on")) => Some(Act::Network(true)),
-            Some(("network", "off")) => Some(Act::Network(false)),
-            Some(("advance", s)) => s.parse().ok().map(Act::Advance),
-            Some(("prove", text)) => Challenge::parse(text).map(Act::Prove),
+            None => (line == "wake").then_some(RoomAct::Wake),
+            Some(("key", name)) => Key::parse(name).map(RoomAct::Key),
+            Some(("network", "on")) => Some(RoomAct::Network(true)),
+            Some(("network", "off")) => Some(RoomAct::Network(false)),
+            Some(("advance", s)) => s.parse().ok().map(RoomAct::Advance),
+            Some(("prove", text)) => Challenge::parse(text).map(RoomAct::Prove),
             Some(_) => None,
         }
     }
 }
 
 /// A tape that is played.
-pub(super) struct Played<'t> {
+pub(super) struct Replay<'t> {
     lines: Vec<(usize, &'t str)>,
     at: usize,
     /// Where it did not fit, if anywhere: a line, from 1.
     pub(super) misfit: Option<usize>,
 }
 
-impl<'t> Played<'t> {
+impl<'t> Replay<'t> {
     /// `None` where a count makes no sense or the tape is too long.
-    pub(super) fn new(text: &'t str) -> Option<Played<'t>> {
+    pub(super) fn new(text: &'t str) -> Option<Replay<'t>> {
         let mut lines = Vec::new();
         for (n, line) in (1..).zip(text.lines()) {
             let (line, times) = match line.rsplit_once(" *") {
@@ -195,7 +195,7 @@ impl<'t> Played<'t> {
             }
             lines.extend(std::iter::repeat_n((n, line), times));
         }
-        Some(Played {
+        Some(Replay {
             lines,
             at: 0,
             misfit: None,
@@ -234,8 +234,8 @@ impl<'t> Played<'t> {
     /// strikes).
     pub(super) fn off(&mut self) -> Option<Off> {
         let line = self.peek();
-        let found = match (Act::parse(line), line.strip_prefix("on ")) {
-            (Some(Act::Network(on)), _) => Some(Off::Network(on)),
+        let found = match (RoomAct::parse(line), line.strip_prefix("on ")) {
+            (Some(RoomAct::Network(on)), _) => Some(Off::Network(on)),
             (Some(_), _) => Some(Off::Nothing),
             (None, Some(rest)) => rest.split_once(' ').and_then(|(seed, wall)| {
                 Some(Off::On {
@@ -283,7 +283,7 @@ pub(super) enum Off {
     Nothing,
 }
 
-impl Outside for Played<'_> {
+impl Inputs for Replay<'_> {
     fn on(&mut self, _: u64, _: u64) {}
 
     fn elapsed_ms(&mut self) -> u64 {
@@ -306,15 +306,15 @@ impl Outside for Played<'_> {
         self.is_over() || self.take("out").is_some()
     }
 
-    fn hear(&mut self, _: Duration) -> Heard {
+    fn hear(&mut self, _: Duration) -> Input {
         let _ = self.take("cut ");
-        match Act::parse(self.peek()) {
+        match RoomAct::parse(self.peek()) {
             Some(act) => {
                 self.at += 1;
-                Heard::Act(act)
+                Input::Act(act)
             }
-            None if self.is_over() => Heard::Over,
-            None => Heard::Nothing,
+            None if self.is_over() => Input::Over,
+            None => Input::Nothing,
         }
     }
 }

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 /// Which service.
 #[derive(clap::Args)]
-pub(crate) struct Of {
+pub(crate) struct ServiceArgs {
     /// The service's folder.
     #[arg(long)]
     dir: PathBuf,
@@ -51,7 +51,7 @@ fn failed(e: Error) -> ExitCode {
 }
 
 /// Puts a new order key in force; running processes notice by themselves.
-pub(crate) fn rotate(of: &Of) -> ExitCode {
+pub(crate) fn rotate(of: &ServiceArgs) -> ExitCode {
     let place = ServicePaths {
         dir: of.dir.clone(),
         keys: of.keys.clone().unwrap_or_else(|| of.dir.clone()),

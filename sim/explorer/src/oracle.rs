@@ -2,7 +2,7 @@
 //! by the physical cells at the end.
 
 use super::judge;
-use super::life::{Act, Model, Violation, World};
+use super::life::{Model, ScriptAct, Violation, World};
 use nrd_agent::{Agent, State};
 use nrd_sim_device::{Stop, settle};
 use nrd_sim_hw::Board;
@@ -16,7 +16,11 @@ struct Seen {
 }
 
 /// Runs the acts of one boot; `done` counts those acknowledged.
-pub(super) fn run_segment(world: &mut World, acts: &[Act], done: &mut usize) -> Result<(), Stop> {
+pub(super) fn run_segment(
+    world: &mut World,
+    acts: &[ScriptAct],
+    done: &mut usize,
+) -> Result<(), Stop> {
     world.boot(|world, agent| {
         world.rested = None;
         settle(agent)?;
@@ -43,10 +47,10 @@ pub(super) fn wrong(stop: Stop) -> Violation {
 
 /// After a cut, power on: boots twice with different draws of the unstable
 /// bits, holds both against the model, and makes what was observed the truth.
-pub(super) fn observe(world: &mut World, act: Option<Act>) -> Result<(), Violation> {
+pub(super) fn observe(world: &mut World, act: Option<ScriptAct>) -> Result<(), Violation> {
     let first = look(world, act)?;
     allowed(&world.model, act, &first)?;
-    world.rig.power_on(3);
+    world.bench.power_on(3);
     let second = look(world, act)?;
     if second != first {
         return Err(format!(
@@ -54,12 +58,16 @@ pub(super) fn observe(world: &mut World, act: Option<Act>) -> Result<(), Violati
             first.state, second.state
         ));
     }
-    adopt(&mut world.model, &first);
+    accept(&mut world.model, &first);
     Ok(())
 }
 
 /// Goes on with the script, then wipes and judges.
-pub(super) fn live_on(world: &mut World, segment: &[Act], done: usize) -> Result<(), Violation> {
+pub(super) fn continue_script(
+    world: &mut World,
+    segment: &[ScriptAct],
+    done: usize,
+) -> Result<(), Violation> {
     let mut done = done;
     run_segment(world, segment, &mut done).map_err(wrong)?;
     finish(world)
@@ -69,20 +77,25 @@ pub(super) fn live_on(world: &mut World, segment: &[Act], done: usize) -> Result
 fn finish(world: &mut World) -> Result<(), Violation> {
     world.chip().plan(None);
     let mut done = 0;
-    run_segment(world, &[Act::DeactivateHere, Act::Deliver], &mut done).map_err(wrong)?;
-    judge::manners(world)?;
-    if world.rig.authority.receipts.is_empty() {
+    run_segment(
+        world,
+        &[ScriptAct::DeactivateHere, ScriptAct::Deliver],
+        &mut done,
+    )
+    .map_err(wrong)?;
+    judge::check_flash_contract(world)?;
+    if world.bench.service.receipts.is_empty() {
         // Never activated and never wiped: nothing to judge.
         return Ok(());
     }
     judge::clean(world)
 }
 
-fn look(world: &mut World, act: Option<Act>) -> Result<Seen, Violation> {
+fn look(world: &mut World, act: Option<ScriptAct>) -> Result<Seen, Violation> {
     world.boot(|world, agent| {
         settle(agent).map_err(wrong)?;
         let mut keys: Vec<(u8, u16)> = world.model.data.keys().copied().collect();
-        if let Some(Act::Put(c, id, ..) | Act::Remove(c, id)) = act {
+        if let Some(ScriptAct::Put(c, id, ..) | ScriptAct::Remove(c, id)) = act {
             keys.push((c as u8, id))
         }
         let data = keys
@@ -107,15 +120,18 @@ fn read(agent: &mut Agent<'_, Board>, class: u8, id: u16) -> Result<Option<Vec<u
 }
 
 /// Holds what is seen against what was acknowledged and what was in flight.
-fn allowed(model: &Model, act: Option<Act>, seen: &Seen) -> Result<(), Violation> {
+fn allowed(model: &Model, act: Option<ScriptAct>, seen: &Seen) -> Result<(), Violation> {
     let state = seen.state;
-    let ending = matches!(act, Some(Act::DeactivateHere | Act::DeactivateByOrder));
+    let ending = matches!(
+        act,
+        Some(ScriptAct::DeactivateHere | ScriptAct::DeactivateByOrder)
+    );
     let ok = match (model.active, act) {
         _ if model.wiping => state == State::Clean,
         (true, _) if ending => matches!(state, State::Active | State::Clean),
-        (true, Some(Act::SignOut)) => matches!(state, State::Active | State::SignedOut),
+        (true, Some(ScriptAct::SignOut)) => matches!(state, State::Active | State::SignedOut),
         (true, _) => state == State::Active,
-        (false, Some(Act::Activate)) => matches!(
+        (false, Some(ScriptAct::Activate)) => matches!(
             state,
             State::Clean | State::Activating | State::Active | State::SignedOut
         ),
@@ -137,13 +153,13 @@ fn allowed(model: &Model, act: Option<Act>, seen: &Seen) -> Result<(), Violation
         let before = model.data.get(key);
         let same = now.as_ref() == before;
         let fine = match act {
-            Some(Act::Put(c, id, fill, len)) if (c as u8, id) == *key => {
+            Some(ScriptAct::Put(c, id, fill, len)) if (c as u8, id) == *key => {
                 same || now
                     .as_ref()
                     .is_some_and(|v| v.len() == len.max(12) && v.get(7) == Some(&fill))
             }
-            Some(Act::Remove(c, id)) if (c as u8, id) == *key => same || now.is_none(),
-            Some(Act::Forget(c)) if c as u8 == key.0 => {
+            Some(ScriptAct::Remove(c, id)) if (c as u8, id) == *key => same || now.is_none(),
+            Some(ScriptAct::Forget(c)) if c as u8 == key.0 => {
                 let gone = now.is_none();
                 let consistent = *forgotten.get_or_insert(gone) == gone;
                 consistent && (same || gone)
@@ -161,7 +177,7 @@ fn allowed(model: &Model, act: Option<Act>, seen: &Seen) -> Result<(), Violation
 }
 
 /// What was observed is from now on what is so.
-fn adopt(model: &mut Model, seen: &Seen) {
+fn accept(model: &mut Model, seen: &Seen) {
     match seen.state {
         State::Active => {
             model.active = true;
