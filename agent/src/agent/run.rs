@@ -208,12 +208,15 @@ impl<P: Platform> Agent<'_, P> {
 
     /// [`Agent::poll`] without the conversation: never [`Next::Post`]. For a
     /// host that brings the device to rest before it talks, such as a test
-    /// bench; a request that is due shows as a wait that is over already.
+    /// bench. While failed work pauses, the wait is that pause, whatever else is
+    /// due; otherwise a request that is due shows as a wait that is over already.
     pub fn poll_work(&mut self) -> Next {
-        match self.work_due() {
-            Some(next) => next,
-            None => Next::WaitUntil(self.wakes_at()),
+        if let Some(next) = self.work_due() {
+            return next;
         }
+        let now_ms = self.uptime_ms();
+        let pause = self.retry.waits_until(now_ms);
+        Next::WaitUntil(pause.or_else(|| self.wakes_at()))
     }
 
     /// What failed last of the agent's own work and has not succeeded since;
