@@ -250,8 +250,10 @@ impl Pattern {
 
     /// All places that match; within functions called `function`, if one is named.
     pub fn find<'s>(&self, source: &'s Source<'_>, function: Option<&str>) -> Vec<Found<'s>> {
-        let everywhere = vec![0..source.tokens.len()];
-        let places = function.map_or(everywhere, |name| source.functions(name));
+        let places = match function {
+            Some(name) => source.functions(name),
+            None => std::iter::once(0..source.tokens.len()).collect(),
+        };
         let starts = places.iter().flat_map(|p| p.clone().map(|at| (at, p.end)));
         starts
             .filter_map(|(at, limit)| {

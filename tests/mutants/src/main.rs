@@ -15,12 +15,12 @@
 //! all, when it explains one that is not left any more.
 
 mod build;
-#[path = "../../src/worktree_copy.rs"]
-#[expect(unreachable_pub, reason = "a library's module as well")]
-mod worktree_copy;
 mod judge;
 mod list;
 mod place;
+#[path = "../../src/worktree_copy.rs"]
+#[expect(unreachable_pub, reason = "a library's module as well")]
+mod worktree_copy;
 
 use judge::Verdict;
 use list::Mutant;

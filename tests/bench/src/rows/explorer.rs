@@ -3,8 +3,8 @@
 use super::Context;
 use crate::callgrind::{missing, program};
 use crate::report::{Row, Section};
-use nrd_sim::hw::FaultMode;
 use nrd_sim::explorer::{NAMED, Options, explore};
+use nrd_sim::hw::FaultMode;
 use std::time::Instant;
 
 const ABOUT: &str = "\

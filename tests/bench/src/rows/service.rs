@@ -3,7 +3,7 @@
 
 use super::Context;
 use crate::report::{Row, Section, Target};
-use nrd_sim::load::check_ins::{Report, core};
+use nrd_sim::load::check_ins::{CheckInReport, core};
 
 const ABOUT: &str = "\
 Processor time of one check-in in the service's core on SQLite (`synchronous=FULL`, grouped \
@@ -28,7 +28,7 @@ pub(super) fn section(c: &mut Context) -> Section {
     s
 }
 
-fn row(name: &str, r: &Report, renews: bool) -> Row {
+fn row(name: &str, r: &CheckInReport, renews: bool) -> Row {
     let row = Row::new(name, "verifies", 1.0 / r.ratio);
     let row = match renews {
         // It signs a lease as well: no target was set for it.
@@ -42,8 +42,8 @@ fn row(name: &str, r: &Report, renews: bool) -> Row {
 }
 
 /// The round whose ratio is the middle one.
-fn median(rounds: usize, each: u32, renews: bool) -> Result<Report, String> {
-    let runs: Result<Vec<Report>, String> = (0..rounds).map(|_| core(64, each, renews)).collect();
+fn median(rounds: usize, each: u32, renews: bool) -> Result<CheckInReport, String> {
+    let runs: Result<Vec<CheckInReport>, String> = (0..rounds).map(|_| core(64, each, renews)).collect();
     let mut runs = runs?;
     runs.sort_by(|a, b| a.ratio.total_cmp(&b.ratio));
     Ok(runs.swap_remove(rounds / 2))

@@ -3,6 +3,7 @@
 //! The only `unsafe` of this image is the access to that RAM, in [`world`].
 
 use core::mem::MaybeUninit;
+use ed25519_dalek::{Signer, SigningKey};
 use nrd_hal::crypto::RustCrypto;
 use nrd_hal::layout::Layout;
 use nrd_hal::rand_core::{TryCryptoRng, TryRng};
@@ -11,7 +12,6 @@ use nrd_hal::{
     Clock, Crypto, DeviceIdentity, Epoch, ErrorKind, ErrorType, Geometry, MonotonicCounter, Parts,
     Platform, Region, RootKey,
 };
-use ed25519_dalek::{Signer, SigningKey};
 use zeroize::Zeroizing;
 
 /// The emulated part: 9 sectors of 2 KiB, written by 8 bytes.
@@ -148,7 +148,9 @@ impl Region for Flash {
         }
     }
     fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), ErrorKind> {
-        let to = offset.checked_add(bytes.len() as u32).ok_or(ErrorKind::OutOfBounds)?;
+        let to = offset
+            .checked_add(bytes.len() as u32)
+            .ok_or(ErrorKind::OutOfBounds)?;
         let (from, to) = self.range(offset, to, 1)?;
         let cells = world().cells.get(from..to).ok_or(ErrorKind::OutOfBounds)?;
         for (to, from) in bytes.iter_mut().zip(cells) {
@@ -157,11 +159,16 @@ impl Region for Flash {
         Ok(())
     }
     fn program(&mut self, offset: u32, bytes: &[u8]) -> Result<(), ErrorKind> {
-        let to = offset.checked_add(bytes.len() as u32).ok_or(ErrorKind::OutOfBounds)?;
+        let to = offset
+            .checked_add(bytes.len() as u32)
+            .ok_or(ErrorKind::OutOfBounds)?;
         let (from, to) = self.range(offset, to, GEOMETRY.write_size)?;
         let world = world();
         let cut = world.struck();
-        let cells = world.cells.get_mut(from..to).ok_or(ErrorKind::OutOfBounds)?;
+        let cells = world
+            .cells
+            .get_mut(from..to)
+            .ok_or(ErrorKind::OutOfBounds)?;
         // A cut program leaves the first half, and every other bit of the rest.
         let half = bytes.len() / 2;
         for (i, (cell, byte)) in cells.iter_mut().zip(bytes).enumerate() {
@@ -176,7 +183,10 @@ impl Region for Flash {
         let (from, to) = self.range(from, to, GEOMETRY.erase_size)?;
         let world = world();
         let cut = world.struck();
-        let cells = world.cells.get_mut(from..to).ok_or(ErrorKind::OutOfBounds)?;
+        let cells = world
+            .cells
+            .get_mut(from..to)
+            .ok_or(ErrorKind::OutOfBounds)?;
         let half = cells.len() / 2;
         for (i, cell) in cells.iter_mut().enumerate() {
             *cell |= if cut && i >= half { 0xAA } else { 0xFF };
@@ -216,14 +226,26 @@ impl ErrorType for Fuses {
 
 impl RootKey for Fuses {
     fn derive_fixed(&mut self, label: &[u8]) -> Result<Zeroizing<[u8; 32]>, ErrorKind> {
-        Ok(Zeroizing::new(RustCrypto::hkdf(b"nrd/1/fixed", &ROOT, &[label])))
+        Ok(Zeroizing::new(RustCrypto::hkdf(
+            b"nrd/1/fixed",
+            &ROOT,
+            &[label],
+        )))
     }
-    fn derive_epoch(&mut self, label: &[u8], epoch: Epoch) -> Result<Zeroizing<[u8; 32]>, ErrorKind> {
+    fn derive_epoch(
+        &mut self,
+        label: &[u8],
+        epoch: Epoch,
+    ) -> Result<Zeroizing<[u8; 32]>, ErrorKind> {
         if epoch.0 < world().counter {
             return Err(ErrorKind::Refused);
         }
         let epoch = epoch.0.to_le_bytes();
-        Ok(Zeroizing::new(RustCrypto::hkdf(b"nrd/1/epoch", &ROOT, &[label, &epoch])))
+        Ok(Zeroizing::new(RustCrypto::hkdf(
+            b"nrd/1/epoch",
+            &ROOT,
+            &[label, &epoch],
+        )))
     }
     fn refuses_past_epochs(&self) -> bool {
         true
@@ -280,7 +302,11 @@ impl Who {
     /// With the certificate that the factory has installed.
     pub fn new(installed: &[u8]) -> Option<Who> {
         let mut certificate = [0; 256];
-        for (to, from) in certificate.get_mut(..installed.len())?.iter_mut().zip(installed) {
+        for (to, from) in certificate
+            .get_mut(..installed.len())?
+            .iter_mut()
+            .zip(installed)
+        {
             *to = *from;
         }
         Some(Who {

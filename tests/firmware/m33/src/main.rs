@@ -44,7 +44,10 @@ fn fail(why: &str) -> ! {
     let w = world();
     hprintln!(
         "{{\"ok\":false,\"why\":\"{}\",\"stage\":{},\"cut_at\":{},\"life\":{}}}",
-        why, w.stage, w.cut_at, w.lives
+        why,
+        w.stage,
+        w.cut_at,
+        w.lives
     );
     debug::exit(debug::EXIT_FAILURE);
     loop {
@@ -189,7 +192,8 @@ fn rest(agent: &mut Agent<'_, Board>, service: Option<&Service>) {
             (Next::Again | Next::Reset, _) => {}
             (Next::Post(_), None) => agent.exchange_failed(),
             (Next::Post(n), Some(service)) => {
-                let Some(m) = service.answer(request.get(..n).unwrap_or_default(), &mut reply) else {
+                let Some(m) = service.answer(request.get(..n).unwrap_or_default(), &mut reply)
+                else {
                     fail("the service refuses an honest device");
                 };
                 let reply = reply.get(..m).unwrap_or_default();
@@ -220,12 +224,18 @@ fn judge(agent: &mut Agent<'_, Board>, layout: &nrd_hal::layout::Layout) {
     if agent.state() != State::Clean || !call(|| agent.is_clean()) {
         fail("not clean");
     }
-    let World { cells, receipts, .. } = world();
+    let World {
+        cells, receipts, ..
+    } = world();
     let blank = |from: u32, size: u32| {
         let range = from as usize..(from + size) as usize;
-        cells.get(range).is_some_and(|c| c.iter().all(|&b| b == 0xFF))
+        cells
+            .get(range)
+            .is_some_and(|c| c.iter().all(|&b| b == 0xFF))
     };
-    if !blank(layout.slot_start, 2 * layout.slot_size) || !blank(layout.vault_start, layout.vault_size) {
+    if !blank(layout.slot_start, 2 * layout.slot_size)
+        || !blank(layout.vault_start, layout.vault_size)
+    {
         fail("clean, but cells are not erased");
     }
     if *receipts == 0 {
@@ -249,8 +259,14 @@ fn next_life() -> ! {
     }
     hprintln!(
         "{{\"ok\":true,\"lives\":{},\"cuts\":{},\"operations\":{},\"boots\":{},\"flash_bytes\":{},\"stack_bytes\":{},\"agent_stack_bytes\":{},\"agent_bytes\":{}}}",
-        w.lives, w.cuts, w.total, w.boots, GEOMETRY.size, stack::used(),
-        w.agent_stack, core::mem::size_of::<Agent<'_, Board>>()
+        w.lives,
+        w.cuts,
+        w.total,
+        w.boots,
+        GEOMETRY.size,
+        stack::used(),
+        w.agent_stack,
+        core::mem::size_of::<Agent<'_, Board>>()
     );
     debug::exit(debug::EXIT_SUCCESS);
     loop {

@@ -172,7 +172,11 @@ fn obey(
         19 => {
             let status = agent.status();
             let (done, all) = status.wipe.unwrap_or_default();
-            for (to, from) in m.data.iter_mut().zip([done as u8, all as u8, status.receipts]) {
+            for (to, from) in m
+                .data
+                .iter_mut()
+                .zip([done as u8, all as u8, status.receipts])
+            {
                 *to = from;
             }
             if let Some((code, pictogram)) = status.code {

@@ -3,12 +3,12 @@
 
 use crate::board::world;
 use ed25519_dalek::{Signer, SigningKey};
-use nrd_agent::wire::{
-    self, Answer, Ask, Body, Delegation, EndReason, Generation, Grant, KeyVersion,
-    Lease, LeaseTerms, MakerCertificate, Method, NextToken, Order, OrderKind, OrderSeq,
-    PROOF_CONTEXT, PolicyVersion, Receipt, RefusalCode, Reply, Request, Series, TokenSecret,
-};
 use nrd_agent::Error;
+use nrd_agent::wire::{
+    self, Answer, Ask, Body, Delegation, EndReason, Generation, Grant, KeyVersion, Lease,
+    LeaseTerms, MakerCertificate, Method, NextToken, Order, OrderKind, OrderSeq, PROOF_CONTEXT,
+    PolicyVersion, Receipt, RefusalCode, Reply, Request, Series, TokenSecret,
+};
 use nrd_hal::Crypto;
 use nrd_hal::crypto::RustCrypto;
 
@@ -34,7 +34,10 @@ pub fn sign<'a, B: Body<'a>>(key: &SigningKey, body: &B, out: &mut [u8]) -> Opti
 
 fn token(generation: u32) -> [u8; 32] {
     let id = world().activation;
-    RustCrypto::hmac(&[0x44; 32], &[b"nrd/1/token\0", &id, &generation.to_le_bytes()])
+    RustCrypto::hmac(
+        &[0x44; 32],
+        &[b"nrd/1/token\0", &id, &generation.to_le_bytes()],
+    )
 }
 
 impl Service {
@@ -116,7 +119,10 @@ impl Service {
                 expires_in_s: 600,
                 interval_s: 0,
             },
-            Ask::ActivatePoll { activation_id, epoch } => {
+            Ask::ActivatePoll {
+                activation_id,
+                epoch,
+            } => {
                 world().activation = activation_id.0;
                 world().generation = 1;
                 let grant = Grant {
@@ -131,12 +137,25 @@ impl Service {
                     terms: TERMS,
                 };
                 let n = sign(&self.session, &grant, room)?;
-                Answer::Granted { grant: room.get(..n)? }
+                Answer::Granted {
+                    grant: room.get(..n)?,
+                }
             }
-            Ask::ActivateCancel { .. } => Answer::ActivationEnded { reason: EndReason::Cancelled },
-            Ask::CheckIn { activation_id, proof: Some(proof), policy, renew, .. } => {
+            Ask::ActivateCancel { .. } => Answer::ActivationEnded {
+                reason: EndReason::Cancelled,
+            },
+            Ask::CheckIn {
+                activation_id,
+                proof: Some(proof),
+                policy,
+                renew,
+                ..
+            } => {
                 let g = proof.generation.0;
-                let mac = RustCrypto::hmac(&token(g), &[PROOF_CONTEXT, &request.challenge, &request.nonce]);
+                let mac = RustCrypto::hmac(
+                    &token(g),
+                    &[PROOF_CONTEXT, &request.challenge, &request.nonce],
+                );
                 // One honest device: a retired generation is a fault of ours.
                 if mac != proof.mac || g < world().generation {
                     return None;
@@ -162,12 +181,17 @@ impl Service {
                     interval_s: 3600,
                 }
             }
-            Ask::CheckIn { .. } => Answer::Refused { code: RefusalCode::BadRequest, retry_after_s: 1 },
+            Ask::CheckIn { .. } => Answer::Refused {
+                code: RefusalCode::BadRequest,
+                retry_after_s: 1,
+            },
             Ask::Outcome { .. } | Ask::SignedOut { .. } => Answer::Noted,
             Ask::Receipt { receipt } => {
                 self.verify(receipt)?;
                 world().receipts += 1;
-                Answer::ReceiptStored { digest: wire::receipt_digest::<RustCrypto>(receipt)? }
+                Answer::ReceiptStored {
+                    digest: wire::receipt_digest::<RustCrypto>(receipt)?,
+                }
             }
         })
     }
@@ -183,4 +207,3 @@ impl Service {
         (receipt.method == Method::Purge && receipt.sectors.failed == 0).then_some(())
     }
 }
-
