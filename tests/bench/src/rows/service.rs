@@ -43,7 +43,8 @@ fn row(name: &str, r: &CheckInReport, renews: bool) -> Row {
 
 /// The round whose ratio is the middle one.
 fn median(rounds: usize, each: u32, renews: bool) -> Result<CheckInReport, String> {
-    let runs: Result<Vec<CheckInReport>, String> = (0..rounds).map(|_| core(64, each, renews)).collect();
+    let runs: Result<Vec<CheckInReport>, String> =
+        (0..rounds).map(|_| core(64, each, renews)).collect();
     let mut runs = runs?;
     runs.sort_by(|a, b| a.ratio.total_cmp(&b.ratio));
     Ok(runs.swap_remove(rounds / 2))
