@@ -2,7 +2,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`hex`] | hexadecimal digits, through `data-encoding` |
+//! | [`hex()`], [`unhex()`] | hexadecimal digits, through `data-encoding` |
 //! | [`secret_file`] | files that only their owner may read |
 //! | [`sign`] | Ed25519 keys and the frames they sign |
 //! | [`sample`] | sample accounts from a readable file |
@@ -14,7 +14,7 @@
 //! one of these belongs into that crate.
 
 mod error;
-pub mod hex;
+mod hex;
 pub mod pictogram;
 pub mod sample;
 pub mod secret_file;
