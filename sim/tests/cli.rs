@@ -374,6 +374,7 @@ fn a_device_killed_again_and_again_goes_on_where_it_was() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story")]
 fn verify_says_what_is_wrong_with_a_receipt() {
     let world = World::new();
     let mut tv = world.device("tv", "stb");

@@ -170,16 +170,18 @@ fn whose(frames: &[&str]) -> Option<(Origin, String)> {
             let talk = file.starts_with("wire/")
                 || file.ends_with("exchange.rs")
                 || file.ends_with("activate.rs");
-            let origin = match talk {
-                true => Origin::Conversation,
-                false => Origin::Device,
+            let origin = if talk {
+                Origin::Conversation
+            } else {
+                Origin::Device
             };
             return Some((origin, format!("agent/{file}")));
         }
         if let Some(file) = after("/hal/src/") {
-            let origin = match file.starts_with("crypto/") {
-                true => Origin::Crypto,
-                false => Origin::Device,
+            let origin = if file.starts_with("crypto/") {
+                Origin::Crypto
+            } else {
+                Origin::Device
             };
             return Some((origin, format!("hal/{file}")));
         }

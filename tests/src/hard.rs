@@ -152,9 +152,10 @@ impl Life {
         let layout = self.layout();
         let geometry = self.bench.hw.chip().spec().geometry;
         let header = |tail: Range<u32>| {
-            let (from, size) = match tail.start >= layout.journal_start {
-                true => (layout.journal_start, layout.journal_size),
-                false => (layout.vault_start, layout.vault_size),
+            let (from, size) = if tail.start >= layout.journal_start {
+                (layout.journal_start, layout.journal_size)
+            } else {
+                (layout.vault_start, layout.vault_size)
             };
             let sector = logical_sector(&Geometry { size, ..geometry });
             let start = from + (tail.start - from) / sector * sector;

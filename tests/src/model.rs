@@ -306,6 +306,7 @@ impl Protocol {
         Some(())
     }
 
+    #[expect(clippy::too_many_lines, reason = "one message an arm")]
     fn to_device(&self, w: &mut World, message: Message) -> Option<()> {
         if !w.on {
             return None;
@@ -511,6 +512,7 @@ impl Model for Protocol {
         out.extend(w.sent.iter().map(|m| Step::Deliver(Sent(*m))));
     }
 
+    #[expect(clippy::too_many_lines, reason = "one event an arm")]
     fn next_state(&self, last: &World, step: Step) -> Option<World> {
         let mut w = last.clone();
         match step {

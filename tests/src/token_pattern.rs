@@ -134,9 +134,10 @@ fn flatten(stream: TokenStream, text: &str, out: &mut Vec<Token>) {
             }
             TokenTree::Ident(i) => {
                 let name = i.to_string();
-                let kind = match KEYWORDS.contains(&name.as_str()) {
-                    true => Kind::Other,
-                    false => Kind::Name,
+                let kind = if KEYWORDS.contains(&name.as_str()) {
+                    Kind::Other
+                } else {
+                    Kind::Name
                 };
                 push(out, kind, &name, i.span().byte_range());
             }
@@ -182,10 +183,7 @@ fn flatten_literal(literal: &Literal, text: &str, out: &mut Vec<Token>) {
     let whole = &text[bytes.clone()];
     let Some(inner) = whole.strip_prefix('"').and_then(|w| w.strip_suffix('"')) else {
         let number = whole.bytes().all(|b| b.is_ascii_digit());
-        let kind = match number {
-            true => Kind::Number,
-            false => Kind::Other,
-        };
+        let kind = if number { Kind::Number } else { Kind::Other };
         return push(out, kind, whole, bytes);
     };
     let start = out.len();
@@ -232,9 +230,10 @@ impl Pattern {
                     let any = rest.next_if(|t| t.text == "$").is_some();
                     let name = rest.next_if(|t| t.kind == Kind::Name);
                     let name = name.ok_or("a `$` without a name behind it")?.text.clone();
-                    Some(match any {
-                        true => Part::Any(name),
-                        false => Part::Path(name),
+                    Some(if any {
+                        Part::Any(name)
+                    } else {
+                        Part::Path(name)
                     })
                 }
                 _ => None,

@@ -94,6 +94,7 @@ fn attack_06_trust_never_goes_back_to_an_older_delegation() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one attack after another")]
 fn attack_07_no_reply_destroys_and_only_a_signed_fresh_statement_locks() {
     let bench = Bench::new();
     let mut tv = active(&bench, "NRD-07", 7);

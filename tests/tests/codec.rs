@@ -338,6 +338,7 @@ fn an_unknown_variant_number_is_refused() {
 
 /// A bound is the length of a real value: not exceeded, and not generous.
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn the_longest_value_of_a_type_is_as_long_as_its_bound() {
     fn longest<'a, T: Code<'a> + Bounded>(value: &T) {
         assert_eq!(codec_bytes(value).len(), T::MAX_LEN);

@@ -62,9 +62,10 @@ fn config(ca: &Ca, cert: &Cert, version: &'static SupportedProtocolVersion) -> A
     if cert.is_ca {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     }
-    let signed = match cert.self_signed {
-        true => params.self_signed(&key).unwrap(),
-        false => params.signed_by(&key, &ca.issuer).unwrap(),
+    let signed = if cert.self_signed {
+        params.self_signed(&key).unwrap()
+    } else {
+        params.signed_by(&key, &ca.issuer).unwrap()
     };
     let der = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let chain = vec![CertificateDer::from(signed.der().to_vec())];

@@ -97,6 +97,7 @@ fn keys() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn frames() {
     let (maker, root, order, session) = (
         keypair(&[1; 32]),

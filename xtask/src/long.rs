@@ -32,12 +32,13 @@ pub(crate) fn targets() -> Result<Vec<String>, String> {
     let said: Value =
         serde_json::from_slice(&said.stdout).map_err(|e| format!("cargo metadata: {e}"))?;
     let names = named(&said);
-    match names.is_empty() {
-        true => Err("no test has `test = false`: the long ring is empty".to_owned()),
-        false => Ok(names
+    if names.is_empty() {
+        Err("no test has `test = false`: the long ring is empty".to_owned())
+    } else {
+        Ok(names
             .into_iter()
             .flat_map(|n| ["--test".to_owned(), n])
-            .collect()),
+            .collect())
     }
 }
 

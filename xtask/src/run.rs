@@ -46,9 +46,10 @@ pub(crate) fn run(command: &mut Command) -> Done {
     let shown = shown(command);
     println!("$ {shown}");
     let status = command.status().map_err(|e| format!("{shown}: {e}"))?;
-    match status.success() {
-        true => Ok(()),
-        false => Err(format!("failed: {shown}")),
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("failed: {shown}"))
     }
 }
 

@@ -67,10 +67,11 @@ fn adversary(world: &mut World, spied: bool) -> Result<InspectReport, Violation>
         } else {
             Vec::new()
         },
-        secrets: match spied {
-            // Tokens and activation secrets must be gone as well.
-            true => [&world.secrets[..], &world.key_texts].concat(),
-            false => world.secrets.clone(),
+        // Tokens and activation secrets must be gone as well, once they are known.
+        secrets: if spied {
+            [&world.secrets[..], &world.key_texts].concat()
+        } else {
+            world.secrets.clone()
         },
         deep: false,
     };

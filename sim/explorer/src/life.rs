@@ -294,6 +294,7 @@ impl World {
     }
 
     /// Performs one act on a settled agent. [`Stop::Off`]: the power went.
+    #[expect(clippy::too_many_lines, reason = "one act of the script an arm")]
     pub(super) fn perform(
         &mut self,
         agent: &mut Agent<'_, Board>,

@@ -143,9 +143,10 @@ fn allowed(model: &Model, act: Option<ScriptAct>, seen: &Seen) -> Result<(), Vio
         return Err(format!("state {state:?} after a cut in {act:?}"));
     }
     if state != State::Active {
-        return match seen.data.values().any(Option::is_some) {
-            true => Err("a record is served outside an activation".into()),
-            false => Ok(()),
+        return if seen.data.values().any(Option::is_some) {
+            Err("a record is served outside an activation".into())
+        } else {
+            Ok(())
         };
     }
     let mut forgotten = None;

@@ -31,9 +31,10 @@ pub(super) struct Moment<'a> {
 /// The phase of a struck operation; "" for the ordinary.
 pub(super) fn phase(layout: &Layout, op: Op, now: &Moment<'_>) -> &'static str {
     if now.booting {
-        return match now.first_boot {
-            true => "format",
-            false => "recovery at boot",
+        return if now.first_boot {
+            "format"
+        } else {
+            "recovery at boot"
         };
     }
     let journal = layout.journal().contains(&op.at);
@@ -52,9 +53,10 @@ pub(super) fn phase(layout: &Layout, op: Op, now: &Moment<'_>) -> &'static str {
         OpKind::Erase if journal => "journal compaction",
         OpKind::Program if journal && wiping => {
             let counted = now.before.iter().any(|o| o.kind == OpKind::Count);
-            match counted {
-                false => "wipe: tombstone",
-                true => "wipe: receipt and clean mark",
+            if !counted {
+                "wipe: tombstone"
+            } else {
+                "wipe: receipt and clean mark"
             }
         }
         _ if wiping => "wipe: vault",

@@ -30,9 +30,10 @@ pub struct FlashRegion {
 impl FlashRegion {
     fn at(&self, offset: u32, len: usize) -> Result<u32, ErrorKind> {
         let end = u64::from(offset) + len as u64;
-        match end <= u64::from(self.size) {
-            true => Ok(self.start + offset),
-            false => Err(ErrorKind::OutOfBounds),
+        if end <= u64::from(self.size) {
+            Ok(self.start + offset)
+        } else {
+            Err(ErrorKind::OutOfBounds)
         }
     }
 }

@@ -132,9 +132,10 @@ impl Chip {
     /// What the counter answers when it is read.
     pub(super) fn read_counter(&mut self) -> Result<u64, ErrorKind> {
         self.check(0, 0)?;
-        match self.defects.counter_mute() {
-            true => Err(ErrorKind::Unavailable),
-            false => Ok(self.counter),
+        if self.defects.counter_mute() {
+            Err(ErrorKind::Unavailable)
+        } else {
+            Ok(self.counter)
         }
     }
 
@@ -316,10 +317,7 @@ impl Chip {
         let target: Vec<u8> = self.cells[from..to]
             .iter()
             .zip(bytes)
-            .map(|(c, b)| match takes {
-                true => c & b,
-                false => *c,
-            })
+            .map(|(c, b)| if takes { c & b } else { *c })
             .collect();
         let done = self.apply(op, from, &target);
         self.keep(from, bytes.len());
@@ -381,9 +379,10 @@ impl Chip {
     /// What the software hears of an operation: nothing any more when the
     /// power has gone.
     fn answer(&self, done: Result<bool, ErrorKind>) -> Result<(), ErrorKind> {
-        match self.off {
-            true => Err(ErrorKind::Unavailable),
-            false => done.map(|_| ()),
+        if self.off {
+            Err(ErrorKind::Unavailable)
+        } else {
+            done.map(|_| ())
         }
     }
 

@@ -75,9 +75,10 @@ impl Defects {
 
     pub(super) fn stick(&mut self, at: u32, mask: u8, high: bool) {
         let (zeros, ones) = self.stuck.entry(at).or_default();
-        match high {
-            true => *ones |= mask & !*zeros,
-            false => *zeros |= mask & !*ones,
+        if high {
+            *ones |= mask & !*zeros
+        } else {
+            *zeros |= mask & !*ones
         }
     }
 
@@ -95,9 +96,10 @@ impl Defects {
 
     pub(super) fn readable(&self, at: u32, len: usize) -> Result<(), ErrorKind> {
         let end = at + len as u32;
-        match self.spoilt.iter().any(|r| r.start < end && at < r.end) {
-            true => Err(ErrorKind::Ecc),
-            false => Ok(()),
+        if self.spoilt.iter().any(|r| r.start < end && at < r.end) {
+            Err(ErrorKind::Ecc)
+        } else {
+            Ok(())
         }
     }
 
@@ -128,9 +130,10 @@ impl Defects {
         if self.counter_end.is_some_and(|end| now >= end) {
             return Err(ErrorKind::WornOut);
         }
-        match spend(&mut self.mute_steps) {
-            true => Err(ErrorKind::Unavailable),
-            false => Ok(()),
+        if spend(&mut self.mute_steps) {
+            Err(ErrorKind::Unavailable)
+        } else {
+            Ok(())
         }
     }
 }

@@ -112,9 +112,10 @@ impl Emmc {
 
     /// `Ok` unless the power went during the last operation.
     fn powered(&self) -> Result<(), ErrorKind> {
-        match self.off {
-            true => Err(ErrorKind::Unavailable),
-            false => Ok(()),
+        if self.off {
+            Err(ErrorKind::Unavailable)
+        } else {
+            Ok(())
         }
     }
 

@@ -160,15 +160,16 @@ impl Folder {
         let made = Made::read(dir)?;
         let sized = |name: &str, expected: usize| {
             let bytes = read(name)?;
-            match bytes.len() == expected {
-                true => Ok(bytes),
-                false => Err(DeviceDirError::Content(
+            if bytes.len() == expected {
+                Ok(bytes)
+            } else {
+                Err(DeviceDirError::Content(
                     at(name),
                     format!(
                         "{} bytes, but device.json says {expected}: restore the file, or start with an empty folder",
                         bytes.len()
                     ),
-                )),
+                ))
             }
         };
         let n = made.size as usize;

@@ -174,10 +174,7 @@ fn preprogram(now: Cells<'_>, shaky: bool, draws: &mut SplitMix) {
         *c = new;
         // What was completed is stable, and a completed program or erase of a
         // cell that an earlier cut left unstable settles it.
-        *u = match shaky {
-            true => moving & b,
-            false => 0,
-        };
+        *u = if shaky { moving & b } else { 0 };
     }
 }
 

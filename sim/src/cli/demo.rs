@@ -50,9 +50,12 @@ pub(crate) fn run(args: &Args) -> ExitCode {
             "an empty or new folder",
         );
     }
-    let say = |line: String| match args.json {
-        true => eprintln!("{line}"),
-        false => say!("{line}"),
+    let say = |line: String| {
+        if args.json {
+            eprintln!("{line}")
+        } else {
+            say!("{line}")
+        }
     };
     say(format!("seed {seed}"));
     say(
@@ -92,14 +95,15 @@ pub(crate) fn run(args: &Args) -> ExitCode {
 }
 
 fn finish(args: &Args, report: &DemoReport, say: &dyn Fn(String)) -> ExitCode {
-    let verdict = match report.ok() {
-        true => format!(
+    let verdict = if report.ok() {
+        format!(
             "The story held. Readable with the root key: {} account bytes before the wipe, {} after; {} in plain.",
             report.account_bytes_readable_before_wipe,
             report.account_bytes_readable_after_wipe,
             report.plaintext_hits
-        ),
-        false => "The story did not hold: see the step that failed.".to_owned(),
+        )
+    } else {
+        "The story did not hold: see the step that failed.".to_owned()
     };
     say(verdict);
     if args.json {
@@ -108,9 +112,10 @@ fn finish(args: &Args, report: &DemoReport, say: &dyn Fn(String)) -> ExitCode {
             Err(e) => return fail(&e.to_string(), "without --json"),
         }
     }
-    match report.ok() {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::from(1),
+    if report.ok() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(1)
     }
 }
 

@@ -151,7 +151,7 @@ fn hint(e: &DeviceDirError) -> &'static str {
     match e {
         DeviceDirError::InUse(_) => "end the other process first, or use another --dir",
         DeviceDirError::File(..) => "start the service first, and hand in its ca.pem with --ca",
-        _ => "what the message says, or an empty --dir for a new device",
+        DeviceDirError::Content(..) => "what the message says, or an empty --dir for a new device",
     }
 }
 

@@ -58,9 +58,10 @@ pub(crate) fn run(args: &Args) -> ExitCode {
             .or_else(|| std::thread::available_parallelism().ok().map(Into::into))
             .unwrap_or(1),
     };
-    let bar = match std::io::stderr().is_terminal() {
-        true => ProgressBar::new(args.devices.into()),
-        false => ProgressBar::hidden(),
+    let bar = if std::io::stderr().is_terminal() {
+        ProgressBar::new(args.devices.into())
+    } else {
+        ProgressBar::hidden()
     };
     if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} devices, {eta} left") {
         bar.set_style(style);

@@ -145,9 +145,10 @@ fn show(args: &Args, r: &InspectReport) -> ExitCode {
     } else {
         text(args, r);
     }
-    match r.nothing_readable() {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::from(1),
+    if r.nothing_readable() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(1)
     }
 }
 

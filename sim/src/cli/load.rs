@@ -137,12 +137,11 @@ fn show<T: Serialize>(json: bool, done: Result<T, String>, good: impl Fn(&T) -> 
         }
         _ => {}
     }
-    match good(&report) {
-        true => ExitCode::SUCCESS,
-        false => {
-            eprintln!("not good: see the figures above");
-            ExitCode::FAILURE
-        }
+    if good(&report) {
+        ExitCode::SUCCESS
+    } else {
+        eprintln!("not good: see the figures above");
+        ExitCode::FAILURE
     }
 }
 
@@ -154,10 +153,11 @@ fn enough_files(devices: usize) -> Result<(), String> {
         .and_then(|l| l.split_whitespace().nth(3))
         .and_then(|n| n.parse::<usize>().ok())
         .unwrap_or(usize::MAX);
-    match soft > devices + 200 {
-        true => Ok(()),
-        false => Err(format!(
+    if soft > devices + 200 {
+        Ok(())
+    } else {
+        Err(format!(
             "this shell lets a process open {soft} files; {devices} devices need more"
-        )),
+        ))
     }
 }

@@ -205,21 +205,23 @@ fn parts(args: &Args) -> Result<Vec<Part>, ExitCode> {
             chip: n.chip,
             start: n.start,
             // One part alone gets what was asked for.
-            depth: match args.geometry.is_some() {
-                true => args.depth,
-                false => depth_of(&n.chip),
+            depth: if args.geometry.is_some() {
+                args.depth
+            } else {
+                depth_of(&n.chip)
             },
         })
         .collect();
-    match parts.is_empty() {
-        true => Err(fail(
+    if parts.is_empty() {
+        Err(fail(
             &format!(
                 "no part is named {}",
                 args.geometry.as_deref().unwrap_or_default()
             ),
             "one of `nrd-sim powercut --list`",
-        )),
-        false => Ok(parts),
+        ))
+    } else {
+        Ok(parts)
     }
 }
 
@@ -248,12 +250,13 @@ fn matrix_parts(args: &Args, depth_of: impl Fn(&ChipSpec) -> u8) -> Result<Vec<P
         start,
     };
     let parts: Vec<Part> = matrix().filter(wanted).map(part).collect();
-    match parts.is_empty() {
-        true => Err(fail(
+    if parts.is_empty() {
+        Err(fail(
             "no part of the matrix is like that",
             "a --write-size of 1 to 256, a --sector-size of 256 to 65536, powers of two",
-        )),
-        false => Ok(parts),
+        ))
+    } else {
+        Ok(parts)
     }
 }
 
@@ -380,8 +383,9 @@ fn finish(args: &Args, report: &ExplorerReport) -> ExitCode {
         }
     }
     let held = report.violations == 0 && report.nonces_reused == 0;
-    match held && report.missed_phases.is_empty() {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::from(1),
+    if held && report.missed_phases.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(1)
     }
 }

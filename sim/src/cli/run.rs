@@ -105,9 +105,10 @@ fn one(args: &Args, path: &Path) -> Result<Played, ExitCode> {
         ExitCode::from(2)
     })?;
     story.seed = args.seed.unwrap_or(story.seed);
-    let bar = match std::io::stderr().is_terminal() && !args.quiet {
-        true => ProgressBar::new(story.steps.len() as u64),
-        false => ProgressBar::hidden(),
+    let bar = if std::io::stderr().is_terminal() && !args.quiet {
+        ProgressBar::new(story.steps.len() as u64)
+    } else {
+        ProgressBar::hidden()
     };
     if let Ok(style) = ProgressStyle::with_template("{msg:32} {bar:30} {pos}/{len} steps") {
         bar.set_style(style);

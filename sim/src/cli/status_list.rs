@@ -57,10 +57,7 @@ fn version(text: &str) -> Result<[u8; 3], String> {
 }
 
 pub(crate) fn run(args: &Args) -> ExitCode {
-    let done = match args.show {
-        true => show(args),
-        false => make(args),
-    };
+    let done = if args.show { show(args) } else { make(args) };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(code) => code,

@@ -87,9 +87,12 @@ fn look(args: &Args) -> Result<Result<Verified, Refusal>, ExitCode> {
 
 /// Reads a file of at most `max` bytes, or says what to do.
 pub(super) fn read(path: &Path, max: u64, hint: &str) -> Result<Vec<u8>, ExitCode> {
-    let bytes = std::fs::metadata(path).and_then(|m| match m.len() > max {
-        true => Err(std::io::Error::other("too large for what it should be")),
-        false => std::fs::read(path),
+    let bytes = std::fs::metadata(path).and_then(|m| {
+        if m.len() > max {
+            Err(std::io::Error::other("too large for what it should be"))
+        } else {
+            std::fs::read(path)
+        }
     });
     bytes.map_err(|e| fail(&format!("{}: {e}", path.display()), hint))
 }
@@ -127,9 +130,10 @@ fn show(args: &Args, v: &Verified) -> ExitCode {
     } else {
         text(v);
     }
-    match v.clean && !v.revocation.revoked() {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::from(1),
+    if v.clean && !v.revocation.revoked() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(1)
     }
 }
 

@@ -81,9 +81,10 @@ impl Browser {
             fields.push(("remember", "yes"));
         }
         let page = self.submit("/login", "/login", &fields)?;
-        match page.status == 200 && page.text().contains("Sign out") {
-            true => Ok(()),
-            false => Err(format!("signing in failed with status {}", page.status)),
+        if page.status == 200 && page.text().contains("Sign out") {
+            Ok(())
+        } else {
+            Err(format!("signing in failed with status {}", page.status))
         }
     }
 

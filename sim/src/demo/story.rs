@@ -372,10 +372,7 @@ impl Story<'_> {
 
 /// What was seen, as good or bad.
 fn held(ok: bool, seen: String) -> Seen {
-    match ok {
-        true => Ok(seen),
-        false => Err(seen),
-    }
+    if ok { Ok(seen) } else { Err(seen) }
 }
 
 fn read_key(path: &Path) -> Result<[u8; 32], String> {

@@ -70,6 +70,7 @@ impl CrowdReport {
 }
 
 /// Runs it with `exe` as the service program; `say` hears of progress.
+#[expect(clippy::too_many_lines, reason = "a measurement, told in its order")]
 pub fn run(exe: &Path, plan: &CrowdPlan, say: impl Fn(&str)) -> Result<CrowdReport, String> {
     let server =
         Server::start().ok_or("PostgreSQL is not installed: apt-get install postgresql")?;
@@ -133,9 +134,10 @@ pub fn run(exe: &Path, plan: &CrowdPlan, say: impl Fn(&str)) -> Result<CrowdRepo
         if let Some(e) = lock(&failed).first() {
             return Err(format!("a device cannot go on: {e}"));
         }
-        match Instant::now() > until {
-            true => Err(format!("not done in time: {what}")),
-            false => Ok(()),
+        if Instant::now() > until {
+            Err(format!("not done in time: {what}"))
+        } else {
+            Ok(())
         }
     };
     let mut told = 0;

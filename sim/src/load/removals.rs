@@ -90,7 +90,10 @@ fn person(n: usize) -> String {
     )
 }
 
-#[allow(clippy::too_many_arguments)]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "called in one place, each argument named there"
+)]
 fn one_device(
     exe: &Path,
     home: &Path,

@@ -77,18 +77,20 @@ fn serve(
     tell: impl Fn(u64, Answer),
 ) {
     while let Ok((id, request)) = inbox.recv() {
-        let answer = match faults.unplugged.load(Ordering::SeqCst) {
-            true => Err(TlsError::Connect),
-            false => exchange(client, authority, &request),
+        let answer = if faults.unplugged.load(Ordering::SeqCst) {
+            Err(TlsError::Connect)
+        } else {
+            exchange(client, authority, &request)
         };
         let lost = faults
             .lose
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1))
             .is_ok();
         let unplugged = faults.unplugged.load(Ordering::SeqCst);
-        let answer = match lost || unplugged {
-            true => Err(TlsError::Io),
-            false => answer,
+        let answer = if lost || unplugged {
+            Err(TlsError::Io)
+        } else {
+            answer
         };
         tell(id, answer);
     }

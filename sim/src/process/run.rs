@@ -551,6 +551,6 @@ fn words(state: State) -> (&'static str, Option<&'static str>) {
         State::SignedOut => ("signed-out", Some("type `activate` to sign in again")),
         State::Wiping => ("wiping", None),
         State::WipeFailed => ("wipe-failed", Some("do not hand this device on")),
-        _ => ("starting", None),
+        State::Booting => ("starting", None),
     }
 }

@@ -84,9 +84,10 @@ impl Driver {
 
     pub(crate) async fn open(&self, window: Window) -> Client {
         let mut caps = Capabilities::new();
-        let prefs = match window.script {
-            true => json!({}),
-            false => json!({ "profile.managed_default_content_settings.javascript": 2 }),
+        let prefs = if window.script {
+            json!({})
+        } else {
+            json!({ "profile.managed_default_content_settings.javascript": 2 })
         };
         let mut args: Vec<String> = [
             "--headless=new",

@@ -1,5 +1,5 @@
 //! What the process tests share.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test program uses its part of it")]
 
 pub(crate) mod axe;
 pub(crate) mod chromium;

@@ -99,9 +99,10 @@ impl Actor {
     pub(crate) fn prove(&mut self, nonce: [u8; 32], deep: bool) -> Vec<u8> {
         self.boot(|_, agent| {
             let mut out = [0; 640];
-            let n = match deep {
-                true => nrd_sim::device::prove_fill(agent, nonce, &mut out, |_, _| {}),
-                false => agent.prove_clean(nonce, &mut out),
+            let n = if deep {
+                nrd_sim::device::prove_fill(agent, nonce, &mut out, |_, _| {})
+            } else {
+                agent.prove_clean(nonce, &mut out)
             };
             out[..n.unwrap()].to_vec()
         })
@@ -119,6 +120,7 @@ impl Actor {
 }
 
 /// Fills the account; the service's clock is moved on by more than a month.
+#[expect(clippy::too_many_lines, reason = "a script: one device after another")]
 pub(crate) fn fill(service: &Arc<Service>, account: AccountId) {
     use DeviceKind::{Computer, Console, SetTopBox};
     let actor = |id: &str, model: &str, kind| Actor::new(service, id, model, kind);

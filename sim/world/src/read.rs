@@ -100,7 +100,10 @@ pub struct Slot {
 
 /// What happens in a step. Devices and accounts by their place in the story.
 #[derive(Debug, Clone, PartialEq)]
-#[allow(missing_docs)]
+#[allow(
+    missing_docs,
+    reason = "the words of scenario files, told in docs/SIMULATOR.md"
+)]
 pub enum ScenarioAct {
     /// Nothing but time.
     Wait,
@@ -153,7 +156,10 @@ pub enum ScenarioAct {
 
 /// What must be so. What is `None` is not looked at.
 #[derive(Debug, Clone, PartialEq, Default)]
-#[allow(missing_docs)]
+#[allow(
+    missing_docs,
+    reason = "the words of scenario files, told in docs/SIMULATOR.md"
+)]
 pub struct Expect {
     pub device: Option<usize>,
     pub account: Option<usize>,
@@ -325,6 +331,10 @@ const EXPECTS: [&str; 12] = [
     "proof", "receipts",
 ];
 
+#[expect(
+    clippy::too_many_lines,
+    reason = "one verb of the scenario language an arm"
+)]
 fn step(
     mut t: Table<'_, '_>,
     story: &mut Story,
@@ -356,13 +366,15 @@ fn step(
         .iter()
         .find(|(name, _)| *name == verb)
         .map_or(&[][..], |(_, keys)| keys);
-    let device = match needs.contains(&"device") {
-        true => t.known("device", "device", &devices)?,
-        false => 0,
+    let device = if needs.contains(&"device") {
+        t.known("device", "device", &devices)?
+    } else {
+        0
     };
-    let account = match needs.contains(&"account") {
-        true => t.known("account", "account", &accounts)?,
-        false => 0,
+    let account = if needs.contains(&"account") {
+        t.known("account", "account", &accounts)?
+    } else {
+        0
     };
     let act = match verb {
         "activate" => ScenarioAct::Activate {

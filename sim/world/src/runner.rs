@@ -191,12 +191,14 @@ impl Run<'_> {
     }
 
     fn must_be_on(&self, device: usize) -> Said {
-        match self.world.devices[device].is_on() {
-            true => Ok(()),
-            false => Err(format!("{} is off: switch it on first", self.name(device))),
+        if self.world.devices[device].is_on() {
+            Ok(())
+        } else {
+            Err(format!("{} is off: switch it on first", self.name(device)))
         }
     }
 
+    #[expect(clippy::too_many_lines, reason = "one step of a story an arm")]
     fn act(&mut self, act: &ScenarioAct) -> Said {
         match act {
             ScenarioAct::Wait | ScenarioAct::Expect(_) => {}
@@ -375,9 +377,12 @@ impl Run<'_> {
             .wrapping_add(1);
         let nonce = RingCrypto::sha256(&self.draws.to_le_bytes());
         let mut out = [0; Receipt::MAX];
-        let answer = self.world.devices[device].with(|agent| match deep {
-            true => nrd_sim_device::prove_fill(agent, nonce, &mut out, |_, _| {}),
-            false => agent.prove_clean(nonce, &mut out),
+        let answer = self.world.devices[device].with(|agent| {
+            if deep {
+                nrd_sim_device::prove_fill(agent, nonce, &mut out, |_, _| {})
+            } else {
+                agent.prove_clean(nonce, &mut out)
+            }
         });
         let said = match answer {
             Some(Ok(n)) => {

@@ -93,9 +93,10 @@ impl Stream {
             Pattern::Hot => {
                 let hot = (n / 5).max(1);
                 let is_hot = self.fraction() < 0.8 || hot == n;
-                let rank = match is_hot {
-                    true => self.draws.below(hot as u64) as usize,
-                    false => hot + self.draws.below((n - hot) as u64) as usize,
+                let rank = if is_hot {
+                    self.draws.below(hot as u64) as usize
+                } else {
+                    hot + self.draws.below((n - hot) as u64) as usize
                 };
                 self.ranks[rank].1
             }

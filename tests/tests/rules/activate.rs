@@ -56,9 +56,10 @@ fn a_grant_is_for_one_device_one_attempt_and_one_epoch() {
             assert_ne!(due, [0; 16]);
             let grant = Grant {
                 device_id,
-                activation_id: match wrong_attempt {
-                    true => ActivationId([9; 16]),
-                    false => activation_id,
+                activation_id: if wrong_attempt {
+                    ActivationId([9; 16])
+                } else {
+                    activation_id
                 },
                 epoch,
                 series: Series([3; 16]),
@@ -168,9 +169,10 @@ fn an_attempt_that_the_service_ends_leaves_the_device_as_it_was() {
     // Of a clean device; while it starts, and while it polls.
     bench.boot(|service, agent| {
         for polls in [false, true] {
-            match polls {
-                false => agent.start_activation().unwrap(),
-                true => shows_a_code(service, agent),
+            if !polls {
+                agent.start_activation().unwrap()
+            } else {
+                shows_a_code(service, agent)
             }
             if !polls {
                 exchange(service, agent).unwrap();

@@ -51,6 +51,7 @@ fn nonce(agent: &mut Device<'_>) -> [u8; 16] {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story")]
 fn only_what_names_this_device_activation_and_request_locks_or_opens() {
     let bench = Bench::new();
     let holder = bench.account(0);

@@ -126,9 +126,10 @@ pub(super) fn open_everywhere(
             None => break,
         };
         while seen < offset + CHECKED {
-            let old = match seen - began < CHECKED {
-                true => 0,
-                false => cells[seen - CHECKED],
+            let old = if seen - began < CHECKED {
+                0
+            } else {
+                cells[seen - CHECKED]
             };
             linear = rolling.step(linear, cells[seen], old);
             seen += 1;
@@ -139,9 +140,10 @@ pub(super) fn open_everywhere(
         let word = u16::from_le_bytes([header[0], header[1]]);
         let class = (word >> 13) as u8;
         let deletes = word & 0x1FFF == 0x1FFF;
-        let length = match deletes {
-            true => 0,
-            false => usize::from(word & 0x1FFF),
+        let length = if deletes {
+            0
+        } else {
+            usize::from(word & 0x1FFF)
         };
         let check = u16::from_le_bytes([header[10], header[11]]);
         let plausible = linear ^ rolling.base == check;
@@ -166,16 +168,14 @@ pub(super) fn open_everywhere(
             }
             // Values of the vault but the session begin with four bytes of time.
             let vault = k.region == VAULT;
-            let own = match vault && class != 0 {
-                true => length.saturating_sub(4),
-                false => length,
+            let own = if vault && class != 0 {
+                length.saturating_sub(4)
+            } else {
+                length
             };
             found.push(Opened {
                 offset: offset as u32,
-                class: match vault {
-                    true => class_name(class),
-                    false => JOURNAL,
-                },
+                class: if vault { class_name(class) } else { JOURNAL },
                 id: u16::from_le_bytes([header[2], header[3]]),
                 seq: u32::from_le_bytes([header[6], header[7], header[8], header[9]]),
                 length: own,
@@ -227,9 +227,10 @@ impl Secret {
     /// A secret; an empty one is never found.
     pub fn new(text: impl Into<Vec<u8>>) -> Secret {
         let text = text.into();
-        let written = match text.is_empty() {
-            true => Vec::new(),
-            false => encodings(&text),
+        let written = if text.is_empty() {
+            Vec::new()
+        } else {
+            encodings(&text)
         };
         let finders = written
             .into_iter()
@@ -256,9 +257,10 @@ pub(super) fn plaintext(cells: &[u8], secrets: &[Secret]) -> Vec<Hit> {
     }];
     for (secret, looked_for) in secrets.iter().enumerate() {
         for (encoding, needle) in &looked_for.0.as_written {
-            let within = match looks_erased(needle.needle()) {
-                true => &whole,
-                false => &pieces,
+            let within = if looks_erased(needle.needle()) {
+                &whole
+            } else {
+                &pieces
             };
             for piece in within {
                 let found = needle.find_iter(&cells[piece.clone()]);

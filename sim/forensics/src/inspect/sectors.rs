@@ -89,11 +89,12 @@ fn state(region: &str, cells: &[u8], ring: &Ring) -> SectorState {
             .copied()
             .map_or(0, u32::from_le_bytes)
     };
-    match authentic {
-        true => SectorState::Log {
+    if authentic {
+        SectorState::Log {
             generation: word(4),
             members: word(8),
-        },
-        false => SectorState::Sealed,
+        }
+    } else {
+        SectorState::Sealed
     }
 }

@@ -141,9 +141,10 @@ impl Verified {
     /// case and spaces do not matter.
     pub fn must_be(&self, id: &str) -> Result<(), Refusal> {
         let plain = |s: &str| s.split_whitespace().collect::<String>().to_uppercase();
-        match plain(id) == plain(&self.device_id) {
-            true => Ok(()),
-            false => Err(Refusal::Device(self.device_id.clone())),
+        if plain(id) == plain(&self.device_id) {
+            Ok(())
+        } else {
+            Err(Refusal::Device(self.device_id.clone()))
         }
     }
 }

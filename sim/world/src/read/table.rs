@@ -300,9 +300,10 @@ impl<'d, 't> Table<'d, 't> {
             None => Ok(()),
             Some(key) => {
                 let name: &str = key.get_ref();
-                let what = match allowed.contains(&name) {
-                    true => format!("`{name}` has no use here"),
-                    false => format!("{of} has no `{name}`"),
+                let what = if allowed.contains(&name) {
+                    format!("`{name}` has no use here")
+                } else {
+                    format!("{of} has no `{name}`")
                 };
                 Err(self.doc.wrong(key.span(), &what, &choice(name, allowed)))
             }

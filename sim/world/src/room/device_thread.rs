@@ -199,13 +199,12 @@ impl<O: Inputs> Boot<'_, '_, O> {
             RoomAct::Advance(s) => self.clock.advance_ms(s.saturating_mul(1000)),
             RoomAct::Prove(c) => {
                 self.answer = None;
-                match c.deep {
-                    true => self.prove = Some(c.nonce),
-                    false => {
-                        let mut out = [0; Receipt::MAX];
-                        let done = self.agent.prove_clean(c.nonce, &mut out);
-                        self.answer = done.ok().map(|n| out[..n].to_vec());
-                    }
+                if c.deep {
+                    self.prove = Some(c.nonce)
+                } else {
+                    let mut out = [0; Receipt::MAX];
+                    let done = self.agent.prove_clean(c.nonce, &mut out);
+                    self.answer = done.ok().map(|n| out[..n].to_vec());
                 }
             }
             RoomAct::Wake | RoomAct::Save(_) => {}
@@ -324,10 +323,7 @@ impl<O: Inputs> Boot<'_, '_, O> {
             State::Activating => (
                 "activating",
                 "One moment …".to_owned(),
-                match *self.network {
-                    true => "Asking for a code. Back: give up".to_owned(),
-                    false => "No network. Back: give up".to_owned(),
-                },
+                if *self.network { "Asking for a code. Back: give up".to_owned() } else { "No network. Back: give up".to_owned() },
             ),
             State::Active => (
                 "active",

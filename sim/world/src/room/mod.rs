@@ -220,15 +220,12 @@ impl Room {
     pub fn plug(&self, number: usize, put_in: bool) {
         let Some(set) = self.set(number) else { return };
         let ops = set.inner.hw.chip().ops();
-        match put_in {
-            true => {
-                self.note(number, "plug in".to_owned());
-                set.inner.plug.put_in();
-            }
-            false => {
-                self.note(number, format!("pull the plug after operation {ops}"));
-                set.inner.plug.pull();
-            }
+        if put_in {
+            self.note(number, "plug in".to_owned());
+            set.inner.plug.put_in();
+        } else {
+            self.note(number, format!("pull the plug after operation {ops}"));
+            set.inner.plug.pull();
         }
         set.act(RoomAct::Wake);
     }
