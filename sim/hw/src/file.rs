@@ -17,6 +17,7 @@
 //! the simulation; cuts of the device are simulated in the cells.
 
 use super::chip::{Chip, ChipSpec, Hardware, Kept};
+use nrd_agent::wire::DeviceKind;
 use nrd_hal::Geometry;
 use nrd_hal::layout::Layout;
 use nrd_sim_base::{hex, random, secret_file, unhex};
@@ -33,7 +34,8 @@ pub struct Made {
     /// Device id.
     pub device_id: String,
     /// `set-top-box`, `console` or `computer`.
-    pub kind: String,
+    #[serde(with = "kind_word")]
+    pub kind: DeviceKind,
     /// Model, for people.
     pub model: String,
     /// Size of the flash in bytes.
@@ -50,6 +52,27 @@ pub struct Made {
     pub certificate: String,
     /// The service root that the firmware pins, hexadecimal.
     pub service_root: String,
+}
+
+/// A device kind as its word; an unknown word is an error that names it.
+mod kind_word {
+    use nrd_agent::wire::DeviceKind;
+    use serde::de::{Deserialize as _, Deserializer, Error as _};
+    use serde::ser::Serializer;
+
+    pub(super) fn serialize<S: Serializer>(kind: &DeviceKind, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(kind.name())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<DeviceKind, D::Error> {
+        let word = String::deserialize(d)?;
+        DeviceKind::from_name(&word).ok_or_else(|| {
+            let known: Vec<_> = DeviceKind::ALL.iter().map(|k| k.name()).collect();
+            let known = known.join(", ");
+            let word: String = word.chars().take(24).collect();
+            D::Error::custom(format!("`{word}` is no kind of device; known are {known}"))
+        })
+    }
 }
 
 impl Made {
@@ -292,4 +315,29 @@ impl Mirror {
 fn write_at(file: &mut File, at: usize, bytes: &[u8]) -> std::io::Result<()> {
     file.seek(SeekFrom::Start(at as u64))?;
     file.write_all(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MADE: &str = r#"{"device_id":"NRD-1","kind":"KIND","model":"M","size":1,"write_size":1,
+        "erase_size":1,"best_erase":1,"multiwrite":true,"certificate":"","service_root":""}"#;
+
+    #[test]
+    fn a_device_of_an_unknown_kind_is_refused_by_name_and_never_taken_for_another() {
+        let read = |word: &str| serde_json::from_str::<Made>(&MADE.replace("KIND", word));
+        for kind in DeviceKind::ALL {
+            let made = read(kind.name()).unwrap();
+            assert_eq!(made.kind, *kind);
+            let again = serde_json::to_string(&made).unwrap();
+            assert!(
+                again.contains(&format!("\"kind\":\"{}\"", kind.name())),
+                "{again}"
+            );
+        }
+        let said = read("toaster").unwrap_err().to_string();
+        assert!(said.contains("`toaster` is no kind of device"), "{said}");
+        assert!(said.contains("set-top-box, console, computer"), "{said}");
+    }
 }

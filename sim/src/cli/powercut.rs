@@ -54,8 +54,8 @@ pub(crate) struct Args {
     #[arg(long)]
     multiwrite: bool,
     /// What the device has lived through.
-    #[arg(long, value_parser = ["blank", "dirty", "aged", "nearly-full"])]
-    start: Option<String>,
+    #[arg(long, value_enum)]
+    start: Option<StartArg>,
     /// How the cut operation is torn.
     #[arg(long, default_value = "all", value_parser = ["none", "prefix", "suffix", "random", "all-but-one", "weak", "no-op", "preprogram", "all"])]
     torn: String,
@@ -225,13 +225,22 @@ fn parts(args: &Args) -> Result<Vec<Part>, ExitCode> {
     }
 }
 
+/// What `--start` takes.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum StartArg {
+    Blank,
+    Dirty,
+    Aged,
+    NearlyFull,
+}
+
 fn start(args: &Args) -> Option<Start> {
-    match args.start.as_deref()? {
-        "blank" => Some(Start::Blank),
-        "aged" => Some(Start::Aged),
-        "nearly-full" => Some(Start::NearlyFull),
-        _ => Some(Start::Dirty),
-    }
+    Some(match args.start? {
+        StartArg::Blank => Start::Blank,
+        StartArg::Dirty => Start::Dirty,
+        StartArg::Aged => Start::Aged,
+        StartArg::NearlyFull => Start::NearlyFull,
+    })
 }
 
 /// The parts of the matrix that fit what was given.

@@ -150,7 +150,12 @@ fn text(v: &Verified) {
         }
     };
     say!("{verdict}");
-    say!("  device    {} {} ({})", v.model, v.device_id, v.kind);
+    say!(
+        "  device    {} {} ({})",
+        v.model,
+        v.device_id,
+        v.kind.name()
+    );
     if let Some(reason) = v.reason {
         say!("  why       {reason}");
     }

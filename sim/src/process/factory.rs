@@ -51,10 +51,10 @@ pub fn provision(dir: &Path, order: &Order<'_>) -> Result<(), DeviceDirError> {
         .unwrap_or_else(|| beside("service-root.pub")))?;
     let no_random = |_| DeviceDirError::Content(dir.to_owned(), "no random numbers".to_owned());
     let root: [u8; 32] = random().map_err(no_random)?;
-    let (prefix, name, model) = match order.kind {
-        DeviceKind::SetTopBox => ("STB", "set-top-box", "Virtual set-top box"),
-        DeviceKind::Console => ("CON", "console", "Virtual game console"),
-        DeviceKind::Computer => ("PC", "computer", "Virtual computer"),
+    let (prefix, model) = match order.kind {
+        DeviceKind::SetTopBox => ("STB", "Virtual set-top box"),
+        DeviceKind::Console => ("CON", "Virtual game console"),
+        DeviceKind::Computer => ("PC", "Virtual computer"),
     };
     let serial: [u8; 5] = random().map_err(no_random)?;
     let device_id = order
@@ -71,7 +71,7 @@ pub fn provision(dir: &Path, order: &Order<'_>) -> Result<(), DeviceDirError> {
     );
     let made = Made {
         device_id,
-        kind: name.to_owned(),
+        kind: order.kind,
         model: model.to_owned(),
         // A partition of a W25Q128JV: 64 sectors of 4 KiB, blocks of 64 KiB.
         size: 256 * 1024,

@@ -440,7 +440,9 @@ fn step(
             device,
             deep: t.maybe_flag("deep")?.unwrap_or(false),
         },
-        _ => ScenarioAct::Wait,
+        "wait" => ScenarioAct::Wait,
+        // A verb that `ACTS` lists and nothing above carries out.
+        _ => return Err(t.wrong("do", "nothing carries this out", "another verb")),
     };
     let mut allowed = vec!["after", "do"];
     allowed.extend(needs);

@@ -15,7 +15,7 @@ pub use words::Fact;
 
 use nrd_agent::Error;
 use nrd_agent::wire::{
-    self, MakerCertificate, Method, Receipt, Subject, WipeReason, decode_signed,
+    self, DeviceKind, MakerCertificate, Method, Receipt, Subject, WipeReason, decode_signed,
 };
 use nrd_hal::crypto::{Crypto as _, Digest256 as _, RingCrypto};
 use nrd_sim_base::hex;
@@ -76,6 +76,10 @@ fn by_name<S: serde::Serializer>(method: &Method, s: S) -> Result<S::Ok, S::Erro
     s.serialize_str(method.name())
 }
 
+fn kind_by_name<S: serde::Serializer>(kind: &DeviceKind, s: S) -> Result<S::Ok, S::Error> {
+    s.serialize_str(kind.name())
+}
+
 /// What a receipt that verifies says.
 #[derive(Debug, Clone, Serialize)]
 pub struct Verified {
@@ -86,7 +90,8 @@ pub struct Verified {
     /// Model, by the maker's word.
     pub model: String,
     /// Kind, by the maker's word.
-    pub kind: String,
+    #[serde(serialize_with = "kind_by_name")]
+    pub kind: DeviceKind,
     /// What was signed.
     pub subject: SubjectKind,
     /// Why it was wiped.
@@ -165,7 +170,7 @@ pub fn verify(
         digest: hex(&digest),
         device_id: cert.device_id.as_str().to_owned(),
         model: cert.model.as_str().to_owned(),
-        kind: cert.kind.name().to_owned(),
+        kind: cert.kind,
         subject: match &r.subject {
             Subject::Wipe { .. } => SubjectKind::Wipe,
             Subject::Clean { .. } => SubjectKind::Clean,

@@ -346,7 +346,15 @@ async fn key(
 
 #[derive(Deserialize)]
 pub(super) struct Switch {
-    to: String,
+    to: PlugPosition,
+}
+
+/// Where a plug goes; a form that says anything else is refused.
+#[derive(Deserialize, Clone, Copy, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+enum PlugPosition {
+    In,
+    Out,
 }
 
 async fn plug(
@@ -355,7 +363,7 @@ async fn plug(
     Form(form): Form<Switch>,
 ) -> PageResult {
     door.room()?.set(n).ok_or(PageError::NotFound)?;
-    door.room()?.plug(n, form.to == "in");
+    door.room()?.plug(n, form.to == PlugPosition::In);
     back(n)
 }
 
@@ -365,7 +373,7 @@ async fn network(
     Form(form): Form<Switch>,
 ) -> PageResult {
     door.room()?.set(n).ok_or(PageError::NotFound)?;
-    door.room()?.network(n, form.to == "in");
+    door.room()?.network(n, form.to == PlugPosition::In);
     back(n)
 }
 
@@ -462,4 +470,19 @@ async fn ask(State(door): State<Door>, Path(check): Path<String>) -> PageResult 
 fn at_desk(room: &Room, id: &str) -> Option<usize> {
     let same = |s: &&Set| s.id().eq_ignore_ascii_case(id);
     room.sets().iter().find(same).map(|s| s.number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plug_goes_in_or_out_and_any_other_word_is_refused() {
+        let to = |word: &str| toml::from_str::<Switch>(&format!("to = {word:?}")).map(|s| s.to);
+        assert!(to("in").is_ok_and(|to| to == PlugPosition::In));
+        assert!(to("out").is_ok_and(|to| to == PlugPosition::Out));
+        for word in ["", "In", "sideways"] {
+            assert!(to(word).is_err(), "{word}");
+        }
+    }
 }
