@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`hex()`], [`unhex()`] | hexadecimal digits, through `data-encoding` |
 //! | [`secret_file`] | files that only their owner may read |
+//! | [`device_kind`] | kinds of devices as people read and type them |
 //! | [`sign`] | Ed25519 keys and the frames they sign |
 //! | [`sample`] | sample accounts from a readable file |
 //! | [`pictogram`] | the sixteen pictograms that screen and page both show |
@@ -13,6 +14,7 @@
 //! libraries. It knows no hardware, no service and no device: whatever needs
 //! one of these belongs into that crate.
 
+pub mod device_kind;
 mod error;
 mod hex;
 pub mod pictogram;

@@ -2,6 +2,7 @@
 
 use super::fail;
 use nrd_agent::wire::{DeviceId, DeviceKind};
+use nrd_sim::base::device_kind;
 use nrd_sim::base::sample::Samples;
 use nrd_sim::hw::{DeviceDirError, Folder};
 use nrd_sim::process::{Options, Order, Screen, provision, run as run_device};
@@ -22,9 +23,9 @@ pub(crate) struct Args {
     /// and the service root are looked for beside it.
     #[arg(long)]
     ca: PathBuf,
-    /// The kind of device, decided when it is made.
-    #[arg(long, value_enum, default_value = "stb")]
-    kind: Kind,
+    /// The kind of device, decided when it is made: stb, console or computer.
+    #[arg(long, value_parser = device_kind::parse, default_value = "stb")]
+    kind: DeviceKind,
     /// The device id, decided when it is made; drawn unless said.
     #[arg(long)]
     id: Option<String>,
@@ -63,13 +64,6 @@ pub(crate) struct Args {
     /// Show JSON lines instead of a screen, and end with standard input.
     #[arg(long)]
     json: bool,
-}
-
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum Kind {
-    Stb,
-    Console,
-    Computer,
 }
 
 pub(crate) fn run(args: &Args) -> ExitCode {
@@ -122,11 +116,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
 fn open(args: &Args) -> Result<Folder, DeviceDirError> {
     if !Folder::exists(&args.dir) {
         let order = Order {
-            kind: match args.kind {
-                Kind::Stb => DeviceKind::SetTopBox,
-                Kind::Console => DeviceKind::Console,
-                Kind::Computer => DeviceKind::Computer,
-            },
+            kind: args.kind,
             ca: &args.ca,
             maker_key: args.maker_key.clone(),
             service_root: args.service_root.clone(),

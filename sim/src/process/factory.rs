@@ -1,6 +1,7 @@
 //! The factory: makes a device in a folder.
 
 use nrd_agent::wire::DeviceKind;
+use nrd_sim_base::device_kind;
 use nrd_sim_base::sign;
 use nrd_sim_base::{hex, random, unhex};
 use nrd_sim_hw::{DeviceDirError, Folder, Made, device_key, maker_certificate};
@@ -51,11 +52,8 @@ pub fn provision(dir: &Path, order: &Order<'_>) -> Result<(), DeviceDirError> {
         .unwrap_or_else(|| beside("service-root.pub")))?;
     let no_random = |_| DeviceDirError::Content(dir.to_owned(), "no random numbers".to_owned());
     let root: [u8; 32] = random().map_err(no_random)?;
-    let (prefix, model) = match order.kind {
-        DeviceKind::SetTopBox => ("STB", "Virtual set-top box"),
-        DeviceKind::Console => ("CON", "Virtual game console"),
-        DeviceKind::Computer => ("PC", "Virtual computer"),
-    };
+    let prefix = device_kind::serial(order.kind);
+    let model = format!("Virtual {}", device_kind::name(order.kind));
     let serial: [u8; 5] = random().map_err(no_random)?;
     let device_id = order
         .device_id
@@ -66,13 +64,13 @@ pub fn provision(dir: &Path, order: &Order<'_>) -> Result<(), DeviceDirError> {
         &sign::keypair(&maker),
         &device_id,
         public,
-        model,
+        &model,
         order.kind,
     );
     let made = Made {
         device_id,
         kind: order.kind,
-        model: model.to_owned(),
+        model,
         // A partition of a W25Q128JV: 64 sectors of 4 KiB, blocks of 64 KiB.
         size: 256 * 1024,
         write_size: 1,

@@ -7,6 +7,7 @@ mod table;
 
 use nrd_agent::Class;
 use nrd_agent::wire::DeviceKind;
+use nrd_sim_base::device_kind;
 use nrd_sim_hw::FaultMode;
 use std::fmt;
 use table::{Doc, Table};
@@ -219,11 +220,6 @@ pub const CLASSES: [(&str, Class); 7] = [
     ("profiles", Class::Profiles),
     ("activity", Class::Activity),
 ];
-const KINDS: [(&str, DeviceKind); 3] = [
-    ("stb", DeviceKind::SetTopBox),
-    ("console", DeviceKind::Console),
-    ("computer", DeviceKind::Computer),
-];
 const TEARS: [FaultMode; 7] = [
     FaultMode::Nothing,
     FaultMode::Prefix,
@@ -271,7 +267,7 @@ pub fn read(text: &str) -> Result<Story, FileError> {
                 .collect::<Vec<_>>(),
         )?;
         let kind = t
-            .maybe_one_of("kind", &KINDS)?
+            .maybe_one_of("kind", &device_kind::choices())?
             .unwrap_or(DeviceKind::SetTopBox);
         t.done("a device", &["name", "kind"])?;
         story.devices.push(DeviceSpec { name, kind });

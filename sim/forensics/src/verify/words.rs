@@ -2,7 +2,7 @@
 //! desk and on the certificate.
 
 use super::{SubjectKind, Verified};
-use nrd_agent::wire::{DeviceKind, Method};
+use nrd_agent::wire::Method;
 use nrd_sim_base::time_format::{count, moment};
 
 /// A line of what was signed: its name, its value, and whether it is to be
@@ -12,11 +12,7 @@ pub type Fact = (&'static str, String, bool);
 impl Verified {
     /// What happened, in one to three sentences.
     pub fn in_words(&self) -> Vec<String> {
-        let kind = match self.kind {
-            DeviceKind::SetTopBox => "set-top box",
-            DeviceKind::Console => "game console",
-            DeviceKind::Computer => "computer",
-        };
+        let kind = nrd_sim_base::device_kind::name(self.kind);
         let who = format!("The {kind} {} ({})", self.device_id, self.model);
         let when = match self.wall_s {
             Some(s) => format!("On {}, by its own clock,", moment(s)),

@@ -13,6 +13,7 @@ use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Redirect};
 use nrd_agent::wire::DeviceKind;
+use nrd_sim_base::device_kind;
 use nrd_sim_base::pictogram;
 use serde::Deserialize;
 
@@ -29,7 +30,7 @@ struct ConfirmPage {
     csrf: String,
     code: String,
     model: String,
-    kind: &'static str,
+    kind: String,
     device_id: String,
     pictogram: u8,
     pictogram_words: String,
@@ -67,7 +68,7 @@ pub(super) async fn look_up(
         Ok(Ok(ConfirmPage {
             csrf: visitor.csrf,
             code: row.code.unwrap_or_default(),
-            kind: device_status::kind(row.kind),
+            kind: device_kind::heading(row.kind),
             is_computer: row.kind == DeviceKind::Computer,
             model: row.model,
             device_id: row.device,

@@ -2,17 +2,7 @@
 
 use crate::account::{Device, DeviceStatus};
 use crate::store::RevocationReason;
-use nrd_agent::wire::DeviceKind;
 use nrd_sim_base::time_format::{ago, count, day, moment, powered};
-
-/// A kind of device, in words.
-pub fn kind(kind: DeviceKind) -> &'static str {
-    match kind {
-        DeviceKind::SetTopBox => "Set-top box",
-        DeviceKind::Console => "Game console",
-        DeviceKind::Computer => "Computer",
-    }
-}
 
 /// How a device's state looks.
 pub(super) struct StatusView {

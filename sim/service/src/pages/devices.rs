@@ -12,6 +12,7 @@ use askama::Template;
 use axum::Form;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect};
+use nrd_sim_base::device_kind;
 use nrd_sim_base::time_format;
 use nrd_sim_base::{hex, unhex};
 use serde::Deserialize;
@@ -22,7 +23,7 @@ struct Entry {
     name: String,
     renamed: bool,
     model: String,
-    kind: &'static str,
+    kind: String,
     device_id: String,
     since: String,
     seen: String,
@@ -61,7 +62,7 @@ struct ListPage {
 fn entry(d: Device, now: u64) -> Entry {
     let view = device_status::status_view(&d, now);
     Entry {
-        kind: device_status::kind(d.row.kind),
+        kind: device_kind::heading(d.row.kind),
         since: device_status::since(&d),
         seen: device_status::heard(d.row.last_seen, now),
         removable: d.removable(),

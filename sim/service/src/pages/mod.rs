@@ -35,7 +35,6 @@ mod session;
 
 pub use assets::file;
 pub use desk::{ByCable, DeskState, Neighbour, alone as desk_alone};
-pub use device_status::kind as kind_in_words;
 pub use errors::{PageError, PageResult, render};
 
 use crate::Service;

@@ -10,13 +10,12 @@ use axum::response::sse::{Event, KeepAlive};
 use axum::response::{IntoResponse, Redirect, Sse};
 use axum::routing::{get, post};
 use futures_util::stream::{Stream, unfold};
+use nrd_sim_base::device_kind;
 use nrd_sim_base::pictogram;
 use nrd_sim_base::time_format;
 use nrd_sim_service::blocking;
 use nrd_sim_service::desk::{Challenge, answer_text, qr_svg};
-use nrd_sim_service::pages::{
-    ByCable, DeskState, Neighbour, PageError, PageResult, file, kind_in_words, render,
-};
+use nrd_sim_service::pages::{ByCable, DeskState, Neighbour, PageError, PageResult, file, render};
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -126,7 +125,7 @@ pub(super) struct Wish {
 struct SetView {
     number: usize,
     place: &'static str,
-    kind: &'static str,
+    kind: String,
     id: String,
     face: Face,
     percent: u32,
@@ -230,7 +229,7 @@ fn set_view(door: &Door, room: &Room, set: &Set, wish: &Wish) -> SetView {
     SetView {
         number: set.number,
         place: set.place,
-        kind: kind_in_words(set.kind()),
+        kind: device_kind::heading(set.kind()),
         id: set.id().to_owned(),
         percent: face.progress.map_or(0, |p| p.percent()),
         pictogram_words: face
