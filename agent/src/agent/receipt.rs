@@ -13,7 +13,7 @@ use crate::slot;
 use crate::state::State;
 use crate::wire::{
     Body, Digest, Method, Receipt, ReceiptFlags, SIGNATURE_LEN, SectorCounts, Subject, codec,
-    codec::{Blank, copy},
+    codec::copy,
 };
 use nrd_hal::{Crypto, DeviceIdentity, Effaceable, Guarantee, Platform, Region, RootKey};
 
@@ -21,6 +21,17 @@ use nrd_hal::{Crypto, DeviceIdentity, Effaceable, Guarantee, Platform, Region, R
 const FACTS: usize = Receipt::MAX - SIGNATURE_LEN;
 /// Every place holds a receipt.
 const ALL: u8 = (1 << RECEIPTS) - 1;
+
+/// What a wipe or a proof found, before the parts are asked for the rest of its
+/// receipt.
+struct Findings {
+    subject: Subject,
+    epoch: u64,
+    sectors: SectorCounts,
+    slots_blank: bool,
+    counter_worn_out: bool,
+    tombstone_failed: bool,
+}
 
 impl<P: Platform> Agent<'_, P> {
     /// Stores the facts of a finished wipe, and puts their digest into `digest`.
@@ -30,7 +41,7 @@ impl<P: Platform> Agent<'_, P> {
         digest: &mut Digest,
     ) -> Result<(), Error> {
         let t = self.tombstone.as_ref().ok_or(Error::NotFound)?;
-        let receipt = Receipt {
+        let findings = Findings {
             subject: Subject::Wipe {
                 reason: t.reason,
                 order: t.order,
@@ -39,16 +50,12 @@ impl<P: Platform> Agent<'_, P> {
             },
             epoch: t.epoch,
             sectors: t.sectors,
-            flags: ReceiptFlags {
-                slots_blank,
-                counter_worn_out: t.counter_worn_out,
-                tombstone_failed: t.tombstone_failed,
-                ..ReceiptFlags::BLANK
-            },
-            ..Receipt::BLANK
+            slots_blank,
+            counter_worn_out: t.counter_worn_out,
+            tombstone_failed: t.tombstone_failed,
         };
         let mut facts = [0u8; FACTS];
-        let n = self.write_facts(receipt, &mut facts)?;
+        let n = self.write_facts(findings, &mut facts)?;
         let facts = facts.get(..n).unwrap_or_default();
         if self.receipts == ALL {
             self.count_dropped();
@@ -74,31 +81,41 @@ impl<P: Platform> Agent<'_, P> {
         *dropped = dropped.saturating_add(1);
     }
 
-    /// Completes a receipt (subject, epoch, sectors, flags) with what is known
-    /// now, and writes it, not signed.
-    fn write_facts<'r>(
-        &'r mut self,
-        mut receipt: Receipt<'r>,
-        out: &mut [u8],
-    ) -> Result<usize, Error> {
-        receipt.powered_s = self.powered_s();
-        receipt.flags.dropped = self.snapshot.receipts_dropped;
-        receipt.agent_version = AGENT_VERSION;
+    /// Writes a receipt of these findings and of what the parts say now, not
+    /// signed. Every field stands here: one that is added and forgotten does not
+    /// compile.
+    fn write_facts(&mut self, findings: Findings, out: &mut [u8]) -> Result<usize, Error> {
+        let powered_s = self.powered_s();
+        let dropped = self.snapshot.receipts_dropped;
         let parts = self.platform.parts();
-        receipt.counter = nrd_hal::MonotonicCounter::read(parts.counter).map_or(0, |e| e.0);
-        receipt.wall_s = nrd_hal::Clock::wall_s(parts.clock);
-        let sectors = &receipt.sectors;
-        let clean =
-            receipt.flags.slots_blank && sectors.failed == 0 && sectors.erased == sectors.total;
-        receipt.method = match parts.slot.guarantee() {
+        let counter = nrd_hal::MonotonicCounter::read(parts.counter).map_or(0, |e| e.0);
+        let sectors = findings.sectors;
+        let clean = findings.slots_blank && sectors.failed == 0 && sectors.erased == sectors.total;
+        let method = match parts.slot.guarantee() {
             _ if !clean => Method::Failed,
             Guarantee::Physical => Method::Purge,
             Guarantee::Logical => Method::Clear,
         };
-        receipt.flags.slots_outside_image = parts.slot.outside_image();
-        receipt.flags.root_refuses_past = parts.root_key.refuses_past_epochs();
         let identity: &P::Identity = parts.identity;
-        receipt.certificate = identity.certificate();
+        let receipt = Receipt {
+            certificate: identity.certificate(),
+            subject: findings.subject,
+            epoch: findings.epoch,
+            counter,
+            method,
+            sectors,
+            flags: ReceiptFlags {
+                slots_blank: findings.slots_blank,
+                slots_outside_image: parts.slot.outside_image(),
+                root_refuses_past: parts.root_key.refuses_past_epochs(),
+                counter_worn_out: findings.counter_worn_out,
+                tombstone_failed: findings.tombstone_failed,
+                dropped,
+            },
+            agent_version: AGENT_VERSION,
+            powered_s,
+            wall_s: nrd_hal::Clock::wall_s(parts.clock),
+        };
         codec::write(Receipt::CONTEXT, &receipt, out)
     }
 
@@ -255,18 +272,15 @@ impl<P: Platform> Agent<'_, P> {
     /// Reads slots and vault now, and signs the result.
     pub(super) fn write_proof(&mut self, subject: Subject, out: &mut [u8]) -> Result<usize, Error> {
         let (sectors, slots_blank) = self.look();
-        let receipt = Receipt {
+        let findings = Findings {
             subject,
             epoch: self.snapshot.epoch,
             sectors,
-            flags: ReceiptFlags {
-                slots_blank,
-                counter_worn_out: self.snapshot.worn_out,
-                ..ReceiptFlags::BLANK
-            },
-            ..Receipt::BLANK
+            slots_blank,
+            counter_worn_out: self.snapshot.worn_out,
+            tombstone_failed: false,
         };
-        let n = self.write_facts(receipt, out)?;
+        let n = self.write_facts(findings, out)?;
         self.sign_frame(out, n)
     }
 }

@@ -15,7 +15,8 @@ pub use words::Fact;
 
 use nrd_agent::Error;
 use nrd_agent::wire::{
-    self, DeviceKind, MakerCertificate, Method, Receipt, Subject, WipeReason, decode_signed,
+    self, DeviceKind, MakerCertificate, Method, Receipt, ReceiptFlags, Subject, WipeReason,
+    decode_signed,
 };
 use nrd_hal::crypto::{Crypto as _, Digest256 as _, RingCrypto};
 use nrd_sim_base::hex;
@@ -163,15 +164,35 @@ pub fn verify(
     let claimed: Receipt<'_> = wire::peek(frame).map_err(Refusal::NoReceipt)?;
     let cert: MakerCertificate = decode_signed::<_, RingCrypto>(claimed.certificate, maker_root)
         .map_err(Refusal::Certificate)?;
-    let r: Receipt<'_> =
-        decode_signed::<_, RingCrypto>(frame, &cert.public_key).map_err(Refusal::Signature)?;
+    // Every field has a name here: one that is added does not compile before the
+    // verdict has a place for it.
+    let Receipt {
+        certificate: _,
+        subject,
+        epoch,
+        counter,
+        method,
+        sectors,
+        flags:
+            ReceiptFlags {
+                slots_blank,
+                slots_outside_image,
+                root_refuses_past,
+                counter_worn_out,
+                tombstone_failed,
+                dropped,
+            },
+        agent_version: [major, minor, patch],
+        powered_s,
+        wall_s,
+    } = decode_signed::<_, RingCrypto>(frame, &cert.public_key).map_err(Refusal::Signature)?;
     let digest = wire::receipt_digest::<RingCrypto>(frame).unwrap_or_default();
     let mut v = Verified {
         digest: hex(&digest),
         device_id: cert.device_id.as_str().to_owned(),
         model: cert.model.as_str().to_owned(),
         kind: cert.kind,
-        subject: match &r.subject {
+        subject: match &subject {
             Subject::Wipe { .. } => SubjectKind::Wipe,
             Subject::Clean { .. } => SubjectKind::Clean,
             Subject::Fill { .. } => SubjectKind::Fill,
@@ -181,28 +202,25 @@ pub fn verify(
         previous: None,
         nonce: None,
         filled_bytes: None,
-        method: r.method,
-        clean: r.method != Method::Failed,
-        epoch: r.epoch,
-        counter: r.counter,
-        sectors: r.sectors.total,
-        erased: r.sectors.erased,
-        failed: r.sectors.failed,
-        slots_blank: r.flags.slots_blank,
-        slots_outside_image: r.flags.slots_outside_image,
-        root_refuses_past: r.flags.root_refuses_past,
-        counter_worn_out: r.flags.counter_worn_out,
-        tombstone_failed: r.flags.tombstone_failed,
-        dropped: r.flags.dropped,
-        agent_version: {
-            let [major, minor, patch] = r.agent_version;
-            format!("{major}.{minor}.{patch}")
-        },
-        powered_s: r.powered_s,
-        wall_s: r.wall_s,
+        method,
+        clean: method != Method::Failed,
+        epoch,
+        counter,
+        sectors: sectors.total,
+        erased: sectors.erased,
+        failed: sectors.failed,
+        slots_blank,
+        slots_outside_image,
+        root_refuses_past,
+        counter_worn_out,
+        tombstone_failed,
+        dropped,
+        agent_version: format!("{major}.{minor}.{patch}"),
+        powered_s,
+        wall_s,
         revocation: Revocation::NotChecked,
     };
-    let answered = match &r.subject {
+    let answered = match &subject {
         Subject::Wipe {
             reason,
             order,
