@@ -196,3 +196,36 @@ pub fn modelled_ns(op: &Op) -> u64 {
         (OpKind::Count, _) => COUNT_NS,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::FaultMode;
+
+    /// The mode declared after `mode`. A new mode does not compile until it has
+    /// its place here, and the test then asks for it in [`FaultMode::ALL`].
+    fn next(mode: FaultMode) -> Option<FaultMode> {
+        Some(match mode {
+            FaultMode::Nothing => FaultMode::Prefix,
+            FaultMode::Prefix => FaultMode::Suffix,
+            FaultMode::Suffix => FaultMode::Random,
+            FaultMode::Random => FaultMode::AllButOne,
+            FaultMode::AllButOne => FaultMode::Complete,
+            FaultMode::Complete => FaultMode::Weak,
+            FaultMode::Weak => FaultMode::NoOp,
+            FaultMode::NoOp => FaultMode::Preprogram,
+            FaultMode::Preprogram => FaultMode::Half,
+            FaultMode::Half => return None,
+        })
+    }
+
+    #[test]
+    fn every_way_that_a_cut_tears_is_tried_by_the_explorer() {
+        let mut all = vec![FaultMode::Nothing];
+        while let Some(mode) = next(all[all.len() - 1]) {
+            all.push(mode);
+        }
+        // No cut: a part that does half of an erase and reports success.
+        all.retain(|m| *m != FaultMode::Half);
+        assert_eq!(all, FaultMode::ALL);
+    }
+}

@@ -1,6 +1,7 @@
 //! `nrd-sim powercut`.
 
 use super::{fail, random_seed};
+use clap::builder::PossibleValuesParser;
 use indicatif::{ProgressBar, ProgressStyle};
 use nrd_hal::Geometry;
 use nrd_hal::layout::LayoutError;
@@ -57,7 +58,7 @@ pub(crate) struct Args {
     #[arg(long, value_enum)]
     start: Option<StartArg>,
     /// How the cut operation is torn.
-    #[arg(long, default_value = "all", value_parser = ["none", "prefix", "suffix", "random", "all-but-one", "weak", "no-op", "preprogram", "all"])]
+    #[arg(long, default_value = "all", value_parser = torn_words())]
     torn: String,
     /// At depth 2, give second cuts to every Nth first cut only.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
@@ -316,6 +317,15 @@ struct Line<'a> {
     depth: u8,
     #[serde(flatten)]
     report: &'a ExplorerReport,
+}
+
+/// What `--torn` takes: every mode that [`tears`] knows by name, and two words
+/// for several.
+fn torn_words() -> PossibleValuesParser {
+    let several = [FaultMode::Nothing, FaultMode::Complete];
+    let one = FaultMode::ALL.into_iter().filter(|m| !several.contains(m));
+    let words = one.map(FaultMode::name);
+    PossibleValuesParser::new(["none"].into_iter().chain(words).chain(["all"]))
 }
 
 fn tears(name: &str) -> Vec<FaultMode> {

@@ -161,9 +161,7 @@ pub fn verify(
     maker_root: &[u8; 32],
     nonce: Option<&[u8; 32]>,
 ) -> Result<Verified, Refusal> {
-    let claimed: Receipt<'_> = wire::peek(frame).map_err(Refusal::NoReceipt)?;
-    let cert: MakerCertificate = decode_signed::<_, RingCrypto>(claimed.certificate, maker_root)
-        .map_err(Refusal::Certificate)?;
+    let (cert, receipt) = authentic(frame, maker_root)?;
     // Every field has a name here: one that is added does not compile before the
     // verdict has a place for it.
     let Receipt {
@@ -185,7 +183,7 @@ pub fn verify(
         agent_version: [major, minor, patch],
         powered_s,
         wall_s,
-    } = decode_signed::<_, RingCrypto>(frame, &cert.public_key).map_err(Refusal::Signature)?;
+    } = receipt;
     let digest = wire::receipt_digest::<RingCrypto>(frame).unwrap_or_default();
     let mut v = Verified {
         digest: hex(&digest),
@@ -220,7 +218,17 @@ pub fn verify(
         wall_s,
         revocation: Revocation::NotChecked,
     };
-    let answered = match &subject {
+    let answered = answered(&subject, &mut v)?;
+    v.nonce = answered.map(|n| hex(&n));
+    match nonce {
+        Some(asked) if answered.as_ref() != Some(asked) => Err(Refusal::Nonce),
+        _ => Ok(v),
+    }
+}
+
+/// Notes what a subject says, and returns the nonce that it answers.
+fn answered(subject: &Subject, v: &mut Verified) -> Result<Option<[u8; 32]>, Refusal> {
+    Ok(match subject {
         Subject::Wipe {
             reason,
             order,
@@ -244,12 +252,20 @@ pub fn verify(
             }
             Some(*nonce)
         }
-    };
-    v.nonce = answered.map(|n| hex(&n));
-    match nonce {
-        Some(asked) if answered.as_ref() != Some(asked) => Err(Refusal::Nonce),
-        _ => Ok(v),
-    }
+    })
+}
+
+/// The maker's certificate and the receipt of `frame`, once both signatures hold.
+fn authentic<'f>(
+    frame: &'f [u8],
+    maker_root: &[u8; 32],
+) -> Result<(MakerCertificate, Receipt<'f>), Refusal> {
+    let claimed: Receipt<'_> = wire::peek(frame).map_err(Refusal::NoReceipt)?;
+    let cert: MakerCertificate = decode_signed::<_, RingCrypto>(claimed.certificate, maker_root)
+        .map_err(Refusal::Certificate)?;
+    let receipt =
+        decode_signed::<_, RingCrypto>(frame, &cert.public_key).map_err(Refusal::Signature)?;
+    Ok((cert, receipt))
 }
 
 /// Largest fill that is recomputed, in bytes: the largest vault a part may have.
