@@ -1,8 +1,40 @@
 //! Cuts the power at every operation of a device's life.
 //!
-//! `life.rs` is the script and the model that it is held against; [`explore`]
-//! enumerates cuts, tears and second cuts; `judge.rs` looks at the physical
-//! cells, not at reads.
+//! | file | what |
+//! |---|---|
+//! | `life.rs` | the script, and the model that a device is held against |
+//! | `explore.rs` | enumerates cuts, tears and second cuts ([`explore`]) |
+//! | `oracle.rs` | boots after a cut, and decides whether what it shows is allowed |
+//! | `judge.rs` | judges the physical cells, not reads |
+//! | `phase.rs` | names what an operation was part of |
+//! | `geometries.rs` | named parts, and the matrix of all |
+//! | `report.rs` | counts |
+//!
+//! It may use one device, the virtual parts and forensics; it knows no service.
+//!
+//! ```
+//! use nrd_sim_explorer::{NAMED, Options, explore};
+//! use nrd_sim_hw::FaultMode;
+//!
+//! let part = &NAMED[0];
+//! let report = explore(
+//!     &Options {
+//!         seed: 7,
+//!         depth: 1,
+//!         chip: part.chip,
+//!         start: part.start,
+//!         tears: vec![FaultMode::Prefix],
+//!         stride: 1,
+//!         third: 0,
+//!         same_draws: false,
+//!         threads: 1,
+//!     },
+//!     |_done, _all| {},
+//! )
+//! .unwrap();
+//! assert!(report.cuts > 100);
+//! assert_eq!(report.violations, 0, "{:?}", report.details);
+//! ```
 //!
 //! A state that was reached before is not judged again (`pruned`): the hash
 //! covers everything that the future depends on.

@@ -15,6 +15,16 @@
 //! the bits that it would have changed undone, and any of them *unstable*, read
 //! differently at every read until the next completed erase.
 //!
+//! ```
+//! use nrd_hal::Geometry;
+//! use nrd_sim_hw::{Chip, ChipSpec, Hardware};
+//!
+//! let geometry = Geometry { size: 65536, write_size: 1, erase_size: 4096, best_erase: 4096 };
+//! let hw = Hardware::new(Chip::blank(ChipSpec { geometry, can_overwrite: true }, 7));
+//! assert!(hw.chip().cells().iter().all(|cell| *cell == 0xFF));
+//! assert_eq!(hw.chip().counter(), 0);
+//! ```
+//!
 //! | file | what |
 //! |---|---|
 //! | `chip.rs` | the cells, their rules, wear and time |

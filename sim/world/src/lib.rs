@@ -7,6 +7,15 @@
 //!   nrd-sim fleet ───────────▶ fleet.rs ───┘
 //! ```
 //!
+//! | file | what |
+//! |---|---|
+//! | `read.rs`, `read/` | a scenario file, read into steps |
+//! | `runner.rs` | plays them, and holds what is seen against what was expected |
+//! | `device.rs` | one device of a world |
+//! | `host.rs` | virtual time and randomness for the service |
+//! | `fleet.rs` | many devices |
+//! | `room/` | the living room |
+//!
 //! The living room ([`room`]) lets a person do the same by hand, in real time,
 //! on pages of its own.
 //!

@@ -394,6 +394,9 @@ pub(super) struct Speed {
 }
 
 async fn speed(State(door): State<Door>, Form(form): Form<Speed>) -> PageResult {
+    if !SPEEDS.contains(&form.slow) {
+        return Err(PageError::NotFound);
+    }
     door.room()?.set_slow(form.slow);
     Ok(Redirect::to("/room").into_response())
 }
