@@ -84,12 +84,18 @@ impl StoredLease {
     /// access, never wipe; and wall time not in the boot that stored the
     /// lease, whose freshness the nonce has shown.
     pub fn status(&self, now: Now) -> LeaseStatus {
-        let t = &self.terms;
+        // Every term has a name here: one that is added does not compile before
+        // this decides what it does.
+        let LeaseTerms {
+            renew_after_s,
+            expires_after_s: expires,
+            max_boots,
+            dead_man_s,
+        } = self.terms;
         let used = now.powered_s.saturating_sub(self.stored_at_s);
-        let expires = t.expires_after_s;
         if used >= expires {
             let over = used - expires;
-            return match t.dead_man_s {
+            return match dead_man_s {
                 0 => LeaseStatus::Expired {
                     dead_man_in_s: None,
                 },
@@ -106,14 +112,14 @@ impl StoredLease {
             }
             _ => false,
         };
-        if boots > u32::from(t.max_boots) || late {
+        if boots > u32::from(max_boots) || late {
             // The dead-man runs on powered seconds alone.
             let dead_man_in_s =
-                (t.dead_man_s > 0).then(|| (expires - used).saturating_add(t.dead_man_s));
+                (dead_man_s > 0).then(|| (expires - used).saturating_add(dead_man_s));
             return LeaseStatus::Expired { dead_man_in_s };
         }
         LeaseStatus::Open {
-            renew: used >= t.renew_after_s || boots > u32::from(t.max_boots) / 2,
+            renew: used >= renew_after_s || boots > u32::from(max_boots) / 2,
             left_s: expires - used,
         }
     }

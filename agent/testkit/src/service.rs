@@ -240,14 +240,13 @@ impl StubService {
         (self.now_s, &self.receipts, &self.pending, self.suspected).hash(h);
         (self.generation, self.series, self.activation_id.0).hash(h);
         (self.challenge, self.remember).hash(h);
-        let t = &self.terms;
-        (
-            t.renew_after_s,
-            t.expires_after_s,
-            t.max_boots,
-            t.dead_man_s,
-        )
-            .hash(h);
+        let LeaseTerms {
+            renew_after_s,
+            expires_after_s,
+            max_boots,
+            dead_man_s,
+        } = self.terms;
+        (renew_after_s, expires_after_s, max_boots, dead_man_s).hash(h);
         // A script that changes nothing adds nothing: the power-cut explorer
         // samples states by this hash, and its published counts are repeated.
         let script = (self.pending_polls, self.end_activation, self.statement);

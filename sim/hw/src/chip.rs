@@ -407,7 +407,10 @@ impl Chip {
                     FaultMode::Random | FaultMode::Half | FaultMode::Preprogram => {
                         self.draws.draw() & 1 == 1
                     }
-                    _ => true,
+                    FaultMode::Prefix
+                    | FaultMode::Suffix
+                    | FaultMode::AllButOne
+                    | FaultMode::Complete => true,
                 };
                 self.counter += u64::from(stepped);
                 self.keep_counter();

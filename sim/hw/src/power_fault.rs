@@ -136,7 +136,9 @@ pub(super) fn tear(
             FaultMode::Random => draws.draw() & 1 == 1,
             FaultMode::AllButOne => Some(b) != spared,
             FaultMode::Complete => true,
-            _ => false,
+            FaultMode::Nothing | FaultMode::Weak => false,
+            // Done above, or torn as another mode.
+            FaultMode::NoOp | FaultMode::Preprogram | FaultMode::Half => false,
         };
         if done {
             cells[b / 8] ^= 1 << (b % 8);
@@ -147,7 +149,12 @@ pub(super) fn tear(
             FaultMode::Nothing | FaultMode::Complete => false,
             FaultMode::Weak => true,
             FaultMode::AllButOne => fault.unstable && !done,
-            _ => fault.unstable && draws.draw() & 1 == 1,
+            FaultMode::Prefix
+            | FaultMode::Suffix
+            | FaultMode::Random
+            | FaultMode::NoOp
+            | FaultMode::Preprogram
+            | FaultMode::Half => fault.unstable && draws.draw() & 1 == 1,
         };
         if shaky {
             unstable[b / 8] |= 1 << (b % 8);

@@ -62,13 +62,22 @@ impl EventKind {
 
     /// True for what an account holder should look at twice.
     pub fn alarming(self) -> bool {
-        matches!(
-            self,
+        match self {
             EventKind::WrongPassword
-                | EventKind::ComputerStolen
-                | EventKind::WipeFailed
-                | EventKind::TheftSuspected
-        )
+            | EventKind::ComputerStolen
+            | EventKind::WipeFailed
+            | EventKind::TheftSuspected => true,
+            EventKind::SignedIn
+            | EventKind::ComputerRemoved
+            | EventKind::Activated
+            | EventKind::Declined
+            | EventKind::RemovalOrdered
+            | EventKind::SignOutOrdered
+            | EventKind::SignedOutThere
+            | EventKind::Delivered
+            | EventKind::Wiped
+            | EventKind::Consented => false,
+        }
     }
 }
 

@@ -7,8 +7,8 @@
 use nrd_agent::wire::{DeviceKind, OrderKind, OrderResult};
 use nrd_sim_service::events::EventKind;
 use nrd_sim_service::store::{
-    AccountId, ActivationRow, CheckIn, CheckedIn, DeviceRow, EventRow, NewActivation, Sealed,
-    Store, TokenUse, Used, WORD_COLUMNS,
+    AccountId, ActivationPhase, ActivationRow, CheckIn, CheckedIn, DeviceRow, EventRow,
+    NewActivation, RevocationReason, Sealed, Store, TokenUse, Used, WORD_COLUMNS,
 };
 use nrd_sim_service::{Error, Result};
 use rusqlite::Connection;
@@ -355,4 +355,33 @@ fn what_is_no_truth_value_or_no_text_is_an_error_too() {
             .unwrap();
         f.store.activation(&ACTIVATION).unwrap();
     }
+}
+
+/// The other direction: what this program can write, the database takes. A new
+/// order kind without a migration would only fail when somebody orders it.
+#[test]
+fn every_word_that_the_program_knows_is_one_that_the_database_takes() {
+    let fixture = Fixture::new();
+    let raw = &fixture.raw;
+    raw.pragma_update(None, "ignore_check_constraints", false)
+        .unwrap();
+    let take = |table: &str, column: &str, words: Vec<&str>| {
+        assert!(!words.is_empty());
+        for word in words {
+            let sql = format!("UPDATE {table} SET {column} = ?1");
+            let rows = raw.execute(&sql, [word]);
+            assert!(rows.is_ok_and(|n| n > 0), "{table}.{column}: {word}");
+        }
+    };
+    let kinds = OrderKind::ALL.iter().map(|k| k.name()).collect();
+    take("orders", "kind", kinds);
+    let reasons = RevocationReason::ALL.iter().map(|r| r.name()).collect();
+    take("activations", "revoked", reasons);
+    let phases = ActivationPhase::ALL.iter().map(|p| p.name()).collect();
+    take("activations", "phase", phases);
+    // The check itself works.
+    assert!(
+        raw.execute("UPDATE orders SET kind = 'pause'", []).is_err(),
+        "an unknown kind is refused by the database"
+    );
 }

@@ -17,6 +17,7 @@ pub use keys::{SlotState, class_key, parse_slot};
 pub use search::{Hit, Opened, Secret};
 pub use sectors::{Sector, SectorState};
 
+use nrd_agent::Class;
 use nrd_hal::Geometry;
 use nrd_hal::layout::{Layout, LayoutError, logical_sector};
 use serde::Serialize;
@@ -146,22 +147,19 @@ pub fn inspect(image: &Image<'_>, search: &Search) -> Result<InspectReport, Insp
 
 /// How a journal record's class reads.
 pub(crate) const JOURNAL: &str = "journal";
-/// A class of the vault in words.
+/// A class of the vault in words; "unknown" for a number that is none.
 pub fn class_name(class: u8) -> &'static str {
-    CLASSES
-        .get(usize::from(class))
-        .copied()
-        .unwrap_or("unknown")
+    let Some(class) = Class::from_number(class) else {
+        return "unknown";
+    };
+    match class {
+        Class::Session => "session",
+        Class::Name => "name",
+        Class::PostalAddress => "postal address",
+        Class::Email => "e-mail",
+        Class::Payment => "payment",
+        Class::Telephone => "telephone",
+        Class::Profiles => "profiles",
+        Class::Activity => "activity",
+    }
 }
-
-/// The classes of the vault, by number.
-const CLASSES: [&str; 8] = [
-    "session",
-    "name",
-    "postal address",
-    "e-mail",
-    "payment",
-    "telephone",
-    "profiles",
-    "activity",
-];
