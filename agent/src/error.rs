@@ -56,6 +56,9 @@ pub enum Error {
     WrongType = 15,
     /// The frame's signature does not verify under the expected key.
     BadSignature = 16,
+    /// The order is signed by an order key that is not in force here; the service
+    /// signs it anew. It was not verified, so nothing answers it.
+    KeyRetired = 17,
 }
 
 impl Error {
@@ -84,6 +87,7 @@ impl core::fmt::Display for Error {
             Error::Signing => "the device key could not sign",
             Error::WrongType => "the bytes are not a frame of the expected type",
             Error::BadSignature => "the signature does not verify",
+            Error::KeyRetired => "the order is signed by an order key that is not in force",
         })
     }
 }

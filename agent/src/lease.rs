@@ -1,18 +1,21 @@
 //! Lease arithmetic. Pure: time comes in as arguments.
 
-use crate::wire::LeaseTerms;
+use crate::wire::{LeaseTerms, TermBounds};
 use crate::wire::codec::Wire;
 #[cfg(feature = "serde")]
 use serde::{Deserialize, Serialize};
 
 /// A lease as the journal keeps it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Wire)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Wire)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct StoredLease {
     /// The terms.
     pub terms: LeaseTerms,
-    /// The device's powered seconds when it was stored.
+    /// The device's powered seconds, charged ahead, when it was stored.
     pub stored_at_s: u32,
+    /// The device's powered seconds that had passed for certain when it was
+    /// stored.
+    pub stored_used_s: u32,
     /// The boot in which it was stored.
     pub stored_in_boot: u32,
     /// The service's wall clock when it was issued, Unix seconds; 0 for the
@@ -35,12 +38,14 @@ pub struct StoredLease {
 ///         dead_man_s: 90 * DAY,
 ///     },
 ///     stored_at_s: 1000,
+///     stored_used_s: 800,
 ///     stored_in_boot: 7,
 ///     issued_at: 1_800_000_000,
 /// };
 /// // After so many powered days; no wall clock.
 /// let after = |days: u32| {
-///     lease.status(Now { powered_s: 1000 + days * DAY, boot: 7, wall_s: None })
+///     let used_s = 800 + days * DAY;
+///     lease.status(Now { powered_s: 200 + used_s, used_s, boot: 7, wall_s: None })
 /// };
 /// assert_eq!(after(0), LeaseStatus::Open { renew: false, left_s: 30 * DAY });
 /// assert_eq!(after(10), LeaseStatus::Open { renew: true, left_s: 20 * DAY });
@@ -71,6 +76,8 @@ pub enum LeaseStatus {
 pub struct Now {
     /// Powered seconds of the device's life, charged ahead of use.
     pub powered_s: u32,
+    /// Powered seconds of the device's life that have passed for certain.
+    pub used_s: u32,
     /// Boots of the device's life.
     pub boot: u32,
     /// Wall time where it is known and no older than the time floor.
@@ -80,8 +87,9 @@ pub struct Now {
 impl StoredLease {
     /// The state of this lease at `now`.
     ///
-    /// Powered seconds count first and always. Boots and wall time may close
-    /// access, never wipe; and wall time not in the boot that stored the
+    /// Powered seconds count first and always: those charged ahead close access,
+    /// those that have passed for certain feed the dead-man. Boots and wall time
+    /// may close access, never wipe; and wall time not in the boot that stored the
     /// lease, whose freshness the nonce has shown.
     pub fn status(&self, now: Now) -> LeaseStatus {
         // Every term has a name here: one that is added does not compile before
@@ -92,19 +100,13 @@ impl StoredLease {
             max_boots,
             dead_man_s,
         } = self.terms;
-        let used = now.powered_s.saturating_sub(self.stored_at_s);
-        if used >= expires {
-            let over = used - expires;
-            return match dead_man_s {
-                0 => LeaseStatus::Expired {
-                    dead_man_in_s: None,
-                },
-                limit if over >= limit => LeaseStatus::DeadMan,
-                limit => LeaseStatus::Expired {
-                    dead_man_in_s: Some(limit - over),
-                },
-            };
+        // What destroys counts what has passed; what closes counts what may have.
+        let passed = now.used_s.saturating_sub(self.stored_used_s);
+        let dead_at = expires.saturating_add(dead_man_s);
+        if dead_man_s > 0 && passed >= dead_at {
+            return LeaseStatus::DeadMan;
         }
+        let used = now.powered_s.saturating_sub(self.stored_at_s);
         let boots = now.boot.saturating_sub(self.stored_in_boot);
         let late = match now.wall_s {
             Some(wall) if boots > 0 && self.issued_at > 0 => {
@@ -112,15 +114,56 @@ impl StoredLease {
             }
             _ => false,
         };
-        if boots > u32::from(max_boots) || late {
-            // The dead-man runs on powered seconds alone.
-            let dead_man_in_s =
-                (dead_man_s > 0).then(|| (expires - used).saturating_add(dead_man_s));
+        if used >= expires || boots > u32::from(max_boots) || late {
+            let dead_man_in_s = (dead_man_s > 0).then(|| dead_at - passed);
             return LeaseStatus::Expired { dead_man_in_s };
         }
         LeaseStatus::Open {
             renew: used >= renew_after_s || boots > u32::from(max_boots) / 2,
             left_s: expires - used,
+        }
+    }
+}
+
+impl LeaseTerms {
+    /// These terms, held between what the service root allows.
+    ///
+    /// ```
+    /// use nrd_agent::wire::{LeaseTerms, TermBounds};
+    ///
+    /// const DAY: u32 = 24 * 3600;
+    /// let bounds = TermBounds {
+    ///     expires_min_s: DAY,
+    ///     expires_max_s: 60 * DAY,
+    ///     boots_min: 50,
+    ///     dead_man_min_s: 30 * DAY,
+    /// };
+    /// // Whoever stole a session key can neither wipe a device with a lease…
+    /// let hostile = LeaseTerms { renew_after_s: 0, expires_after_s: 0, max_boots: 0, dead_man_s: 1 };
+    /// let held = hostile.held_between(&bounds);
+    /// assert_eq!((held.expires_after_s, held.dead_man_s, held.max_boots), (DAY, 30 * DAY, 50));
+    /// // … nor keep it open for ever.
+    /// let endless = LeaseTerms { expires_after_s: u32::MAX, ..hostile };
+    /// assert_eq!(endless.held_between(&bounds).expires_after_s, 60 * DAY);
+    /// ```
+    pub fn held_between(&self, bounds: &TermBounds) -> LeaseTerms {
+        let TermBounds {
+            expires_min_s,
+            expires_max_s,
+            boots_min,
+            dead_man_min_s,
+        } = *bounds;
+        // A floor above its ceiling is a mistake of the root's: the floor counts,
+        // for a device that closes too late is better than one that never opens.
+        let expires_after_s = self.expires_after_s.min(expires_max_s).max(expires_min_s);
+        LeaseTerms {
+            renew_after_s: self.renew_after_s.min(expires_after_s),
+            expires_after_s,
+            max_boots: self.max_boots.max(boots_min),
+            dead_man_s: match self.dead_man_s {
+                0 => 0,
+                s => s.max(dead_man_min_s),
+            },
         }
     }
 }
@@ -138,6 +181,7 @@ mod tests {
                 dead_man_s: 500,
             },
             stored_at_s: 50,
+            stored_used_s: 50,
             stored_in_boot: 7,
             issued_at: 1_000_000,
         }
@@ -146,6 +190,7 @@ mod tests {
     fn at(powered_s: u32, boot: u32, wall_s: Option<u64>) -> LeaseStatus {
         lease().status(Now {
             powered_s,
+            used_s: powered_s,
             boot,
             wall_s,
         })
@@ -216,6 +261,7 @@ mod tests {
         l.terms.dead_man_s = 0;
         let now = Now {
             powered_s: u32::MAX,
+            used_s: u32::MAX,
             boot: u32::MAX,
             wall_s: Some(u64::MAX),
         };
@@ -233,6 +279,7 @@ mod tests {
         l.issued_at = 0;
         let now = Now {
             powered_s: 50,
+            used_s: 50,
             boot: 8,
             wall_s: Some(u64::MAX),
         };
@@ -252,6 +299,7 @@ mod tests {
         l.terms.dead_man_s = 0;
         let now = Now {
             powered_s: 90,
+            used_s: 90,
             boot: 11,
             wall_s: None,
         };
@@ -268,6 +316,7 @@ mod tests {
         let renew = |boots: u32| {
             let now = Now {
                 powered_s: 50,
+                used_s: 50,
                 boot: 7 + boots,
                 wall_s: None,
             };

@@ -64,6 +64,7 @@ extern crate std;
 
 pub mod agent;
 pub mod class;
+pub mod core;
 pub mod error;
 pub mod keypad;
 mod keys;

@@ -90,7 +90,7 @@ pub fn evaluate(order: &Order, context: &OrderContext<'_>) -> Verdict {
 
 /// The highest applied sequence number for the two newest order key versions
 /// of one activation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Wire)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Wire)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct SeenOrders {
     newest: Option<(KeyVersion, OrderSeq)>,

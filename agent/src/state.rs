@@ -14,12 +14,14 @@
 use crate::lease::StoredLease;
 use crate::order::SeenOrders;
 use crate::wire::codec::Wire;
-use crate::wire::{ActivationId, Digest, LockReason, PolicyVersion, SectorCounts, WipeReason};
+use crate::wire::{
+    ActivationId, Digest, LockReason, PolicyVersion, SectorCounts, TrustVersion, WipeReason,
+};
 #[cfg(feature = "serde")]
 use serde::{Deserialize, Serialize};
 
 /// One activation, as the journal knows it. No personal data, no secret.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Wire)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Wire)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct Activation {
     /// Its id.
@@ -41,53 +43,76 @@ pub struct Activation {
     pub seen: SeenOrders,
 }
 
+/// An activation attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Wire)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
+pub struct Attempt {
+    /// Names the attempt, and the activation that it may become.
+    pub id: ActivationId,
+    /// Its epoch.
+    pub epoch: u64,
+    /// The activation that this device held before, signed out or without its
+    /// session: it stays on the account's list until this attempt succeeds.
+    pub before: Option<ActivationId>,
+    /// A grant arrived, and something of it may be on flash: the attempt ends in
+    /// `Active` or in a wipe. On flash before the first byte of the grant is.
+    pub storing: bool,
+}
+
+/// An activation that a person or an order signed out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Wire)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
+pub struct SignedOut {
+    /// The activation.
+    pub id: ActivationId,
+    /// Its epoch.
+    pub epoch: u64,
+    /// The service knows of it.
+    pub service_notified: bool,
+    /// Orders applied so far.
+    pub seen: SeenOrders,
+}
+
 /// The state, as the journal keeps it. Wiping is not here: it has a record of
 /// its own, the tombstone, which outranks this one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Wire)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Wire)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 #[repr(u8)]
 pub enum PersistedState {
     /// No account, no secret.
     Clean,
     /// An activation was begun.
-    Activating {
-        /// The attempt.
-        id: ActivationId,
-        /// Its epoch.
-        epoch: u64,
-        /// The signed-out activation that stays on the account's list until
-        /// this attempt succeeds.
-        signed_out: Option<ActivationId>,
-    },
+    Activating(Attempt),
     /// An account holder is remembered.
     Active(Activation),
     /// A wipe ended, but some part would not erase.
     Failed,
     /// Signed out by a person; still on the account's list.
-    SignedOut {
-        /// The activation.
-        id: ActivationId,
-        /// Its epoch.
-        epoch: u64,
-        /// The service knows of it.
-        service_notified: bool,
-        /// Orders applied so far.
-        seen: SeenOrders,
-    },
+    SignedOut(SignedOut),
+    /// Clean, but for a deep proof that is filling the vault: `Clean` is said
+    /// over blank cells only.
+    Filling,
 }
 
 /// The journal's one snapshot record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Wire)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Wire)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct Snapshot {
     /// Boots of the device's life.
     pub boots: u32,
-    /// Powered seconds of the device's life, charged ahead of use.
+    /// Powered seconds of the device's life, charged ahead of use: never less
+    /// than have passed. They close access.
     pub charged_s: u32,
+    /// Powered seconds of the device's life that have passed for certain: never
+    /// more than have passed. They alone feed the dead-man.
+    ///
+    /// Found: each boot is charged ahead, so 11,520 boots of five seconds, 16
+    /// hours, wiped a device whose dead-man waits for 120 days.
+    pub used_s: u32,
     /// The state.
     pub state: PersistedState,
-    /// Version of the newest delegation.
-    pub delegation_version: u32,
+    /// The newest delegation accepted, and the root that signed it.
+    pub trust: TrustVersion,
     /// Version of trusted time.
     pub time_version: u32,
     /// No wall time below this is believed (Unix seconds).
@@ -96,10 +121,15 @@ pub struct Snapshot {
     pub last_receipt: Option<Digest>,
     /// Digest of the order that the last wipe carried out.
     pub last_order: Option<Digest>,
-    /// Undelivered receipts dropped for newer ones.
+    /// Undelivered receipts dropped, for newer ones or because they were
+    /// unreadable.
     pub receipts_dropped: u16,
-    /// Number of the next receipt.
-    pub next_receipt: u16,
+    /// Number of the next wipe. A tombstone with a lower one has been dealt with.
+    pub next_wipe: u16,
+    /// Where the next receipt that proves something to an account is kept.
+    pub next_place: u8,
+    /// Where the newest receipt is kept.
+    pub newest_place: u8,
     /// The counter's value when this device was last known clean; a counter
     /// that moved while the journal was lost is thereby noticed.
     pub epoch: u64,
@@ -116,14 +146,17 @@ impl Snapshot {
         Snapshot {
             boots: 0,
             charged_s: 0,
+            used_s: 0,
             state: PersistedState::Clean,
-            delegation_version: 0,
+            trust: TrustVersion::default(),
             time_version: 0,
             time_floor: 0,
             last_receipt: None,
             last_order: None,
             receipts_dropped: 0,
-            next_receipt: 0,
+            next_wipe: 0,
+            next_place: 0,
+            newest_place: 0,
             epoch,
             worn_out: false,
             unanswered: 0,
@@ -132,7 +165,7 @@ impl Snapshot {
 }
 
 /// The tombstone: the commit of a wipe, and its progress.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Wire)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Wire)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct Tombstone {
     /// Why.
@@ -141,8 +174,8 @@ pub struct Tombstone {
     pub order: Option<Digest>,
     /// The activation that ends.
     pub activation_id: ActivationId,
-    /// Number of the receipt that will end this wipe.
-    pub receipt: u16,
+    /// Number of this wipe: the snapshot's `next_wipe` until it has ended.
+    pub wipe: u16,
     /// The epoch that ends.
     pub epoch: u64,
     /// The counter must reach this.
@@ -161,7 +194,7 @@ pub struct Tombstone {
 
 /// Phases of a wipe. Each may be repeated from its
 /// start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Wire)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Wire)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub enum WipePhase {
     /// Raise the counter, destroy and erase the slots.
@@ -213,4 +246,6 @@ pub enum State {
     /// A wipe ended, but some part would not erase. The keys that could be
     /// destroyed are; the device must not be handed on as clean.
     WipeFailed,
+    /// No account, no secret; a deep proof fills the vault: step.
+    Filling,
 }

@@ -3,10 +3,10 @@
 use super::Agent;
 use super::logs::LogId;
 use crate::class::Class;
+use crate::core::{Effect, Event};
 use crate::error::Error;
 use crate::log::{RecordId, value};
 use crate::slot::{self, SlotContent};
-use crate::state::{PersistedState, State};
 use crate::wire::codec::copy;
 use nrd_hal::Platform;
 use rand_core::TryRng as _;
@@ -52,17 +52,21 @@ impl<P: Platform> Agent<'_, P> {
     /// Destroys every value of a class at once, by destroying its key. `Ok`
     /// means the old key slot is erased and read back.
     pub fn forget(&mut self, class: Class) -> Result<(), Error> {
-        if class == Class::Session {
-            return Err(Error::WrongState);
-        }
-        self.need_activation()?;
-        let PersistedState::Active(a) = &self.snapshot.state else {
-            return Err(Error::WrongState);
-        };
-        let remember = a.remember;
+        self.settle(Event::Forget(class), &[])
+    }
+
+    /// Draws a new salt for a class. Where the activation is remembered, the other
+    /// slot gets it: a cut before the journal names that slot leaves the old one
+    /// in force.
+    pub(super) fn new_salt(&mut self, class: Class) -> Result<(), Error> {
+        let mut now = SlotContent::BLANK;
+        let named = self.named_slot(&mut now);
+        let remember = self.remembers();
         let parts = self.platform.parts();
-        let mut content = self.keys.content.clone();
-        content.generation += 1;
+        let content = &mut self.keys.content;
+        if remember {
+            content.clone_from(&now);
+        }
         let salt = content
             .salts
             .get_mut(class as usize)
@@ -70,70 +74,70 @@ impl<P: Platform> Agent<'_, P> {
         if salt.generation >= u32::from(u16::MAX) {
             return Err(Error::WornOut);
         }
-        salt.generation += 1;
+        let mut fresh = [0; 16];
         parts
             .rng
-            .try_fill_bytes(&mut salt.salt)
+            .try_fill_bytes(&mut fresh)
             .map_err(|_| Error::RandomGenerator)?;
+        salt.generation += 1;
+        salt.salt = fresh;
+        content.generation = content.generation.saturating_add(1);
+        if !remember {
+            return Ok(());
+        }
+        let written = match named {
+            Some(n) => slot::write::<_, P::Crypto>(parts.slot, 1 - n, content, &self.keys.slot),
+            None => false,
+        };
+        // Until the journal names the other slot, this one is in force.
+        self.keys.content.clone_from(&now);
+        written.then_some(()).ok_or(Error::WornOut)
+    }
+
+    /// Takes the new salt into use, and destroys the old slot.
+    pub(super) fn swap_slot(&mut self, class: Class) -> Result<(), Error> {
+        let mut content = SlotContent::BLANK;
         let mut old = None;
-        if remember {
-            // Write the other slot, let the journal name it, then destroy the
-            // old one. A cut before the journal leaves the old slot in force.
-            let key = &self.keys.slot;
-            let mut stored = SlotContent::BLANK;
-            let now = (0..2)
-                .find(|&n| {
-                    slot::read::<_, P::Crypto>(parts.slot, n, key, &mut stored)
-                        && stored.generation + 1 == content.generation
-                })
-                .ok_or(Error::WornOut)?;
-            if !slot::write::<_, P::Crypto>(parts.slot, 1 - now, &mut content, key) {
-                return Err(Error::WornOut);
-            }
-            old = Some(now);
-            let mut next = self.snapshot;
-            if let PersistedState::Active(a) = &mut next.state {
-                a.slot_generation = content.generation;
-            }
-            self.commit(next)?;
+        if self.remembers() {
+            let n = self.named_slot(&mut content).ok_or(Error::WornOut)?;
+            old = Some(1 - n);
+        } else {
+            content.clone_from(&self.keys.content);
         }
         self.open_vault(&content)?;
         self.vault.drop_class(class as u8);
-        if let Some(n) = old {
-            let slots = self.platform.parts().slot;
-            slot::zero(slots, n);
-            if !slot::efface(slots, n) {
-                return Err(Error::WornOut);
-            }
-        }
-        Ok(())
+        let Some(n) = old else { return Ok(()) };
+        let slots = self.platform.parts().slot;
+        slot::zero(slots, n);
+        slot::efface(slots, n).then_some(()).ok_or(Error::WornOut)
+    }
+
+    fn remembers(&self) -> bool {
+        self.core.activation().is_some_and(|a| a.remember)
     }
 
     /// The account holder's name for "Welcome back, …"; returns its length.
     pub fn display_name(&mut self, out: &mut [u8]) -> Result<usize, Error> {
-        self.get(Class::Name, super::activate::DISPLAY_NAME.id, out)
+        self.get(Class::Name, super::grant::DISPLAY_NAME.id, out)
     }
 
-    fn need_activation(&mut self) -> Result<(), Error> {
-        match self.state() {
-            State::Active => Ok(()),
-            State::Booting => Err(Error::Busy),
-            _ => Err(Error::WrongState),
-        }
-    }
-
-    /// Access is open, and callers may have values of this class.
+    /// Access is open, and callers may have values of this class. Time that is
+    /// used up is charged first.
     fn need_open(&mut self, class: Class) -> Result<(), Error> {
-        self.need_activation()?;
-        match class {
-            Class::Session => Err(Error::WrongState),
-            _ => Ok(()),
+        self.tick();
+        if self.core.owes_charge() {
+            #[expect(
+                clippy::let_underscore_must_use,
+                reason = "should it fail, access is closed, and that is the answer"
+            )]
+            let _ = self.carry_out(Effect::Save, &[]);
         }
+        self.core.may_use(class)
     }
 
     /// Powered hours of the device's life: when a value was written.
     pub(super) fn stamp(&mut self) -> [u8; 4] {
-        (self.powered_s() / 3600).to_le_bytes()
+        (self.core.powered_s() / 3600).to_le_bytes()
     }
 }
 

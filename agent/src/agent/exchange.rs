@@ -1,155 +1,30 @@
 //! The conversation with the service, without any I/O: the next request to
-//! post, and what its reply changes.
+//! post, and what its reply says.
 //!
-//! One request is in flight at a time. In order: introduce the device, deliver
-//! kept receipts, answer an order, report a sign-out, then activate or check
-//! in. A reply is persisted before the next request acknowledges it.
+//! One request is in flight at a time. Which comes next, and when, is the state
+//! machine's (`core/talk.rs`); a reply is persisted before the next request
+//! acknowledges it.
 
-use super::{Agent, BootPhase, Session};
+use super::{Agent, Session};
+use crate::core::talk::{InFlight, Sent};
+use crate::core::{Event, Renewal};
 use crate::error::Error;
-use crate::lease::{LeaseStatus, StoredLease};
-use crate::state::{PersistedState, State};
+use crate::state::PersistedState;
 use crate::trace::event;
 use crate::wire::{
-    self, ActivationId, Answer, Ask, Body, DeviceId, Generation, Lease, LockReason, OrderOutcome,
-    PROOF_CONTEXT, RefusalCode, Reply, Request, SIGNATURE_LEN, Statement, TokenProof, codec,
-    codec::Blank,
+    self, ActivationId, Answer, Ask, Body, Digest, Generation, Lease, OrderOutcome, PROOF_CONTEXT,
+    RefusalCode, Reply, Request, SIGNATURE_LEN, Statement, TokenProof, codec, codec::Blank,
 };
-use heapless::String;
-use nrd_hal::{Clock, Crypto, DeviceIdentity, Platform};
+use nrd_hal::{Crypto, DeviceIdentity, Platform};
 use rand_core::TryRng as _;
-
-/// First back-off after a failed exchange, in milliseconds; it doubles.
-const BACK_OFF_MS: u32 = 2_000;
-/// Longest back-off, in milliseconds.
-const BACK_OFF_MAX_MS: u32 = 15 * 60 * 1000;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sent {
-    Hello,
-    Receipt,
-    Outcome,
-    SignedOut,
-    Start,
-    Poll,
-    CheckIn { renew: bool },
-}
-
-/// The state of the conversation; RAM only.
-#[derive(Default)]
-pub(super) struct Exchange {
-    /// A check-in was answered in this boot.
-    checked_in: bool,
-    /// Anything was answered in this boot.
-    answered: bool,
-    failures: u32,
-    /// Seconds over which the first exchange is spread once the boot is done.
-    spread_s: u32,
-    due_ms: u64,
-    sent: Option<(Sent, [u8; 16])>,
-    challenge: Option<[u8; 32]>,
-    code: Option<(String<12>, u8)>,
-    /// The outcome of an order, not yet delivered; signed when it is sent.
-    outcome: Option<OrderOutcome>,
-}
-
-impl Exchange {
-    pub(super) fn code(&self) -> Option<(String<12>, u8)> {
-        self.code.clone()
-    }
-
-    /// The back-off goes on where earlier boots without an answer left it.
-    pub(super) fn go_on_backing_off(&mut self, unanswered: u8) {
-        self.failures = u32::from(unanswered);
-    }
-
-    pub(super) fn was_answered(&self) -> bool {
-        self.answered
-    }
-
-    /// A request was made, and neither answered nor given up.
-    pub(super) fn is_in_flight(&self) -> bool {
-        self.sent.is_some()
-    }
-
-    /// The last reply, and all that it brought, is stored: the back-off begins
-    /// anew.
-    pub(super) fn progressed(&mut self) {
-        self.failures = 0;
-    }
-
-    /// Something changed: talk at once.
-    pub(super) fn restart(&mut self) {
-        self.due_ms = 0;
-        self.code = None;
-        self.checked_in = false;
-    }
-
-    /// The activation is gone; the receipt is next.
-    pub(super) fn forget(&mut self) {
-        self.restart();
-        self.sent = None;
-        self.failures = 0;
-    }
-}
 
 impl<P: Platform> Agent<'_, P> {
     /// Milliseconds until the next request is due: 0 for now, `None` when there
     /// is nothing to say. The layer below [`Agent::poll`].
     pub fn next_due_ms(&mut self) -> Option<u64> {
-        self.next_ask()?;
-        let now = self.platform.parts().clock.uptime_ms();
-        Some(self.exchange.due_ms.saturating_sub(now))
-    }
-
-    fn next_ask(&mut self) -> Option<Sent> {
-        if self.boot != BootPhase::Ready || self.pending_grant.is_some() {
-            return None;
-        }
-        if self.tombstone.is_some() {
-            // The order that this wipe carries out may be answered meanwhile.
-            let answers = self.exchange.outcome.is_some() && self.exchange.challenge.is_some();
-            return answers.then_some(Sent::Outcome);
-        }
-        let state = self.state();
-        let talks = self.receipts > 0
-            || self.exchange.outcome.is_some()
-            || !matches!(
-                state,
-                State::Clean | State::WipeFailed | State::Locked(LockReason::JournalLost)
-            );
-        if !talks {
-            return None;
-        }
-        if self.exchange.challenge.is_none() {
-            return Some(Sent::Hello);
-        }
-        if self.receipts > 0 {
-            return Some(Sent::Receipt);
-        }
-        if self.exchange.outcome.is_some() {
-            return Some(Sent::Outcome);
-        }
-        match &self.snapshot.state {
-            PersistedState::SignedOut {
-                service_notified: false,
-                ..
-            } => Some(Sent::SignedOut),
-            PersistedState::SignedOut { .. } => Some(Sent::CheckIn { renew: false }),
-            PersistedState::Activating { .. } if self.exchange.code.is_none() => Some(Sent::Start),
-            PersistedState::Activating { .. } => Some(Sent::Poll),
-            PersistedState::Active(a) => {
-                // A locked device asks for the lease that opens it again.
-                let locked = a.lock.is_some();
-                let renew = locked
-                    || !matches!(
-                        self.lease_status(),
-                        Some(LeaseStatus::Open { renew: false, .. })
-                    );
-                Some(Sent::CheckIn { renew })
-            }
-            PersistedState::Clean | PersistedState::Failed => None,
-        }
+        self.tick();
+        let (_, at_ms) = self.core.next_ask()?;
+        Some(at_ms.saturating_sub(self.core.now_ms()))
     }
 
     /// Writes the next request into `out` ([`wire::MAX_FRAME`] bytes are always
@@ -160,20 +35,23 @@ impl<P: Platform> Agent<'_, P> {
     /// is too short) the exchange backs off, as after one that failed on its
     /// way. The layer below [`Agent::poll`].
     pub fn poll_request(&mut self, out: &mut [u8]) -> Result<Option<usize>, Error> {
-        let Some(sent) = self.next_ask() else {
+        self.tick();
+        let Some((sent, at_ms)) = self.core.next_ask() else {
             return Ok(None);
         };
-        if self.platform.parts().clock.uptime_ms() < self.exchange.due_ms {
+        if self.core.now_ms() < at_ms {
             return Ok(None);
         }
-        let made = self.make_request(sent, out);
-        if let Err(e) = made {
-            // Found: a generator or a device key that answered an error left
-            // the next request due at once, and hosts asked without a pause.
-            self.exchange_failed();
-            self.retry.talked(Err(e));
+        match self.make_request(sent, out) {
+            Ok(n) => Ok(Some(n)),
+            Err(e) => {
+                // Found: a generator or a device key that answered an error left
+                // the next request due at once, and hosts asked without a pause.
+                self.give_up(sent);
+                self.core.retry.talked(Err(e));
+                Err(e)
+            }
         }
-        made.map(Some)
     }
 
     fn make_request(&mut self, sent: Sent, out: &mut [u8]) -> Result<usize, Error> {
@@ -184,7 +62,9 @@ impl<P: Platform> Agent<'_, P> {
             .try_fill_bytes(&mut nonce)
             .map_err(|_| Error::RandomGenerator)?;
         let n = self.write_request(sent, &nonce, out)?;
-        self.exchange.sent = Some((sent, nonce));
+        let now_ms = self.core.now_ms();
+        let wait_s = self.config.wait_s;
+        self.core.talk.sent(sent, nonce, wait_s, now_ms);
         Ok(n)
     }
 
@@ -197,9 +77,11 @@ impl<P: Platform> Agent<'_, P> {
         let mut payload = [0u8; wire::Receipt::MAX];
         let mut request = Request {
             device_id: self.device_id,
-            challenge: self.exchange.challenge.unwrap_or_default(),
+            challenge: self.core.talk.challenge().unwrap_or_default(),
             nonce: *nonce,
             agent_version: super::AGENT_VERSION,
+            trust: self.trust_version(),
+            losses: self.core.losses(),
             ask: Ask::BLANK,
         };
         match sent {
@@ -209,13 +91,18 @@ impl<P: Platform> Agent<'_, P> {
                 request.ask = Ask::Hello { certificate };
             }
             Sent::Receipt => {
-                let place = self.oldest_receipt(0, 0).ok_or(Error::NotFound)?;
-                let n = self.export_receipt(place, &mut payload)?;
-                let receipt = payload.get(..n).unwrap_or_default();
+                let place = self.core.oldest_receipt().ok_or(Error::NotFound)?;
+                let read = self.export_receipt(place, &mut payload);
+                if read == Err(Error::Corrupt) {
+                    // Found: one flipped bit in the former owner's receipt answered
+                    // `Corrupt` to the next owner's activation, for ever.
+                    self.settle(Event::ReceiptUnreadable(place), &[])?;
+                }
+                let receipt = payload.get(..read?).unwrap_or_default();
                 request.ask = Ask::Receipt { receipt };
             }
             Sent::Outcome => {
-                let mut outcome = self.exchange.outcome;
+                let mut outcome = self.core.talk.outcome();
                 let outcome = outcome.as_mut().ok_or(Error::NotFound)?;
                 let n = self.sign_outcome(outcome, &mut payload)?;
                 let outcome = payload.get(..n).unwrap_or_default();
@@ -229,32 +116,31 @@ impl<P: Platform> Agent<'_, P> {
 
     /// The asks that borrow nothing.
     fn plain_ask(&mut self, sent: Sent, request: &mut Request<'_>) -> Result<(), Error> {
-        let now = self.now();
         let wait_s = self.config.wait_s;
-        match (&self.snapshot.state, sent) {
-            (PersistedState::Activating { id, epoch, .. }, Sent::Start) => {
+        match (&self.core.held().state, sent) {
+            (PersistedState::Activating(t), Sent::Start) => {
                 request.ask = Ask::ActivateStart {
-                    activation_id: *id,
-                    epoch: *epoch,
-                    previous_receipt: self.snapshot.last_receipt,
+                    activation_id: t.id,
+                    epoch: t.epoch,
+                    previous_receipt: self.core.held().last_receipt,
                 };
             }
-            (PersistedState::Activating { id, epoch, .. }, Sent::Poll) => {
+            (PersistedState::Activating(t), Sent::Poll) => {
                 request.ask = Ask::ActivatePoll {
-                    activation_id: *id,
-                    epoch: *epoch,
+                    activation_id: t.id,
+                    epoch: t.epoch,
                 };
             }
-            (PersistedState::SignedOut { id, epoch, .. }, Sent::SignedOut) => {
+            (PersistedState::SignedOut(s), Sent::SignedOut) => {
                 request.ask = Ask::SignedOut {
-                    activation_id: *id,
-                    epoch: *epoch,
+                    activation_id: s.id,
+                    epoch: s.epoch,
                 };
             }
-            (PersistedState::SignedOut { id, epoch, .. }, Sent::CheckIn { .. }) => {
+            (PersistedState::SignedOut(s), Sent::CheckIn { .. }) => {
                 request.ask = Ask::CheckIn {
-                    activation_id: *id,
-                    epoch: *epoch,
+                    activation_id: s.id,
+                    epoch: s.epoch,
                     proof: None,
                     renew: false,
                     wait_s,
@@ -264,17 +150,19 @@ impl<P: Platform> Agent<'_, P> {
             }
             (PersistedState::Active(a), Sent::CheckIn { renew }) => {
                 let context: [&[u8]; 3] = [PROOF_CONTEXT, &request.challenge, &request.nonce];
-                let proof = self.keys.session.as_ref().map(|s| TokenProof {
-                    generation: s.generation,
-                    mac: P::Crypto::hmac(&s.token.0, &context),
+                let session = &self.keys.session;
+                let proof = (session.generation != Generation(0)).then(|| TokenProof {
+                    generation: session.generation,
+                    mac: P::Crypto::hmac(&session.token.0, &context),
                 });
+                let first = !self.core.talk.has_checked_in();
                 request.ask = Ask::CheckIn {
                     activation_id: a.id,
                     epoch: a.epoch,
                     renew: renew && proof.is_some(),
                     proof,
-                    wait_s: if self.exchange.checked_in { wait_s } else { 0 },
-                    powered_s: now.powered_s.saturating_sub(a.lease.stored_at_s),
+                    wait_s: if first { 0 } else { wait_s },
+                    powered_s: self.core.powered_s().saturating_sub(a.lease.stored_at_s),
                     policy: a.policy,
                 };
             }
@@ -286,11 +174,30 @@ impl<P: Platform> Agent<'_, P> {
     /// The exchange failed on its way (no network, TLS, HTTP status): backs
     /// off. Never changes what the device keeps.
     pub fn exchange_failed(&mut self) {
-        self.exchange.sent = None;
-        let cap = (BACK_OFF_MS << self.exchange.failures.min(10)).min(BACK_OFF_MAX_MS);
-        self.exchange.failures = self.exchange.failures.wrapping_add(1);
-        event!("exchange failed, {} in a row", self.exchange.failures);
-        self.wait_up_to(cap);
+        self.tick();
+        let sent = self.core.talk.take_in_flight();
+        self.give_up(sent.map_or(Sent::Hello, |f| f.sent));
+    }
+
+    /// What was to be said did not get through.
+    fn give_up(&mut self, sent: Sent) {
+        let now_ms = self.core.now_ms();
+        self.core.talk.put_off(sent, now_ms);
+        self.core.talk.failed(now_ms);
+        event!("an exchange failed");
+        self.draw_jitter();
+    }
+
+    /// Draws how long the wait is that the state machine asked for; it is the
+    /// longest when the generator does not answer.
+    pub(super) fn draw_jitter(&mut self) {
+        let Some(window) = self.core.talk.take_jitter() else {
+            return;
+        };
+        let mut draw = [0u8; 4];
+        if self.platform.parts().rng.try_fill_bytes(&mut draw).is_ok() {
+            self.core.talk.draw(window, u32::from_le_bytes(draw));
+        }
     }
 
     /// Spreads the first exchange of this boot over `window_s` seconds, doubled
@@ -301,112 +208,84 @@ impl<P: Platform> Agent<'_, P> {
     /// whose person waits at a code, or that has a receipt to deliver, is not
     /// held up.
     pub fn spread_first_contact(&mut self, window_s: u32) {
-        if self.boot != BootPhase::Ready {
-            self.exchange.spread_s = window_s;
-            return;
+        if self.state() == crate::State::Booting {
+            self.spread_s = window_s;
+        } else if self.core.may_spread() {
+            let now_ms = self.core.now_ms();
+            self.core.talk.spread(window_s, now_ms);
+            self.draw_jitter();
         }
-        let state = self.state();
-        let waits = matches!(state, State::Active | State::Locked(_) | State::SignedOut);
-        if !waits || self.receipts > 0 || self.exchange.answered {
-            return;
-        }
-        let window = window_s
-            .saturating_mul(1000)
-            .saturating_mul(1 << self.exchange.failures.min(10))
-            .min(BACK_OFF_MAX_MS);
-        self.wait_up_to(window);
     }
 
     /// The boot is done: spreads the first exchange, if that was asked for.
     pub(super) fn spread_if_asked(&mut self) {
-        match core::mem::take(&mut self.exchange.spread_s) {
+        match core::mem::take(&mut self.spread_s) {
             0 => {}
             window_s => self.spread_first_contact(window_s),
         }
     }
 
-    /// Full jitter below `window` milliseconds; the whole window when the
-    /// generator does not answer, for no jitter must not mean no pause.
-    fn wait_up_to(&mut self, window: u32) {
-        let mut draw = [0u8; 4];
-        let ms = match self.platform.parts().rng.try_fill_bytes(&mut draw) {
-            Ok(()) => u32::from_le_bytes(draw) % window.max(1),
-            Err(_) => window,
-        };
-        self.wait_ms(ms);
-    }
-
-    fn wait_ms(&mut self, ms: u32) {
-        let now = self.platform.parts().clock.uptime_ms();
-        self.exchange.due_ms = now.wrapping_add(u64::from(ms));
-    }
-
-    fn wait_s(&mut self, s: u32) {
-        self.wait_ms(s.saturating_mul(1000));
-    }
-
     /// Takes the reply to the request last polled. An error means that the
-    /// reply was refused and nothing changed; the exchange backs off.
+    /// reply was refused, or could not be stored; the exchange backs off. What a
+    /// refused reply says changes nothing; what could not be stored and closes
+    /// access has closed it.
     pub fn handle_reply(&mut self, frame: &[u8]) -> Result<(), Error> {
-        let Some((sent, nonce)) = self.exchange.sent.take() else {
+        self.tick();
+        let Some(request) = self.core.talk.take_in_flight() else {
             return Err(Error::WrongState);
         };
         let mut reply = Reply::BLANK;
         let done = wire::read(frame, Reply::KIND, &mut reply)
-            .and_then(|()| self.take_reply(sent, &nonce, &reply));
-        self.retry.talked(done);
+            .and_then(|()| self.take_reply(&request, &reply));
+        self.core.retry.talked(done);
         match done {
-            Ok(()) => {
-                self.exchange.answered = true;
-                // A grant is progress once it is stored, not when it arrives: a
-                // device that cannot store it would ask for it without a pause.
-                if self.pending_grant.is_none() {
-                    self.exchange.progressed();
-                }
-            }
-            Err(_) => self.exchange_failed(),
+            Ok(()) => self.draw_jitter(),
+            Err(_) => self.give_up(request.sent),
         }
         done
     }
 
-    fn take_reply(&mut self, sent: Sent, nonce: &[u8; 16], reply: &Reply<'_>) -> Result<(), Error> {
-        self.exchange.challenge = Some(reply.challenge);
-        if let Some(delegation) = reply.delegation
-            && self.tombstone.is_none()
-        {
+    fn take_reply(&mut self, request: &InFlight, reply: &Reply<'_>) -> Result<(), Error> {
+        self.core.talk.answered(reply.challenge);
+        if let Some(root) = reply.root {
+            self.accept_root(root)?;
+        }
+        if let Some(delegation) = reply.delegation {
             self.accept_delegation(delegation)?;
         }
-        self.wait_ms(0);
-        match (&reply.answer, sent) {
-            (Answer::Welcome, Sent::Hello) => {}
+        let now_ms = self.core.now_ms();
+        // What follows is progress, unless it says otherwise.
+        let mut progress = true;
+        match (&reply.answer, request.sent) {
+            // Being known again is not being heard.
+            (Answer::Welcome, Sent::Hello) => progress = false,
             (Answer::ReceiptStored { digest }, Sent::Receipt) => self.receipt_stored(digest)?,
-            (Answer::Noted, Sent::Outcome) => self.exchange.outcome = None,
-            (Answer::Noted, Sent::SignedOut) => {
-                let mut next = self.snapshot;
-                if let PersistedState::SignedOut {
-                    service_notified, ..
-                } = &mut next.state
-                {
-                    *service_notified = true;
-                }
-                self.commit(next)?;
-            }
+            (Answer::Noted, Sent::Outcome) => self.core.talk.outcome_noted(),
+            (Answer::Noted, Sent::SignedOut) => self.settle(Event::SignOutNoted, &[])?,
             (
                 Answer::Code {
                     user_code,
                     pictogram,
+                    expires_in_s,
                     interval_s,
-                    ..
                 },
                 Sent::Start,
             ) => {
-                self.exchange.code = Some((user_code.clone(), *pictogram));
-                self.wait_s(u32::from(*interval_s));
+                let talk = &mut self.core.talk;
+                talk.show(user_code.clone(), *pictogram, *expires_in_s, now_ms);
+                talk.wait_s(u32::from(*interval_s), now_ms);
             }
-            (Answer::Pending { interval_s }, Sent::Poll) => self.wait_s(u32::from(*interval_s)),
-            (Answer::Granted { grant }, Sent::Start | Sent::Poll) => self.accept_grant(grant)?,
+            (Answer::Pending { interval_s }, Sent::Poll) => {
+                self.core.talk.wait_s(u32::from(*interval_s), now_ms);
+            }
+            (Answer::Granted { grant }, Sent::Start | Sent::Poll) => {
+                self.accept_grant(grant)?;
+                // A grant is progress once it is stored, not when it arrives: a
+                // device that cannot store it would ask for it without a pause.
+                progress = false;
+            }
             (Answer::ActivationEnded { .. }, Sent::Start | Sent::Poll) => {
-                self.activation_ended()?;
+                self.settle(Event::AttemptEnded, &[])?;
             }
             (
                 Answer::CheckedIn {
@@ -416,117 +295,124 @@ impl<P: Platform> Agent<'_, P> {
                     interval_s,
                 },
                 Sent::CheckIn { .. },
-            ) => {
-                // The first check-in of a boot does not wait for an order; a
-                // device that may wait comes back at once to do so.
-                let first = !core::mem::replace(&mut self.exchange.checked_in, true);
-                if !(first && self.config.wait_s > 0 && statement.is_none()) {
-                    self.wait_s(*interval_s);
-                }
-                if let Some(frame) = order {
-                    let mut outcome = OrderOutcome::BLANK;
-                    self.apply_order_frame(frame, &mut outcome)?;
-                    self.exchange.outcome = Some(outcome);
-                    // The outcome, or the wipe's receipt, is the next thing to
-                    // say.
-                    self.wait_ms(0);
-                    return Ok(());
-                }
-                if let Some(frame) = statement {
-                    self.accept_statement(frame, nonce)?;
-                }
-                if let Some(frame) = lease {
-                    self.accept_lease(frame, nonce)?;
-                }
-            }
+            ) => self.take_check_in(&request.nonce, *lease, *statement, *order, *interval_s)?,
             (
                 Answer::Refused {
                     code,
                     retry_after_s,
                 },
-                _,
-            ) => match code {
-                // Sign again at once, over the new challenge.
-                RefusalCode::StaleChallenge => {}
-                RefusalCode::UnknownDevice => self.exchange.challenge = None,
-                _ => self.wait_s((*retry_after_s).max(1)),
-            },
+                sent,
+            ) => {
+                progress = false;
+                let talk = &mut self.core.talk;
+                match code {
+                    // Sign again at once, over the new challenge.
+                    RefusalCode::StaleChallenge => talk.retry_once(now_ms),
+                    RefusalCode::UnknownDevice => {
+                        talk.introduce_again();
+                        talk.retry_once(now_ms);
+                    }
+                    RefusalCode::BadRequest
+                    | RefusalCode::UnknownActivation
+                    | RefusalCode::SlowDown
+                    | RefusalCode::Unavailable
+                    | RefusalCode::UnknownMaker => talk.refused(sent, *retry_after_s, now_ms),
+                }
+            }
             _ => return Err(Error::Malformed),
+        }
+        if progress {
+            self.core.talk.progressed();
+            self.core.losses_told();
         }
         Ok(())
     }
 
-    /// True when a frame names this device and the activation `held`.
-    pub(super) fn is_ours(
-        &self,
-        device: &DeviceId,
-        named: &ActivationId,
-        held: &ActivationId,
-    ) -> bool {
-        *device == self.device_id && named == held
+    fn take_check_in(
+        &mut self,
+        nonce: &[u8; 16],
+        lease: Option<&[u8]>,
+        statement: Option<&[u8]>,
+        order: Option<&[u8]>,
+        interval_s: u32,
+    ) -> Result<(), Error> {
+        // The first check-in of a boot does not wait for an order; a device that
+        // may wait comes back at once to do so.
+        let first = self.core.talk.check_in_answered();
+        if !(first && self.config.wait_s > 0 && statement.is_none()) {
+            let now_ms = self.core.now_ms();
+            self.core.talk.wait_s(interval_s, now_ms);
+        }
+        if let Some(frame) = order {
+            let mut outcome = OrderOutcome::BLANK;
+            self.apply_order_frame(frame, &mut outcome)?;
+            // The outcome, or the wipe's receipt, is the next thing to say.
+            self.core.talk.answer_with(outcome);
+            return Ok(());
+        }
+        if let Some(frame) = statement {
+            self.accept_statement(frame, nonce)?;
+        }
+        if let Some(frame) = lease {
+            self.accept_lease(frame, nonce)?;
+        }
+        Ok(())
+    }
+
+    /// Drops the delivered receipt named by `digest`.
+    fn receipt_stored(&mut self, digest: &Digest) -> Result<(), Error> {
+        let Some(place) = self.core.oldest_receipt() else {
+            return Ok(());
+        };
+        if self.kept_digest(place)? != *digest {
+            return Err(Error::NotForUs);
+        }
+        self.settle(Event::ReceiptDelivered(place), &[])
     }
 
     fn accept_statement(&mut self, frame: &[u8], nonce: &[u8; 16]) -> Result<(), Error> {
         let mut s = Statement::BLANK;
         self.read_session_signed(frame, Statement::KIND, &mut s)?;
-        let PersistedState::Active(a) = &self.snapshot.state else {
-            return Ok(());
-        };
-        let ours = s.nonce == *nonce && self.is_ours(&s.device_id, &s.activation_id, &a.id);
-        let allowed = matches!(
-            s.reason,
-            LockReason::Revoked | LockReason::ConsentDue | LockReason::TheftSuspected
-        );
-        if !ours || !allowed {
+        if s.nonce != *nonce || s.device_id != self.device_id {
             return Err(Error::NotForUs);
         }
-        if a.lock == Some(s.reason) {
-            return Ok(());
-        }
-        let mut next = self.snapshot;
-        if let PersistedState::Active(a) = &mut next.state {
-            a.lock = Some(s.reason);
-        }
-        self.commit(next)
+        let (id, reason): (ActivationId, _) = (s.activation_id, s.reason);
+        self.settle(Event::Stated { id, reason }, &[])
     }
 
     fn accept_lease(&mut self, frame: &[u8], nonce: &[u8; 16]) -> Result<(), Error> {
         let mut lease = Lease::BLANK;
         self.read_session_signed(frame, Lease::KIND, &mut lease)?;
-        let PersistedState::Active(a) = &self.snapshot.state else {
-            return Ok(());
-        };
-        if lease.nonce != *nonce || !self.is_ours(&lease.device_id, &lease.activation_id, &a.id) {
+        if lease.nonce != *nonce || lease.device_id != self.device_id {
             return Err(Error::NotForUs);
         }
+        let Session {
+            series, generation, ..
+        } = &self.keys.session;
         // The successor token is on flash, and read back, before it is used;
         // only then is its predecessor gone.
-        if let (Some(next), Some(now)) = (&lease.next, &self.keys.session)
-            && next.generation == Generation(now.generation.0.wrapping_add(1))
-        {
-            let mut session = Session {
-                series: now.series,
-                generation: next.generation,
-                token: next.token.clone(),
-            };
-            self.put_session(&mut session)?;
-            self.keys.session = Some(session);
+        let follows = Generation(generation.0.wrapping_add(1));
+        let next = lease.next.as_ref();
+        let next = next.filter(|n| *generation != Generation(0) && n.generation == follows);
+        if let Some(next) = next {
+            self.keys.next_session.series = *series;
+            self.keys.next_session.generation = follows;
+            self.keys.next_session.token.0 = next.token.0;
         }
-        let now = self.now();
-        let mut next = self.snapshot;
-        next.time_floor = next.time_floor.max(lease.issued_at);
-        if let PersistedState::Active(a) = &mut next.state {
-            a.lease = StoredLease {
-                terms: lease.terms,
-                stored_at_s: now.powered_s,
-                stored_in_boot: now.boot,
-                issued_at: lease.issued_at,
-            };
-            a.policy = lease.policy;
-            a.lock = None;
-        }
-        self.commit(next)
+        let renewal = Renewal {
+            terms: lease.terms,
+            issued_at: lease.issued_at,
+            policy: lease.policy,
+            token: next.is_some(),
+        };
+        let bounds = self.trust()?.bounds;
+        let event = Event::Leased {
+            id: lease.activation_id,
+            renewal,
+            bounds,
+        };
+        self.settle(event, &[])
     }
 }
 
-const _: () = assert!(wire::Receipt::MAX + 160 + SIGNATURE_LEN <= wire::MAX_FRAME);
+const _: () = assert!(wire::Receipt::MAX + 192 + SIGNATURE_LEN <= wire::MAX_FRAME);

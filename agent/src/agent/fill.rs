@@ -9,6 +9,7 @@
 //! proves nothing until it is asked again, which starts over.
 
 use super::Agent;
+use crate::core::{Event, Found};
 use crate::error::Error;
 use crate::state::State;
 use crate::wire::Subject;
@@ -24,6 +25,8 @@ pub(super) struct FillProof<D> {
     /// Of what was read so far.
     digest: D,
     read: [u8; 32],
+    /// What was erased at the end reads blank.
+    blank: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,23 +48,15 @@ impl<P: Platform> Agent<'_, P> {
     /// again with the same nonce; [`Agent::status`] has the progress. Another
     /// nonce starts over.
     pub fn prove_fill(&mut self, nonce: [u8; 32], out: &mut [u8]) -> Result<usize, Error> {
-        if self.state() != State::Clean {
-            return Err(Error::WrongState);
-        }
+        let state = self.state();
         let done = match &self.fill_proof {
-            Some(f) if f.nonce == nonce => (f.stage == Stage::Done).then_some(f.read),
-            _ => {
-                self.fill_proof = Some(FillProof {
-                    nonce,
-                    stage: Stage::Write,
-                    at: 0,
-                    digest: Default::default(),
-                    read: [0; 32],
-                });
-                None
-            }
+            Some(f) if f.nonce == nonce && f.stage == Stage::Done => Some(f.read),
+            Some(f) if f.nonce == nonce && state == State::Filling => return Err(Error::Busy),
+            _ => None,
         };
-        let digest = done.ok_or(Error::Busy)?;
+        let (Some(digest), State::Clean | State::WipeFailed) = (done, state) else {
+            return self.begin_fill(nonce).and(Err(Error::Busy));
+        };
         let bytes = self.platform.parts().vault.geometry().size;
         let subject = Subject::Fill {
             nonce,
@@ -71,6 +66,19 @@ impl<P: Platform> Agent<'_, P> {
         let n = self.write_proof(subject, out)?;
         self.fill_proof = None;
         Ok(n)
+    }
+
+    fn begin_fill(&mut self, nonce: [u8; 32]) -> Result<(), Error> {
+        self.settle(Event::Fill, &[])?;
+        self.fill_proof = Some(FillProof {
+            nonce,
+            stage: Stage::Write,
+            at: 0,
+            digest: Default::default(),
+            read: [0; 32],
+            blank: true,
+        });
+        Ok(())
     }
 
     /// Progress of a fill: bytes done and in all.
@@ -83,25 +91,26 @@ impl<P: Platform> Agent<'_, P> {
         Some((done, size.wrapping_mul(3)))
     }
 
-    /// True while a fill has something to do.
-    pub(super) fn fill_goes_on(&self) -> bool {
-        self.fill_proof
-            .as_ref()
-            .is_some_and(|f| f.stage != Stage::Done)
-    }
-
-    pub(super) fn fill_step(&mut self) {
+    pub(super) fn fill_step(&mut self) -> Found<'static> {
         let Some(f) = &mut self.fill_proof else {
-            return;
+            // Nobody waits for the proof any more: what it left is erased at the
+            // next boot.
+            return Found::Filled {
+                next: None,
+                blank: false,
+            };
         };
         let flash = self.platform.parts().vault;
         let g = flash.geometry();
-        let to = super::wipe::block_end(&g, f.at);
+        let to = super::sanitize::block_end(&g, f.at);
         // Errors are ignored on purpose in all three stages: the read-back
-        // digest, or the blank check that the proof reports, exposes them.
+        // digest, or the blank check, exposes them.
         if f.stage != Stage::Read {
             #[expect(clippy::let_underscore_must_use, reason = "the digest exposes it")]
             let _ = flash.erase(f.at, to);
+        }
+        if f.stage == Stage::Erase {
+            f.blank &= crate::log::reads_blank(flash, f.at, to);
         }
         while f.at < to && f.stage != Stage::Erase {
             let mut buf = [0u8; CHUNK];
@@ -127,6 +136,10 @@ impl<P: Platform> Agent<'_, P> {
                 }
                 Stage::Erase | Stage::Done => Stage::Done,
             };
+        }
+        Found::Filled {
+            next: (f.stage != Stage::Done).then_some(f.at),
+            blank: f.blank,
         }
     }
 }

@@ -4,9 +4,10 @@
 use super::{Agent, Session, id};
 use crate::error::Error;
 use crate::log::{LogContext, Progress, RecordId, value};
+use crate::core::Event;
 use crate::state::{Snapshot, Tombstone};
 use crate::wire::codec::{self, Bounded as _, Code};
-use crate::wire::{Body as _, Delegation, Receipt, SIGNATURE_LEN};
+use crate::wire::{Body as _, Delegation, Receipt, RootChange, SIGNATURE_LEN};
 use nrd_hal::Platform;
 use zeroize::Zeroizing;
 
@@ -27,7 +28,7 @@ const MAX_ROUNDS: u32 = 512;
 const RECORD: usize = 384;
 
 const _: () = assert!(Snapshot::MAX_LEN <= RECORD && Tombstone::MAX_LEN <= RECORD);
-const _: () = assert!(Session::MAX_LEN <= RECORD);
+const _: () = assert!(Session::MAX_LEN <= RECORD && RootChange::MAX <= RECORD);
 
 /// Longest record of the journal, in bytes: a receipt's facts are the longest.
 pub(super) const LONGEST_RECORD: usize = Receipt::MAX - SIGNATURE_LEN;
@@ -142,6 +143,21 @@ impl<P: Platform> Agent<'_, P> {
         } else {
             Err(Error::Corrupt)
         }
+    }
+
+    /// Removes the receipt that gives way to what is being written at `keep`;
+    /// false when there is none.
+    fn drop_receipt(&mut self, keep: u16) -> Result<bool, Error> {
+        let Some(place) = self.core.least_receipt() else {
+            return Ok(false);
+        };
+        let id = id::RECEIPT + u16::from(place);
+        if id == keep {
+            return Ok(false);
+        }
+        self.remove_journal(id)?;
+        self.event(Event::ReceiptDropped(place))?;
+        Ok(true)
     }
 
     /// Removes a record, if it is there.

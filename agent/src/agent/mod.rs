@@ -1,16 +1,19 @@
-//! The driver: carries out on the hardware what the pure rules decide, and
-//! persists *before* it acknowledges.
+//! The driver: carries out on the hardware what the state machine
+//! ([`crate::core`]) asks for, one durable step after the other, and reports how
+//! each ended. It decides nothing about the session.
 //!
 //! | file | what |
 //! |---|---|
-//! | `run.rs` | the run loop: what a host does next, and when; retries |
-//! | `boot.rs` | from power-on to a known state |
-//! | `activate.rs` | starting, cancelling, storing a grant |
-//! | `exchange.rs` | the next request, and what a reply changes |
-//! | `orders.rs` | signed orders over any channel, sign-out |
+//! | `run.rs` | the run loop: what a host does next, and when |
+//! | `effects.rs` | each [`Effect`](crate::core::Effect), carried out |
+//! | `calls.rs` | what a person asks for: activate, cancel, sign out, deactivate |
+//! | `grant.rs` | storing a grant: randomness, slot, session |
+//! | `exchange.rs` | the next request, and what a reply says |
+//! | `orders.rs` | signed orders over any channel |
+//! | `trust.rs` | root, delegation, and what they sign |
 //! | `cache.rs` | account data: put, get, remove, forget |
 //! | `logs.rs` | journal and vault |
-//! | `wipe.rs` | the five phases |
+//! | `sanitize.rs` | slots and vault: erase, look |
 //! | `receipt.rs` | receipts and proofs |
 //! | `fill.rs` | the deep proof |
 //!
@@ -20,36 +23,36 @@
 //! [`Agent::next_due_ms`] are the layer below, for tests and for hosts that must
 //! split the work.
 
-mod activate;
-mod boot;
 mod cache;
+mod calls;
+mod effects;
 mod exchange;
 mod fill;
+mod grant;
 mod logs;
 mod orders;
 mod receipt;
 pub mod run;
-mod wipe;
+mod sanitize;
+mod trust;
 
+pub use crate::core::CHARGE_S;
+
+use crate::core::{Core, Effect, Event, Found, Job, Mode, PLACES, Setup, Time};
 use crate::error::Error;
-use crate::lease::{LeaseStatus, Now};
+use crate::lease::LeaseStatus;
 use crate::log::{Entry, Log, LogGeometryError, LogKeys, MAX_RESERVE, Progress, RECORD_OVERHEAD};
 use crate::slot::SlotContent;
-use crate::state::{Activation, PersistedState, Snapshot, State, Tombstone};
-use crate::wire::codec::{Bounded, Wire};
-use crate::wire::{Delegation, DeviceId, Generation, LockReason, Series, TokenSecret};
-use exchange::Exchange;
+use crate::state::{State, Tombstone};
+use crate::wire::codec::{Blank as _, Bounded, Wire};
+use crate::wire::{Delegation, DeviceId, Generation, Grant, Losses, Series, TokenSecret};
 use heapless::String;
-use logs::{LogId, journal_key};
-use nrd_hal::{Clock, DeviceIdentity, Platform, Region};
-use run::Retry;
-use zeroize::{Zeroize as _, Zeroizing};
+use logs::LogId;
+use nrd_hal::{Clock as _, DeviceIdentity as _, Platform, Region as _};
+use zeroize::{Zeroize, Zeroizing};
 
 /// Version of this agent: major, minor, patch.
 pub const AGENT_VERSION: [u8; 3] = [0, 1, 0];
-
-/// Powered seconds are charged to the journal this far ahead of use.
-pub const CHARGE_S: u32 = 900;
 
 /// Settings that a product fixes in its firmware.
 ///
@@ -61,6 +64,7 @@ pub const CHARGE_S: u32 = 900;
 ///
 /// let config = Config {
 ///     service_root: SERVICE_ROOT,
+///     root_version: 0, // the root that the service began with
 ///     factory_epoch: 0, // what the counter showed at the end of the line
 ///     wait_s: 50,       // shorter than the time-out of the network stack
 /// };
@@ -70,6 +74,9 @@ pub const CHARGE_S: u32 = 900;
 pub struct Config {
     /// The service's root public key (Ed25519), pinned by the firmware.
     pub service_root: [u8; 32],
+    /// Its version: 0 for the service's first root. A device that has followed
+    /// the service to a newer one keeps that.
+    pub root_version: u32,
     /// The counter's value as the device left the factory.
     pub factory_epoch: u64,
     /// Longest time that a check-in may wait for an order, in seconds; 0 for firmware
@@ -137,9 +144,9 @@ const _: () = assert!(
     "a full journal must still take the longest tombstone: raise TOMBSTONE_ROOM"
 );
 // The journal's records: what the log pins, snapshot, tombstone, delegation,
-// receipts.
+// root, receipts.
 const _: () = assert!(
-    1 + 3 + RECEIPTS as usize <= JOURNAL_RECORDS,
+    1 + 4 + PLACES as usize + 1 <= JOURNAL_RECORDS,
     "every journal record needs an index entry: raise JOURNAL_RECORDS"
 );
 // A record is sealed in the scratch buffer, padded to at most MAX_UNIT bytes.
@@ -230,37 +237,38 @@ pub struct Status {
     pub generation: Option<u32>,
     /// The counter is worn out: this device will not activate again.
     pub worn_out: bool,
+    /// What could not be read and is not yet replaced. The service is told too.
+    pub losses: Losses,
     /// What failed last in [`Agent::poll`] and has not succeeded since: a piece
     /// of the agent's own work, or else the conversation with the service. A
     /// network that is down is no fault of the device and is not shown here.
     pub fault: Option<Error>,
 }
 
-/// Phases of the boot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum BootPhase {
-    Journal,
-    Load,
-    Vault,
-    Ready,
-}
-
-/// The session's token, in RAM while the device is on.
-#[derive(Wire)]
+/// A session's token. No `Debug`; zeroized on drop, and where it stands.
+#[derive(Wire, Zeroize, zeroize::ZeroizeOnDrop)]
 struct Session {
     series: Series,
     generation: Generation,
     token: TokenSecret,
 }
 
-/// Every key in one block, zeroized together.
+/// Every key in one block, zeroized together, in place.
+///
+/// Found: a grant that was moved out of an `Option` left token, series and name
+/// in the agent's memory until the reboot. Secrets are written where they stay.
 struct Keys {
     journal: LogKeys,
     /// Key of the slots' own check.
     slot: Zeroizing<[u8; 32]>,
     vault: LogKeys,
     content: SlotContent,
-    session: Option<Session>,
+    /// The session in use; blank when there is none.
+    session: Session,
+    /// The one being stored.
+    next_session: Session,
+    /// The grant being stored.
+    grant: Grant,
 }
 
 impl Keys {
@@ -268,7 +276,14 @@ impl Keys {
     fn kill(&mut self) {
         self.vault.zeroize();
         self.content.zeroize();
-        self.session = None;
+        self.session.zeroize();
+        self.drop_grant();
+    }
+
+    /// Forgets what was being stored.
+    fn drop_grant(&mut self) {
+        self.next_session.zeroize();
+        self.grant.zeroize();
     }
 }
 
@@ -300,29 +315,18 @@ impl Keys {
 /// assert_eq!(&value[..n], b"card ending 4242");
 /// ```
 pub struct Agent<'m, P: Platform> {
-    boot: BootPhase,
-    /// The journal, or the slot it names, is unreadable.
-    lost: bool,
-    reset_advised: bool,
-    /// Undelivered receipts in the journal: a bit for each place.
-    receipts: u8,
-    wipe_tries: u8,
-    /// Blocks that a resumed wipe still erases twice, see `wipe.rs`.
-    double_erase_left: u32,
-    /// Powered seconds of the device's life when this boot began.
-    base_s: u32,
+    core: Core,
     scratch: &'m mut [u8],
-    exchange: Exchange,
-    retry: Retry,
-    tombstone: Option<Tombstone>,
-    snapshot: Snapshot,
     journal: Log<'m>,
     vault: Log<'m>,
     keys: Keys,
+    /// The service root in force.
+    root: [u8; 32],
     trust: Option<Delegation>,
     config: Config,
     device_id: DeviceId,
-    pending_grant: Option<activate::PendingGrant>,
+    /// Seconds over which the first exchange is spread once the boot is done.
+    spread_s: u32,
     /// A deep proof under way.
     fill_proof: Option<fill::FillProof<<P::Crypto as nrd_hal::Crypto>::Sha256>>,
     platform: P,
@@ -333,18 +337,13 @@ mod id {
     pub(super) const SNAPSHOT: u16 = 1;
     pub(super) const TOMBSTONE: u16 = 2;
     pub(super) const TRUST: u16 = 3;
-    /// Four receipts.
+    pub(super) const ROOT: u16 = 4;
+    /// Receipts that prove something to an account, and one that does not.
     pub(super) const RECEIPT: u16 = 16;
 }
 
-/// Number of undelivered receipts that are kept.
-const RECEIPTS: u16 = 4;
-
-// A receipt's place is its number, modulo: numbers wrap at 2¹⁶ without a gap
-// only for a power of two. `Agent::receipts` has a bit for each place.
-const _: () = assert!(RECEIPTS.is_power_of_two() && RECEIPTS as u32 <= u8::BITS);
 const _: () = assert!(id::SNAPSHOT < id::TOMBSTONE && id::TOMBSTONE < id::TRUST);
-const _: () = assert!(id::TRUST < id::RECEIPT && id::RECEIPT <= u16::MAX - RECEIPTS);
+const _: () = assert!(id::TRUST < id::ROOT && id::ROOT < id::RECEIPT);
 
 impl<'m, P: Platform> Agent<'m, P> {
     /// Builds the agent. Reads nothing yet: call [`Agent::step`].
@@ -364,16 +363,17 @@ impl<'m, P: Platform> Agent<'m, P> {
             TOMBSTONE_ROOM,
         )
         .map_err(BuildError::Journal)?;
-        let vault = Log::new(
-            parts.vault.geometry(),
-            memory.vault_table,
-            memory.vault_index,
-            0,
-        )
-        .map_err(BuildError::Vault)?;
+        let g = parts.vault.geometry();
+        let vault = Log::new(g, memory.vault_table, memory.vault_index, 0)
+            .map_err(BuildError::Vault)?;
+        let setup = Setup {
+            factory_epoch: config.factory_epoch,
+            sectors: g.size.checked_div(g.erase_size).unwrap_or(0),
+            pinned_root: config.root_version,
+        };
         Ok(Agent {
+            core: Core::new(setup),
             platform,
-            config,
             device_id,
             journal,
             vault,
@@ -383,21 +383,14 @@ impl<'m, P: Platform> Agent<'m, P> {
                 slot: Zeroizing::new([0; 32]),
                 vault: LogKeys::NONE,
                 content: SlotContent::BLANK,
-                session: None,
+                session: Session::BLANK,
+                next_session: Session::BLANK,
+                grant: Grant::BLANK,
             },
-            boot: BootPhase::Journal,
-            snapshot: Snapshot::fresh(0),
-            tombstone: None,
+            root: config.service_root,
+            config,
             trust: None,
-            lost: false,
-            base_s: 0,
-            exchange: Exchange::default(),
-            retry: Retry::default(),
-            pending_grant: None,
-            wipe_tries: 0,
-            double_erase_left: 0,
-            receipts: 0,
-            reset_advised: false,
+            spread_s: 0,
             fill_proof: None,
         })
     }
@@ -419,159 +412,129 @@ impl<'m, P: Platform> Agent<'m, P> {
     /// The layer below [`Agent::poll`], which is the run loop and decides how
     /// often failed work is tried again.
     pub fn step(&mut self) -> Result<Step, Error> {
-        if self.boot != BootPhase::Ready {
-            self.boot_step()?;
-            if self.boot == BootPhase::Ready {
-                self.spread_if_asked();
+        let booting = matches!(self.core.mode(), Mode::Boot(_));
+        self.event(Event::Tick)?;
+        let effect = self.core.effect();
+        match effect {
+            Effect::Rest => return self.tidy(),
+            Effect::Reset => {
+                self.event(Event::Ended(Ok(Found::Done)))?;
+                return Ok(Step::ResetAdvised);
             }
-        } else if core::mem::take(&mut self.reset_advised) {
-            return Ok(Step::ResetAdvised);
-        } else if self.tombstone.is_some() {
-            self.wipe_step()?;
-        } else if self.pending_grant.is_some() {
-            self.store_grant_step()?;
-        } else {
-            return self.step_at_rest();
+            _ => {}
         }
-        Ok(Step::Working)
+        let done = self.carry_out(effect, &[]);
+        if booting && !matches!(self.core.mode(), Mode::Boot(_)) {
+            self.spread_if_asked();
+        }
+        match done {
+            // What a wipe cannot do it reports, and goes on.
+            Err(_) if self.core.state() == State::Wiping && self.core.effect() != effect => {
+                Ok(Step::Working)
+            }
+            done => done.map(|()| Step::Working),
+        }
     }
 
-    /// A step of a device that neither boots nor wipes nor stores a grant.
-    fn step_at_rest(&mut self) -> Result<Step, Error> {
-        if !self.lost {
-            self.charge()?;
-            if self.journal.needs_step() && self.log_step(LogId::Journal)? == Progress::More {
+    /// What the logs do by themselves: make room, index.
+    fn tidy(&mut self) -> Result<Step, Error> {
+        let logs = [
+            (LogId::Journal, self.journal.needs_step() && !matches!(self.core.mode(), Mode::Lost)),
+            (LogId::Vault, self.keys.vault.are_set() && self.vault.needs_step()),
+        ];
+        for (log, wants) in logs {
+            if wants && self.log_step(log)? == Progress::More {
                 return Ok(Step::Working);
             }
-            if self.lease_status() == Some(LeaseStatus::DeadMan) {
-                self.begin_wipe(crate::wire::WipeReason::DeadMan, None);
-                return Ok(Step::Working);
-            }
-        }
-        if self.fill_goes_on() {
-            self.fill_step();
-            return Ok(Step::Working);
-        }
-        if self.keys.vault.are_set()
-            && self.vault.needs_step()
-            && self.log_step(LogId::Vault)? == Progress::More
-        {
-            return Ok(Step::Working);
         }
         Ok(Step::Idle)
     }
 
+    /// Tells the machine what happened. An error is a call refused.
+    fn event(&mut self, event: Event<'_>) -> Result<(), Error> {
+        let time = self.time();
+        let done = self.core.handle(event, time);
+        self.draw_jitter();
+        let storing = matches!(
+            self.core.mode(),
+            Mode::Live(Job::Store(_) | Job::Lease { .. })
+        );
+        if !storing {
+            self.keys.drop_grant();
+        }
+        done
+    }
+
+    /// Tells the machine what happened, and carries out what belongs to it:
+    /// `frame` is what the event came in.
+    fn settle(&mut self, event: Event<'_>, frame: &[u8]) -> Result<(), Error> {
+        self.event(event)?;
+        let mut first = Ok(());
+        while self.core.is_engaged() {
+            let wipes = self.core.state() == State::Wiping;
+            let done = self.carry_out(self.core.effect(), frame);
+            // What a wipe cannot do it reports, and goes on.
+            if !wipes {
+                first = first.and(done);
+            }
+        }
+        first
+    }
+
+    fn time(&mut self) -> Time {
+        let clock = self.platform.parts().clock;
+        Time {
+            uptime_ms: clock.uptime_ms(),
+            wall_s: clock.wall_s(),
+        }
+    }
+
     /// The state now.
     pub fn state(&mut self) -> State {
-        if self.boot != BootPhase::Ready {
-            return State::Booting;
-        }
-        if self.tombstone.is_some() {
-            return State::Wiping;
-        }
-        if self.lost {
-            return State::Locked(LockReason::JournalLost);
-        }
-        match &self.snapshot.state {
-            PersistedState::Clean => State::Clean,
-            PersistedState::Failed => State::WipeFailed,
-            PersistedState::Activating { .. } => State::Activating,
-            PersistedState::SignedOut { .. } => State::SignedOut,
-            PersistedState::Active(a) => match (a.lock, self.lease_status()) {
-                (Some(reason), _) => State::Locked(reason),
-                (None, Some(LeaseStatus::Open { .. })) => State::Active,
-                (None, _) => State::Locked(LockReason::LeaseExpired),
-            },
-        }
+        self.tick();
+        self.core.state()
     }
 
     /// The device's state, for its screen.
     pub fn status(&mut self) -> Status {
         let state = self.state();
-        let policy = self.activation().map(|a| a.policy.0);
+        let held = self.core.held();
+        let open = state == State::Active;
         Status {
             state,
-            lease: self.lease_status(),
-            code: self.exchange.code(),
+            lease: self.core.lease_status(),
+            code: self.core.talk.code(),
             wipe: self
-                .tombstone
-                .as_ref()
+                .core
+                .tombstone()
                 .map(|t| (t.sectors.erased + t.sectors.failed, t.sectors.total)),
+            policy: self.core.activation().map(|a| a.policy.0),
+            receipts: self.core.receipts().count_ones() as u8,
+            generation: open.then_some(self.keys.session.generation.0),
+            worn_out: held.worn_out,
+            losses: self.core.losses(),
+            fault: self.core.retry.fault(),
             fill: self.fill_progress(),
-            policy,
-            receipts: self.receipts.count_ones() as u8,
-            generation: self.keys.session.as_ref().map(|s| s.generation.0),
-            worn_out: self.snapshot.worn_out,
-            fault: self.retry.fault(),
         }
+    }
+
+    /// The newest wall time that the service's keys signed, or the hardware's own
+    /// where it is no older, in Unix seconds; 0 when neither is known. What a
+    /// certificate's end is held against on a device without a clock.
+    pub fn signed_time(&mut self) -> u64 {
+        self.tick();
+        self.core.signed_time()
+    }
+
+    /// Takes notice of the time.
+    fn tick(&mut self) {
+        let ticked = self.event(Event::Tick);
+        debug_assert!(ticked.is_ok(), "time is never refused");
     }
 
     /// Forgets everything that opens account data, and what a call left behind.
     fn forget_secrets(&mut self) {
         self.keys.kill();
         self.scratch.zeroize();
-    }
-
-    fn activation(&self) -> Option<&Activation> {
-        match &self.snapshot.state {
-            PersistedState::Active(a) => Some(a),
-            _ => None,
-        }
-    }
-
-    /// Powered seconds of the device's life.
-    fn powered_s(&mut self) -> u32 {
-        // More than 136 years count as that.
-        let up_s = u32::try_from(self.uptime_ms() / 1000).unwrap_or(u32::MAX);
-        self.base_s.saturating_add(up_s)
-    }
-
-    fn now(&mut self) -> Now {
-        let powered_s = self.powered_s();
-        let wall = self.platform.parts().clock.wall_s();
-        Now {
-            powered_s,
-            boot: self.snapshot.boots,
-            wall_s: wall.filter(|&w| w >= self.snapshot.time_floor),
-        }
-    }
-
-    fn lease_status(&mut self) -> Option<LeaseStatus> {
-        let now = self.now();
-        // A consent lock holds the dead-man: the service waits for a person.
-        let a = self.activation()?;
-        match a.lease.status(now) {
-            LeaseStatus::DeadMan if a.lock == Some(LockReason::ConsentDue) => {
-                Some(LeaseStatus::Expired {
-                    dead_man_in_s: None,
-                })
-            }
-            s => Some(s),
-        }
-    }
-
-    /// Charges powered time to the journal before it is used.
-    fn charge(&mut self) -> Result<(), Error> {
-        if self.powered_s() < self.snapshot.charged_s {
-            return Ok(());
-        }
-        let mut next = self.snapshot;
-        next.charged_s = self.powered_s().saturating_add(CHARGE_S);
-        self.commit(next)
-    }
-
-    /// Persists `next` and only then makes it the snapshot in force.
-    fn commit(&mut self, mut next: Snapshot) -> Result<(), Error> {
-        if self.exchange.was_answered() {
-            next.unanswered = 0;
-        }
-        let key = journal_key(id::SNAPSHOT);
-        self.store(LogId::Journal, key, &mut next)?;
-        // Receipts dropped to make room for this record are counted in the next
-        // one: this one was encoded before.
-        let dropped = self.snapshot.receipts_dropped;
-        self.snapshot = next;
-        self.snapshot.receipts_dropped = self.snapshot.receipts_dropped.max(dropped);
-        Ok(())
     }
 }

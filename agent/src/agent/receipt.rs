@@ -6,7 +6,8 @@
 //! neither `Clean` nor the next owner.
 
 use super::logs::journal_key;
-use super::{AGENT_VERSION, Agent, RECEIPTS, id};
+use super::{AGENT_VERSION, Agent, id};
+use crate::core::{Found, SPARE_PLACE};
 use crate::error::Error;
 use crate::log::value;
 use crate::slot;
@@ -19,9 +20,6 @@ use nrd_hal::{Crypto, DeviceIdentity, Effaceable, Guarantee, Platform, Region, R
 
 /// Largest unsigned receipt, in bytes.
 const FACTS: usize = Receipt::MAX - SIGNATURE_LEN;
-/// Every place holds a receipt.
-const ALL: u8 = (1 << RECEIPTS) - 1;
-
 /// What a wipe or a proof found, before the parts are asked for the rest of its
 /// receipt.
 struct Findings {
@@ -34,19 +32,19 @@ struct Findings {
 }
 
 impl<P: Platform> Agent<'_, P> {
-    /// Stores the facts of a finished wipe, and puts their digest into `digest`.
+    /// Stores the facts of a finished wipe at this place; finds their digest.
     pub(super) fn store_receipt(
         &mut self,
         slots_blank: bool,
-        digest: &mut Digest,
-    ) -> Result<(), Error> {
-        let t = self.tombstone.as_ref().ok_or(Error::NotFound)?;
+        place: u8,
+    ) -> Result<Found<'static>, Error> {
+        let t = *self.core.tombstone().ok_or(Error::NotFound)?;
         let findings = Findings {
             subject: Subject::Wipe {
                 reason: t.reason,
                 order: t.order,
                 activation_id: t.activation_id,
-                previous: self.snapshot.last_receipt,
+                previous: self.core.held().last_receipt,
             },
             epoch: t.epoch,
             sectors: t.sectors,
@@ -57,36 +55,28 @@ impl<P: Platform> Agent<'_, P> {
         let mut facts = [0u8; FACTS];
         let n = self.write_facts(findings, &mut facts)?;
         let facts = facts.get(..n).unwrap_or_default();
-        if self.receipts == ALL {
-            self.count_dropped();
-        }
-        self.put_journal(place(self.snapshot.next_receipt), facts)?;
-        self.count_receipts();
-        *digest = P::Crypto::sha256(facts);
-        Ok(())
+        self.put_journal(id::RECEIPT + u16::from(place), facts)?;
+        Ok(Found::Receipt {
+            digest: P::Crypto::sha256(facts),
+        })
     }
 
-    /// Notes which places of the journal hold an undelivered receipt.
-    pub(super) fn count_receipts(&mut self) {
-        self.receipts = 0;
-        for n in 0..RECEIPTS {
-            if self.journal.holds(journal_key(id::RECEIPT + n)) {
-                self.receipts |= 1 << n;
-            }
-        }
-    }
-
-    fn count_dropped(&mut self) {
-        let dropped = &mut self.snapshot.receipts_dropped;
-        *dropped = dropped.saturating_add(1);
+    /// The places of the journal that hold an undelivered receipt, a bit each.
+    pub(super) fn count_receipts(&self) -> u8 {
+        (0..=SPARE_PLACE)
+            .filter(|&place| {
+                let id = id::RECEIPT + u16::from(place);
+                self.journal.holds(journal_key(id))
+            })
+            .fold(0, |places, place| places | 1 << place)
     }
 
     /// Writes a receipt of these findings and of what the parts say now, not
     /// signed. Every field stands here: one that is added and forgotten does not
     /// compile.
     fn write_facts(&mut self, findings: Findings, out: &mut [u8]) -> Result<usize, Error> {
-        let powered_s = self.powered_s();
-        let dropped = self.snapshot.receipts_dropped;
+        let powered_s = self.core.powered_s();
+        let dropped = self.core.held().receipts_dropped;
         let parts = self.platform.parts();
         let counter = nrd_hal::MonotonicCounter::read(parts.counter).map_or(0, |e| e.0);
         let sectors = findings.sectors;
@@ -134,31 +124,6 @@ impl<P: Platform> Agent<'_, P> {
         Ok(n + SIGNATURE_LEN)
     }
 
-    /// The place in the journal of the oldest undelivered receipt, of those
-    /// from number `from` on (in turn) and not at place `but`.
-    pub(super) fn oldest_receipt(&self, from: u16, but: u16) -> Option<u16> {
-        // Places are used in turn, so the oldest is the first kept place from
-        // the next one to be used.
-        (from..RECEIPTS)
-            .map(|n| place(self.snapshot.next_receipt.wrapping_add(n)))
-            .find(|&p| p != but && self.receipts >> (p - id::RECEIPT) & 1 == 1)
-    }
-
-    /// Drops the oldest undelivered receipt, but neither the one at place
-    /// `keep` nor the one of the wipe under way; false when there is none.
-    pub(super) fn drop_receipt(&mut self, keep: u16) -> Result<bool, Error> {
-        // The place that is next in turn holds the oldest receipt, or during a
-        // wipe the one just stored.
-        let from = u16::from(self.tombstone.is_some());
-        let Some(place) = self.oldest_receipt(from, keep) else {
-            return Ok(false);
-        };
-        self.remove_journal(place)?;
-        self.count_receipts();
-        self.count_dropped();
-        Ok(true)
-    }
-
     /// Writes the newest kept wipe receipt, signed, into `out`; returns its
     /// length. `NotFound` when none is kept (it was delivered).
     ///
@@ -193,27 +158,20 @@ impl<P: Platform> Agent<'_, P> {
     /// assert_eq!(receipt.sectors.erased, receipt.sectors.total);
     /// ```
     pub fn newest_receipt(&mut self, out: &mut [u8]) -> Result<usize, Error> {
-        self.export_receipt(place(self.snapshot.next_receipt.wrapping_sub(1)), out)
+        self.export_receipt(self.core.held().newest_place, out)
     }
 
-    pub(super) fn export_receipt(&mut self, place: u16, out: &mut [u8]) -> Result<usize, Error> {
-        let n = self.get_journal(place)?;
+    pub(super) fn export_receipt(&mut self, place: u8, out: &mut [u8]) -> Result<usize, Error> {
+        let n = self.get_journal(id::RECEIPT + u16::from(place))?;
         let text = out.get_mut(..n).ok_or(Error::BufferTooSmall)?;
         copy(text, value(self.scratch, n));
         self.sign_frame(out, n)
     }
 
-    /// Drops the delivered receipt named by `digest`.
-    pub(super) fn receipt_stored(&mut self, digest: &Digest) -> Result<(), Error> {
-        let Some(place) = self.oldest_receipt(0, 0) else {
-            return Ok(());
-        };
-        let n = self.get_journal(place)?;
-        if P::Crypto::sha256(value(self.scratch, n)) == *digest {
-            self.remove_journal(place)?;
-            self.count_receipts();
-        }
-        Ok(())
+    /// The digest of the receipt at this place.
+    pub(super) fn kept_digest(&mut self, place: u8) -> Result<Digest, Error> {
+        let n = self.get_journal(id::RECEIPT + u16::from(place))?;
+        Ok(P::Crypto::sha256(value(self.scratch, n)))
     }
 
     /// True when the state is `Clean` **and** both slots and the whole vault
@@ -274,18 +232,13 @@ impl<P: Platform> Agent<'_, P> {
         let (sectors, slots_blank) = self.look();
         let findings = Findings {
             subject,
-            epoch: self.snapshot.epoch,
+            epoch: self.core.held().epoch,
             sectors,
             slots_blank,
-            counter_worn_out: self.snapshot.worn_out,
+            counter_worn_out: self.core.held().worn_out,
             tombstone_failed: false,
         };
         let n = self.write_facts(findings, out)?;
         self.sign_frame(out, n)
     }
-}
-
-/// The place of a receipt in the journal, by its number.
-fn place(number: u16) -> u16 {
-    id::RECEIPT + number % RECEIPTS
 }

@@ -23,30 +23,10 @@
 //!   [`Agent::handle_reply`]). It backs off with full jitter, see
 //!   `exchange.rs`.
 
-use super::{Agent, BootPhase, Step};
+use super::{Agent, Step};
+pub use crate::core::retry::{FIRST_PAUSE_MS, LONGEST_PAUSE_MS, RETRIES_AT_ONCE};
 use crate::error::Error;
-use crate::lease::LeaseStatus;
-use nrd_hal::{Clock as _, Platform};
-
-/// How often failed work is tried again without a pause. A boot and a wipe
-/// count on eight tries before they take a part that does not answer for
-/// broken, and a transient fault must not slow them down.
-pub const RETRIES_AT_ONCE: u8 = 8;
-/// First pause before failed work is tried again, in milliseconds; it doubles.
-pub const FIRST_PAUSE_MS: u32 = 250;
-/// Longest pause before failed work is tried again, in milliseconds.
-pub const LONGEST_PAUSE_MS: u32 = 60_000;
-
-/// A failure weighs two, and a piece of work done takes one away: work that
-/// fails and succeeds in turn for ever is slowed down as well, and one failure
-/// in twenty is not.
-const WEIGHT: u8 = 2;
-/// The weight of failures up to which work is tried again at once.
-const AT_ONCE: u8 = RETRIES_AT_ONCE * WEIGHT;
-/// The most that failures weigh: enough for the longest pause.
-const HEAVIEST: u8 = AT_ONCE + 16 * WEIGHT;
-
-const _: () = assert!(FIRST_PAUSE_MS << 8 >= LONGEST_PAUSE_MS);
+use nrd_hal::Platform;
 
 /// What a host does next, as [`Agent::poll`] says.
 ///
@@ -99,67 +79,6 @@ pub enum Next {
     Reset,
 }
 
-/// What failed, and when it is tried again; RAM only.
-#[derive(Default)]
-pub(super) struct Retry {
-    /// The last failure of the agent's own work, until a piece of it is done.
-    work: Option<Error>,
-    /// The last failure of the conversation, until a reply is taken.
-    talk: Option<Error>,
-    /// Failures of the agent's own work, see [`WEIGHT`].
-    weight: u8,
-    /// Uptime before which failed work is not tried again, in milliseconds.
-    at_ms: u64,
-}
-
-impl Retry {
-    /// What failed last and has not succeeded since.
-    pub(super) fn fault(&self) -> Option<Error> {
-        self.work.or(self.talk)
-    }
-
-    /// The conversation failed, or went on.
-    pub(super) fn talked(&mut self, done: Result<(), Error>) {
-        self.talk = done.err();
-    }
-
-    /// A piece of work was done.
-    fn progressed(&mut self) {
-        self.work = None;
-        self.at_ms = 0;
-        self.weight = self.weight.saturating_sub(1);
-    }
-
-    /// Nothing is left to do: what failed was done after all.
-    fn rested(&mut self) {
-        self.work = None;
-        self.at_ms = 0;
-        self.weight = 0;
-    }
-
-    /// A piece of work failed at `now_ms`; true when it may be tried at once.
-    fn failed(&mut self, e: Error, now_ms: u64) -> bool {
-        self.work = Some(e);
-        self.weight = self.weight.saturating_add(WEIGHT).min(HEAVIEST);
-        let Some(beyond) = self.weight.checked_sub(AT_ONCE + 1) else {
-            return true;
-        };
-        let doublings = u32::from(beyond / WEIGHT).min(8);
-        let pause_ms = (FIRST_PAUSE_MS << doublings).min(LONGEST_PAUSE_MS);
-        self.at_ms = now_ms.saturating_add(pause_ms.into());
-        false
-    }
-
-    /// When failed work is tried again; `None` for now. An uptime that fell
-    /// back does not make a pause longer than the longest.
-    fn waits_until(&self, now_ms: u64) -> Option<u64> {
-        let left = self.at_ms.saturating_sub(now_ms);
-        (1..=u64::from(LONGEST_PAUSE_MS))
-            .contains(&left)
-            .then_some(self.at_ms)
-    }
-}
-
 impl<P: Platform> Agent<'_, P> {
     /// The run loop of every host: does at most one bounded piece of work (as
     /// [`Agent::step`]), or else writes the next request into `request`
@@ -198,7 +117,7 @@ impl<P: Platform> Agent<'_, P> {
             return next;
         }
         // A request that cannot be made has backed off.
-        if !self.exchange.is_in_flight()
+        if !self.core.talk.is_in_flight()
             && let Ok(Some(n)) = self.poll_request(request)
         {
             return Next::Post(n);
@@ -214,37 +133,38 @@ impl<P: Platform> Agent<'_, P> {
         if let Some(next) = self.work_due() {
             return next;
         }
-        let now_ms = self.uptime_ms();
-        let pause = self.retry.waits_until(now_ms);
+        let pause = self.core.retry.waits_until(self.core.now_ms());
+        let pause = pause.map(|ms| self.core.uptime_at(ms));
         Next::WaitUntil(pause.or_else(|| self.wakes_at()))
     }
 
     /// What failed last of the agent's own work and has not succeeded since;
     /// [`super::Status::fault`] shows the conversation's faults as well.
     pub fn work_fault(&self) -> Option<Error> {
-        self.retry.work
+        self.core.retry.work
     }
 
     /// One piece of work, unless there is none or failed work pauses.
     fn work_due(&mut self) -> Option<Next> {
-        let now_ms = self.uptime_ms();
-        if self.retry.waits_until(now_ms).is_some() {
+        self.tick();
+        let now_ms = self.core.now_ms();
+        if self.core.retry.waits_until(now_ms).is_some() {
             return None;
         }
         match self.step() {
             Ok(Step::Working) => {
-                self.retry.progressed();
+                self.core.retry.progressed();
                 Some(Next::Again)
             }
             Ok(Step::ResetAdvised) => {
-                self.retry.rested();
+                self.core.retry.rested();
                 Some(Next::Reset)
             }
             Ok(Step::Idle) => {
-                self.retry.rested();
+                self.core.retry.rested();
                 None
             }
-            Err(e) if self.retry.failed(e, now_ms) => Some(Next::Again),
+            Err(e) if self.core.retry.failed(e, now_ms) => Some(Next::Again),
             // The conversation goes on meanwhile.
             Err(_) => None,
         }
@@ -252,114 +172,19 @@ impl<P: Platform> Agent<'_, P> {
 
     /// When there is something to do without a call, in milliseconds of uptime.
     fn wakes_at(&mut self) -> Option<u64> {
-        let now_ms = self.uptime_ms();
-        let retry = self.retry.waits_until(now_ms);
-        let talk = if self.exchange.is_in_flight() {
+        let now_ms = self.core.now_ms();
+        let retry = self.core.retry.waits_until(now_ms);
+        let talk = if self.core.talk.is_in_flight() {
             None
         } else {
-            self.next_due_ms().map(|ms| now_ms.saturating_add(ms))
+            self.core.next_ask().map(|(_, at)| at.max(now_ms))
         };
         // Failed work is tried again after its pause, whatever it is.
         let time = match retry {
             Some(_) => None,
-            None => self.time_passes_at(),
+            None => self.core.wakes_at_ms(),
         };
-        [retry, talk, time].into_iter().flatten().min()
-    }
-
-    /// When time alone changes something: powered time is charged, the lease
-    /// ends, the dead-man comes. In milliseconds of uptime.
-    fn time_passes_at(&mut self) -> Option<u64> {
-        if self.boot != BootPhase::Ready || self.lost || self.tombstone.is_some() {
-            return None;
-        }
-        let powered_s = self.powered_s();
-        let changes_in_s = match self.lease_status() {
-            Some(LeaseStatus::Open { left_s, .. }) => Some(left_s),
-            Some(LeaseStatus::Expired { dead_man_in_s }) => dead_man_in_s,
-            Some(LeaseStatus::DeadMan) => Some(0),
-            None => None,
-        };
-        let changes_s = changes_in_s.map_or(u32::MAX, |s| powered_s.saturating_add(s));
-        let next_s = changes_s.min(self.snapshot.charged_s);
-        // Powered seconds are uptime, and what earlier boots were charged.
-        let uptime_s = next_s.saturating_sub(self.base_s);
-        Some(u64::from(uptime_s).saturating_mul(1000))
-    }
-
-    pub(super) fn uptime_ms(&mut self) -> u64 {
-        self.platform.parts().clock.uptime_ms()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The pauses after so many failures in a row; 0 for at once.
-    fn pauses(retry: &mut Retry, failures: usize) -> std::vec::Vec<u64> {
-        let pause = |_| {
-            let at_once = retry.failed(Error::Hardware, 1000);
-            if at_once { 0 } else { retry.at_ms - 1000 }
-        };
-        (0..failures).map(pause).collect()
-    }
-
-    #[test]
-    fn failed_work_is_tried_again_at_once_and_then_ever_more_seldom() {
-        let mut retry = Retry::default();
-        let seen = pauses(&mut retry, 20);
-        assert_eq!(seen[..8], [0; 8]);
-        assert_eq!(seen[8..13], [250, 500, 1_000, 2_000, 4_000]);
-        assert_eq!(seen[16..], [60_000; 4]);
-        assert_eq!(pauses(&mut retry, 200)[199], 60_000);
-    }
-
-    #[test]
-    fn work_that_fails_and_succeeds_in_turn_is_slowed_down_too() {
-        let mut retry = Retry::default();
-        let pause = |_| {
-            let pause = pauses(&mut retry, 1)[0];
-            retry.progressed();
-            pause
-        };
-        let seen: std::vec::Vec<u64> = (0..100).map(pause).collect();
-        assert_eq!(seen[0], 0);
-        assert_eq!(seen[99], 60_000);
-    }
-
-    #[test]
-    fn progress_clears_fault_and_pause_and_rest_clears_the_count() {
-        let mut retry = Retry::default();
-        pauses(&mut retry, 12);
-        assert_eq!(retry.fault(), Some(Error::Hardware));
-        assert_eq!(retry.waits_until(1000), Some(retry.at_ms));
-        retry.progressed();
-        assert_eq!((retry.fault(), retry.waits_until(1000)), (None, None));
-        retry.rested();
-        assert_eq!(pauses(&mut retry, 8), [0; 8]);
-    }
-
-    #[test]
-    fn an_uptime_that_falls_back_does_not_stretch_a_pause() {
-        let mut retry = Retry::default();
-        pauses(&mut retry, 9);
-        assert_eq!(retry.waits_until(1000), Some(1250));
-        assert_eq!(retry.waits_until(1250), None);
-        retry.at_ms = 1 << 32;
-        assert_eq!(retry.waits_until(5), None);
-    }
-
-    #[test]
-    fn the_fault_of_the_agents_own_work_is_shown_before_the_conversations() {
-        let mut retry = Retry::default();
-        retry.talked(Err(Error::Signing));
-        assert_eq!(retry.fault(), Some(Error::Signing));
-        retry.failed(Error::Hardware, 0);
-        assert_eq!(retry.fault(), Some(Error::Hardware));
-        retry.progressed();
-        assert_eq!(retry.fault(), Some(Error::Signing));
-        retry.talked(Ok(()));
-        assert_eq!(retry.fault(), None);
+        let moment = [retry, talk, time].into_iter().flatten().min();
+        moment.map(|ms| self.core.uptime_at(ms))
     }
 }

@@ -4,7 +4,8 @@ use super::Body as _;
 use super::codec::{Named, Wire};
 use super::types::*;
 use super::{
-    Delegation, Grant, Lease, MAX_FRAME, MakerCertificate, Order, OrderOutcome, Receipt, Statement,
+    Delegation, Grant, Lease, MAX_FRAME, MakerCertificate, Order, OrderOutcome, Receipt, RootChange,
+    Statement,
 };
 use heapless::String;
 #[cfg(feature = "serde")]
@@ -25,6 +26,10 @@ pub struct Request<'a> {
     pub nonce: [u8; 16],
     /// Agent version, major.minor.patch.
     pub agent_version: [u8; 3],
+    /// What the device trusts now: the service sends what is newer.
+    pub trust: TrustVersion,
+    /// What the device lost and has not replaced.
+    pub losses: Losses,
     /// The question or report.
     #[cfg_attr(feature = "serde", serde(borrow))]
     pub ask: Ask<'a>,
@@ -123,8 +128,12 @@ pub const PROOF_CONTEXT: &[u8] = b"nrd/1/proof\0";
 pub struct Reply<'a> {
     /// The challenge for the next request.
     pub challenge: [u8; 32],
-    /// A [`super::Delegation`] frame, when the service wants the device to
-    /// have it.
+    /// A [`super::RootChange`] frame: the step that follows the root which the
+    /// device stated, when there is one. Read before `delegation`.
+    #[wire(max = RootChange::MAX)]
+    pub root: Option<&'a [u8]>,
+    /// A [`super::Delegation`] frame, when it is newer than what the device
+    /// stated.
     #[wire(max = Delegation::MAX)]
     pub delegation: Option<&'a [u8]>,
     /// The answer.

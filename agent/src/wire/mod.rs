@@ -24,10 +24,10 @@
 //! ```
 //! use nrd_agent::wire::{self, Answer, MAX_FRAME, Reply};
 //!
-//! let reply = Reply { challenge: [7; 32], delegation: None, answer: Answer::Noted };
+//! let reply = Reply { challenge: [7; 32], root: None, delegation: None, answer: Answer::Noted };
 //! let mut out = [0; MAX_FRAME];
 //! let n = wire::encode(&reply, &mut out)?;
-//! assert_eq!(n, "nrd/1/reply\0".len() + 32 + 1 + 1);
+//! assert_eq!(n, "nrd/1/reply\0".len() + 32 + 1 + 1 + 1);
 //!
 //! let read: Reply = wire::decode(&out[..n])?;
 //! assert_eq!(read.challenge, [7; 32]);
@@ -40,7 +40,7 @@
 //! ```
 //! use nrd_agent::{Error, wire::{self, Answer, MAX_FRAME, Reply, Request}};
 //!
-//! let reply = Reply { challenge: [7; 32], delegation: None, answer: Answer::Noted };
+//! let reply = Reply { challenge: [7; 32], root: None, delegation: None, answer: Answer::Noted };
 //! let mut out = [0; MAX_FRAME];
 //! let n = wire::encode(&reply, &mut out)?;
 //! assert_eq!(wire::decode::<Reply>(&out[..n + 1]).err(), Some(Error::Malformed));
@@ -103,9 +103,9 @@ pub trait Body<'a>: Code<'a> + Blank {
 /// ```
 /// use nrd_agent::{Error, wire::{self, Answer, Reply}};
 ///
-/// let reply = Reply { challenge: [0; 32], delegation: None, answer: Answer::Noted };
-/// assert_eq!(wire::encode(&reply, &mut [0; 45]), Err(Error::BufferTooSmall));
-/// assert_eq!(wire::encode(&reply, &mut [0; 46]), Ok(46));
+/// let reply = Reply { challenge: [0; 32], root: None, delegation: None, answer: Answer::Noted };
+/// assert_eq!(wire::encode(&reply, &mut [0; 46]), Err(Error::BufferTooSmall));
+/// assert_eq!(wire::encode(&reply, &mut [0; 47]), Ok(47));
 /// ```
 pub fn encode<'a, B: Body<'a>>(body: &B, out: &mut [u8]) -> Result<usize, Error> {
     codec::write(B::CONTEXT, body, out)
@@ -120,19 +120,25 @@ pub fn encode<'a, B: Body<'a>>(body: &B, out: &mut [u8]) -> Result<usize, Error>
 ///
 /// ```
 /// use nrd_agent::Error;
-/// use nrd_agent::wire::{self, Delegation, KeyVersion};
+/// use nrd_agent::wire::{self, Delegation, KeyVersion, TermBounds, TrustVersion};
 /// use nrd_hal::crypto::RingCrypto;
 /// use ring::signature::{Ed25519KeyPair, KeyPair as _};
 ///
 /// let root = Ed25519KeyPair::from_seed_unchecked(&[1; 32]).unwrap();
 /// let public: [u8; 32] = root.public_key().as_ref().try_into().unwrap();
 /// let delegation = Delegation {
-///     version: 1,
+///     version: TrustVersion { root: 0, delegation: 1 },
 ///     order_key_version: KeyVersion(1),
 ///     order_key: [2; 32],
 ///     session_key: [3; 32],
 ///     time_version: 0,
 ///     time_floor: 1_800_000_000,
+///     bounds: TermBounds {
+///         expires_min_s: 86_400,
+///         expires_max_s: 5_184_000,
+///         boots_min: 50,
+///         dead_man_min_s: 2_592_000,
+///     },
 /// };
 /// let mut frame = [0; 256];
 /// let n = wire::encode_signed(&delegation, &mut frame, |bytes| {

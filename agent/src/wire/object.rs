@@ -6,6 +6,7 @@ use super::types::*;
 use heapless::String;
 #[cfg(feature = "serde")]
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroize;
 
 /// Signed by the **maker root**: this device id has this key, model and kind.
 #[derive(Debug, Clone, PartialEq, Eq, Wire)]
@@ -22,15 +23,29 @@ pub struct MakerCertificate {
     pub kind: DeviceKind,
 }
 
-/// Signed by the **service root**, which the firmware pins: which keys speak
-/// for the service from now on. Versions only go up; a device persists the
-/// newest it has seen and refuses older ones.
+/// Signed by the **service root in force**: its successor. A device follows one
+/// step at a time, persists it before use, and never goes back (as The Update
+/// Framework does, section 5.3: the old root signs the new one, versions only go
+/// up).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Wire)]
+#[wire(frame = "nrd/1/root", max = 128)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
+pub struct RootChange {
+    /// Version of the new root: one more than that of the root which signs this.
+    pub version: u32,
+    /// The new root's Ed25519 public key.
+    pub root: [u8; 32],
+}
+
+/// Signed by the **service root in force**: which keys speak for the service
+/// from now on. Versions only go up; a device persists the newest it has seen
+/// and refuses older ones. A newer root begins its versions anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Wire)]
 #[wire(frame = "nrd/1/delegation", max = 256)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct Delegation {
-    /// Version of this delegation.
-    pub version: u32,
+    /// Version of this delegation, and of the root that signs it.
+    pub version: TrustVersion,
     /// Version of the order key; goes up when the order key changes.
     pub order_key_version: KeyVersion,
     /// Ed25519 key that signs [`Order`]s.
@@ -42,6 +57,8 @@ pub struct Delegation {
     /// When `time_version` is new, the device's time floor becomes this (Unix
     /// seconds), up or down.
     pub time_floor: u64,
+    /// What lease terms are held between.
+    pub bounds: TermBounds,
 }
 
 /// The action that an order demands.
@@ -57,7 +74,7 @@ pub enum OrderKind {
 
 /// Signed by the **order key**: a remote order for one activation, valid over
 /// any channel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Wire)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Wire)]
 #[wire(frame = "nrd/1/order", max = 256)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct Order {
@@ -89,13 +106,10 @@ pub enum OrderResult {
     NotApplicable,
     /// Its sequence number is not newer than one already seen.
     Stale,
-    /// Signed by a key version that is not the current one.
-    #[named("retired")]
-    KeyRetired,
 }
 
 /// Signed by the **device key**: the answer to an order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Wire)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Wire)]
 #[wire(frame = "nrd/1/outcome", max = 192)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct OrderOutcome {
@@ -135,6 +149,16 @@ pub struct Grant {
     pub display_name: String<32>,
     /// Terms until the first lease.
     pub terms: LeaseTerms,
+}
+
+/// What a grant brings of an account's: secrets and personal data, each zeroized
+/// in place.
+impl Zeroize for Grant {
+    fn zeroize(&mut self) {
+        self.series.zeroize();
+        self.token.zeroize();
+        self.display_name.zeroize();
+    }
 }
 
 /// The token that follows the one in use.
@@ -180,7 +204,7 @@ pub struct Statement {
     pub activation_id: ActivationId,
     /// The nonce of the request this answers.
     pub nonce: [u8; 16],
-    /// The reason for closing access; `LeaseExpired` and `JournalLost` are refused.
+    /// The reason for closing access: one that [`LockReason::is_stated`].
     pub reason: LockReason,
 }
 

@@ -86,12 +86,12 @@ impl<'de> Deserialize<'de> for DeviceId {
 pub struct ActivationId(pub [u8; 16]);
 
 /// Names a token series: 16 random bytes, drawn by the service. Not a secret.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Wire)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Wire, Zeroize)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct Series(pub [u8; 16]);
 
 /// Position of a token in its series; the first is 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Wire)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Wire, Zeroize)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct Generation(pub u32);
 
@@ -162,13 +162,89 @@ pub enum LockReason {
     ConsentDue,
     /// A retired token was used somewhere: the series is revoked.
     TheftSuspected,
-    /// The journal is unreadable; only a local wipe or a signed order helps.
+    /// The journal is unreadable; a person at the device can wipe it.
     JournalLost,
+    /// The session record or the key slot is unreadable: sign in again. No wipe
+    /// is needed, and none happens.
+    SessionLost,
+    /// The journal takes no writes, so powered time cannot be charged. Access
+    /// opens again as soon as it does.
+    NotStored,
+    /// A part that the boot needs does not answer. It is asked again.
+    NotAnswering,
+}
+
+impl LockReason {
+    /// True for the reasons that a service may state. The others are the
+    /// device's own findings; a statement that names one is refused.
+    pub const fn is_stated(self) -> bool {
+        match self {
+            LockReason::Revoked | LockReason::ConsentDue | LockReason::TheftSuspected => true,
+            LockReason::LeaseExpired
+            | LockReason::JournalLost
+            | LockReason::SessionLost
+            | LockReason::NotStored
+            | LockReason::NotAnswering => false,
+        }
+    }
+}
+
+/// Version of what a device trusts: of the service root, then of the delegation
+/// that this root signed. A newer root outranks every delegation of an older one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Wire)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
+pub struct TrustVersion {
+    /// Version of the service root. The first is 0.
+    pub root: u32,
+    /// Version of the delegation under that root; 0 when there is none.
+    pub delegation: u32,
+}
+
+/// What a device lost and has not replaced. Each request says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Wire)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
+pub struct Losses {
+    /// The session record or the key slot: the account holder signs in again.
+    pub session: bool,
+    /// An undelivered receipt. The next receipt counts it as dropped.
+    pub receipt: bool,
+    /// The delegation, or the root it stands under. The service sends it again.
+    pub delegation: bool,
+    /// The snapshot: the device is locked until a person wipes it.
+    pub snapshot: bool,
+}
+
+impl Losses {
+    /// True when nothing is lost.
+    pub fn is_empty(&self) -> bool {
+        *self == Losses::default()
+    }
+}
+
+/// Floors and ceilings of lease terms, set by the service root. A device holds
+/// the terms that a session key signed between them.
+///
+/// Found: a lease with `expires_after_s = 0, dead_man_s = 1`, signed by a session
+/// key, wiped a device one second later. Whoever steals a session key can close
+/// access, which a lock does as well; he cannot destroy, nor hold access open
+/// beyond the ceiling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Wire)]
+#[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
+pub struct TermBounds {
+    /// Access stays open at least this many powered seconds.
+    pub expires_min_s: u32,
+    /// And at most this many.
+    pub expires_max_s: u32,
+    /// Least number of boots that a lease must allow.
+    pub boots_min: u16,
+    /// A dead-man waits at least this many powered seconds after the end of
+    /// access; one of 0, never, stays that.
+    pub dead_man_min_s: u32,
 }
 
 /// Limits of a session that gets no answer from the service. All times count
 /// *powered* seconds from the moment the lease was stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Wire)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Wire)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub struct LeaseTerms {
     /// Ask for a renewal after this many powered seconds.

@@ -1,0 +1,687 @@
+//! What a device does whose snapshot is in force: each change is a *job* of a
+//! few durable steps, in the order that every cut leaves resumable.
+//!
+//! | job | steps |
+//! |---|---|
+//! | start | save `Activating` |
+//! | store a grant | save *storing* → slot → vault → session → save `Active` |
+//! | lease | store the successor token → save |
+//! | lock | (closed) save |
+//! | sign-out | (closed) forget keys → save → efface the slots |
+//! | delegation, root | store the frame → save |
+//! | forget a class | write the other slot → save → efface the old slot |
+//!
+//! A job of something that opens leaves everything as it was when a step fails.
+//! A job of something that closes goes on to its next step.
+
+use super::{Core, Delegated, Effect, Found, Granted, Mode};
+use crate::class::Class;
+use crate::error::Error;
+use crate::lease::StoredLease;
+use crate::order::SeenOrders;
+use crate::state::{Activation, Attempt, PersistedState, SignedOut, Snapshot, State};
+use crate::wire::{
+    ActivationId, Digest, LeaseTerms, LockReason, Order, OrderKind, PolicyVersion, TermBounds,
+    WipeReason,
+};
+
+/// A change under way.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Job {
+    /// None.
+    Idle,
+    /// Something closed or was noted, and is written for the first time.
+    Save,
+    /// An attempt begins.
+    Start(Attempt),
+    /// A grant is stored.
+    Store(Store),
+    /// The device is signed out.
+    SignOut(SignOutStep),
+    /// A lease is stored.
+    Lease {
+        /// What it brings.
+        renewal: Renewal,
+        /// The successor token is on flash.
+        token_stored: bool,
+    },
+    /// A delegation is stored.
+    Trust {
+        /// What it says.
+        delegated: Delegated,
+        /// How far that is.
+        step: TrustStep,
+    },
+    /// A root of this version is stored.
+    Root(u32),
+    /// A class of account data is forgotten.
+    Forget {
+        /// The class.
+        class: Class,
+        /// How far that is.
+        step: SwapStep,
+    },
+    /// The receipt at this place goes.
+    DropReceipt(u8),
+    /// A deep proof begins.
+    BeginFill,
+    /// A deep proof goes on.
+    Fill,
+    /// What a deep proof left is erased.
+    Unfill {
+        /// From this offset in the vault on, in bytes.
+        at: u32,
+        /// Some of it did not erase.
+        failed: bool,
+    },
+    /// A deep proof is over.
+    EndFill {
+        /// Some of the vault did not erase.
+        failed: bool,
+    },
+}
+
+/// A grant being stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Store {
+    /// The grant.
+    pub granted: Granted,
+    /// How far that is.
+    pub step: StoreStep,
+}
+
+/// How far the storing of a grant is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StoreStep {
+    /// Save that something of the grant may be on flash from now on.
+    Mark,
+    /// Write the slot.
+    Slot,
+    /// Make the vault writable.
+    Vault,
+    /// Store the session.
+    Session,
+    /// Save that the activation is in force.
+    Commit,
+}
+
+/// How far a sign-out is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SignOutStep {
+    /// Forget the keys in RAM.
+    Close,
+    /// Save.
+    Save,
+    /// Destroy the keys on flash.
+    Efface,
+}
+
+/// How far the storing of a delegation is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TrustStep {
+    /// Store its frame.
+    Store,
+    /// Save its version.
+    Save,
+}
+
+/// How far the forgetting of a class is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SwapStep {
+    /// Write the other slot.
+    Write,
+    /// Save which slot counts.
+    Save,
+    /// Use the new slot and destroy the old one.
+    Swap,
+}
+
+/// A lease, without the token that it may bring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Renewal {
+    /// The terms, as signed.
+    pub terms: LeaseTerms,
+    /// The service's wall clock, Unix seconds.
+    pub issued_at: u64,
+    /// The policy version consented to.
+    pub policy: PolicyVersion,
+    /// It brings the token that follows the one in use.
+    pub token: bool,
+}
+
+impl Job {
+    /// True for a job that the call which began it waits for.
+    pub(super) fn is_engaged(&self) -> bool {
+        match self {
+            Job::Save
+            | Job::Start(_)
+            | Job::SignOut(_)
+            | Job::Lease { .. }
+            | Job::Trust { .. }
+            | Job::Root(_)
+            | Job::Forget { .. }
+            | Job::DropReceipt(_)
+            | Job::BeginFill => true,
+            Job::Idle
+            | Job::Store(_)
+            | Job::Fill
+            | Job::Unfill { .. }
+            | Job::EndFill { .. } => false,
+        }
+    }
+}
+
+impl Core {
+    pub(super) fn begin(&mut self, job: Job) {
+        if matches!(self.mode, Mode::Live(_)) {
+            self.mode = Mode::Live(job);
+        }
+    }
+
+    pub(super) fn job_effect(&self, job: &Job) -> Effect {
+        match job {
+            Job::Idle if self.reset => Effect::Reset,
+            Job::Idle if !self.saved || self.time.wants_charge(self.held.charged_s) => Effect::Save,
+            Job::Idle => Effect::Rest,
+            Job::Save | Job::Start(_) | Job::BeginFill | Job::EndFill { .. } => Effect::Save,
+            Job::Store(store) => match store.step {
+                StoreStep::Mark | StoreStep::Commit => Effect::Save,
+                StoreStep::Slot => Effect::MakeSlot,
+                StoreStep::Vault => Effect::OpenVault,
+                StoreStep::Session => Effect::StoreSession,
+            },
+            Job::SignOut(SignOutStep::Close) => Effect::Close,
+            Job::SignOut(SignOutStep::Save) => Effect::Save,
+            Job::SignOut(SignOutStep::Efface) => Effect::EffaceSlots,
+            Job::Lease {
+                token_stored: false,
+                ..
+            } => Effect::StoreToken,
+            Job::Lease { .. } => Effect::Save,
+            Job::Trust {
+                step: TrustStep::Store,
+                ..
+            } => Effect::StoreDelegation,
+            Job::Trust { .. } => Effect::Save,
+            Job::Root(_) => Effect::StoreRoot,
+            Job::Forget { class, step } => match step {
+                SwapStep::Write => Effect::NewSalt(*class),
+                SwapStep::Save => Effect::Save,
+                SwapStep::Swap => Effect::SwapSlot(*class),
+            },
+            Job::DropReceipt(place) => Effect::RemoveReceipt(*place),
+            Job::Fill => Effect::Fill,
+            Job::Unfill { at, .. } => Effect::Unfill { at: *at },
+        }
+    }
+
+    /// What the step under way makes of the snapshot.
+    pub(super) fn job_image(&self, job: &Job, image: &mut Snapshot) {
+        match job {
+            Job::Start(attempt) => image.state = PersistedState::Activating(*attempt),
+            Job::Store(store) => self.store_image(store, image),
+            Job::Lease { renewal, .. } => self.lease_image(renewal, image),
+            Job::Trust { delegated, .. } => {
+                image.trust = delegated.version;
+                if delegated.time_version > image.time_version {
+                    image.time_version = delegated.time_version;
+                    image.time_floor = delegated.time_floor;
+                }
+            }
+            Job::Forget { .. } => {
+                if let PersistedState::Active(a) = &mut image.state {
+                    a.slot_generation = a.slot_generation.saturating_add(1);
+                }
+            }
+            Job::BeginFill => image.state = PersistedState::Filling,
+            Job::EndFill { failed: true } => image.state = PersistedState::Failed,
+            Job::EndFill { failed: false } => image.state = PersistedState::Clean,
+            Job::Idle
+            | Job::Save
+            | Job::SignOut(_)
+            | Job::Root(_)
+            | Job::DropReceipt(_)
+            | Job::Fill
+            | Job::Unfill { .. } => {}
+        }
+    }
+
+    fn store_image(&self, store: &Store, image: &mut Snapshot) {
+        if store.step == StoreStep::Mark {
+            if let PersistedState::Activating(attempt) = &mut image.state {
+                attempt.storing = true;
+            }
+            return;
+        }
+        let granted = &store.granted;
+        image.state = PersistedState::Active(Activation {
+            id: granted.id,
+            epoch: granted.epoch,
+            slot_generation: u32::from(granted.remember),
+            remember: granted.remember,
+            lease: self.stored_lease(granted.terms, 0),
+            policy: granted.policy,
+            lock: None,
+            seen: SeenOrders::default(),
+        });
+    }
+
+    fn lease_image(&self, renewal: &Renewal, image: &mut Snapshot) {
+        image.time_floor = image.time_floor.max(renewal.issued_at);
+        if let PersistedState::Active(a) = &mut image.state {
+            a.lease = self.stored_lease(renewal.terms, renewal.issued_at);
+            a.policy = renewal.policy;
+            a.lock = None;
+        }
+    }
+
+    fn stored_lease(&self, terms: LeaseTerms, issued_at: u64) -> StoredLease {
+        StoredLease {
+            terms,
+            stored_at_s: self.time.powered_s(),
+            stored_used_s: self.time.used_s(),
+            stored_in_boot: self.held.boots,
+            issued_at,
+        }
+    }
+
+    /// A step of the job under way ended.
+    pub(super) fn job_ended(&mut self, result: Result<Found<'_>, Error>) {
+        let Mode::Live(job) = &self.mode else { return };
+        let job = job.clone();
+        if let Ok(Found::Saved(image)) = result {
+            self.saved(image);
+        }
+        let done = result.is_ok();
+        let next = match job {
+            Job::Idle => {
+                // The only effect of this state but a save.
+                if result == Ok(Found::Done) {
+                    self.reset = false;
+                }
+                Job::Idle
+            }
+            Job::Start(_) => {
+                if done {
+                    self.losses.session = false;
+                    self.talk.restart();
+                }
+                Job::Idle
+            }
+            Job::Store(store) => return self.store_ended(store, result),
+            Job::SignOut(step) => return self.sign_out_ended(step, result),
+            Job::Lease {
+                renewal,
+                token_stored: false,
+            } if done => Job::Lease {
+                renewal,
+                token_stored: true,
+            },
+            Job::Trust {
+                delegated,
+                step: TrustStep::Store,
+            } if done => Job::Trust {
+                delegated,
+                step: TrustStep::Save,
+            },
+            Job::Trust { .. } => {
+                self.losses.delegation &= !done;
+                Job::Idle
+            }
+            Job::Root(version) => {
+                if done {
+                    self.root = version;
+                }
+                Job::Idle
+            }
+            Job::Forget { class, step } if done => match step {
+                SwapStep::Write if self.remembers() => Job::Forget {
+                    class,
+                    step: SwapStep::Save,
+                },
+                SwapStep::Write | SwapStep::Save => Job::Forget {
+                    class,
+                    step: SwapStep::Swap,
+                },
+                SwapStep::Swap => Job::Idle,
+            },
+            Job::DropReceipt(place) => {
+                if done {
+                    self.receipts &= !(1 << place);
+                }
+                Job::Idle
+            }
+            Job::BeginFill if done => Job::Fill,
+            Job::Fill => match result {
+                Ok(Found::Filled { next: None, blank }) => Job::EndFill { failed: !blank },
+                _ => Job::Fill,
+            },
+            Job::Unfill { at, failed } => match result {
+                Ok(Found::Filled { next, blank }) => {
+                    let failed = failed || !blank;
+                    next.map_or(Job::EndFill { failed }, |at| Job::Unfill { at, failed })
+                }
+                _ => Job::Unfill { at, failed },
+            },
+            Job::EndFill { failed } if !done => Job::EndFill { failed },
+            // Done, or as before: what opens has not opened, what closed is
+            // closed and will be written.
+            Job::Save
+            | Job::Lease { .. }
+            | Job::Forget { .. }
+            | Job::BeginFill
+            | Job::EndFill { .. } => Job::Idle,
+        };
+        self.mode = Mode::Live(next);
+    }
+
+    fn remembers(&self) -> bool {
+        matches!(&self.held.state, PersistedState::Active(a) if a.remember)
+    }
+
+    fn store_ended(&mut self, store: Store, result: Result<Found<'_>, Error>) {
+        let step = match (store.step, result) {
+            (step, Ok(Found::More)) => step,
+            (StoreStep::Mark, Ok(_)) => StoreStep::Slot,
+            (StoreStep::Slot, Ok(_)) => StoreStep::Vault,
+            (StoreStep::Vault, Ok(_)) => StoreStep::Session,
+            (StoreStep::Session, Ok(_)) => StoreStep::Commit,
+            (StoreStep::Commit, Ok(_)) => {
+                self.session = true;
+                self.talk.restart();
+                self.talk.progressed();
+                self.mode = Mode::Live(Job::Idle);
+                return;
+            }
+            // The service gives the same grant again: after a pause, for it may
+            // fail for ever.
+            (_, Err(_)) => {
+                self.talk.failed(self.time.now_ms());
+                self.mode = Mode::Live(Job::Idle);
+                return;
+            }
+        };
+        self.mode = Mode::Live(Job::Store(Store { step, ..store }));
+    }
+
+    fn sign_out_ended(&mut self, step: SignOutStep, result: Result<Found<'_>, Error>) {
+        match (step, result) {
+            (SignOutStep::Close, _) => self.begin(Job::SignOut(SignOutStep::Save)),
+            // Where it cannot be written that the device is signed out, the keys go
+            // all the same: the next boot finds none.
+            (SignOutStep::Save, _) => self.begin(Job::SignOut(SignOutStep::Efface)),
+            (SignOutStep::Efface, Ok(Found::Blank(true))) => self.begin(Job::Idle),
+            // A device whose slot still holds a key is not signed out. The wipe
+            // tries again, and reports the slot if it fails as well.
+            (SignOutStep::Efface, _) => self.begin_wipe(WipeReason::Recovered, None),
+        }
+    }
+
+    pub(super) fn deactivate(&mut self) -> Result<(), Error> {
+        match &self.mode {
+            Mode::Boot(_) => self.deactivate_in_boot(),
+            Mode::Wipe(_) => {}
+            Mode::Lost | Mode::Live(_) => self.begin_wipe(WipeReason::Local, None),
+        }
+        Ok(())
+    }
+
+    /// `Busy` during the boot, for then nothing is known yet.
+    fn booted(&self) -> Result<(), Error> {
+        match &self.mode {
+            Mode::Boot(_) => Err(Error::Busy),
+            Mode::Lost | Mode::Live(_) | Mode::Wipe(_) => Ok(()),
+        }
+    }
+
+    pub(super) fn start(&mut self, id: ActivationId) -> Result<(), Error> {
+        self.may_start()?;
+        let (before, epoch) = match &self.held.state {
+            PersistedState::SignedOut(s) => (Some(s.id), s.epoch),
+            PersistedState::Active(a) => (Some(a.id), a.epoch),
+            PersistedState::Clean
+            | PersistedState::Failed
+            | PersistedState::Filling
+            | PersistedState::Activating(_) => (None, self.held.epoch),
+        };
+        self.begin(Job::Start(Attempt {
+            id,
+            epoch,
+            before,
+            storing: false,
+        }));
+        Ok(())
+    }
+
+    /// Whether an activation may begin: from a clean device, a signed-out one, or
+    /// one that lost its session.
+    pub(crate) fn may_start(&self) -> Result<(), Error> {
+        self.booted()?;
+        let state = self.state();
+        let allowed = matches!(
+            state,
+            State::Clean | State::SignedOut | State::Locked(LockReason::SessionLost)
+        );
+        if !allowed {
+            return Err(Error::WrongState);
+        }
+        if self.held.worn_out {
+            return Err(Error::WornOut);
+        }
+        Ok(())
+    }
+
+    pub(super) fn cancel(&mut self) -> Result<(), Error> {
+        self.booted()?;
+        if self.state() != State::Activating {
+            return Err(Error::WrongState);
+        }
+        self.attempt_ended();
+        Ok(())
+    }
+
+    /// The attempt is over. Where something of a grant may be on flash it ends in
+    /// a wipe, with a receipt; otherwise nothing was stored, and the device is as
+    /// it was before.
+    ///
+    /// Found: a power cut while a grant was stored, and then a removal, left a
+    /// `Clean` device with 185 bytes in its vault and no receipt.
+    pub(super) fn attempt_ended(&mut self) {
+        let PersistedState::Activating(attempt) = self.held.state else {
+            return;
+        };
+        let Mode::Live(job) = &self.mode else { return };
+        if attempt.storing || matches!(job, Job::Store(_)) {
+            return self.begin_wipe(WipeReason::Abandoned, None);
+        }
+        self.talk.restart();
+        match attempt.before {
+            Some(id) => self.signed_out(SignedOut {
+                id,
+                epoch: attempt.epoch,
+                service_notified: true,
+                seen: SeenOrders::default(),
+            }),
+            None => self.close(PersistedState::Clean, Job::Save),
+        }
+    }
+
+    /// A state that closes is in force at once, and written after.
+    fn close(&mut self, state: PersistedState, job: Job) {
+        self.held.state = state;
+        self.saved = false;
+        self.begin(job);
+    }
+
+    fn signed_out(&mut self, s: SignedOut) {
+        self.session = false;
+        self.losses.session = false;
+        self.talk.restart();
+        self.close(
+            PersistedState::SignedOut(s),
+            Job::SignOut(SignOutStep::Close),
+        );
+    }
+
+    /// Signs out, for an order or for a person at the device.
+    pub(super) fn sign_out(&mut self, order: Option<&Order>) -> Result<(), Error> {
+        self.booted()?;
+        if !matches!(self.mode, Mode::Live(_)) {
+            return Err(Error::WrongState);
+        }
+        let mut s = match (&self.held.state, order) {
+            (PersistedState::Active(a), _) => SignedOut {
+                id: a.id,
+                epoch: a.epoch,
+                service_notified: order.is_some(),
+                seen: a.seen,
+            },
+            (PersistedState::SignedOut(s), Some(_)) => *s,
+            _ => return Err(Error::WrongState),
+        };
+        if let Some(order) = order {
+            s.seen.note(order.key_version, order.seq);
+            s.service_notified = true;
+        }
+        self.signed_out(s);
+        Ok(())
+    }
+
+    pub(super) fn order(&mut self, order: &Order, digest: &Digest) -> Result<(), Error> {
+        self.booted()?;
+        match order.kind {
+            OrderKind::Deactivate => {
+                self.begin_wipe(WipeReason::Order, Some(digest));
+                // It may be for an activation that is granted and not yet stored.
+                if let Mode::Wipe(wipe) = &mut self.mode {
+                    wipe.tombstone.activation_id = order.activation_id;
+                }
+                Ok(())
+            }
+            OrderKind::SignOut => match &self.held.state {
+                // Nothing is signed in, and the attempt goes on.
+                PersistedState::Activating(_) => Ok(()),
+                _ => self.sign_out(Some(order)),
+            },
+        }
+    }
+
+    pub(super) fn granted(&mut self, granted: &Granted) -> Result<(), Error> {
+        let (Mode::Live(Job::Idle), PersistedState::Activating(attempt)) =
+            (&self.mode, &self.held.state)
+        else {
+            return Err(Error::NotForUs);
+        };
+        if granted.id != attempt.id || granted.epoch != attempt.epoch {
+            return Err(Error::NotForUs);
+        }
+        let step = if attempt.storing {
+            StoreStep::Slot
+        } else {
+            StoreStep::Mark
+        };
+        self.begin(Job::Store(Store {
+            granted: *granted,
+            step,
+        }));
+        Ok(())
+    }
+
+    pub(super) fn leased(
+        &mut self,
+        id: &ActivationId,
+        mut renewal: Renewal,
+        bounds: &TermBounds,
+    ) -> Result<(), Error> {
+        match self.activation() {
+            None => return Ok(()),
+            Some(a) if a.id != *id => return Err(Error::NotForUs),
+            Some(_) => {}
+        }
+        renewal.terms = renewal.terms.held_between(bounds);
+        self.begin(Job::Lease {
+            renewal,
+            token_stored: !renewal.token,
+        });
+        Ok(())
+    }
+
+    pub(super) fn stated(&mut self, id: &ActivationId, reason: LockReason) -> Result<(), Error> {
+        match self.activation() {
+            None => return Ok(()),
+            Some(a) if a.id != *id || !reason.is_stated() => return Err(Error::NotForUs),
+            Some(a) if a.lock == Some(reason) => return Ok(()),
+            Some(a) => {
+                let mut locked = *a;
+                locked.lock = Some(reason);
+                self.close(PersistedState::Active(locked), Job::Save);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn delegated(&mut self, d: Delegated) -> Result<(), Error> {
+        if !matches!(self.mode, Mode::Live(Job::Idle)) {
+            return Ok(());
+        }
+        let newer =
+            d.version > self.held.trust || (d.none_held && d.version == self.held.trust);
+        // An older one may simply have been on its way.
+        if d.version.root == self.root && newer && !d.order_key_falls {
+            self.begin(Job::Trust {
+                delegated: d,
+                step: TrustStep::Store,
+            });
+        }
+        Ok(())
+    }
+
+    pub(super) fn root_changed(&mut self, version: u32) -> Result<(), Error> {
+        let follows = self.root.checked_add(1) == Some(version);
+        if follows && matches!(self.mode, Mode::Live(Job::Idle)) {
+            self.begin(Job::Root(version));
+        }
+        Ok(())
+    }
+
+    pub(super) fn sign_out_noted(&mut self) {
+        if let PersistedState::SignedOut(s) = self.held.state {
+            let s = SignedOut {
+                service_notified: true,
+                ..s
+            };
+            self.close(PersistedState::SignedOut(s), Job::Save);
+        }
+    }
+
+    pub(super) fn forget(&mut self, class: Class) -> Result<(), Error> {
+        self.may_use(class)?;
+        self.begin(Job::Forget {
+            class,
+            step: SwapStep::Write,
+        });
+        Ok(())
+    }
+
+    /// Whether access is open, and callers may have values of this class.
+    pub(crate) fn may_use(&self, class: Class) -> Result<(), Error> {
+        self.booted()?;
+        match (self.state(), class) {
+            (_, Class::Session) => Err(Error::WrongState),
+            (State::Active, _) => Ok(()),
+            (_, _) => Err(Error::WrongState),
+        }
+    }
+
+    pub(super) fn fill(&mut self) -> Result<(), Error> {
+        self.booted()?;
+        match self.state() {
+            State::Filling => Ok(()),
+            State::Clean => {
+                self.begin(Job::BeginFill);
+                Ok(())
+            }
+            _ => Err(Error::WrongState),
+        }
+    }
+}

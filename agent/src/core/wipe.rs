@@ -1,0 +1,402 @@
+//! The wipe. Once its tombstone is on flash, no sequence of power cuts, torn
+//! writes, unstable reads, reboots or replayed messages gives a session or a
+//! cached byte again; and every wipe ends in `Clean`, or in a reported
+//! failure, with a receipt.
+//!
+//! | phase | steps |
+//! |---|---|
+//! | tombstone | forget keys in RAM → write the tombstone to reserved room, read back |
+//! | keys | raise the counter → program both slots to zero → erase, read back |
+//! | vault | erase block by block, read back; progress kept |
+//! | receipt | look at the slots again → store the receipt's facts |
+//! | clean | save `Clean` → remove the tombstone |
+//!
+//! Every phase may be cut and is repeated from its start. No failing part stops
+//! a wipe: what cannot be done is reported, and what cannot be written is
+//! written later, with the device closed.
+
+use super::{Core, Effect, Found, Job, Mode, PLACES, Read, SPARE_PLACE};
+use crate::error::Error;
+use crate::state::{PersistedState, Snapshot, Tombstone, WipePhase};
+use crate::wire::{ActivationId, Digest, SectorCounts, WipeReason};
+
+/// Tries before a part that does not answer is taken for broken.
+pub const MAX_TRIES: u8 = 8;
+/// Progress is stored after at most this many erased blocks.
+const SAVE_EVERY: u8 = 16;
+/// A cut may have torn the erase of any block since progress was last stored,
+/// so a resumed wipe erases that many, and the slots, twice: then even an erase
+/// that silently does nothing cannot leave half-erased cells that happen to
+/// read blank.
+const DOUBLE_ERASE_BLOCKS: u8 = SAVE_EVERY + 1;
+
+/// A wipe under way.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Wipe {
+    /// The tombstone, with the progress so far.
+    pub tombstone: Tombstone,
+    /// The next step.
+    pub step: WipeStep,
+    /// Failures of the counter in a row.
+    tries: u8,
+    /// Blocks that are still erased twice.
+    twice: u8,
+    /// Blocks since progress was stored.
+    unsaved: u8,
+    /// Begun by this boot's call: its first steps belong to the call.
+    begun: bool,
+    /// The journal could not be read before this wipe began.
+    blind: bool,
+    /// The counter was read; otherwise the tombstone's epoch is a guess.
+    epoch_known: bool,
+    /// Both slots were destroyed and read blank, seen at the end.
+    slots_blank: bool,
+    digest: Option<Digest>,
+}
+
+/// A step of a wipe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum WipeStep {
+    /// Forget the keys in RAM.
+    Close,
+    /// Write the tombstone.
+    Commit,
+    /// Raise the counter.
+    Raise,
+    /// Program the slots to zero.
+    Zero,
+    /// Erase the slots.
+    Slots,
+    /// Read the counter back.
+    Check,
+    /// Erase the vault from here on.
+    Vault(u32),
+    /// Store progress, then go on at this offset of the vault.
+    Progress(u32),
+    /// Look at the slots once more.
+    Look,
+    /// Make the journal writable.
+    Journal,
+    /// Read the journal that could not be read before.
+    Reload,
+    /// Store the receipt.
+    Receipt,
+    /// Save the end.
+    Save,
+    /// Remove the tombstone.
+    Remove,
+}
+
+impl Wipe {
+    fn begun(tombstone: Tombstone, blind: bool, epoch_known: bool) -> Wipe {
+        Wipe {
+            tombstone,
+            step: WipeStep::Close,
+            tries: 0,
+            twice: 0,
+            unsaved: 0,
+            begun: true,
+            blind,
+            epoch_known,
+            slots_blank: false,
+            digest: None,
+        }
+    }
+
+    /// A wipe that an earlier boot began.
+    pub(super) fn resumed(tombstone: Tombstone) -> Wipe {
+        let step = match tombstone.phase {
+            WipePhase::Keys => WipeStep::Raise,
+            WipePhase::Vault(at) => WipeStep::Vault(at),
+            WipePhase::Receipt => WipeStep::Look,
+        };
+        Wipe {
+            step,
+            twice: DOUBLE_ERASE_BLOCKS,
+            begun: false,
+            ..Wipe::begun(tombstone, false, true)
+        }
+    }
+
+    /// The wipe's first steps: until the keys are dead, its caller waits.
+    pub(super) fn is_engaged(&self) -> bool {
+        self.begun
+            && matches!(
+                self.step,
+                WipeStep::Close | WipeStep::Commit | WipeStep::Raise | WipeStep::Zero
+            )
+    }
+
+    pub(super) fn effect(&self, place: u8) -> Effect {
+        match self.step {
+            WipeStep::Close => Effect::Close,
+            WipeStep::Commit | WipeStep::Progress(_) => Effect::SaveTombstone,
+            WipeStep::Raise => Effect::RaiseCounter(self.tombstone.target_epoch),
+            WipeStep::Zero => Effect::ZeroSlots,
+            WipeStep::Slots => Effect::EraseSlots {
+                twice: self.twice > 0,
+            },
+            WipeStep::Check => Effect::ReadCounter,
+            WipeStep::Vault(at) => Effect::EraseBlock {
+                at,
+                twice: self.twice > 0,
+            },
+            WipeStep::Look => Effect::LookAtSlots,
+            WipeStep::Journal => Effect::OpenJournal,
+            WipeStep::Reload => Effect::Load,
+            WipeStep::Receipt => Effect::StoreReceipt {
+                slots_blank: self.slots_blank,
+                place,
+            },
+            WipeStep::Save => Effect::Save,
+            WipeStep::Remove => Effect::RemoveTombstone,
+        }
+    }
+}
+
+impl Core {
+    pub(super) fn new_tombstone(&self, reason: WipeReason, order: Option<&Digest>) -> Tombstone {
+        let activation_id = match &self.held.state {
+            PersistedState::Active(a) => a.id,
+            PersistedState::Activating(t) if t.storing => t.id,
+            PersistedState::Activating(t) => t.before.unwrap_or_default(),
+            PersistedState::SignedOut(s) => s.id,
+            PersistedState::Clean | PersistedState::Failed | PersistedState::Filling => {
+                ActivationId::default()
+            }
+        };
+        // A counter that does not answer does not delay the wipe: the slots are
+        // destroyed all the same, and the receipt says that it was not raised.
+        let epoch = self.counter.unwrap_or(self.epoch());
+        Tombstone {
+            reason,
+            order: order.copied(),
+            activation_id,
+            wipe: self.held.next_wipe,
+            epoch,
+            target_epoch: epoch.wrapping_add(1),
+            phase: WipePhase::Keys,
+            sectors: SectorCounts {
+                total: self.setup.sectors,
+                ..SectorCounts::default()
+            },
+            slot_stuck: false,
+            counter_worn_out: false,
+            tombstone_failed: false,
+        }
+    }
+
+    /// A wipe begins: access is closed from here on, whatever can be written.
+    pub(super) fn begin_wipe(&mut self, reason: WipeReason, order: Option<&Digest>) {
+        let blind = match &self.mode {
+            Mode::Boot(boot) => boot.is_blind(),
+            Mode::Lost | Mode::Live(_) | Mode::Wipe(_) => false,
+        };
+        // A sign-out that stuck on a slot, or an attempt that a stored grant
+        // belongs to, ends here as well.
+        if let (Mode::Live(Job::Store(_)), PersistedState::Activating(attempt)) =
+            (&self.mode, &mut self.held.state)
+        {
+            attempt.storing = true;
+        }
+        let tombstone = self.new_tombstone(reason, order);
+        self.mode = Mode::Wipe(Wipe::begun(tombstone, blind, self.counter.is_some()));
+        self.session = false;
+        self.losses.session = false;
+        self.talk.forget();
+        // A wipe does not wait until other work that failed is due again.
+        self.retry.rested();
+    }
+
+    /// What the end of the wipe makes of the snapshot.
+    pub(super) fn wipe_image(&self, wipe: &Wipe, image: &mut Snapshot) {
+        if wipe.step != WipeStep::Save {
+            return;
+        }
+        let t = &wipe.tombstone;
+        let failed = !wipe.slots_blank || t.sectors.failed > 0;
+        image.state = if failed {
+            PersistedState::Failed
+        } else {
+            PersistedState::Clean
+        };
+        image.epoch = if t.counter_worn_out {
+            t.epoch
+        } else {
+            t.target_epoch
+        };
+        image.worn_out |= t.counter_worn_out;
+        image.last_order = t.order;
+        image.last_receipt = wipe.digest;
+        image.next_wipe = t.wipe.wrapping_add(1);
+        let place = self.next_place(t);
+        image.newest_place = place;
+        if place != SPARE_PLACE {
+            image.next_place = (place + 1) % PLACES;
+        }
+    }
+
+    pub(super) fn wipe_ended(&mut self, result: Result<Found<'_>, Error>) {
+        let place = match &self.mode {
+            Mode::Wipe(wipe) => self.next_place(&wipe.tombstone),
+            Mode::Boot(_) | Mode::Lost | Mode::Live(_) => return,
+        };
+        let Mode::Wipe(wipe) = &mut self.mode else {
+            return;
+        };
+        let t = &mut wipe.tombstone;
+        match (wipe.step, result) {
+            (WipeStep::Close, _) => wipe.step = WipeStep::Commit,
+            (WipeStep::Commit, result) => {
+                // A wipe without a tombstone is better than none: once the counter
+                // is raised, the next boot sees an epoch that has passed and wipes.
+                t.tombstone_failed = result.is_err();
+                wipe.step = WipeStep::Raise;
+            }
+            // Only now is it known what the counter has to reach.
+            (WipeStep::Raise | WipeStep::Check, Ok(Found::Counter(n))) if !wipe.epoch_known => {
+                wipe.epoch_known = true;
+                t.epoch = n;
+                t.target_epoch = n.wrapping_add(1);
+                wipe.step = WipeStep::Raise;
+            }
+            (WipeStep::Raise, result) => {
+                t.counter_worn_out = result == Err(Error::WornOut);
+                wipe.step = WipeStep::Zero;
+            }
+            (WipeStep::Zero, _) => wipe.step = WipeStep::Slots,
+            (WipeStep::Slots, result) => {
+                t.slot_stuck = result != Ok(Found::Blank(true));
+                wipe.step = WipeStep::Check;
+            }
+            (WipeStep::Check, result) => wipe.checked(result),
+            (WipeStep::Progress(at), _) => {
+                // Progress is a convenience: if it cannot be stored, a cut repeats
+                // work.
+                wipe.unsaved = 0;
+                wipe.step = WipeStep::Vault(at);
+            }
+            (
+                WipeStep::Vault(_),
+                Ok(Found::Erased {
+                    erased,
+                    failed,
+                    next,
+                }),
+            ) => {
+                t.sectors.erased = t.sectors.erased.saturating_add(erased);
+                t.sectors.failed = t.sectors.failed.saturating_add(failed);
+                wipe.block_ended(next);
+            }
+            (WipeStep::Look, Ok(Found::Blank(blank))) => {
+                if blank || t.slot_stuck {
+                    // A slot whose erase reports a failure counts as not blank even
+                    // if it reads blank: its cells may be half-way.
+                    wipe.slots_blank = blank && !t.slot_stuck;
+                    wipe.step = WipeStep::Journal;
+                } else {
+                    // The slots read blank before and do not now: an unstable
+                    // erase. Begin again with the keys.
+                    t.phase = WipePhase::Keys;
+                    t.sectors.erased = 0;
+                    t.sectors.failed = 0;
+                    wipe.step = WipeStep::Raise;
+                }
+            }
+            (WipeStep::Journal, Ok(Found::Done)) => {
+                wipe.step = if wipe.blind {
+                    WipeStep::Reload
+                } else {
+                    WipeStep::Receipt
+                };
+            }
+            (WipeStep::Reload, Ok(Found::Journal(journal))) => {
+                self.receipts = journal.receipts;
+                if let Read::Found(snapshot) = journal.snapshot {
+                    self.reloaded(snapshot);
+                }
+                if let Mode::Wipe(wipe) = &mut self.mode {
+                    wipe.blind = false;
+                    wipe.step = WipeStep::Receipt;
+                }
+            }
+            (WipeStep::Receipt, Ok(Found::Receipt { digest })) => {
+                wipe.digest = Some(digest);
+                wipe.step = WipeStep::Save;
+                // A receipt that gives way to this one is counted in the next.
+                if self.receipts >> place & 1 == 1 {
+                    self.count_dropped();
+                }
+                self.receipts |= 1 << place;
+            }
+            (WipeStep::Save, Ok(Found::Saved(image))) => {
+                wipe.step = WipeStep::Remove;
+                self.saved(image);
+            }
+            (WipeStep::Remove, Ok(_)) => {
+                self.losses.snapshot = false;
+                self.reset = true;
+                self.mode = Mode::Live(Job::Idle);
+            }
+            // Again: the journal or the vault does not answer, or there is more.
+            (
+                WipeStep::Vault(_)
+                | WipeStep::Look
+                | WipeStep::Journal
+                | WipeStep::Reload
+                | WipeStep::Receipt
+                | WipeStep::Save
+                | WipeStep::Remove,
+                _,
+            ) => {}
+        }
+    }
+
+    /// The journal can be read after all: the wipe is of the activation that it
+    /// names, and its receipt goes on where the earlier ones ended.
+    fn reloaded(&mut self, snapshot: &Snapshot) {
+        self.held = *snapshot;
+        let known = self.new_tombstone(WipeReason::Local, None);
+        if let Mode::Wipe(wipe) = &mut self.mode {
+            wipe.tombstone.activation_id = known.activation_id;
+            wipe.tombstone.wipe = known.wipe;
+        }
+    }
+}
+
+impl Wipe {
+    /// The counter was read back, or does not answer.
+    fn checked(&mut self, result: Result<Found<'_>, Error>) {
+        let t = &mut self.tombstone;
+        let raised = matches!(result, Ok(Found::Counter(n)) if n >= t.target_epoch);
+        if !raised && !t.counter_worn_out {
+            self.tries = self.tries.saturating_add(1);
+            if self.tries < MAX_TRIES {
+                self.step = WipeStep::Raise;
+                return;
+            }
+            t.counter_worn_out = true;
+        }
+        t.phase = WipePhase::Vault(0);
+        self.step = WipeStep::Progress(0);
+    }
+
+    fn block_ended(&mut self, next: Option<u32>) {
+        self.twice = self.twice.saturating_sub(1);
+        self.unsaved = self.unsaved.saturating_add(1);
+        match next {
+            None => {
+                self.tombstone.phase = WipePhase::Receipt;
+                self.step = WipeStep::Look;
+            }
+            Some(at) => {
+                self.tombstone.phase = WipePhase::Vault(at);
+                self.step = if self.unsaved >= SAVE_EVERY {
+                    WipeStep::Progress(at)
+                } else {
+                    WipeStep::Vault(at)
+                };
+            }
+        }
+    }
+}
