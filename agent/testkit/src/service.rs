@@ -5,7 +5,8 @@ use crate::keys::{self, public, signed};
 use nrd_agent::wire::{
     self, ActivationId, Answer, Ask, Delegation, DeviceId, EndReason, Generation, Grant,
     KeyVersion, Lease, LeaseTerms, LockReason, NextToken, Order, OrderKind, OrderSeq,
-    PROOF_CONTEXT, PolicyVersion, RefusalCode, Reply, Request, Series, Statement, TokenSecret,
+    PROOF_CONTEXT, PolicyVersion, RefusalCode, Reply, Request, Series, Statement, TermBounds,
+    TokenSecret, TrustVersion,
 };
 use nrd_agent::{Agent, Config, Error, Next};
 use nrd_hal::crypto::RingCrypto;
@@ -18,6 +19,14 @@ use std::sync::Arc;
 /// Salt of every key derived from a seed. It names the simulator, where this
 /// service comes from: recorded runs and test vectors depend on the keys.
 const KEY_SALT: &[u8] = b"nrd/sim/authority";
+
+/// No floors and no ceilings: tests name the terms that they are about.
+const BOUNDS: TermBounds = TermBounds {
+    expires_min_s: 0,
+    expires_max_s: u32::MAX,
+    boots_min: 0,
+    dead_man_min_s: 0,
+};
 
 fn derived(seed: &[u8; 32], label: &str) -> Ed25519KeyPair {
     keys::keypair(&RingCrypto::hkdf(KEY_SALT, seed, &[label.as_bytes()]))
@@ -110,12 +119,16 @@ impl StubService {
         let (root, order) = (derived(&seed, "root"), derived(&seed, "order"));
         let session = derived(&seed, "session");
         let delegation = Delegation {
-            version: 1,
+            version: TrustVersion {
+                root: 0,
+                delegation: 1,
+            },
             order_key_version: KeyVersion(1),
             order_key: public(&order),
             session_key: public(&session),
             time_version: 1,
             time_floor: 1_700_000_000,
+            bounds: BOUNDS,
         };
         StubService {
             delegation: signed(&root, &delegation).into(),
@@ -170,6 +183,7 @@ impl StubService {
     pub fn config(&self) -> Config {
         Config {
             service_root: self.root_key(),
+            root_version: 0,
             factory_epoch: 0,
             wait_s: 0,
         }
@@ -283,6 +297,7 @@ impl StubService {
         };
         let reply = Reply {
             challenge,
+            root: None,
             delegation: Some(&self.delegation.clone()),
             answer,
         };
