@@ -163,8 +163,11 @@ impl Core {
             return;
         };
         match (boot.step, result) {
-            // A step of several pieces, and a piece is done.
-            (_, Ok(Found::More)) => boot.tries = 0,
+            // A step of several pieces, and a piece is done. Failures of the step are
+            // counted on: found, a journal that could be read and took no write was
+            // mounted anew after each failure, so that the boot never said that it
+            // was stuck, and a wipe that a person had asked for never began.
+            (_, Ok(Found::More)) => {}
             (BootStep::Keys, Ok(_)) => boot.go_to(BootStep::Journal),
             (BootStep::Journal, Ok(_)) => boot.go_to(BootStep::Counter),
             (BootStep::Counter, Ok(Found::Counter(_))) => boot.go_to(BootStep::Load),
