@@ -125,7 +125,8 @@ impl<P: Platform> Agent<'_, P> {
     }
 
     /// Writes the newest kept wipe receipt, signed, into `out`; returns its
-    /// length. `NotFound` when none is kept (it was delivered).
+    /// length. `NotFound` when none is kept (it was delivered), `Busy` during the
+    /// boot.
     ///
     /// Whoever has the maker's public key can read it, offline:
     ///
@@ -158,6 +159,9 @@ impl<P: Platform> Agent<'_, P> {
     /// assert_eq!(receipt.sectors.erased, receipt.sectors.total);
     /// ```
     pub fn newest_receipt(&mut self, out: &mut [u8]) -> Result<usize, Error> {
+        // Which receipt is the newest stands in the snapshot. Found: a boot that
+        // waited for the counter answered that there was none.
+        self.core.booted()?;
         self.export_receipt(self.core.held().newest_place, out)
     }
 
@@ -202,7 +206,7 @@ impl<P: Platform> Agent<'_, P> {
 
     /// Reads the flash again *now* and writes a signed answer to `nonce` into
     /// `out`; returns its length. A returns desk asks for it. `WrongState`
-    /// unless the device is clean or a wipe failed.
+    /// unless the device is clean or a wipe failed, `Busy` during the boot.
     ///
     /// ```
     /// use nrd_agent::wire::{self, Body, Receipt, Subject};
@@ -221,7 +225,9 @@ impl<P: Platform> Agent<'_, P> {
     /// assert_eq!((proof.sectors.failed, proof.flags.slots_blank), (0, true));
     /// ```
     pub fn prove_clean(&mut self, nonce: [u8; 32], out: &mut [u8]) -> Result<usize, Error> {
-        if !matches!(self.state(), State::Clean | State::WipeFailed) {
+        let state = self.state();
+        self.core.booted()?;
+        if !matches!(state, State::Clean | State::WipeFailed) {
             return Err(Error::WrongState);
         }
         self.write_proof(Subject::Clean { nonce }, out)

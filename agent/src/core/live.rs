@@ -427,7 +427,7 @@ impl Core {
     }
 
     /// `Busy` during the boot, for then nothing is known yet.
-    fn booted(&self) -> Result<(), Error> {
+    pub(crate) fn booted(&self) -> Result<(), Error> {
         match &self.mode {
             Mode::Boot(_) => Err(Error::Busy),
             Mode::Lost | Mode::Live(_) | Mode::Wipe(_) => Ok(()),
