@@ -122,6 +122,20 @@ impl Boot {
         )
     }
 
+    /// True once this boot is charged: the snapshot is believed.
+    fn is_charged(&self) -> bool {
+        match self.step {
+            BootStep::Efface | BootStep::Slot | BootStep::Session => true,
+            BootStep::Keys
+            | BootStep::Journal
+            | BootStep::Counter
+            | BootStep::Load
+            | BootStep::Fresh
+            | BootStep::Bury
+            | BootStep::Charge => false,
+        }
+    }
+
     fn failed(&mut self, e: Error) {
         self.tries = self.tries.saturating_add(1);
         let silent = self.step != BootStep::Charge && e == Error::Hardware;
@@ -148,11 +162,15 @@ impl Core {
         self.give_up_if_asked();
     }
 
-    /// A wipe that a person asked for does not wait for parts that do not answer.
+    /// A wipe that a person asked for does not wait for parts that do not answer,
+    /// nor, once it is known what there is to wipe, for the rest of the boot.
+    ///
+    /// Found: asked for while the boot read the slot or the session, it was
+    /// acknowledged and forgotten, and the device was signed in.
     fn give_up_if_asked(&mut self) {
         if let Mode::Boot(boot) = &self.mode
             && boot.wipe
-            && boot.tries >= MAX_TRIES
+            && (boot.tries >= MAX_TRIES || boot.is_charged())
         {
             self.begin_wipe(WipeReason::Local, None);
         }
