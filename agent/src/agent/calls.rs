@@ -81,5 +81,8 @@ impl<P: Platform> Agent<'_, P> {
         self.tick();
         self.core.talk.hurry();
         self.core.retry.hurry();
+        if self.core.retry.work == Some(Error::WornOut) {
+            self.start_logs_over();
+        }
     }
 }
