@@ -77,8 +77,10 @@ impl<P: Platform> Agent<'_, P> {
     fn write_facts(&mut self, findings: Findings, out: &mut [u8]) -> Result<usize, Error> {
         let powered_s = self.core.powered_s();
         let dropped = self.core.held().receipts_dropped;
+        // A wipe goes on without a counter that does not answer: its receipt has the
+        // value that was read last.
+        let counter = self.counter().unwrap_or(self.core.counter());
         let parts = self.platform.parts();
-        let counter = nrd_hal::MonotonicCounter::read(parts.counter).map_or(0, |e| e.0);
         let sectors = findings.sectors;
         let clean = findings.slots_blank && sectors.failed == 0 && sectors.erased == sectors.total;
         let method = match parts.slot.guarantee() {
@@ -235,6 +237,8 @@ impl<P: Platform> Agent<'_, P> {
 
     /// Reads slots and vault now, and signs the result.
     pub(super) fn write_proof(&mut self, subject: Subject, out: &mut [u8]) -> Result<usize, Error> {
+        // Found: while the counter did not answer, a proof said that it was at 0.
+        self.counter()?;
         let (sectors, slots_blank) = self.look();
         let findings = Findings {
             subject,

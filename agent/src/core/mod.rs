@@ -496,6 +496,11 @@ impl Core {
         &self.held
     }
 
+    /// The counter as last read, or the epoch in force.
+    pub(crate) fn counter(&self) -> u64 {
+        self.counter.unwrap_or(self.epoch())
+    }
+
     /// What was lost and not replaced.
     pub fn losses(&self) -> Losses {
         self.losses
