@@ -135,9 +135,13 @@ impl<P: Platform> Agent<'_, P> {
         self.core.may_use(class)
     }
 
-    /// Powered hours of the device's life: when a value was written.
+    /// Powered hours of the device's life that have passed for certain: when a value
+    /// was written.
+    ///
+    /// Found: hours charged ahead were counted, 15 minutes a boot, so four hours of a
+    /// boot loop removed what is kept for 30 days. Boots never destroy.
     pub(super) fn stamp(&mut self) -> [u8; 4] {
-        (self.core.powered_s() / 3600).to_le_bytes()
+        (self.core.used_s() / 3600).to_le_bytes()
     }
 }
 

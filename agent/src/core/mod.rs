@@ -578,6 +578,11 @@ impl Core {
         self.time.powered_s()
     }
 
+    /// Powered seconds of the device's life that have passed for certain.
+    pub(crate) fn used_s(&self) -> u32 {
+        self.time.used_s()
+    }
+
     /// The newest wall time that the service's keys signed, or the hardware's own
     /// where it is no older; 0 when neither is known. Unix seconds.
     pub(crate) fn signed_time(&self) -> u64 {
