@@ -46,6 +46,21 @@ impl TestMemory {
         }
     }
 
+    /// Address and length in bytes of every buffer, for a test that searches its own
+    /// memory for what should be gone.
+    pub fn extents(&self) -> [(usize, usize); 5] {
+        fn extent<T>(buffer: &[T]) -> (usize, usize) {
+            (buffer.as_ptr().addr(), size_of_val(buffer))
+        }
+        [
+            extent(&self.journal_table),
+            extent(&self.journal_index),
+            extent(&self.vault_table),
+            extent(&self.vault_index),
+            extent(&self.scratch),
+        ]
+    }
+
     /// Lends every buffer.
     pub fn lend(&mut self) -> Memory<'_> {
         Memory {

@@ -99,7 +99,7 @@ fn compare(marker: &str, columns: &[&str], rows: &[(String, Vec<String>)]) {
 }
 
 #[test]
-fn each_call_in_each_phase_ends_as_the_table_says() {
+fn attack_40_each_call_in_each_phase_ends_as_the_table_says() {
     let columns: Vec<&str> = PHASES.iter().map(|p| p.name).collect();
     let rows: Vec<_> = CALLS
         .iter()
@@ -112,7 +112,7 @@ fn each_call_in_each_phase_ends_as_the_table_says() {
 }
 
 #[test]
-fn each_call_with_a_part_that_does_not_answer_ends_as_the_table_says() {
+fn attack_40_each_call_with_a_part_that_does_not_answer_ends_as_the_table_says() {
     let columns: Vec<&str> = FAULTS.iter().map(|f| f.name).collect();
     let rows: Vec<_> = HOMES
         .iter()

@@ -128,7 +128,7 @@ fn what_closes_closes_at_once_and_ok_means_for_good_with_any_two_parts_out_of_or
 /// A device whose parts were out of order, and answer again, comes to where it would
 /// have come without the outage, or stays where it was; without a power cycle.
 #[test]
-fn after_an_outage_the_agent_goes_on_by_itself() {
+fn attack_41_after_an_outage_the_agent_goes_on_by_itself() {
     let mut tried = 0;
     for call in CALLS {
         for phase in PHASES.iter().filter(|p| !p.outage) {

@@ -1,7 +1,9 @@
 //! A device in RAM with its service, for tests of calls and outages.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
-use nrd_agent::wire::{self, ActivationId, Ask, MAX_FRAME, OrderKind, Receipt, Request, Subject};
+use nrd_agent::wire::{
+    self, ActivationId, Ask, MAX_FRAME, OrderKind, Receipt, RefusalCode, Request, Subject,
+};
 use nrd_agent::{Agent, Error, Next, State};
 use nrd_agent_testkit::{Outage, StubService, TestMemory, TestPlatform};
 use nrd_hal::rand_core::TryRng as _;
@@ -14,6 +16,10 @@ pub(crate) struct Bench {
     pub(crate) port: TestPlatform,
     pub(crate) service: StubService,
     pub(crate) agent: Agent<'static, TestPlatform>,
+    /// Address and length of the buffers lent to the agent.
+    pub(crate) extents: Extents,
+    /// What the service refuses.
+    pub(crate) refuse: fn(&Ask<'_>) -> Option<RefusalCode>,
     /// Requests posted so far.
     pub(crate) posts: u32,
     /// Replies that the device refused.
@@ -24,10 +30,15 @@ pub(crate) struct Bench {
     pub(crate) epoch: u64,
 }
 
-fn power_on(port: &TestPlatform, service: &StubService) -> Agent<'static, TestPlatform> {
+/// Address and length of the agent's buffers.
+type Extents = [(usize, usize); 5];
+
+fn power_on(port: &TestPlatform, service: &StubService) -> (Agent<'static, TestPlatform>, Extents) {
     // One small leak for each boot of a test.
     let memory = Box::leak(Box::new(TestMemory::sized(8, 256)));
-    Agent::new(port.clone(), service.config(), memory.lend()).expect("the kit's parts fit")
+    let extents = memory.extents();
+    let agent = Agent::new(port.clone(), service.config(), memory.lend());
+    (agent.expect("the kit's parts fit"), extents)
 }
 
 impl Bench {
@@ -35,8 +46,10 @@ impl Bench {
     pub(crate) fn new(seed: u64) -> Bench {
         let service = StubService::new(seed);
         let port = TestPlatform::builder().seed(seed).build(&service);
-        let agent = power_on(&port, &service);
+        let (agent, extents) = power_on(&port, &service);
         Bench {
+            extents,
+            refuse: |_| None,
             port,
             service,
             agent,
@@ -81,6 +94,9 @@ impl Bench {
         {
             (self.attempt, self.epoch) = (activation_id, epoch);
         }
+        if let Some(code) = (self.refuse)(&asked.ask) {
+            self.service.refuse_next(code, 0);
+        }
         self.service.answer(request)
     }
 
@@ -121,7 +137,7 @@ impl Bench {
     /// Power off and on; what is out of order stays so.
     pub(crate) fn reboot_as_is(&mut self) {
         self.port.reboot();
-        self.agent = power_on(&self.port, &self.service);
+        (self.agent, self.extents) = power_on(&self.port, &self.service);
     }
 
     /// Power off and on, then works until there is nothing to do but talk.
@@ -162,12 +178,40 @@ impl Bench {
 
     /// Activates, and caches an e-mail address.
     pub(crate) fn activate(&mut self) {
+        self.activate_within(1);
+    }
+
+    /// The same, with so many seconds for what is refused or unreadable before it.
+    pub(crate) fn activate_within(&mut self, s: u64) {
         self.agent.start_activation().expect("clean or signed out");
         self.serve();
+        for _ in 1..s {
+            if self.state() == State::Active {
+                break;
+            }
+            self.pass(1, 1, true);
+        }
         assert_eq!(self.state(), State::Active);
         self.agent
             .put(nrd_agent::Class::Email, 1, EMAIL)
             .expect("there is room");
+    }
+
+    /// A device with a code on its screen.
+    pub(crate) fn activating(seed: u64) -> Bench {
+        let mut bench = Bench::new(seed);
+        bench.work();
+        bench.service.pending_polls = u32::MAX;
+        bench.agent.start_activation().expect("clean");
+        bench.serve();
+        assert!(bench.agent.status().code.is_some());
+        bench
+    }
+
+    /// One exchange, if one is due: after a reboot the device introduces itself.
+    pub(crate) fn serve_hello(&mut self) {
+        self.agent.try_again();
+        self.exchange().expect("answered");
     }
 
     /// A device whose grant arrived and is not stored yet.
