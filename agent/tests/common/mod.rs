@@ -35,7 +35,7 @@ type Extents = [(usize, usize); 5];
 
 fn power_on(port: &TestPlatform, service: &StubService) -> (Agent<'static, TestPlatform>, Extents) {
     // One small leak for each boot of a test.
-    let memory = Box::leak(Box::new(TestMemory::sized(8, 256)));
+    let memory = Box::leak(Box::new(TestMemory::sized(8, 1024)));
     let extents = memory.extents();
     let agent = Agent::new(port.clone(), service.config(), memory.lend());
     (agent.expect("the kit's parts fit"), extents)

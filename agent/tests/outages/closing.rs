@@ -116,6 +116,34 @@ fn attack_39_a_boot_that_cannot_charge_does_not_open_until_it_can() {
     }
 }
 
+#[test]
+fn attack_39_a_boot_is_counted_before_it_opens_wherever_in_it_the_journal_fails() {
+    for steps in 0..14 {
+        let mut b = Bench::new(39);
+        b.work();
+        b.service.terms = LeaseTerms {
+            max_boots: 3,
+            ..b.service.terms
+        };
+        b.activate();
+        let mut opened = 0;
+        for _ in 0..6 {
+            b.reboot();
+            for _ in 0..steps {
+                b.agent.step().expect("it boots");
+            }
+            b.port.journal.outage.set(UNWRITABLE[1]);
+            b.pass(1200, 60, false);
+            assert_ne!(b.state(), State::Active, "at most {CHARGE_S} s are charged");
+            b.end_outages();
+            b.pass(600, 60, false);
+            opened += u32::from(b.state() == State::Active);
+        }
+        assert_eq!(opened, 3, "after {steps} steps");
+        assert_eq!(b.state(), State::Locked(LockReason::LeaseExpired));
+    }
+}
+
 /// Found: write-protect pulled low after each boot kept access open for 348 powered
 /// days, against a lease of 30 and a dead-man of 120.
 #[test]

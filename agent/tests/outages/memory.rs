@@ -14,6 +14,18 @@ fn memory(file: &std::fs::File, (at, length): (usize, usize)) -> Vec<u8> {
     bytes
 }
 
+/// A value longer than any record of the agent's own: its end stays in the scratch
+/// buffer when only the next write overwrites it.
+const LONG: &[u8; 1000] = &{
+    let mut value = [b'.'; 1000];
+    let mut at = 900;
+    while at < value.len() {
+        value[at] = b'A' + (at % 23) as u8;
+        at += 1;
+    }
+    value
+};
+
 /// What opens an activation, or names its holder.
 struct Secrets(Vec<(String, Vec<u8>)>);
 
@@ -28,6 +40,7 @@ impl Secrets {
     fn note_all(&mut self, b: &mut Bench) {
         self.note("name", b"Alexandra");
         self.note("e-mail", EMAIL);
+        self.note("address", &LONG[LONG.len() - 16..]);
         let id = b.attempt;
         self.note("series", &RingCrypto::sha256(&id.0)[..16]);
         for generation in 1..12 {
@@ -85,8 +98,12 @@ fn happens(b: &mut Bench, draws: &mut Draws) -> &'static str {
             "put"
         }
         2 => {
-            let _refused = b.agent.get(Class::Email, 1, &mut [0; 64]).is_err();
-            "get"
+            let _refused = b.agent.put(Class::PostalAddress, 1, LONG).is_err();
+            let _refused = b
+                .agent
+                .get(Class::PostalAddress, 1, &mut [0; 1024])
+                .is_err();
+            "address"
         }
         3 => {
             let _refused = b.agent.display_name(&mut [0; 64]).is_err();
