@@ -46,6 +46,7 @@ mod wipe;
 
 pub use boot::{Boot, BootStep, Journal, Read};
 pub use live::{Job, Renewal, SignOutStep, Store, StoreStep, SwapStep, TrustStep};
+pub use talk::Sent;
 pub use time::{CHARGE_S, Time};
 pub use wipe::{MAX_TRIES, Wipe, WipeStep};
 
@@ -197,6 +198,8 @@ pub enum Found<'a> {
 pub enum Event<'a> {
     /// Nothing but time.
     Tick,
+    /// A reply came, with the challenge of the next request.
+    Answered([u8; 32]),
     /// The effect ended.
     Ended(Result<Found<'a>, Error>),
     /// A person at the device deactivates it.
@@ -379,6 +382,7 @@ impl Core {
         self.time.observe(time);
         match event {
             Event::Tick => self.time_passed(),
+            Event::Answered(challenge) => self.talk.answered(challenge),
             Event::Ended(result) => self.ended(result),
             Event::Deactivate => return self.deactivate(),
             Event::Start(id) => return self.start(id),
@@ -523,7 +527,7 @@ impl Core {
 
     /// The kept receipt to deliver first: the oldest that proves something, then
     /// the spare one.
-    pub(crate) fn oldest_receipt(&self) -> Option<u8> {
+    pub fn oldest_receipt(&self) -> Option<u8> {
         (0..PLACES)
             .map(|n| self.held.next_place.wrapping_add(n) % PLACES)
             .chain([SPARE_PLACE])
@@ -645,7 +649,7 @@ impl Core {
 
     /// What a verified order means here. Nothing that a device holds is lost, or
     /// being found out, may be answered with "not applicable".
-    pub(crate) fn judge(&self, order: &Order, digest: &Digest, device: &DeviceId) -> Result<Verdict, Error> {
+    pub fn judge(&self, order: &Order, digest: &Digest, device: &DeviceId) -> Result<Verdict, Error> {
         use crate::wire::{OrderKind, OrderResult};
         let (epoch, activation_id, wiping, seen) = match (&self.mode, &self.held.state) {
             (Mode::Boot(_), _) => return Err(Error::Busy),

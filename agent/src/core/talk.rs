@@ -23,7 +23,7 @@ const PUT_OFF_MS: u64 = 15 * 60 * 1000;
 
 /// What a request says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Sent {
+pub enum Sent {
     /// Introduces the device.
     Hello,
     /// Delivers a receipt.
@@ -79,6 +79,8 @@ pub(crate) struct Talk {
     checked_in: bool,
     /// Anything was answered in this boot.
     answered: bool,
+    /// A request over a challenge of this boot was answered.
+    heard: bool,
     failures: u32,
     /// The one retry without a pause was used.
     retried: bool,
@@ -163,7 +165,8 @@ impl Talk {
     }
 
     /// A reply was taken.
-    pub(crate) fn answered(&mut self, challenge: [u8; 32]) {
+    pub(super) fn answered(&mut self, challenge: [u8; 32]) {
+        self.heard |= self.challenge.is_some();
         self.answered = true;
         self.challenge = Some(challenge);
         self.due_ms = 0;
@@ -338,7 +341,7 @@ impl Talk {
 impl Core {
     /// What to say next, and from which moment of this boot on, in milliseconds;
     /// `None` when there is nothing to say.
-    pub(crate) fn next_ask(&self) -> Option<(Sent, u64)> {
+    pub fn next_ask(&self) -> Option<(Sent, u64)> {
         let talk = &self.talk;
         let now_ms = self.time.now_ms();
         let due = |sent| Some((sent, talk.due_ms));
@@ -351,10 +354,9 @@ impl Core {
                 let at = talk.due_ms.max(talk.outcome_waits_ms);
                 return says.then_some((Sent::Outcome, at));
             }
-            // The service hears what was lost.
-            Mode::Lost => {
-                return talk.challenge.is_none().then_some((Sent::Hello, talk.due_ms));
-            }
+            // The service hears what was lost; it believes a request that is
+            // signed over its challenge, so the device introduces itself twice.
+            Mode::Lost => return if talk.heard { None } else { due(Sent::Hello) },
             Mode::Live(Job::Idle) => {}
             Mode::Live(_) => return None,
         }
