@@ -149,17 +149,5 @@ pub fn inspect(image: &Image<'_>, search: &Search) -> Result<InspectReport, Insp
 pub(crate) const JOURNAL: &str = "journal";
 /// A class of the vault in words; "unknown" for a number that is none.
 pub fn class_name(class: u8) -> &'static str {
-    let Some(class) = Class::from_number(class) else {
-        return "unknown";
-    };
-    match class {
-        Class::Session => "session",
-        Class::Name => "name",
-        Class::PostalAddress => "postal address",
-        Class::Email => "e-mail",
-        Class::Payment => "payment",
-        Class::Telephone => "telephone",
-        Class::Profiles => "profiles",
-        Class::Activity => "activity",
-    }
+    Class::from_number(class).map_or("unknown", Class::words)
 }
