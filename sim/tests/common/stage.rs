@@ -59,7 +59,7 @@ impl Actor {
         let seed = u64::from_le_bytes(root[..8].try_into().unwrap());
         let rng = VirtualRng::new(seed ^ self.boots);
         let board = Board::assemble(&self.hw, root, rng, identity).unwrap();
-        if self.kind != DeviceKind::SetTopBox {
+        if nrd_sim_base::device_kind::has_battery_clock(self.kind) {
             board.clock().set_wall_s(self.service.now_s());
         }
         let config = Config {

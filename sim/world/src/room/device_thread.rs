@@ -6,9 +6,10 @@ use super::power::strike;
 use super::recording::{Input, Inputs, LiveInputs};
 use super::screen::{Face, Item, Key, Menu, Progress, locked};
 use nrd_agent::keypad::MenuSequence;
-use nrd_agent::wire::{Body as _, DeviceKind, MAX_FRAME, Receipt};
+use nrd_agent::wire::{Body as _, MAX_FRAME, Receipt};
 use nrd_agent::{Agent, Config, Error, Next, State};
 use nrd_hal::Clock as _;
+use nrd_sim_base::device_kind;
 use nrd_sim_device::{AgentBuffers, cache_samples};
 use nrd_sim_hw::{Board, Identity, VirtualClock, VirtualRng};
 use nrd_sim_service::Service;
@@ -49,10 +50,10 @@ pub(super) fn run(set: &Arc<Inner>, service: &Arc<Service>, inbox: &Receiver<Roo
             }
         }
         let seed = set.next_seed();
-        // Boxes have no battery-backed clock.
-        let wall_s = match set.kind {
-            DeviceKind::SetTopBox => 0,
-            _ => service.now_s(),
+        let wall_s = if device_kind::has_battery_clock(set.kind) {
+            service.now_s()
+        } else {
+            0
         };
         inputs.on(seed, wall_s);
         if !boot(set, &mut inputs, (seed, wall_s, None), &mut network) {

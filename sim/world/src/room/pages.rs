@@ -126,6 +126,7 @@ struct SetView {
     number: usize,
     place: &'static str,
     kind: String,
+    icon: &'static str,
     id: String,
     face: Face,
     percent: u32,
@@ -230,6 +231,7 @@ fn set_view(door: &Door, room: &Room, set: &Set, wish: &Wish) -> SetView {
         number: set.number,
         place: set.place,
         kind: device_kind::heading(set.kind()),
+        icon: device_kind::picture(set.kind()),
         id: set.id().to_owned(),
         percent: face.progress.map_or(0, |p| p.percent()),
         pictogram_words: face
