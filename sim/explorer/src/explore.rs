@@ -130,7 +130,7 @@ fn uncut<'a>(
 ) -> Result<Vec<Segment<'a>>, Violation> {
     let chip = match options.start {
         Start::Blank => Chip::blank(options.chip, options.seed),
-        _ => Chip::new(options.chip, options.seed),
+        Start::Dirty | Start::Aged | Start::NearlyFull => Chip::new(options.chip, options.seed),
     };
     let mut world = World::new(Hardware::new(chip), options.seed);
     world.bench.same_draws = options.same_draws.then_some(options.seed);
