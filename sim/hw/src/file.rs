@@ -228,7 +228,12 @@ impl Folder {
             counter: open("counter")?,
             failure: None,
         }));
-        let seed = u64::from_le_bytes(random().unwrap_or([7; 8]));
+        // Found: without the system's randomness the seed was 7, in silence, and
+        // every cut of every such device tore the same bits.
+        let seed = random().map_err(|e| {
+            DeviceDirError::File(dir.to_owned(), std::io::Error::other(e.to_string()))
+        })?;
+        let seed = u64::from_le_bytes(seed);
         let chip = Chip::kept(made.chip(), kept, Arc::new(mirror), seed);
         Ok(Folder {
             made,

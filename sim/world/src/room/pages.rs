@@ -339,7 +339,9 @@ async fn key(
     Path(n): Path<usize>,
     Form(form): Form<Pressed>,
 ) -> PageResult {
-    let key = Key::parse(&form.key).ok_or(PageError::NotFound)?;
+    let key = Key::parse(&form.key).ok_or(PageError::Form(
+        "The remote has no such key. Nothing was pressed.",
+    ))?;
     door.room()?.set(n).ok_or(PageError::NotFound)?;
     door.room()?.press(n, key);
     back(n)
@@ -397,7 +399,9 @@ pub(super) struct Speed {
 
 async fn speed(State(door): State<Door>, Form(form): Form<Speed>) -> PageResult {
     if !SPEEDS.contains(&form.slow) {
-        return Err(PageError::NotFound);
+        return Err(PageError::Form(
+            "The room has no such speed. It runs as before.",
+        ));
     }
     door.room()?.set_slow(form.slow);
     Ok(Redirect::to("/room").into_response())
