@@ -352,6 +352,10 @@ fn recovery(cut: &World, salt: u64) -> Vec<(u64, OpKind)> {
     let mut probe = cut.fork();
     let from = probe.chip().ops();
     probe.bench.power_on(salt);
+    #[expect(
+        clippy::let_underscore_must_use,
+        reason = "a probe: only the operations it makes are counted"
+    )]
     let _ = probe.boot(|_, agent| settle(agent));
     (from..).zip(kinds_since(&probe, from)).collect()
 }

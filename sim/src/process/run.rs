@@ -79,6 +79,10 @@ pub fn run(folder: Folder, options: &Options, screen: &mut Screen) -> Result<(),
         });
     }
     let net = Net::start(client, options.authority.clone(), move |id, answer| {
+        #[expect(
+            clippy::let_underscore_must_use,
+            reason = "the main loop has ended: nobody is left to wake"
+        )]
         let _ = wakes.send(Wake::Answer(id, answer));
     });
     let mut first = options.activate;
@@ -180,6 +184,10 @@ fn listen(wakes: Sender<Wake>) {
                 return;
             }
         }
+        #[expect(
+            clippy::let_underscore_must_use,
+            reason = "the main loop has ended: nobody is left to wake"
+        )]
         let _ = wakes.send(Wake::NoMoreLines);
     });
 }

@@ -225,8 +225,16 @@ pub(crate) fn fill(service: &Arc<Service>, account: AccountId) {
             let mut out = [0u8; nrd_agent::wire::MAX_FRAME];
             if let Ok(Some(n)) = agent.poll_request(&mut out) {
                 let reply = service.answer(&out[..n], HOME).unwrap();
+                #[expect(
+                    clippy::let_underscore_must_use,
+                    reason = "a refused reply shows in the state that the test waits for"
+                )]
                 let _ = agent.handle_reply(&reply);
             } else {
+                #[expect(
+                    clippy::let_underscore_must_use,
+                    reason = "a refused reply shows in the state that the test waits for"
+                )]
                 let _ = agent.step();
             }
         }

@@ -259,6 +259,10 @@ fn run(
                     Some(reply) => {
                         *answered += 1;
                         // A reply that is refused changes nothing and backs off.
+                        #[expect(
+                            clippy::let_underscore_must_use,
+                            reason = "a refused reply shows in the state"
+                        )]
                         let _: Result<(), Error> = agent.handle_reply(&reply);
                     }
                     None => agent.exchange_failed(),

@@ -72,6 +72,10 @@ pub(super) fn sqlite(db: &Handle, place: &Path) -> Result<()> {
     if done.is_err() {
         // The migration's own error is answered; a database that cannot roll
         // back is closed by it, which rolls back as well.
+        #[expect(
+            clippy::let_underscore_must_use,
+            reason = "the migration's own error is answered"
+        )]
         let _ = db.execute_batch("ROLLBACK");
     } else if found > 0 {
         tracing::warn!(from = found, to = SCHEMA, "database migrated");

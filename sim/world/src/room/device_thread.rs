@@ -237,11 +237,19 @@ impl<O: Inputs> Boot<'_, '_, O> {
                 (Key::Back, false) => self.menu = None,
                 (Key::Hold, true) => {
                     self.menu = None;
+                    #[expect(
+                        clippy::let_underscore_must_use,
+                        reason = "what a refused call would say is on the screen already"
+                    )]
                     let _ = self.agent.deactivate();
                 }
                 (Key::Ok | Key::Hold, false) => match menu.items.get(menu.at) {
                     Some(Item::SignOut) => {
                         self.menu = None;
+                        #[expect(
+                            clippy::let_underscore_must_use,
+                            reason = "what a refused call would say is on the screen already"
+                        )]
                         let _ = self.agent.sign_out();
                     }
                     Some(Item::Deactivate) => menu.confirm = true,
@@ -266,6 +274,10 @@ impl<O: Inputs> Boot<'_, '_, O> {
             return;
         }
         // What a refused call would say is on the screen already.
+        #[expect(
+            clippy::let_underscore_must_use,
+            reason = "what a refused call would say is on the screen already"
+        )]
         let _ = match (key, state) {
             (Key::Ok, State::Clean | State::SignedOut) => {
                 self.answer = None;

@@ -299,6 +299,10 @@ fn picture(all: &[Square], chosen: Option<usize>) -> String {
         let (class, words) = s.look.words();
         let chosen = if chosen == Some(n) { " chosen" } else { "" };
         // Never fails on a String.
+        #[expect(
+            clippy::let_underscore_must_use,
+            reason = "writing to a String cannot fail"
+        )]
         let _ = write!(
             svg,
             r#"<rect class="{class}{chosen}" data-sector="{n}" x="{x}" y="{y}" width="10" height="10" rx="1.5"><title>Sector {n}, {}: {words}; {}</title></rect>"#,
@@ -425,6 +429,10 @@ async fn tape(State(door): State<Door>) -> PageResult {
     let room = door.room()?;
     let mut text = format!("# seed {}\n# milliseconds, device, what\n", room.seed());
     for d in room.tape() {
+        #[expect(
+            clippy::let_underscore_must_use,
+            reason = "writing to a String cannot fail"
+        )]
         let _ = writeln!(text, "{:>9}  {}  {}", d.at_ms, d.device, d.what);
     }
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response())
