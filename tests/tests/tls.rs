@@ -150,8 +150,16 @@ fn answered(response: impl AsRef<[u8]> + Send + 'static) -> Result<Vec<u8>, TlsE
         let request = read_request(tls).expect("the whole request");
         assert!(request.starts_with(b"POST /device/v1 HTTP/1.1\r\nHost: localhost:"));
         assert!(request.ends_with(b"\r\n\r\nthe request"));
+        #[expect(
+            clippy::let_underscore_must_use,
+            reason = "the client may have hung up, which its own end reports"
+        )]
         let _ = tls.write_all(response.as_ref());
         tls.conn.send_close_notify();
+        #[expect(
+            clippy::let_underscore_must_use,
+            reason = "the client may have hung up, which its own end reports"
+        )]
         let _ = tls.flush();
     })
 }
@@ -377,8 +385,16 @@ fn a_service_that_sends_tickets_without_end_is_not_listened_to() {
             let conn = ServerConnection::new(config).unwrap();
             let mut tls = StreamOwned::new(conn, accept(&listener));
             if read_request(&mut tls).is_some() {
+                #[expect(
+                    clippy::let_underscore_must_use,
+                    reason = "the client may have hung up, which its own end reports"
+                )]
                 let _ = tls.write_all(&ok(b"fine"));
                 tls.conn.send_close_notify();
+                #[expect(
+                    clippy::let_underscore_must_use,
+                    reason = "the client may have hung up, which its own end reports"
+                )]
                 let _ = tls.flush();
             }
         });
@@ -458,8 +474,16 @@ fn a_session_is_resumed_from_ram_and_not_after_it_is_forgotten() {
             let conn = ServerConnection::new(config.clone()).unwrap();
             let mut tls = StreamOwned::new(conn, accept(&listener));
             read_request(&mut tls).unwrap();
+            #[expect(
+                clippy::let_underscore_must_use,
+                reason = "the client may have hung up, which its own end reports"
+            )]
             let _ = tls.write_all(&ok(b"fine"));
             tls.conn.send_close_notify();
+            #[expect(
+                clippy::let_underscore_must_use,
+                reason = "the client may have hung up, which its own end reports"
+            )]
             let _ = tls.flush();
             tls.conn.handshake_kind().unwrap()
         });
@@ -533,7 +557,15 @@ fn attack_27_random_bytes_are_an_error_never_a_panic() {
         let server = thread::spawn(move || {
             let mut socket = accept(&listener);
             let mut hello = [0; 2048];
+            #[expect(
+                clippy::let_underscore_must_use,
+                reason = "the client may have hung up, which its own end reports"
+            )]
             let _ = socket.read(&mut hello);
+            #[expect(
+                clippy::let_underscore_must_use,
+                reason = "the client may have hung up, which its own end reports"
+            )]
             let _ = socket.write_all(&noise);
         });
         assert!(post(&ca, &authority, b"x").is_err());

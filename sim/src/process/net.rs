@@ -65,6 +65,10 @@ impl Net {
     /// Posts a request; its answer will carry the same number.
     pub(super) fn post(&self, id: u64, request: Vec<u8>) {
         // The thread lives as long as this front.
+        #[expect(
+            clippy::let_underscore_must_use,
+            reason = "the thread lives as long as this front"
+        )]
         let _ = self.requests.send((id, request));
     }
 }
