@@ -469,14 +469,17 @@ impl<'m, P: Platform> Agent<'m, P> {
     /// `frame` is what the event came in.
     fn settle(&mut self, event: Event<'_>, frame: &[u8]) -> Result<(), Error> {
         self.event(event)?;
-        let mut first = Ok(());
+        let (mut first, mut wipe) = (Ok(()), Ok(()));
         while self.core.is_engaged() {
             let wipes = self.core.state() == State::Wiping;
             let done = self.carry_out(self.core.effect(), frame);
-            // What a wipe cannot do it reports, and goes on.
-            if !wipes {
-                first = first.and(done);
-            }
+            let kept = if wipes { &mut wipe } else { &mut first };
+            *kept = kept.and(done);
+        }
+        // What a wipe cannot do it reports, and goes on: unless nothing of it is on
+        // flash that a next boot would go by.
+        if self.core.is_uncommitted() {
+            first = first.and(wipe);
         }
         first
     }

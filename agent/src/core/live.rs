@@ -418,8 +418,10 @@ impl Core {
     }
 
     pub(super) fn deactivate(&mut self) -> Result<(), Error> {
-        match &self.mode {
+        let uncommitted = self.is_uncommitted();
+        match &mut self.mode {
             Mode::Boot(_) => self.deactivate_in_boot(),
+            Mode::Wipe(wipe) if uncommitted => wipe.commit_again(),
             Mode::Wipe(_) => {}
             Mode::Lost | Mode::Live(_) => self.begin_wipe(WipeReason::Local, None),
         }
@@ -427,7 +429,7 @@ impl Core {
     }
 
     /// `Busy` during the boot, for then nothing is known yet.
-    fn booted(&self) -> Result<(), Error> {
+    pub(crate) fn booted(&self) -> Result<(), Error> {
         match &self.mode {
             Mode::Boot(_) => Err(Error::Busy),
             Mode::Lost | Mode::Live(_) | Mode::Wipe(_) => Ok(()),

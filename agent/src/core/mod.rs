@@ -500,6 +500,11 @@ impl Core {
         &self.held
     }
 
+    /// The counter as last read, or the epoch in force.
+    pub(crate) fn counter(&self) -> u64 {
+        self.counter.unwrap_or(self.epoch())
+    }
+
     /// What was lost and not replaced.
     pub fn losses(&self) -> Losses {
         self.losses
@@ -654,6 +659,8 @@ impl Core {
         let (epoch, activation_id, wiping, seen) = match (&self.mode, &self.held.state) {
             (Mode::Boot(_), _) => return Err(Error::Busy),
             (Mode::Lost, _) => return Err(Error::WrongState),
+            // Not yet for good: the answer would be too early.
+            (Mode::Wipe(_), _) if self.is_uncommitted() => return Err(Error::Busy),
             (Mode::Wipe(w), _) => (w.tombstone.epoch, Some(&w.tombstone.activation_id), true, None),
             (Mode::Live(_), PersistedState::Active(a)) => (a.epoch, Some(&a.id), false, Some(&a.seen)),
             (Mode::Live(_), PersistedState::SignedOut(s)) => {
