@@ -6,9 +6,10 @@ use rusqlite::Connection as Handle;
 use std::path::Path;
 
 /// What each version adds to the one before it.
-const STEPS: [&str; 2] = [
+const STEPS: [&str; 3] = [
     include_str!("migrations/1.sql"),
     include_str!("migrations/2.sql"),
+    include_str!("migrations/3.sql"),
 ];
 
 /// The version that this program works with.
