@@ -93,6 +93,7 @@ impl TestBench {
     pub fn config(&self) -> Config {
         Config {
             service_root: self.service.root_key(),
+            root_version: 0,
             factory_epoch: 0,
             wait_s: 0,
         }
