@@ -169,7 +169,10 @@ impl Core {
             (BootStep::Journal, Ok(_)) => boot.go_to(BootStep::Counter),
             (BootStep::Counter, Ok(Found::Counter(_))) => boot.go_to(BootStep::Load),
             (BootStep::Load, Ok(Found::Journal(journal))) => self.loaded(&journal),
-            (BootStep::Fresh, Ok(Found::Blank(true))) => boot.go_to(BootStep::Charge),
+            (BootStep::Fresh, Ok(Found::Blank(true))) => {
+                boot.slots_blank = true;
+                boot.go_to(BootStep::Charge);
+            }
             // A slot that will not erase may hold somebody's key.
             (BootStep::Fresh, Ok(Found::Blank(false))) => self.lose(),
             (BootStep::Bury, Ok(_)) => boot.go_to(BootStep::Charge),
