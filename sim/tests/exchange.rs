@@ -59,6 +59,7 @@ fn a_firmware_activates_and_is_removed_with_one_call_an_exchange() {
     let clock = board.clock();
     let config = Config {
         service_root: service.keys.root_public(),
+        root_version: 0,
         factory_epoch: 0,
         wait_s: 0,
     };

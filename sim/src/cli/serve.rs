@@ -93,6 +93,16 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         },
         None => None,
     };
+    let bounds = Settings::default().bounds;
+    if !(bounds.expires_min_s..=bounds.expires_max_s).contains(&args.expires_after) {
+        return fail(
+            &format!(
+                "--expires-after is {}: devices hold it between {} and {}, as the service root has signed",
+                args.expires_after, bounds.expires_min_s, bounds.expires_max_s
+            ),
+            "a number of seconds between them",
+        );
+    }
     let mut settings = Settings {
         check_in_s: args.check_in.max(1),
         wait_max_s: args.wait_max,

@@ -129,6 +129,7 @@ fn one_boot(
     let config = Config {
         service_root: unhex(&folder.made.service_root)
             .ok_or("device.json: service_root is not 64 hexadecimal digits")?,
+        root_version: 0,
         factory_epoch: 0,
         wait_s: options.wait_s,
     };
@@ -460,7 +461,13 @@ impl Boot<'_, '_> {
             Command::Cancel => self.try_it(screen, |agent| agent.cancel_activation()),
             Command::Advance(s) => self.clock.advance_ms(s.saturating_mul(1000)),
             Command::LoseAnswers(n) => self.net.faults.lose.store(n, Ordering::SeqCst),
-            Command::Network(on) => self.net.faults.unplugged.store(!on, Ordering::SeqCst),
+            Command::Network(on) => {
+                self.net.faults.unplugged.store(!on, Ordering::SeqCst);
+                if on {
+                    self.agent.network_up();
+                }
+            }
+            Command::TryAgain => self.agent.try_again(),
             Command::Status => self.say_status(screen),
             Command::Order(frame) => self.order(&frame, screen),
             Command::Receipt(file) => self.write(screen, &file, |_, a, out| a.newest_receipt(out)),
@@ -490,7 +497,6 @@ impl Boot<'_, '_> {
             Ok((OrderResult::AlreadyApplied, _)) => "already applied".to_owned(),
             Ok((OrderResult::NotApplicable, _)) => "not applicable".to_owned(),
             Ok((OrderResult::Stale, _)) => "stale".to_owned(),
-            Ok((OrderResult::KeyRetired, _)) => "signed by a retired key".to_owned(),
             Err(e) => e.to_string(),
         };
         screen.show(&Show::Order { result });
@@ -533,6 +539,17 @@ impl Boot<'_, '_> {
             }) => text += &format!("; wipes itself in {} powered hours", left / 3600),
             _ => {}
         }
+        let lost = s.losses;
+        for (is, what) in [
+            (lost.session, "its session was lost"),
+            (lost.receipt, "a receipt could not be read"),
+            (lost.delegation, "the service's keys are asked for again"),
+            (lost.snapshot, "its memory was damaged"),
+        ] {
+            if is {
+                text += &format!("; {what}");
+            }
+        }
         if s.receipts > 0 {
             text += &format!("; {} receipts to deliver", s.receipts);
         }
@@ -553,12 +570,20 @@ fn words(state: State) -> (&'static str, Option<&'static str>) {
                 LockReason::Revoked => "this device was taken off the account",
                 LockReason::ConsentDue => "the privacy policy changed: see your account page",
                 LockReason::TheftSuspected => "a copied token was used: see your account page",
-                LockReason::JournalLost => "its records are unreadable: deactivate it here",
+                LockReason::JournalLost => "its memory was damaged: deactivate it here",
+                LockReason::SessionLost => {
+                    "its session was lost, nothing else was: type `activate` to sign in again"
+                }
+                LockReason::NotStored => {
+                    "its memory takes no writes: it opens by itself as soon as it does"
+                }
+                LockReason::NotAnswering => "a part of it does not answer; it is asked again",
             }),
         ),
         State::SignedOut => ("signed-out", Some("type `activate` to sign in again")),
         State::Wiping => ("wiping", None),
         State::WipeFailed => ("wipe-failed", Some("do not hand this device on")),
+        State::Filling => ("proving", None),
         State::Booting => ("starting", None),
     }
 }

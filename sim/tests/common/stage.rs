@@ -64,6 +64,7 @@ impl Actor {
         }
         let config = Config {
             service_root: self.service.keys.root_public(),
+            root_version: 0,
             factory_epoch: 0,
             wait_s: 0,
         };

@@ -156,6 +156,7 @@ impl Device {
         self.synced_ms = time.ms();
         let config = Config {
             service_root: service.keys.root_public(),
+            root_version: 0,
             factory_epoch: 0,
             wait_s: 0,
         };

@@ -6,10 +6,11 @@ use rusqlite::Connection as Handle;
 use std::path::Path;
 
 /// What each version adds to the one before it.
-const STEPS: [&str; 3] = [
+const STEPS: [&str; 4] = [
     include_str!("migrations/1.sql"),
     include_str!("migrations/2.sql"),
     include_str!("migrations/3.sql"),
+    include_str!("migrations/4.sql"),
 ];
 
 /// The version that this program works with.

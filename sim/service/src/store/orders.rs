@@ -1,4 +1,4 @@
-//! Orders, outcomes, receipts, delegations.
+//! Orders, outcomes, receipts.
 
 use super::devices::{ActivationPhase, get};
 use super::events::{self, EventRow};
@@ -64,7 +64,6 @@ impl From<OrderResult> for OrderState {
             OrderResult::AlreadyApplied => OrderState::AlreadyApplied,
             OrderResult::NotApplicable => OrderState::NotApplicable,
             OrderResult::Stale => OrderState::Stale,
-            OrderResult::KeyRetired => OrderState::Retired,
         }
     }
 }
@@ -144,7 +143,7 @@ impl Store {
     }
 
     /// The device answered an order. Returns the activation, if the order is
-    /// known and the device's, and the answer concludes something.
+    /// known and the device's.
     pub fn outcome(
         &self,
         digest: &[u8; 32],
@@ -154,9 +153,6 @@ impl Store {
         let applied = match result {
             OrderResult::Applied | OrderResult::AlreadyApplied => true,
             OrderResult::NotApplicable | OrderResult::Stale => false,
-            // An order whose key was retired on its way was signed again
-            // already; this answer concludes nothing.
-            OrderResult::KeyRetired => return Ok(None),
         };
         let state = OrderState::from(result);
         self.write(|tx| {
@@ -244,50 +240,6 @@ impl Store {
                    ORDER BY r.received DESC LIMIT 1";
         self.read(|tx| tx.one(sql, values![id, account.0], |r| r.get(0)))
     }
-
-    /// The delegation in force: version and frame.
-    pub fn delegation(&self) -> Result<Option<(u32, Vec<u8>)>> {
-        let sql = "SELECT version, frame FROM delegations ORDER BY version DESC LIMIT 1";
-        self.read(|tx| tx.first(sql, &[], |r| Ok((r.get(0)?, r.get(1)?))))
-    }
-
-    /// Puts the delegation after `known` in force (0 for the first), and signs
-    /// every order that still waits again with its key. Returns the version in
-    /// force: another one than `known + 1` when another process was faster.
-    pub fn delegate(
-        &self,
-        known: u32,
-        make: &dyn Fn(u32) -> Vec<u8>,
-        now: u64,
-        sign: Sign<'_>,
-    ) -> Result<u32> {
-        self.write(|tx| {
-            let sql = "SELECT value FROM meta WHERE key = 'schema'";
-            tx.hold(Lock::Update, sql, &[])?;
-            let current = newest_key(tx)?;
-            if current != known {
-                return Ok(current);
-            }
-            let version = known + 1;
-            let sql = "INSERT INTO delegations VALUES (?1, ?2)";
-            tx.execute(sql, values![version, &make(version)])?;
-            let sql = "UPDATE orders SET outcome = ?1 WHERE outcome IS NULL \
-                       RETURNING activation, kind";
-            // Every kind is read before the first order is signed: a word that
-            // is unknown here rolls the whole rotation back. It was once read
-            // as "deactivate", and signed as such.
-            let waiting: Vec<([u8; 16], OrderKind)> =
-                tx.all(sql, values![OrderState::Retired.name()], |r| {
-                    Ok((r.get(0)?, r.word(1)?))
-                })?;
-            for (id, kind) in waiting {
-                let row = get(tx, &id)?;
-                insert_order(tx, &row, kind, now, sign)?;
-                tx.announce(Announcement::Device(id))?;
-            }
-            Ok(version)
-        })
-    }
 }
 
 pub(super) fn next(tx: &mut Tx<'_>, id: &[u8; 16]) -> Result<Option<OrderRow>> {
@@ -311,13 +263,13 @@ fn order(r: &Row) -> Result<OrderRow> {
 }
 
 /// The version of the order key in force.
-fn newest_key(tx: &mut Tx<'_>) -> Result<u32> {
+pub(super) fn newest_key(tx: &mut Tx<'_>) -> Result<u32> {
     let sql = "SELECT coalesce(max(version), 0) FROM delegations";
     tx.one(sql, &[], |r| r.get(0))
 }
 
 /// The caller holds the order key, so that no other takes its place meanwhile.
-fn insert_order(
+pub(super) fn insert_order(
     tx: &mut Tx<'_>,
     row: &ActivationRow,
     kind: OrderKind,

@@ -6,7 +6,7 @@ use super::power::strike;
 use super::recording::{Input, Inputs, LiveInputs};
 use super::screen::{Face, Item, Key, Menu, Progress, locked};
 use nrd_agent::keypad::MenuSequence;
-use nrd_agent::wire::{Body as _, MAX_FRAME, Receipt};
+use nrd_agent::wire::{Body as _, LockReason, MAX_FRAME, Receipt};
 use nrd_agent::{Agent, Config, Error, Next, State};
 use nrd_hal::Clock as _;
 use nrd_sim_base::device_kind;
@@ -84,6 +84,7 @@ pub(super) fn boot(
     clock.set_wall_s(wall_s);
     let config = Config {
         service_root: set.service_root,
+        root_version: 0,
         factory_epoch: 0,
         wait_s: 0,
     };
@@ -193,8 +194,7 @@ impl<O: Inputs> Boot<'_, '_, O> {
                 *self.network = on;
                 if on {
                     // A link that comes up is news: no firmware sleeps on.
-                    self.clock
-                        .advance_ms(self.agent.next_due_ms().unwrap_or(0).min(60_000));
+                    self.agent.network_up();
                 }
             }
             RoomAct::Advance(s) => self.clock.advance_ms(s.saturating_mul(1000)),
@@ -279,12 +279,18 @@ impl<O: Inputs> Boot<'_, '_, O> {
             reason = "what a refused call would say is on the screen already"
         )]
         let _ = match (key, state) {
-            (Key::Ok, State::Clean | State::SignedOut) => {
+            (Key::Ok, State::Clean | State::SignedOut)
+            | (Key::Ok, State::Locked(LockReason::SessionLost)) => {
                 self.answer = None;
                 self.receipt = None;
                 self.agent.start_activation()
             }
             (Key::Back, State::Activating) => self.agent.cancel_activation(),
+            // Where a person waits, the key says: now.
+            (Key::Ok, State::Activating | State::Locked(_)) => {
+                self.agent.try_again();
+                Ok(())
+            }
             _ => Ok(()),
         };
     }
@@ -307,7 +313,7 @@ impl<O: Inputs> Boot<'_, '_, O> {
         let progress = status.wipe.or(status.fill).map(bar);
         let (state, title, text) = match status.state {
             State::Booting => ("booting", "Starting …".to_owned(), String::new()),
-            State::Clean if status.fill.is_some() => (
+            State::Filling => (
                 "proving",
                 "Proving".to_owned(),
                 "Filling all of its storage as the desk asked, reading it back, erasing it.".to_owned(),
@@ -336,14 +342,21 @@ impl<O: Inputs> Boot<'_, '_, O> {
             State::Activating => (
                 "activating",
                 "One moment …".to_owned(),
-                if *self.network { "Asking for a code. Back: give up".to_owned() } else { "No network. Back: give up".to_owned() },
+                if *self.network {
+                    "Asking for a code. OK: try again now. Back: give up".to_owned()
+                } else {
+                    "No network. Back: give up".to_owned()
+                },
             ),
             State::Active => (
                 "active",
                 format!("Welcome back, {}.", self.name()),
                 String::new(),
             ),
-            State::Locked(reason) => ("locked", "Locked".to_owned(), locked(reason).to_owned()),
+            State::Locked(reason) => {
+                let (title, text) = locked(reason);
+                ("locked", title.to_owned(), text.to_owned())
+            }
             State::SignedOut => (
                 "signed-out",
                 "Signed out".to_owned(),
