@@ -412,6 +412,14 @@ impl<'m, P: Platform> Agent<'m, P> {
         &self.device_id
     }
 
+    /// The newest time that is known, in Unix seconds: the platform's clock, or the
+    /// newest time that the service's keys signed if the clock is older or there
+    /// is none; 0 when neither is known.
+    pub fn signed_time(&mut self) -> u64 {
+        let wall_s = self.platform.parts().clock.wall_s();
+        wall_s.unwrap_or(0).max(self.snapshot.time_floor)
+    }
+
     /// Does one bounded piece of pending work: at most one erase block, one
     /// sector's copy, or a few programs. After an error nothing is lost; call
     /// again.

@@ -99,6 +99,10 @@ static intptr_t greedy_write(void *c, const uint8_t *bytes, size_t len) {
   (void)c, (void)bytes;
   return (intptr_t)len;
 }
+static uint64_t no_clock(void *c) {
+  (void)c;
+  return 0;
+}
 static void link_close(void *c) { ++*(int *)c; }
 
 static void expect(const char *what, int32_t want, int32_t got) {
@@ -329,19 +333,47 @@ int main(void) {
   wait_until_due();
 
   NrdHttps *https = NULL;
-  expect("a root that is no certificate", NRD_E_TLS_ROOT,
-         nrd_https_new(certificate, sizeof certificate, "localhost:1", 0, &https));
-  expect("no root", NRD_E_NULL, nrd_https_new(NULL, 10, "localhost:1", 0, &https));
-  expect("no authority", NRD_E_NULL, nrd_https_new(certificate, 10, NULL, 0, &https));
+  NrdHttpsConfig trust;
+  memset(&trust, 0, sizeof trust);
+  trust.size = sizeof trust;
+  trust.root = certificate;
+  trust.root_len = sizeof certificate;
+  trust.authority = "localhost:1";
+  trust.exchange_ms = 1000000;
+  expect("a root that is no certificate", NRD_E_TLS_ROOT, nrd_https_new(&trust, &https));
+  trust.root = NULL;
+  expect("no root", NRD_E_NULL, nrd_https_new(&trust, &https));
+  trust.root_len = 0;
+  expect("a root of nothing", NRD_E_TLS_ROOT, nrd_https_new(&trust, &https));
   FILE *file = fopen("ca.der", "rb");
   static uint8_t ca[4096];
-  size_t ca_len = file ? fread(ca, 1, sizeof ca, file) : 0;
+  trust.root = ca;
+  trust.root_len = file ? fread(ca, 1, sizeof ca, file) : 0;
   if (file) fclose(file);
+  trust.authority = NULL;
+  expect("no authority", NRD_E_NULL, nrd_https_new(&trust, &https));
   static char longest[400];
   memset(longest, 'a', sizeof longest - 1);
-  expect("an authority that is too long", NRD_E_TLS_AUTHORITY,
-         nrd_https_new(ca, ca_len, longest, 0, &https));
-  expect("a good root", NRD_OK, nrd_https_new(ca, ca_len, "localhost:1", 1800000000, &https));
+  trust.authority = longest;
+  expect("an authority that is too long", NRD_E_TLS_AUTHORITY, nrd_https_new(&trust, &https));
+  trust.authority = "localhost:1";
+  trust.next_root = certificate;
+  trust.next_root_len = sizeof certificate;
+  expect("a next root that is no certificate", NRD_E_TLS_ROOT, nrd_https_new(&trust, &https));
+  trust.next_root = ca;
+  trust.next_root_len = trust.root_len;
+  trust.exchange_ms = 0;
+  expect("an exchange without time", NRD_E_ARGUMENT, nrd_https_new(&trust, &https));
+  trust.exchange_ms = 1000000;
+  trust.size--;
+  expect("a shorter configuration", NRD_E_VERSION, nrd_https_new(&trust, &https));
+  trust.size++;
+  expect("no place for the client", NRD_E_NULL, nrd_https_new(&trust, NULL));
+  expect("no configuration", NRD_E_NULL, nrd_https_new(NULL, &https));
+  trust.time = no_clock;
+  expect("a good root, and the next", NRD_OK, nrd_https_new(&trust, &https));
+  expect("a session to forget where there is none", NRD_OK, nrd_https_forget_session(https));
+  expect("and no client", NRD_E_NULL, nrd_https_forget_session(NULL));
   int closed = 0;
   NrdLink link = {sizeof link, &closed, link_ok, lying_read, lying_write, link_close};
   uint8_t happened;
