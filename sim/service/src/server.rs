@@ -117,7 +117,11 @@ pub fn start_with(
     ports: Ports,
     options: ServerOptions,
 ) -> Result<Running, ServeError> {
-    let tls = RustlsConfig::from_config(ca::server_config(dir)?);
+    let clock = {
+        let service = service.clone();
+        Arc::new(move || service.now_s())
+    };
+    let tls = RustlsConfig::from_config(ca::server_config(dir, clock)?);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(BLOCKING_THREADS)
