@@ -34,13 +34,16 @@ pub(super) fn request(authority: &str, path: &str, body: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Takes a whole answer in pieces of `piece` bytes, at whose end the connection
-/// closes, and copies its body: what a fuzzer calls.
+/// Takes a whole answer in pieces, after which the connection closes, and copies
+/// its body: what a fuzzer calls.
 #[doc(hidden)]
-pub fn read_answer(answer: &[u8], piece: usize, out: &mut [u8]) -> Result<usize, TlsError> {
+pub fn read_answer<'a>(
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+    out: &mut [u8],
+) -> Result<usize, TlsError> {
     let mut response = Response::new(out.len());
-    for bytes in answer.chunks(piece.max(1)) {
-        response.push(bytes)?;
+    for piece in pieces {
+        response.push(piece)?;
     }
     response.close();
     response.copy_body(out)
