@@ -3,6 +3,8 @@
 
 mod http;
 mod peer;
+mod renewals;
+mod time;
 
 use nrd_agent::tls::{HttpsClient, TlsError};
 use nrd_sim::hw::SplitMix;
