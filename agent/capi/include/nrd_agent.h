@@ -7,10 +7,17 @@
  *          allocates, from C's heap.
  * Threads  One call at a time. A call from a callback, or from a second
  *          thread, is refused: NRD_E_REENTERED.
+ * Callbacks  Each returns to the call that made it. None may call the agent,
+ *          leave by longjmp, a C++ exception or the end of its thread, free or
+ *          move the agent's memory, or keep a pointer that it was given. After a
+ *          call that was left by a jump all the same, only nrd_agent_abandon and
+ *          then nrd_agent_close end the agent and overwrite its memory; what
+ *          HTTPS held on the heap is lost, and may hold a token: restart.
  * Errors   Negative numbers that never change their meaning; after any of
  *          them nothing is lost, and the same call may be made again.
- * Buffers  The caller's, not kept after the call, and apart from each other.
- *          NULL only where the length is 0.
+ * Buffers  The caller's, not kept after the call, and apart from each other and
+ *          from the agent's memory, which no pointer may lead into: every call
+ *          answers NRD_E_OVERLAP. NULL only where the length is 0.
  * Panics   None cross. The library calls abort() instead: for the agent a
  *          power cut, which it survives at any instant. */
 
@@ -138,7 +145,8 @@
 // Two buffers overlap, or one lies in the agent's own memory.
 #define NRD_E_OVERLAP -204
 
-// The agent is already in a call: from a callback, or on another thread.
+// The agent is already in a call: from a callback, or on another thread. If a
+// callback left that call by a jump, see `nrd_agent_abandon`.
 #define NRD_E_REENTERED -205
 
 // An argument is out of its range.
@@ -155,6 +163,9 @@
 
 // The port breaks a promise; the text says which.
 #define NRD_E_CONFORMANCE -210
+
+// A call of this agent was left by a jump: end it with `nrd_agent_close`.
+#define NRD_E_ABANDONED -211
 
 // The range lies outside the part.
 #define NRD_P_OUT_OF_BOUNDS 1
@@ -575,6 +586,17 @@ int32_t nrd_agent_init(void *memory,
 // # Safety
 // `agent` is NULL or readable, and no other thread uses it.
 int32_t nrd_agent_close(struct NrdAgent *agent);
+
+// Tells that the call under way was left by a jump out of a callback (`longjmp`,
+// a C++ exception, a thread that was ended) and will never return. No callback
+// may do so; where it happened all the same, nothing is left to do with the agent
+// but to end it: from then on every call but `nrd_agent_close` answers
+// `NRD_E_ABANDONED`. Nothing changes when no call is under way, or on the flash.
+// Never call it while the call may still return, as from a callback.
+//
+// # Safety
+// `agent` is NULL or readable.
+int32_t nrd_agent_abandon(struct NrdAgent *agent);
 
 // The run loop of every host: does at most one bounded piece of pending work
 // (one erase block, one sector's copy or a few programs), or else writes the

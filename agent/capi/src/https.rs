@@ -289,14 +289,21 @@ pub unsafe extern "C" fn nrd_agent_post(
 ) -> i32 {
     // SAFETY: passed on; `https` is only read, by any number of calls.
     unsafe {
-        enter(agent, |call| {
-            call.apart(&[Range::of(request, request_len)])?;
-            let client = https.as_ref().ok_or(NRD_E_NULL)?;
-            let mut wire = Wire::new(&sized_struct(link)?).ok_or(NRD_E_NULL)?;
-            let request = input(request, request_len)?;
-            let agent = &mut call.inner.agent;
-            nrd_agent::tls::post(agent, &client.client, &mut wire, request).map_err(failed)
-        })
+        enter(
+            agent,
+            &[
+                Range::of(https, 1),
+                Range::of(link, size_of::<NrdLink>()),
+                Range::of(request, request_len),
+            ],
+            |inner| {
+                let client = https.as_ref().ok_or(NRD_E_NULL)?;
+                let mut wire = Wire::new(&sized_struct(link)?).ok_or(NRD_E_NULL)?;
+                let request = input(request, request_len)?;
+                let agent = &mut inner.agent;
+                nrd_agent::tls::post(agent, &client.client, &mut wire, request).map_err(failed)
+            },
+        )
     }
 }
 
@@ -317,13 +324,22 @@ pub unsafe extern "C" fn nrd_agent_exchange(
 ) -> i32 {
     // SAFETY: passed on; `https` is only read, by any number of calls.
     unsafe {
-        enter(agent, |call| {
-            let client = https.as_ref().ok_or(NRD_E_NULL)?;
-            let mut wire = Wire::new(&sized_struct(link)?).ok_or(NRD_E_NULL)?;
-            put(happened, 0)?;
-            let agent = &mut call.inner.agent;
-            let did = nrd_agent::tls::exchange(agent, &client.client, &mut wire).map_err(failed)?;
-            put(happened, u8::from(did))
-        })
+        enter(
+            agent,
+            &[
+                Range::of(https, 1),
+                Range::of(link, size_of::<NrdLink>()),
+                Range::of(happened, 1),
+            ],
+            |inner| {
+                let client = https.as_ref().ok_or(NRD_E_NULL)?;
+                let mut wire = Wire::new(&sized_struct(link)?).ok_or(NRD_E_NULL)?;
+                put(happened, 0)?;
+                let agent = &mut inner.agent;
+                let did =
+                    nrd_agent::tls::exchange(agent, &client.client, &mut wire).map_err(failed)?;
+                put(happened, u8::from(did))
+            },
+        )
     }
 }

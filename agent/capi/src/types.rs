@@ -147,7 +147,8 @@ pub const NRD_E_HANDLE: i32 = -202;
 pub const NRD_E_VERSION: i32 = -203;
 /// Two buffers overlap, or one lies in the agent's own memory.
 pub const NRD_E_OVERLAP: i32 = -204;
-/// The agent is already in a call: from a callback, or on another thread.
+/// The agent is already in a call: from a callback, or on another thread. If a
+/// callback left that call by a jump, see `nrd_agent_abandon`.
 pub const NRD_E_REENTERED: i32 = -205;
 /// An argument is out of its range.
 pub const NRD_E_ARGUMENT: i32 = -206;
@@ -159,6 +160,8 @@ pub const NRD_E_FLASH: i32 = -208;
 pub const NRD_E_DEVICE_ID: i32 = -209;
 /// The port breaks a promise; the text says which.
 pub const NRD_E_CONFORMANCE: i32 = -210;
+/// A call of this agent was left by a jump: end it with `nrd_agent_close`.
+pub const NRD_E_ABANDONED: i32 = -211;
 
 // What a callback answers when it fails: any number but 0. These say more.
 

@@ -3,6 +3,7 @@
  * sanitizers. Prints a line for each check; exit status 1 when one fails. */
 #include "nrd_agent.h"
 
+#include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +16,8 @@ static uint8_t root[32] = {1}, seed[32] = {2}, public_key[32], certificate[64] =
 static int failures;
 
 /* How the port misbehaves. */
-static int read_fails, program_fails, random_fails, sign_fails, reenter;
+static int read_fails, program_fails, random_fails, sign_fails, reenter, jump;
+static jmp_buf jumped;
 static NrdAgent *agent;
 static int32_t reentered;
 
@@ -23,8 +25,9 @@ static int32_t flash_read(void *c, uint32_t at, uint8_t *bytes, uint32_t len) {
   (void)c;
   if (reenter) {
     uint8_t did;
-    reentered = nrd_agent_step(agent, &did);
+    reentered = reenter == 1 ? nrd_agent_step(agent, &did) : nrd_agent_close(agent);
   }
+  if (jump) longjmp(jumped, 1);
   if (read_fails || (uint64_t)at + len > FLASH_SIZE) return NRD_P_UNAVAILABLE;
   memcpy(bytes, cells + at, len);
   return 0;
@@ -143,6 +146,92 @@ static void expect_fault(const char *what, int32_t fault) {
   expect(what, fault, s.fault);
 }
 
+/* Each call of the header, with each of its pointers led into the agent's own
+ * memory (tests/tests/capi.rs counts them). */
+static void lead_into_the_agent(uint8_t *block, size_t bytes, const NrdHttps *https,
+                                const NrdLink *link) {
+#define OWN(call) expect(#call, NRD_E_OVERLAP, call)
+  static uint8_t out[NRD_MAX_FRAME], result;
+  static size_t len;
+  static NrdNext next;
+  /* Somewhere in the middle, where the keys are; and the last byte. */
+  uint8_t *in = block + 256, *last = block + bytes - 1;
+  size_t *in_len = (size_t *)(void *)in;
+  OWN(nrd_agent_poll(agent, in, 256, &next));
+  OWN(nrd_agent_poll(agent, out, sizeof out, (NrdNext *)(void *)in));
+  OWN(nrd_agent_step(agent, last));
+  OWN(nrd_agent_status(agent, (NrdStatus *)(void *)in));
+  OWN(nrd_agent_key(agent, NRD_KEY_UP, last));
+  OWN(nrd_agent_put(agent, 3, 1, in, 64));
+  OWN(nrd_agent_get(agent, 3, 1, in, 64, &len));
+  OWN(nrd_agent_get(agent, 3, 1, out, 64, in_len));
+  OWN(nrd_agent_display_name(agent, in, 32, &len));
+  OWN(nrd_agent_display_name(agent, out, 32, in_len));
+  OWN(nrd_agent_next_due_ms(agent, (uint64_t *)(void *)in));
+  OWN(nrd_agent_poll_request(agent, in, NRD_MAX_FRAME, &len));
+  OWN(nrd_agent_poll_request(agent, out, sizeof out, in_len));
+  OWN(nrd_agent_handle_reply(agent, in, 64));
+  OWN(nrd_agent_apply_order(agent, in, 64, &result, out, sizeof out, &len));
+  OWN(nrd_agent_apply_order(agent, out, 64, last, out + 64, 192, &len));
+  OWN(nrd_agent_apply_order(agent, out, 64, &result, in, 192, &len));
+  OWN(nrd_agent_apply_order(agent, out, 64, &result, out + 64, 192, in_len));
+  OWN(nrd_agent_newest_receipt(agent, in, 512, &len));
+  OWN(nrd_agent_newest_receipt(agent, out, sizeof out, in_len));
+  OWN(nrd_agent_is_clean(agent, last));
+  OWN(nrd_agent_prove(agent, in, 0, out, sizeof out, &len));
+  OWN(nrd_agent_prove(agent, certificate, 0, in, 512, &len));
+  OWN(nrd_agent_prove(agent, certificate, 0, out, sizeof out, in_len));
+  OWN(nrd_agent_post(agent, (NrdHttps *)(void *)in, link, out, 64));
+  OWN(nrd_agent_post(agent, https, (NrdLink *)(void *)in, out, 64));
+  OWN(nrd_agent_post(agent, https, link, in, 64));
+  OWN(nrd_agent_exchange(agent, (NrdHttps *)(void *)in, link, &result));
+  OWN(nrd_agent_exchange(agent, https, (NrdLink *)(void *)in, &result));
+  OWN(nrd_agent_exchange(agent, https, link, last));
+  /* A range that only begins before it, and one that holds it all. */
+  OWN(nrd_agent_put(agent, 3, 1, block - 8, 9));
+  OWN(nrd_agent_put(agent, 3, 1, block - 8, bytes + 16));
+#undef OWN
+}
+
+static void expect_zeros(const uint8_t *block, size_t bytes) {
+  for (size_t i = 0; i < bytes; i++)
+    if (block[i] != 0) {
+      printf("FAIL byte %zu of the closed agent is %u\n", i, block[i]);
+      failures++;
+      return;
+    }
+}
+
+/* A callback that never returns: what it must not do, and what is left then. */
+static void jump_out(uint8_t *block, size_t bytes, const NrdPlatform *platform,
+                     const NrdConfig *config) {
+  uint8_t did, out[64];
+  size_t n;
+  expect("init once more", NRD_OK, nrd_agent_init(block, bytes, platform, config, &agent));
+  if (setjmp(jumped) == 0) {
+    jump = 1;
+    for (int i = 0; i < 10; i++) nrd_agent_step(agent, &did);
+    expect("steps that never read the flash", 1, 0);
+  }
+  jump = 0;
+  expect("a call after a jump", NRD_E_REENTERED, nrd_agent_step(agent, &did));
+  expect("close after a jump that nobody told of", NRD_E_REENTERED, nrd_agent_close(agent));
+  expect("the agent abandoned", NRD_OK, nrd_agent_abandon(agent));
+  expect("a call of an abandoned agent", NRD_E_ABANDONED, nrd_agent_step(agent, &did));
+  expect("another", NRD_E_ABANDONED, nrd_agent_get(agent, 3, 1, out, sizeof out, &n));
+  expect("abandoned twice", NRD_OK, nrd_agent_abandon(agent));
+  expect("close of an abandoned agent", NRD_OK, nrd_agent_close(agent));
+  expect_zeros(block, bytes);
+  expect("close once more", NRD_E_HANDLE, nrd_agent_close(agent));
+  expect("and no agent to abandon", NRD_E_HANDLE, nrd_agent_abandon(agent));
+  expect("or NULL", NRD_E_NULL, nrd_agent_abandon(NULL));
+  expect("the same memory holds the next", NRD_OK,
+         nrd_agent_init(block, bytes, platform, config, &agent));
+  settle();
+  expect_state("which boots", NRD_STATE_CLEAN, state());
+  expect("and closes", NRD_OK, nrd_agent_close(agent));
+}
+
 int main(void) {
   memset(cells, 0xFF, sizeof cells);
   nrd_soft_public_key(seed, public_key);
@@ -178,8 +267,9 @@ int main(void) {
   expect("no platform", NRD_E_NULL, nrd_agent_memory(NULL, &config, &bytes));
   expect("no config", NRD_E_NULL, nrd_agent_memory(&good, NULL, &bytes));
   expect("no place for the answer", NRD_E_NULL, nrd_agent_memory(&good, &config, NULL));
-  uint8_t *block = aligned_alloc(16, (bytes + 63) / 16 * 16);
-  if (!block) return 2;
+  uint8_t *room = aligned_alloc(16, (bytes + 79) / 16 * 16);
+  if (!room) return 2;
+  uint8_t *block = room + 16;
 
   NrdPlatform bad = good;
   bad.abi = NRD_ABI_VERSION + 1;
@@ -258,6 +348,12 @@ int main(void) {
   nrd_agent_step(agent, &did);
   reenter = 0;
   expect("a call from a callback", NRD_E_REENTERED, reentered);
+  reenter = 2;
+  nrd_agent_step(agent, &did);
+  reenter = 0;
+  expect("close from a callback", NRD_E_REENTERED, reentered);
+  expect("an agent with no call to abandon", NRD_OK, nrd_agent_abandon(agent));
+  expect("is as it was", NRD_OK, nrd_agent_step(agent, &did));
   settle();
   expect_state("the device is clean", NRD_STATE_CLEAN, state());
 
@@ -377,6 +473,7 @@ int main(void) {
   int closed = 0;
   NrdLink link = {sizeof link, &closed, link_ok, lying_read, lying_write, link_close};
   uint8_t happened;
+  lead_into_the_agent(block, bytes, https, &link);
   expect("a link that says it wrote more than it got", NRD_E_TLS_IO,
          nrd_agent_exchange(agent, https, &link, &happened));
   wait_until_due();
@@ -397,15 +494,11 @@ int main(void) {
   expect("and it has a receipt or needs none", NRD_OK, nrd_agent_is_clean(agent, &did));
   failures += did != 1;
   expect("close", NRD_OK, nrd_agent_close(agent));
-  for (size_t i = 0; i < bytes; i++)
-    if (block[i] != 0) {
-      printf("FAIL byte %zu of the closed agent is %u\n", i, block[i]);
-      failures++;
-      break;
-    }
+  expect_zeros(block, bytes);
   expect("a call after close", NRD_E_HANDLE, nrd_agent_step(agent, &did));
   expect("a second close", NRD_E_HANDLE, nrd_agent_close(agent));
-  free(block);
+  jump_out(block, bytes, &good, &config);
+  free(room);
   printf(failures ? "%d checks failed\n" : "every check passed\n", failures);
   return failures != 0;
 }
