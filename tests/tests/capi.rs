@@ -381,3 +381,40 @@ fn a_careless_or_hostile_c_caller_gets_numbers_and_loses_nothing() {
     assert!(text.ends_with("every check passed\n"));
     assert!(text.matches("ok  ").count() > 60);
 }
+
+/// The first fenced C of a text, each line without `margin`.
+fn first_c(text: &str, margin: &str) -> String {
+    let from = format!("{margin}```c\n");
+    let (_, rest) = text.split_once(&from).expect("a block of C");
+    rest.lines()
+        .take_while(|line| line.trim_end() != format!("{margin}```").trim_end())
+        .map(|line| line.strip_prefix(margin).unwrap_or(line).to_owned() + "\n")
+        .collect()
+}
+
+#[test]
+fn the_loops_of_header_and_porting_run_as_they_stand_there() {
+    let what = "the documented C loops";
+    if !have("cc", what) {
+        return;
+    }
+    let world = World::new();
+    let dir = world.make("loops", DeviceKind::SetTopBox);
+    let header = fs::read_to_string(nrd_tests::header::path()).unwrap();
+    let porting = fs::read_to_string(root().join("docs/PORTING.md")).unwrap();
+    let includes = world.dir.path();
+    fs::write(includes.join("header_loop.inc"), first_c(&header, "// ")).unwrap();
+    fs::write(includes.join("porting_loop.inc"), first_c(&porting, "")).unwrap();
+    let include = format!("-I{}", includes.display());
+    let flags = ["-g", "-fsanitize=address,undefined", include.as_str()];
+    let program = program("loops.c", Machine::Here, &flags, includes);
+    let run = Command::new(program)
+        .current_dir(&dir)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&run.stdout);
+    println!("{text}{}", String::from_utf8_lossy(&run.stderr));
+    assert!(run.status.success(), "{text}");
+    assert_eq!(text.matches("then a reset").count(), 2);
+}

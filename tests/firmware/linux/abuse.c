@@ -1,86 +1,13 @@
 /* What a firmware can do wrong: every call must answer a stable number, and
  * nothing may be lost. Built with the address and undefined-behaviour
  * sanitizers. Prints a line for each check; exit status 1 when one fails. */
-#include "nrd_agent.h"
-
-#include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { FLASH_SIZE = 16 * 4096 };
+#include "ram_port.h"
 
-static uint8_t cells[FLASH_SIZE];
-static uint64_t counter;
-static uint8_t root[32] = {1}, seed[32] = {2}, public_key[32], certificate[64] = {3};
 static int failures;
-
-/* How the port misbehaves. */
-static int read_fails, program_fails, random_fails, sign_fails, reenter, jump;
-static jmp_buf jumped;
-static NrdAgent *agent;
-static int32_t reentered;
-
-static int32_t flash_read(void *c, uint32_t at, uint8_t *bytes, uint32_t len) {
-  (void)c;
-  if (reenter) {
-    uint8_t did;
-    reentered = reenter == 1 ? nrd_agent_step(agent, &did) : nrd_agent_close(agent);
-  }
-  if (jump) longjmp(jumped, 1);
-  if (read_fails || (uint64_t)at + len > FLASH_SIZE) return NRD_P_UNAVAILABLE;
-  memcpy(bytes, cells + at, len);
-  return 0;
-}
-static int32_t flash_program(void *c, uint32_t at, const uint8_t *bytes, uint32_t len) {
-  (void)c;
-  if (program_fails || (uint64_t)at + len > FLASH_SIZE) return -12345;
-  for (uint32_t i = 0; i < len; i++) cells[at + i] &= bytes[i];
-  return 0;
-}
-static int32_t flash_erase(void *c, uint32_t from, uint32_t to) {
-  (void)c;
-  if (from > to || to > FLASH_SIZE) return NRD_P_OUT_OF_BOUNDS;
-  if (from % 4096 || to % 4096) return NRD_P_NOT_ALIGNED;
-  memset(cells + from, 0xFF, to - from);
-  return 0;
-}
-static int32_t counter_read(void *c, uint64_t *value) {
-  (void)c;
-  *value = counter;
-  return 0;
-}
-static int32_t counter_increment(void *c) {
-  (void)c;
-  counter++;
-  return 0;
-}
-static int32_t derive(void *c, const uint8_t *label, uint32_t len, const uint64_t *epoch,
-                      uint8_t *out) {
-  (void)c;
-  if (epoch && *epoch < counter) return NRD_P_REFUSED;
-  return nrd_soft_derive(root, label, len, epoch, out);
-}
-static int32_t fill_random(void *c, uint8_t *out, uint32_t len) {
-  static uint32_t state = 1;
-  (void)c;
-  if (random_fails) return 1;
-  for (uint32_t i = 0; i < len; i++) {
-    state = state * 1664525u + 1013904223u;
-    out[i] = (uint8_t)(state >> 24);
-  }
-  return 0;
-}
-static int32_t sign(void *c, const uint8_t *message, uint32_t len, uint8_t *signature) {
-  (void)c;
-  if (sign_fails) return 1;
-  return nrd_soft_sign(seed, message, len, signature);
-}
-static uint64_t uptime_ms(void *c) {
-  static uint64_t now;
-  (void)c;
-  return now += 10;
-}
 
 static int32_t slot_erase(void *c, uint8_t slot) {
   (void)c, (void)slot;
@@ -233,29 +160,7 @@ static void jump_out(uint8_t *block, size_t bytes, const NrdPlatform *platform,
 }
 
 int main(void) {
-  memset(cells, 0xFF, sizeof cells);
-  nrd_soft_public_key(seed, public_key);
-  memcpy(certificate + 8, public_key, sizeof public_key);
-  NrdPlatform good;
-  memset(&good, 0, sizeof good);
-  good.size = sizeof good;
-  good.abi = NRD_ABI_VERSION;
-  good.flash = (NrdGeometry){FLASH_SIZE, 1, 4096, 4096, 1};
-  good.flash_read = flash_read;
-  good.flash_program = flash_program;
-  good.flash_erase = flash_erase;
-  good.counter_read = counter_read;
-  good.counter_increment = counter_increment;
-  good.counter_endurance = 100000;
-  good.derive = derive;
-  good.refuses_past_epochs = 1;
-  good.random = fill_random;
-  good.sign = sign;
-  good.uptime_ms = uptime_ms;
-  good.device_id = "NRD-C-1";
-  good.public_key = public_key;
-  good.certificate = certificate;
-  good.certificate_len = sizeof certificate;
+  NrdPlatform good = ram_platform();
   NrdConfig config;
   memset(&config, 0, sizeof config);
   config.size = sizeof config;
