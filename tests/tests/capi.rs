@@ -357,6 +357,33 @@ fn a_c_program_on_an_aarch64_set_top_lives_a_whole_life() {
 }
 
 #[test]
+fn attack_47_a_c_program_s_clock_judges_certificates() {
+    let what = "the C host with a clock";
+    if !have("cc", what) {
+        return;
+    }
+    let world = World::new();
+    // 2001, now, and 2100: before the service's certificate, in it, and after.
+    let now_s = world.running.service.now_s();
+    for (clock_s, said) in [
+        (1_000_000_000, "exchange -106 "),
+        (now_s, "code "),
+        (4_102_444_800, "exchange -106 "),
+        // Not set: what the service signed counts, and that is nothing yet.
+        (0, "code "),
+    ] {
+        let dir = world.make(&format!("clock{clock_s}"), DeviceKind::Computer);
+        let flag = format!("-DHOST_CLOCK_S={clock_s}u");
+        let program = program("host.c", Machine::Here, &[&flag], world.dir.path());
+        let mut host = Host::start(&program, Machine::Here, &dir, &world.authority());
+        host.wait("state clean");
+        host.say("activate");
+        host.wait(said);
+        host.kill();
+    }
+}
+
+#[test]
 fn a_careless_or_hostile_c_caller_gets_numbers_and_loses_nothing() {
     let what = "the C caller under sanitizers";
     if !have("cc", what) {

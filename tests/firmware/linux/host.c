@@ -136,6 +136,14 @@ static uint64_t uptime_ms(void *context) {
          (uint64_t)(boot.tv_nsec / 1000000);
 }
 
+#ifdef HOST_CLOCK_S
+/* A clock as somebody set it, for tests. */
+static uint64_t wall_clock(void *context) {
+  (void)context;
+  return HOST_CLOCK_S;
+}
+#endif
+
 /* ---- link: a TCP socket with time-outs ---- */
 
 static int32_t link_connect(void *context) {
@@ -375,7 +383,10 @@ int main(int argc, char **argv) {
   trust.root = ca;
   trust.root_len = load("ca.der", ca, sizeof ca);
   trust.authority = argv[2];
-  /* No clock: certificates are judged by what the service signed. */
+  /* Without a clock certificates are judged by what the service signed. */
+#ifdef HOST_CLOCK_S
+  trust.time = wall_clock;
+#endif
   trust.exchange_ms = (WAIT_S + 30) * 1000;
   check("https", nrd_https_new(&trust, &https));
   NrdLink link = {sizeof link, &board, link_connect, link_read, link_write, link_close};
