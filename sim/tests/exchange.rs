@@ -35,6 +35,18 @@ impl Link for Wire {
     }
 }
 
+fn client(world: &World) -> HttpsClient {
+    let pem = std::fs::read(world.ca()).unwrap();
+    let ca = CertificateDer::from_pem_slice(&pem).unwrap();
+    HttpsClient::new(&HttpsConfig {
+        roots: &[&ca],
+        authority: &format!("localhost:{}", world.running.device_port),
+        time: Arc::new(AgentTime::new(0)),
+        exchange_ms: 20_000,
+    })
+    .unwrap()
+}
+
 #[test]
 fn a_firmware_activates_and_is_removed_with_one_call_an_exchange() {
     let world = World::new();
@@ -63,16 +75,7 @@ fn a_firmware_activates_and_is_removed_with_one_call_an_exchange() {
     };
     let mut ram = AgentBuffers::default();
     let mut agent = Agent::new(board, config, ram.lend()).unwrap();
-    let pem = std::fs::read(world.ca()).unwrap();
-    let ca = CertificateDer::from_pem_slice(&pem).unwrap();
-    let authority = format!("localhost:{}", world.running.device_port);
-    let client = HttpsClient::new(&HttpsConfig {
-        roots: &[&ca],
-        authority: &authority,
-        time: Arc::new(AgentTime::new(0)),
-        exchange_ms: 20_000,
-    })
-    .unwrap();
+    let client = client(&world);
     let mut wire = Wire(world.running.device_port);
     // What a firmware's main loop does.
     let mut turn = |agent: &mut Agent<'_, Board>| -> Result<bool, TlsError> {

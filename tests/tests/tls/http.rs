@@ -264,99 +264,67 @@ fn a_proxy_may_add_any_number_of_fields_up_to_the_limit_in_bytes() {
     assert_eq!(read([slivers.as_bytes()]), Err(TlsError::HeadTooLarge));
 }
 
+/// A head that has no length yet.
+const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\n";
+
+/// Reads `before` and each text, whose `$` ends a line, whole and in bytes.
+fn refused(before: &str, cases: &[(&str, TlsError)]) {
+    for (text, expected) in cases {
+        let answer = format!("{before}{}", text.replace('$', "\r\n"));
+        assert_eq!(read([answer.as_bytes()]), Err(*expected), "{answer:?}");
+        let bytes = answer.as_bytes().chunks(1);
+        assert_eq!(read(bytes), Err(*expected), "{answer:?}");
+    }
+}
+
 #[test]
 fn chunks_that_two_readers_could_read_in_two_ways_are_refused() {
-    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\n";
-    let chunked = format!("{head}Transfer-Encoding: chunked\r\n");
-    for (answer, expected) in [
-        (
-            format!("{chunked}\r\n5\r\nframe\r\n0\r\n\r\nx"),
-            TlsError::Http,
-        ),
-        (format!("{chunked}\r\n5\r\nframe0\r\n\r\n"), TlsError::Http),
-        (format!("{chunked}\r\n\r\n0\r\n\r\n"), TlsError::Http),
-        (format!("{chunked}\r\n;x\r\n\r\n"), TlsError::Http),
-        (format!("{chunked}\r\n-1\r\nx"), TlsError::Http),
-        (
-            format!("{chunked}\r\n0x5\r\nframe\r\n0\r\n\r\n"),
-            TlsError::Http,
-        ),
-        (
-            format!("{chunked}\r\n5\nframe\r\n0\r\n\r\n"),
-            TlsError::Http,
-        ),
-        (
-            format!("{chunked}\r\n0\r\nno field\r\n\r\n"),
-            TlsError::Http,
-        ),
-        (format!("{chunked}\r\n601\r\nx"), TlsError::TooLarge),
-        (
-            format!("{chunked}\r\nfffffffffffffffff\r\nx"),
-            TlsError::Http,
-        ),
-        (
-            format!("{chunked}\r\nffffffffffffffff\r\nx"),
-            TlsError::TooLarge,
-        ),
-        (
-            format!("{chunked}\r\n600\r\n{}\r\n1\r\nx", "y".repeat(0x600)),
-            TlsError::TooLarge,
-        ),
-        (
-            format!("{chunked}Content-Length: 5\r\n\r\n5\r\nframe"),
-            TlsError::Http,
-        ),
-        (
-            format!("{chunked}Transfer-Encoding: chunked\r\n\r\n"),
-            TlsError::Http,
-        ),
-        (
-            format!("{head}Transfer-Encoding: gzip, chunked\r\n\r\n"),
-            TlsError::Encoding,
-        ),
-        (
-            format!("{head}Transfer-Encoding: identity\r\n\r\n"),
-            TlsError::Encoding,
-        ),
-        (
-            format!("{head}Content-Encoding: br\r\nContent-Length: 1\r\n\r\nx"),
-            TlsError::Encoding,
-        ),
-        (
-            chunked.replace("HTTP/1.1", "HTTP/1.0") + "\r\n0\r\n\r\n",
-            TlsError::Http,
-        ),
-        // A folded line (RFC 9112 §5.2), a blank before the colon, no status line.
-        (
-            format!("{head}X: a\r\n b\r\nContent-Length: 0\r\n\r\n"),
-            TlsError::Http,
-        ),
-        (format!("{head}Content-Length : 0\r\n\r\n"), TlsError::Http),
-        (
-            format!("\r\n{head}Content-Length: 0\r\n\r\n"),
-            TlsError::Http,
-        ),
-        (format!("HTTP/2 200\r\n{head}"), TlsError::Http),
-        (
-            format!("{head}Content-Type: application/octet-stream\r\n"),
-            TlsError::Http,
-        ),
-        (
-            "HTTP/1.1 200 OK\r\nContent-Type: application/octet-streams\r\n".into(),
-            TlsError::Http,
-        ),
-        (
-            "HTTP/1.1 200 OK\r\nContent-Type: ; charset=x\r\n".into(),
-            TlsError::Http,
-        ),
-    ] {
-        assert_eq!(read([answer.as_bytes()]), Err(expected), "{answer:?}");
-        assert_eq!(
-            read(answer.as_bytes().chunks(1)),
-            Err(expected),
-            "{answer:?}"
-        );
-    }
+    use TlsError::{Http, TooLarge};
+    let largest = format!("$600${}$1$x", "y".repeat(0x600));
+    refused(
+        &format!("{HEAD}Transfer-Encoding: chunked\r\n"),
+        &[
+            ("$5$frame$0$$x", Http),
+            ("$5$frame0$$", Http),
+            ("$$0$$", Http),
+            ("$;x$$", Http),
+            ("$-1$x", Http),
+            ("$0x5$frame$0$$", Http),
+            ("$5\nframe$0$$", Http),
+            ("$0$no field$$", Http),
+            ("$fffffffffffffffff$x", Http),
+            ("$ffffffffffffffff$x", TooLarge),
+            ("$601$x", TooLarge),
+            (&largest, TooLarge),
+            ("Content-Length: 5$$5$frame", Http),
+            ("Transfer-Encoding: chunked$$", Http),
+        ],
+    );
+    let old = HEAD.replace("HTTP/1.1", "HTTP/1.0");
+    refused(&old, &[("Transfer-Encoding: chunked$$0$$", Http)]);
+}
+
+#[test]
+fn heads_that_are_not_understood_are_refused_with_their_reason() {
+    use TlsError::{Encoding, Http};
+    refused(
+        HEAD,
+        &[
+            ("Transfer-Encoding: gzip, chunked$$", Encoding),
+            ("Transfer-Encoding: identity$$", Encoding),
+            ("Content-Encoding: br$Content-Length: 1$$x", Encoding),
+            // A folded line (RFC 9112 §5.2), and a blank before the colon.
+            ("X: a$ b$Content-Length: 0$$", Http),
+            ("Content-Length : 0$$", Http),
+            ("Content-Type: application/octet-stream$", Http),
+        ],
+    );
+    refused("\r\n", &[("HTTP/1.1 200 OK$", Http)]);
+    refused("HTTP/2 200\r\n", &[("Content-Length: 0$$", Http)]);
+    refused(
+        "HTTP/1.1 200 OK\r\nContent-Type: ",
+        &[("application/octet-streams$", Http), ("; charset=x$", Http)],
+    );
 }
 
 #[test]
