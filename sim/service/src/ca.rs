@@ -28,16 +28,40 @@ const NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 const DAY_S: u64 = 86_400;
 /// Life of the root, `ca.pem`, from its making, in seconds: ten years of 365 days.
 pub const ROOT_LIFE_S: u64 = 10 * 365 * DAY_S;
-/// Life of a server certificate, in seconds.
-pub const LEAF_LIFE_S: u64 = 90 * DAY_S;
-/// A server certificate is renewed at this age, in seconds. A service that is
-/// switched off is started again before the rest has passed, or renews then.
-pub const RENEW_AFTER_S: u64 = 60 * DAY_S;
+/// How long a server certificate lives; 90 days unless said. It is renewed after
+/// two thirds of that: a service that is switched off is started again before the
+/// rest has passed, or renews then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeafLife {
+    days: u32,
+}
+
+impl LeafLife {
+    /// So many days, at least one.
+    pub fn days(days: u32) -> LeafLife {
+        LeafLife { days: days.max(1) }
+    }
+
+    /// In seconds.
+    pub fn seconds(self) -> u64 {
+        u64::from(self.days) * DAY_S
+    }
+
+    /// The age at which it is renewed, in seconds.
+    pub fn renewed_after_s(self) -> u64 {
+        self.seconds() / 3 * 2
+    }
+}
+
+impl Default for LeafLife {
+    fn default() -> LeafLife {
+        LeafLife::days(90)
+    }
+}
+
 /// A certificate is valid from this long before it is issued, in seconds: clocks
 /// of devices run late.
 pub const BACKDATED_S: u64 = DAY_S;
-
-const _: () = assert!(RENEW_AFTER_S < LEAF_LIFE_S && LEAF_LIFE_S < ROOT_LIFE_S);
 
 /// Says the time, in Unix seconds.
 pub type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -53,13 +77,14 @@ pub struct Authority {
 struct Leaf {
     certified: Arc<CertifiedKey>,
     issued_s: u64,
+    life: LeafLife,
 }
 
 impl Leaf {
     /// True in the last third of its life, and when the clock was set back to
     /// before it begins.
     fn is_due(&self, now_s: u64) -> bool {
-        now_s >= self.issued_s + RENEW_AFTER_S || now_s + BACKDATED_S < self.issued_s
+        now_s >= self.issued_s + self.life.renewed_after_s() || now_s + BACKDATED_S < self.issued_s
     }
 }
 
@@ -94,7 +119,7 @@ impl Authority {
     }
 
     /// Signs a server certificate.
-    fn issue(&self, now_s: u64) -> Result<Leaf> {
+    fn issue(&self, now_s: u64, life: LeafLife) -> Result<Leaf> {
         let failed = |e: &dyn fmt::Display| content(&self.cert, e);
         let key = KeyPair::generate().map_err(|e| failed(&e))?;
         let mut params =
@@ -102,7 +127,8 @@ impl Authority {
         params.distinguished_name = name("Reference service of the simulator");
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.use_authority_key_identifier_extension = true;
-        (params.not_before, params.not_after) = life(now_s, LEAF_LIFE_S).map_err(|e| failed(&e))?;
+        (params.not_before, params.not_after) =
+            valid(now_s, life.seconds()).map_err(|e| failed(&e))?;
         let signed = params
             .signed_by(&key, &self.issuer)
             .map_err(|e| failed(&e))?;
@@ -111,6 +137,7 @@ impl Authority {
         Ok(Leaf {
             certified: Arc::new(CertifiedKey::new(vec![signed.der().clone()], key)),
             issued_s: now_s,
+            life,
         })
     }
 }
@@ -133,7 +160,7 @@ impl ResolvesServerCert for Renewing {
         let now_s = (self.clock)();
         let mut leaf = self.leaf.lock().unwrap_or_else(PoisonError::into_inner);
         if leaf.is_due(now_s) {
-            match self.authority.issue(now_s) {
+            match self.authority.issue(now_s, leaf.life) {
                 Ok(next) => {
                     tracing::info!("the server's certificate was renewed");
                     *leaf = next;
@@ -149,11 +176,11 @@ impl ResolvesServerCert for Renewing {
 
 /// Opens the authority of a folder and answers the TLS 1.3 configuration of a
 /// server, whose certificate is renewed as `clock` goes on.
-pub fn server_config(dir: &Path, clock: Clock) -> Result<Arc<ServerConfig>> {
+pub fn server_config(dir: &Path, clock: Clock, life: LeafLife) -> Result<Arc<ServerConfig>> {
     let now_s = clock();
     let authority = Authority::open(dir, now_s)?;
     let cert = authority.cert.clone();
-    let leaf = Mutex::new(authority.issue(now_s)?);
+    let leaf = Mutex::new(authority.issue(now_s, life)?);
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
@@ -176,12 +203,12 @@ fn root(now_s: u64) -> std::result::Result<CertificateParams, String> {
     params.distinguished_name = name("Private root of the simulator");
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    (params.not_before, params.not_after) = life(now_s, ROOT_LIFE_S)?;
+    (params.not_before, params.not_after) = valid(now_s, ROOT_LIFE_S)?;
     Ok(params)
 }
 
 /// Not-before and not-after of what is issued now.
-fn life(now_s: u64, life_s: u64) -> std::result::Result<(OffsetDateTime, OffsetDateTime), String> {
+fn valid(now_s: u64, life_s: u64) -> std::result::Result<(OffsetDateTime, OffsetDateTime), String> {
     let date = |s: u64| {
         let s = i64::try_from(s).map_err(|e| e.to_string())?;
         OffsetDateTime::from_unix_timestamp(s).map_err(|e| e.to_string())

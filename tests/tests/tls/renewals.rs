@@ -9,8 +9,8 @@ use nrd_hal::{ErrorKind, ErrorType, Geometry, Link};
 use nrd_sim::base::sample::Samples;
 use nrd_sim::device::AgentBuffers;
 use nrd_sim::hw::{Board, Chip, ChipSpec, Hardware, VirtualClock};
-use nrd_sim::service::ca::{self, LEAF_LIFE_S, RENEW_AFTER_S};
-use nrd_sim::service::server::{Ports, Running, start};
+use nrd_sim::service::ca::{self, LeafLife};
+use nrd_sim::service::server::{Ports, Running, ServerOptions, start_with};
 use nrd_sim::service::{Service, Settings};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -19,6 +19,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConnection, St
 use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,6 +44,17 @@ impl Link for Wire {
     }
 }
 
+/// A process of the service, at this machine's time.
+fn serve(home: &Path, options: ServerOptions) -> Running {
+    let settings = Settings {
+        poll_s: 1,
+        ..Settings::default()
+    };
+    let service = Service::open(home, settings).unwrap();
+    service.add_samples(&Samples::read(None).unwrap()).unwrap();
+    start_with(service, home, Ports { tls: 0, pages: 0 }, options).unwrap()
+}
+
 /// The service, and a device's hardware, in one time.
 struct World {
     home: tempfile::TempDir,
@@ -54,13 +66,7 @@ struct World {
 impl World {
     fn new(has_clock: bool) -> World {
         let home = tempfile::tempdir().unwrap();
-        let settings = Settings {
-            poll_s: 1,
-            ..Settings::default()
-        };
-        let service = Service::open(home.path(), settings).unwrap();
-        service.add_samples(&Samples::read(None).unwrap()).unwrap();
-        let running = start(service, home.path(), Ports { tls: 0, pages: 0 }).unwrap();
+        let running = serve(home.path(), ServerOptions::default());
         let geometry = Geometry {
             size: 131_072,
             write_size: 4,
@@ -172,24 +178,18 @@ fn turn(
     said
 }
 
-/// Two years on, with a contact every ten days; a year off; an old certificate.
-fn two_years(has_clock: bool) {
-    let world = World::new(has_clock);
+/// From a code on the screen to an open session.
+fn activate(
+    world: &World,
+    agent: &mut Agent<'_, Board>,
+    client: &HttpsClient,
+    clock: &VirtualClock,
+) {
     let service = &world.running.service;
     let port = world.running.device_port;
-    // The folder's authority as it was: what an old certificate's key can show.
-    let begin_s = service.now_s();
-    let old = ca::server_config(world.home.path(), Arc::new(move || begin_s)).unwrap();
-
-    let client = world.client();
-    let mut ram = AgentBuffers::default();
-    let board = world.board(1);
-    let clock = board.clock();
-    let mut agent = Agent::new(board, world.config(), ram.lend()).unwrap();
-    settle(&mut agent);
     agent.start_activation().unwrap();
     let code = loop {
-        assert_eq!(turn(&world, &mut agent, &client, port, &clock), Ok(true));
+        assert_eq!(turn(world, agent, client, port, clock), Ok(true));
         if let Some((code, _)) = agent.status().code {
             break code;
         }
@@ -204,8 +204,31 @@ fn two_years(has_clock: bool) {
     let row = service.look_up_code(account, &code).unwrap();
     service.approve(account, &row, true, "127.0.0.1").unwrap();
     while agent.state() != State::Active {
-        assert_eq!(turn(&world, &mut agent, &client, port, &clock), Ok(true));
+        assert_eq!(turn(world, agent, client, port, clock), Ok(true));
     }
+}
+
+/// Two years on, with a contact every ten days; a year off; an old certificate.
+fn two_years(has_clock: bool) {
+    let world = World::new(has_clock);
+    let service = &world.running.service;
+    let port = world.running.device_port;
+    // The folder's authority as it was: what an old certificate's key can show.
+    let begin_s = service.now_s();
+    let old = ca::server_config(
+        world.home.path(),
+        Arc::new(move || begin_s),
+        LeafLife::default(),
+    )
+    .unwrap();
+
+    let client = world.client();
+    let mut ram = AgentBuffers::default();
+    let board = world.board(1);
+    let clock = board.clock();
+    let mut agent = Agent::new(board, world.config(), ram.lend()).unwrap();
+    settle(&mut agent);
+    activate(&world, &mut agent, &client, &clock);
 
     let mut shown = BTreeSet::new();
     for day in (0..730).step_by(10) {
@@ -217,8 +240,9 @@ fn two_years(has_clock: bool) {
         assert_eq!(agent.state(), State::Active, "day {day}");
         shown.insert(world.certificate().to_vec());
     }
-    let least = (730 * DAY / LEAF_LIFE_S) as usize;
-    let most = (740 * DAY / RENEW_AFTER_S) as usize + 1;
+    let life = LeafLife::default();
+    let least = (730 * DAY / life.seconds()) as usize;
+    let most = (740 * DAY / life.renewed_after_s()) as usize + 1;
     println!("certificates in two years: {}", shown.len());
     assert!((least..=most).contains(&shown.len()), "{}", shown.len());
 
@@ -271,4 +295,50 @@ fn attack_47_two_years_of_renewals_pass_on_a_device_with_a_clock() {
 #[test]
 fn attack_47_two_years_of_renewals_pass_on_a_device_without_a_clock() {
     two_years(false);
+}
+
+#[test]
+fn attack_47_35_a_service_whose_clock_was_wrong_reaches_its_devices_again() {
+    let mut world = World::new(false);
+    let client = world.client();
+    let mut ram = AgentBuffers::default();
+    let board = world.board(1);
+    let clock = board.clock();
+    let mut agent = Agent::new(board, world.config(), ram.lend()).unwrap();
+    settle(&mut agent);
+    activate(&world, &mut agent, &client, &clock);
+    // A lease that is signed a century ahead; then the service's clock is right.
+    world.running.service.advance_s(100 * 365 * DAY);
+    clock.advance_ms(2 * DAY * 1000);
+    let port = world.running.device_port;
+    for _ in 0..2 {
+        let met = turn(&world, &mut agent, &client, port, &clock);
+        assert_eq!(met, Ok(true));
+    }
+    world.running = serve(world.home.path(), ServerOptions::default());
+    assert!(agent.signed_time() > world.running.service.now_s() + 90 * 365 * DAY);
+    let port = world.running.device_port;
+    let met = turn(&world, &mut agent, &client, port, &clock);
+    assert_eq!(met, Err(TlsError::Expired));
+
+    // What OPERATIONS says: a delegation with a new time, and certificates that
+    // end after the wrong one until the devices have it.
+    world.running.service.rotate_order_key().unwrap();
+    let long = ServerOptions {
+        certificate_life: LeafLife::days(40_000),
+        ..ServerOptions::default()
+    };
+    world.running = serve(world.home.path(), long);
+    let port = world.running.device_port;
+    for _ in 0..3 {
+        clock.advance_ms(DAY * 1000);
+        assert_eq!(turn(&world, &mut agent, &client, port, &clock), Ok(true));
+    }
+    assert!(agent.signed_time() < world.running.service.now_s() + 10 * DAY);
+
+    world.running = serve(world.home.path(), ServerOptions::default());
+    let port = world.running.device_port;
+    clock.advance_ms(DAY * 1000);
+    assert_eq!(turn(&world, &mut agent, &client, port, &clock), Ok(true));
+    assert_eq!(agent.state(), State::Active);
 }
