@@ -328,7 +328,10 @@ impl Core {
             }
             // Blocks of the proof's stream are left in the vault.
             PersistedState::Filling => {
-                self.mode = Mode::Live(Job::Unfill { at: 0, failed: false });
+                self.mode = Mode::Live(Job::Unfill {
+                    at: 0,
+                    failed: false,
+                });
                 return;
             }
             // What an attempt has stored opens nothing; its grant overwrites it,

@@ -648,21 +648,32 @@ impl Core {
 
     /// True when time must be charged before anything is served.
     pub(crate) fn owes_charge(&self) -> bool {
-        matches!(self.mode, Mode::Live(Job::Idle))
-            && self.time.powered_s() >= self.held.charged_s
+        matches!(self.mode, Mode::Live(Job::Idle)) && self.time.powered_s() >= self.held.charged_s
     }
 
     /// What a verified order means here. Nothing that a device holds is lost, or
     /// being found out, may be answered with "not applicable".
-    pub fn judge(&self, order: &Order, digest: &Digest, device: &DeviceId) -> Result<Verdict, Error> {
+    pub fn judge(
+        &self,
+        order: &Order,
+        digest: &Digest,
+        device: &DeviceId,
+    ) -> Result<Verdict, Error> {
         use crate::wire::{OrderKind, OrderResult};
         let (epoch, activation_id, wiping, seen) = match (&self.mode, &self.held.state) {
             (Mode::Boot(_), _) => return Err(Error::Busy),
             (Mode::Lost, _) => return Err(Error::WrongState),
             // Not yet for good: the answer would be too early.
             (Mode::Wipe(_), _) if self.is_uncommitted() => return Err(Error::Busy),
-            (Mode::Wipe(w), _) => (w.tombstone.epoch, Some(&w.tombstone.activation_id), true, None),
-            (Mode::Live(_), PersistedState::Active(a)) => (a.epoch, Some(&a.id), false, Some(&a.seen)),
+            (Mode::Wipe(w), _) => (
+                w.tombstone.epoch,
+                Some(&w.tombstone.activation_id),
+                true,
+                None,
+            ),
+            (Mode::Live(_), PersistedState::Active(a)) => {
+                (a.epoch, Some(&a.id), false, Some(&a.seen))
+            }
             (Mode::Live(_), PersistedState::SignedOut(s)) => {
                 (s.epoch, Some(&s.id), false, Some(&s.seen))
             }

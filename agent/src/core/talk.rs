@@ -361,9 +361,17 @@ impl Core {
             Mode::Live(_) => return None,
         }
         let owed = [
-            (self.oldest_receipt().is_some(), Sent::Receipt, talk.receipts_wait_ms),
+            (
+                self.oldest_receipt().is_some(),
+                Sent::Receipt,
+                talk.receipts_wait_ms,
+            ),
             (outcome, Sent::Outcome, talk.outcome_waits_ms),
-            (self.owes_sign_out(), Sent::SignedOut, talk.sign_out_waits_ms),
+            (
+                self.owes_sign_out(),
+                Sent::SignedOut,
+                talk.sign_out_waits_ms,
+            ),
         ];
         let ask = self.ask_of_state();
         if talk.challenge.is_none() {

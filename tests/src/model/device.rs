@@ -135,7 +135,8 @@ impl Device {
         let (flash_snapshot, flash_tombstone) = (self.flash.snapshot, self.flash.tombstone);
         let result = match effect {
             Effect::Rest => return None,
-            Effect::Save => self.write(|flash| flash.snapshot = Some(image))
+            Effect::Save => self
+                .write(|flash| flash.snapshot = Some(image))
                 .map(|()| Found::Saved(&image)),
             Effect::SaveTombstone => self
                 .write(|flash| flash.tombstone = tombstone)

@@ -730,7 +730,11 @@ impl Protocol {
     /// anything left to do: only people, time and mishaps would go on.
     fn quiet(&self, w: &World) -> bool {
         let own = [Step::Speak, Step::Work, Step::PowerOn];
-        let mut steps = w.sent.iter().map(|m| Step::Deliver(Received(*m))).chain(own);
+        let mut steps = w
+            .sent
+            .iter()
+            .map(|m| Step::Deliver(Received(*m)))
+            .chain(own);
         steps.all(|step| self.next_state(w, step).is_none())
     }
 }

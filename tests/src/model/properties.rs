@@ -41,16 +41,13 @@ pub(super) fn all() -> Vec<Property<Protocol>> {
             |_, w: &World| !w.wronged,
         ),
         Property::always("closed counts at once", |_, w: &World| {
-            w.device.serves().is_none_or(|a| {
-                !w.signed_out.contains(&a) || w.forked.contains(&a)
-            })
+            w.device
+                .serves()
+                .is_none_or(|a| !w.signed_out.contains(&a) || w.forked.contains(&a))
         }),
         Property::always("no key outlives its closing", |_, w: &World| {
             let closed = match w.device.state() {
-                Some(State::Wiping) => w
-                    .device
-                    .wipes()
-                    .is_some_and(|_| !w.device.is_engaged()),
+                Some(State::Wiping) => w.device.wipes().is_some_and(|_| !w.device.is_engaged()),
                 Some(State::Clean | State::SignedOut) => !w.device.is_engaged(),
                 _ => false,
             };
@@ -58,9 +55,7 @@ pub(super) fn all() -> Vec<Property<Protocol>> {
         }),
         Property::always("open time is charged time", |_, w: &World| {
             let charged = w.device.flash.snapshot.map_or(0, |s| s.charged_s);
-            w.device.serves().is_none()
-                || w.passed * TICK_S <= charged
-                || !w.forked.is_empty()
+            w.device.serves().is_none() || w.passed * TICK_S <= charged || !w.forked.is_empty()
         }),
         Property::always("a lease ends", |_, w: &World| {
             let core = w.device.core.as_ref();
