@@ -137,7 +137,7 @@ impl Boot {
     }
 
     fn failed(&mut self, e: Error) {
-        self.tries = self.tries.saturating_add(1);
+        self.tries = self.tries.saturating_add(1).min(MAX_TRIES);
         let silent = self.step != BootStep::Charge && e == Error::Hardware;
         self.why = Some(if silent {
             LockReason::NotAnswering

@@ -9,6 +9,8 @@ use heapless::String;
 
 /// First back-off after a failed exchange, in milliseconds; it doubles.
 const BACK_OFF_MS: u32 = 2_000;
+/// Failures that double it; more make it no longer.
+const DOUBLINGS: u8 = 10;
 /// Longest back-off, in milliseconds.
 const BACK_OFF_MAX_MS: u32 = 15 * 60 * 1000;
 /// How long an exchange may take beyond what it waits for an order, in
@@ -81,7 +83,7 @@ pub(crate) struct Talk {
     answered: bool,
     /// A request over a challenge of this boot was answered.
     heard: bool,
-    failures: u32,
+    failures: u8,
     /// The one retry without a pause was used.
     retried: bool,
     wait: Wait,
@@ -127,7 +129,7 @@ impl Talk {
 
     /// The back-off goes on where earlier boots without an answer left it.
     pub(super) fn go_on_backing_off(&mut self, unanswered: u8) {
-        self.failures = u32::from(unanswered);
+        self.failures = unanswered.min(DOUBLINGS);
     }
 
     pub(crate) fn was_answered(&self) -> bool {
@@ -233,8 +235,8 @@ impl Talk {
     /// An exchange ended without progress: full jitter over a window that
     /// doubles.
     pub(crate) fn failed(&mut self, now_ms: u64) {
-        let cap = (BACK_OFF_MS << self.failures.min(10)).min(BACK_OFF_MAX_MS);
-        self.failures = self.failures.saturating_add(1);
+        let cap = (BACK_OFF_MS << self.failures).min(BACK_OFF_MAX_MS);
+        self.failures = self.failures.saturating_add(1).min(DOUBLINGS);
         self.wait_up_to(cap, now_ms);
         self.wait = Wait::BackOff;
     }
@@ -332,7 +334,7 @@ impl Talk {
     pub(crate) fn spread(&mut self, window_s: u32, now_ms: u64) {
         let window = window_s
             .saturating_mul(1000)
-            .saturating_mul(1 << self.failures.min(10))
+            .saturating_mul(1 << self.failures)
             .min(BACK_OFF_MAX_MS);
         self.wait_up_to(window, now_ms);
     }
