@@ -175,8 +175,7 @@ fn an_order_key_rotated_beside_a_running_service_is_used_by_it() {
     tv.wait_state("clean").unwrap();
     people.wait_state("/receipt", "Proven wiped").unwrap();
     let store = nrd_sim::service::store::Store::open(&dir).unwrap();
-    let (version, _) = store.delegation().unwrap().unwrap();
-    assert_eq!(version, 2);
+    assert_eq!(store.delegation().unwrap().unwrap().order_key, 2);
     // Nonsense gets a word of what to do.
     let nowhere = home.path().join("nowhere").display().to_string();
     let out = nrd_sim(&["rotate-order-key", "--dir", &nowhere]);

@@ -5,10 +5,7 @@ use crate::core::{Event, Mode};
 use crate::error::Error;
 use crate::order::Verdict;
 use crate::trace::event;
-use crate::wire::{
-    self, Body, Order, OrderOutcome, OrderResult, codec,
-    codec::Blank,
-};
+use crate::wire::{self, Body, Order, OrderOutcome, OrderResult, codec, codec::Blank};
 use nrd_hal::{Crypto, Platform};
 
 impl<P: Platform> Agent<'_, P> {

@@ -137,7 +137,7 @@ impl Boot {
     }
 
     fn failed(&mut self, e: Error) {
-        self.tries = self.tries.saturating_add(1);
+        self.tries = self.tries.saturating_add(1).min(MAX_TRIES);
         let silent = self.step != BootStep::Charge && e == Error::Hardware;
         self.why = Some(if silent {
             LockReason::NotAnswering
@@ -328,7 +328,10 @@ impl Core {
             }
             // Blocks of the proof's stream are left in the vault.
             PersistedState::Filling => {
-                self.mode = Mode::Live(Job::Unfill { at: 0, failed: false });
+                self.mode = Mode::Live(Job::Unfill {
+                    at: 0,
+                    failed: false,
+                });
                 return;
             }
             // What an attempt has stored opens nothing; its grant overwrites it,

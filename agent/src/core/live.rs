@@ -162,11 +162,9 @@ impl Job {
             | Job::Forget { .. }
             | Job::DropReceipt(_)
             | Job::BeginFill => true,
-            Job::Idle
-            | Job::Store(_)
-            | Job::Fill
-            | Job::Unfill { .. }
-            | Job::EndFill { .. } => false,
+            Job::Idle | Job::Store(_) | Job::Fill | Job::Unfill { .. } | Job::EndFill { .. } => {
+                false
+            }
         }
     }
 }
@@ -626,8 +624,7 @@ impl Core {
         if !matches!(self.mode, Mode::Live(Job::Idle)) {
             return Ok(());
         }
-        let newer =
-            d.version > self.held.trust || (d.none_held && d.version == self.held.trust);
+        let newer = d.version > self.held.trust || (d.none_held && d.version == self.held.trust);
         // An older one may simply have been on its way.
         if d.version.root == self.root && newer && !d.order_key_falls {
             self.begin(Job::Trust {

@@ -28,7 +28,16 @@ pub fn read_or_make(path: &Path) -> Result<Zeroizing<[u8; 32]>, FileError> {
             Err(e) => return Err(file(e)),
         }
     }
+    read(path)
+}
+
+/// Reads the 32-byte secret of a file that must be there.
+///
+/// # Errors
+/// As [`read_or_make`]; and when there is no such file.
+pub fn read(path: &Path) -> Result<Zeroizing<[u8; 32]>, FileError> {
     check_private(path)?;
+    let file = |e| FileError::Io(path.to_owned(), e);
     let text = Zeroizing::new(fs::read_to_string(path).map_err(file)?);
     unhex(&text).map(Zeroizing::new).ok_or_else(|| {
         FileError::Content(

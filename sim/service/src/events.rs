@@ -33,6 +33,12 @@ pub enum EventKind {
     WipeFailed,
     /// A device's replaced token was used, so a copy of it exists.
     TheftSuspected,
+    /// A device could not read its session any more.
+    SessionLost,
+    /// A device could not read a receipt that it had still to deliver.
+    ReceiptLost,
+    /// A device's memory was damaged, and it locked itself.
+    MemoryDamaged,
     /// A new policy was consented to.
     Consented,
 }
@@ -56,6 +62,11 @@ impl EventKind {
             EventKind::Wiped => "A device proved that it is wiped",
             EventKind::WipeFailed => "A device reported that its wipe failed",
             EventKind::TheftSuspected => "A copied device token was used; access is closed",
+            EventKind::SessionLost => "A device lost its session: sign in again at the device",
+            EventKind::ReceiptLost => "A device could not read a receipt: that proof is lost",
+            EventKind::MemoryDamaged => {
+                "A device's memory was damaged: it is locked until a person resets it"
+            }
             EventKind::Consented => "The new privacy policy was accepted",
         }
     }
@@ -66,7 +77,9 @@ impl EventKind {
             EventKind::WrongPassword
             | EventKind::ComputerStolen
             | EventKind::WipeFailed
-            | EventKind::TheftSuspected => true,
+            | EventKind::TheftSuspected
+            | EventKind::ReceiptLost
+            | EventKind::MemoryDamaged => true,
             EventKind::SignedIn
             | EventKind::ComputerRemoved
             | EventKind::Activated
@@ -76,6 +89,7 @@ impl EventKind {
             | EventKind::SignedOutThere
             | EventKind::Delivered
             | EventKind::Wiped
+            | EventKind::SessionLost
             | EventKind::Consented => false,
         }
     }

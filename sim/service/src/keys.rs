@@ -1,21 +1,22 @@
-//! The service's secrets: three files of 64 hexadecimal digits, each readable
-//! by its owner alone.
+//! The service's secrets: files of 64 hexadecimal digits, each readable by its
+//! owner alone.
 //!
 //! | file | holds | who needs it |
 //! |---|---|---|
-//! | `root.key` | the service root, which firmware pins | only delegations: could be kept offline |
+//! | `root.key` | the first service root, which firmware pins | only delegations: could be kept offline |
+//! | `root-1.key`, `root-2.key`, … | the roots that followed it | the same; the newest alone |
 //! | `service.key` | a master secret, all other keys are derived from it | the running service |
 //! | `maker.key` | the maker root, which signs device certificates | the factory: the simulator plays it |
 
 use super::error::{Error, Result};
-use nrd_agent::wire::{Delegation, KeyVersion};
+use nrd_agent::wire::{Delegation, KeyVersion, RootChange, TermBounds, TrustVersion};
 use nrd_agent_derive::Named;
 use nrd_hal::Crypto as _;
 use nrd_hal::crypto::RingCrypto;
 use nrd_sim_base::{hex, secret_file, sign};
 use ring::signature::Ed25519KeyPair;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 /// What a keyed digest is for: each use has digests of its own.
@@ -34,7 +35,10 @@ pub enum Index {
 
 /// The keys in memory. No `Debug`.
 pub struct Keys {
-    root: Ed25519KeyPair,
+    root: Zeroizing<[u8; 32]>,
+    /// Where the roots that followed lie; `None` in memory, where they are
+    /// derived.
+    dir: Option<PathBuf>,
     master: Zeroizing<[u8; 32]>,
     maker: Ed25519KeyPair,
     /// Signs grants, leases and statements.
@@ -44,13 +48,33 @@ pub struct Keys {
     index: Zeroizing<[u8; 32]>,
 }
 
+/// What a new delegation says.
+pub struct NewDelegation {
+    /// Its version, and that of the root that signs it.
+    pub version: TrustVersion,
+    /// Version of the order key.
+    pub order_key: KeyVersion,
+    /// What trusted time is at least, Unix seconds.
+    pub time_floor: u64,
+    /// What devices hold lease terms between.
+    pub bounds: TermBounds,
+}
+
+/// The file of a root that followed the first.
+fn root_name(version: u32) -> String {
+    format!("root-{version}.key")
+}
+
 impl Keys {
     /// Reads the key files of `dir`, or makes them at the first start.
     pub fn open(dir: &Path) -> Result<Keys> {
         let root = secret_file::read_or_make(&dir.join("root.key"))?;
         let master = secret_file::read_or_make(&dir.join("service.key"))?;
         let maker = secret_file::read_or_make(&dir.join("maker.key"))?;
-        let keys = Keys::new(&root, &master, &maker);
+        let keys = Keys {
+            dir: Some(dir.to_owned()),
+            ..Keys::new(&root, &master, &maker)
+        };
         for (name, key) in [
             ("service-root.pub", keys.root_public()),
             ("maker-root.pub", keys.maker_public()),
@@ -66,7 +90,8 @@ impl Keys {
         let derive =
             |label: &[u8]| Zeroizing::new(RingCrypto::hkdf(b"nrd/service", master, &[label]));
         Keys {
-            root: sign::keypair(root),
+            root: Zeroizing::new(*root),
+            dir: None,
             maker: sign::keypair(maker),
             session: sign::keypair(&derive(b"session")),
             tokens: derive(b"token"),
@@ -76,9 +101,45 @@ impl Keys {
         }
     }
 
-    /// The root public key that firmware pins.
+    /// The public half of the first root, which firmware pins. Devices follow
+    /// the changes from there.
     pub fn root_public(&self) -> [u8; 32] {
-        sign::public(&self.root)
+        sign::public(&sign::keypair(&self.root))
+    }
+
+    /// The service root of a version.
+    ///
+    /// # Errors
+    /// When its file is not here.
+    fn root(&self, version: u32) -> Result<Ed25519KeyPair> {
+        let seed = match (&self.dir, version) {
+            (_, 0) => self.root.clone(),
+            (Some(dir), _) => secret_file::read(&dir.join(root_name(version)))?,
+            (None, _) => self.derived_root(version),
+        };
+        Ok(sign::keypair(&seed))
+    }
+
+    fn derived_root(&self, version: u32) -> Zeroizing<[u8; 32]> {
+        let label = [b"root".as_slice(), &version.to_le_bytes()];
+        Zeroizing::new(RingCrypto::hkdf(b"nrd/service", self.root.as_ref(), &label))
+    }
+
+    /// Makes the root of `version`, or finds the one that an earlier try left;
+    /// returns its public half, and the frame in which the root before it names
+    /// it.
+    ///
+    /// # Errors
+    /// When its file cannot be made, or that of the root before it is not here.
+    pub fn next_root(&self, version: u32) -> Result<([u8; 32], Vec<u8>)> {
+        let old = self.root(version.saturating_sub(1))?;
+        let seed = match &self.dir {
+            Some(dir) => secret_file::read_or_make(&dir.join(root_name(version)))?,
+            None => self.derived_root(version),
+        };
+        let root = sign::public(&sign::keypair(&seed));
+        let change = sign::signed(&old, &RootChange { version, root });
+        Ok((root, change))
     }
 
     /// The maker's public key.
@@ -117,19 +178,25 @@ impl Keys {
         )))
     }
 
-    /// A delegation by the root.
-    pub fn delegation(&self, version: u32, time_version: u32, time_floor: u64) -> Vec<u8> {
-        sign::signed(
-            &self.root,
+    /// A delegation by the root of `version`.
+    ///
+    /// # Errors
+    /// When that root's file is not here.
+    pub fn delegation(&self, of: &NewDelegation) -> Result<Vec<u8>> {
+        let order_key = self.order(of.order_key);
+        Ok(sign::signed(
+            &self.root(of.version.root)?,
             &Delegation {
-                version,
-                order_key_version: KeyVersion(version),
-                order_key: sign::public(&self.order(KeyVersion(version))),
+                version: of.version,
+                order_key_version: of.order_key,
+                order_key: sign::public(&order_key),
                 session_key: sign::public(&self.session),
-                time_version,
-                time_floor,
+                // Each delegation may set the time anew, up or down.
+                time_version: of.order_key.0,
+                time_floor: of.time_floor,
+                bounds: of.bounds,
             },
-        )
+        ))
     }
 
     /// The token of a generation (SPEC §10). The database holds no token.

@@ -17,6 +17,7 @@
 //! | `store/` | the database; every method is one atomic operation |
 //! | `device/` | answers a device's requests |
 //! | `account.rs` | operations of an account holder: devices, orders, consent |
+//! | `order_rules.rs` | what each kind of order does here |
 //! | `login.rs` | passwords, failed attempts, browser sessions, remembered computers |
 //! | `events.rs` | security activity: the entries of an account |
 //! | `security_events.rs` | the claims of security event tokens, for a receiver outside |
@@ -50,6 +51,7 @@ mod keys;
 pub mod login;
 pub mod metrics;
 mod notify;
+mod order_rules;
 pub mod outbox;
 pub mod pages;
 mod security_events;
@@ -65,19 +67,23 @@ use nrd_sim_base::hex;
 use nrd_sim_base::sample::Samples;
 
 use host::Host;
+use keys::NewDelegation;
 use metrics::Metrics;
 use notify::Notifier;
-use nrd_agent::wire::LeaseTerms;
+use nrd_agent::wire::{KeyVersion, LeaseTerms, TermBounds, TrustVersion};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use store::{AccountId, Announcement, Store};
+use store::{AccountId, Announcement, RootRow, Store};
 
 /// The operator's settings.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Terms of every grant and lease.
     pub terms: LeaseTerms,
+    /// What devices hold those terms between, whoever signed them: the service
+    /// root's word, in each new delegation.
+    pub bounds: TermBounds,
     /// Seconds between check-ins of a device that does not wait.
     pub check_in_s: u32,
     /// Seconds between polls while a code is shown.
@@ -90,6 +96,27 @@ pub struct Settings {
     pub wait_max_s: u16,
 }
 
+impl Settings {
+    /// Widens the bounds so far that the terms lie between them: for stories
+    /// whose terms are their point. An operator's root would not.
+    pub fn allow_own_terms(&mut self) {
+        let LeaseTerms {
+            renew_after_s: _,
+            expires_after_s,
+            max_boots,
+            dead_man_s,
+        } = self.terms;
+        let b = &mut self.bounds;
+        b.expires_min_s = b.expires_min_s.min(expires_after_s);
+        b.expires_max_s = b.expires_max_s.max(expires_after_s);
+        b.boots_min = b.boots_min.min(max_boots);
+        // 0 is never, whatever the floor.
+        if dead_man_s > 0 {
+            b.dead_man_min_s = b.dead_man_min_s.min(dead_man_s);
+        }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Settings {
@@ -98,6 +125,12 @@ impl Default for Settings {
                 expires_after_s: 30 * 24 * 3600,
                 max_boots: 500,
                 dead_man_s: 90 * 24 * 3600,
+            },
+            bounds: TermBounds {
+                expires_min_s: 24 * 3600,
+                expires_max_s: 60 * 24 * 3600,
+                boots_min: 50,
+                dead_man_min_s: 30 * 24 * 3600,
             },
             check_in_s: 3600,
             poll_s: 2,
@@ -208,7 +241,8 @@ impl Service {
         });
         tracing::info!(database = service.store.database(), "service opened");
         if service.store.delegation()?.is_none() {
-            service.delegate_after(0)?;
+            // The first one; or the first in today's form, after a migration.
+            service.delegate_after(service.store.newest_order_key()?)?;
         }
         let this = Arc::downgrade(&service);
         service.store.listen(move |what| {
@@ -283,17 +317,54 @@ impl Service {
 
     /// Puts a new order key in force and signs waiting orders again. Returns
     /// its version.
+    ///
+    /// # Errors
+    /// Also when the newest root's file is not here.
     pub fn rotate_order_key(&self) -> Result<u32> {
-        self.delegate_after(self.store.delegation()?.map_or(0, |(v, _)| v))
+        self.delegate_after(self.store.delegation()?.map_or(0, |d| d.order_key))
     }
 
+    /// Puts a new service root in force, named by the one before it, and a new
+    /// order key under it. Returns the root's version. Devices follow by
+    /// themselves, a step a reply.
+    ///
+    /// # Errors
+    /// Also when the file of the root in force is not here: it signs the change.
+    pub fn replace_root(&self) -> Result<u32> {
+        let known = self.store.roots()?.last().map_or(0, |r| r.version);
+        let version = known
+            .checked_add(1)
+            .ok_or_else(|| Error::Internal("no root version is left".to_owned()))?;
+        // The key is on disk before anything names it.
+        let (public, change) = self.keys.next_root(version)?;
+        let root = RootRow {
+            version,
+            public,
+            change,
+        };
+        let now = self.now_s();
+        let sign = account::signer(&self.keys);
+        self.store
+            .replace_root(&root, &|v, key| self.delegation(v, key), now, &sign)
+    }
+
+    /// Puts a delegation in force after that with this order key.
     fn delegate_after(&self, known: u32) -> Result<u32> {
         let now = self.now_s();
-        // The floor is what trusted time was a day ago: a device's own clock
-        // may run late.
-        let make = |version| self.keys.delegation(version, version, now - 86_400);
+        let sign = account::signer(&self.keys);
         self.store
-            .delegate(known, &make, now, &account::signer(&self.keys))
+            .delegate(known, &|v, key| self.delegation(v, key), now, &sign)
+    }
+
+    fn delegation(&self, version: TrustVersion, order_key: u32) -> Result<Vec<u8>> {
+        self.keys.delegation(&NewDelegation {
+            version,
+            order_key: KeyVersion(order_key),
+            // The floor is what trusted time was a day ago: a device's own clock
+            // may run late.
+            time_floor: self.now_s() - 86_400,
+            bounds: self.settings.bounds,
+        })
     }
 
     /// Adds the sample accounts that are not there yet.

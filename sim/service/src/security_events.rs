@@ -47,6 +47,9 @@ impl Service {
             | EventKind::SignOutOrdered
             | EventKind::SignedOutThere
             | EventKind::Delivered
+            | EventKind::SessionLost
+            | EventKind::ReceiptLost
+            | EventKind::MemoryDamaged
             | EventKind::Consented => return Ok(None),
         };
         let now = self.now_s();

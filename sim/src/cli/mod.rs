@@ -8,6 +8,7 @@
 macro_rules! say {
     ($($text:tt)*) => {{
         use std::io::Write as _;
+        #[expect(clippy::let_underscore_must_use, reason = "a closed standard output is no fault of ours")]
         let _ = writeln!(std::io::stdout(), $($text)*);
     }};
 }
@@ -60,6 +61,8 @@ enum Command {
     Serve(serve::Args),
     /// Put a new order key in force, while the service runs.
     RotateOrderKey(store_admin::ServiceArgs),
+    /// Put a new service root in force, named by the one before it.
+    ReplaceRoot(store_admin::ServiceArgs),
     /// Copy a service's SQLite store, while it runs.
     Backup(store_admin::Backup),
     /// Bring a copy of a SQLite store back.
@@ -95,6 +98,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::RotateOrderKey(args) => store_admin::rotate(&args),
+        Command::ReplaceRoot(args) => store_admin::replace_root(&args),
         Command::Backup(args) => store_admin::back_up(&args),
         Command::Restore(args) => store_admin::restore(&args),
         Command::Load(args) => load::run(&args),

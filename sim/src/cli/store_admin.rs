@@ -1,5 +1,5 @@
-//! `nrd-sim rotate-order-key`, `nrd-sim backup`, `nrd-sim restore`: what an
-//! operator does to a service's store, while it runs or before it starts.
+//! `nrd-sim rotate-order-key`, `nrd-sim replace-root`, `nrd-sim backup`,
+//! `nrd-sim restore`: what an operator does to a service's store, while it runs or before it starts.
 
 use super::fail;
 use super::serve::hint;
@@ -8,6 +8,7 @@ use nrd_sim::service::store::{Store, restore_sqlite};
 use nrd_sim::service::{Error, Service, ServicePaths, Settings};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// Which service.
 #[derive(clap::Args)]
@@ -45,6 +46,24 @@ pub(crate) struct Restore {
     from: PathBuf,
 }
 
+impl ServiceArgs {
+    /// Opens a service that has run before.
+    fn open(&self) -> Result<Arc<Service>, ExitCode> {
+        let place = ServicePaths {
+            dir: self.dir.clone(),
+            keys: self.keys.clone().unwrap_or_else(|| self.dir.clone()),
+            database: self.database.clone(),
+        };
+        if !place.keys.join("service.key").exists() {
+            return Err(fail(
+                &format!("{}: no service has its keys here", place.keys.display()),
+                "--dir, or --keys, of a service that has run before",
+            ));
+        }
+        Service::open_on(&place, Settings::default()).map_err(failed)
+    }
+}
+
 fn failed(e: Error) -> ExitCode {
     let e = ServeError::Service(e);
     fail(&e.to_string(), hint(&e))
@@ -52,24 +71,26 @@ fn failed(e: Error) -> ExitCode {
 
 /// Puts a new order key in force; running processes notice by themselves.
 pub(crate) fn rotate(of: &ServiceArgs) -> ExitCode {
-    let place = ServicePaths {
-        dir: of.dir.clone(),
-        keys: of.keys.clone().unwrap_or_else(|| of.dir.clone()),
-        database: of.database.clone(),
-    };
-    if !place.keys.join("service.key").exists() {
-        return fail(
-            &format!("{}: no service has its keys here", place.keys.display()),
-            "--dir, or --keys, of a service that has run before",
-        );
-    }
-    let rotated = Service::open_on(&place, Settings::default()).and_then(|s| s.rotate_order_key());
-    match rotated {
-        Ok(version) => {
+    match of.open().map(|s| s.rotate_order_key()) {
+        Ok(Ok(version)) => {
             say!("order key {version} is in force; waiting orders are signed with it");
             ExitCode::SUCCESS
         }
-        Err(e) => failed(e),
+        Ok(Err(e)) => failed(e),
+        Err(refused) => refused,
+    }
+}
+
+/// Puts a new service root in force; running processes notice by themselves.
+pub(crate) fn replace_root(of: &ServiceArgs) -> ExitCode {
+    match of.open().map(|s| s.replace_root()) {
+        Ok(Ok(version)) => {
+            say!("service root {version} is in force, and a new order key under it");
+            say!("its secret is root-{version}.key, beside root.key; keep both");
+            ExitCode::SUCCESS
+        }
+        Ok(Err(e)) => failed(e),
+        Err(refused) => refused,
     }
 }
 

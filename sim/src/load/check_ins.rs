@@ -10,8 +10,8 @@ use super::Spread;
 use super::device::Town;
 use super::process::{ServiceProcess, used};
 use nrd_agent::wire::{
-    self, ActivationId, Answer, Ask, DeviceId, Generation, PROOF_CONTEXT, PolicyVersion, Reply,
-    Request, TokenProof,
+    self, ActivationId, Answer, Ask, DeviceId, Generation, Losses, PROOF_CONTEXT, PolicyVersion,
+    Reply, Request, TokenProof, TrustVersion,
 };
 use nrd_hal::Crypto as _;
 use nrd_hal::crypto::RingCrypto;
@@ -97,14 +97,13 @@ impl Prover {
         let mut activation = [3; 16];
         activation[..4].copy_from_slice(&number.to_le_bytes());
         let (store, now) = (&service.store, service.now_s());
-        let delegation = store.delegation().map_err(text)?.map_or(0, |(v, _)| v);
         let row = DeviceRow {
             id: id.as_str().to_owned(),
             public_key: public(&key),
             model: "Prover".into(),
             kind: nrd_agent::wire::DeviceKind::SetTopBox,
             agent_version: "1.0.0".into(),
-            delegation,
+            losses: Losses::default(),
         };
         store
             .enroll(&row, &challenge(number, 0), now)
@@ -143,6 +142,11 @@ impl Prover {
             challenge,
             nonce,
             agent_version: [1, 0, 0],
+            trust: TrustVersion {
+                root: 0,
+                delegation: u32::MAX,
+            },
+            losses: Losses::default(),
             ask: Ask::CheckIn {
                 activation_id: ActivationId(self.activation),
                 epoch: 0,

@@ -143,6 +143,7 @@ impl Device {
         let clock = board.clock();
         let config = Config {
             service_root: keys.root_public(),
+            root_version: 0,
             factory_epoch: 0,
             wait_s,
         };

@@ -17,6 +17,8 @@ pub(super) enum Command {
     Deactivate,
     /// Switch off and on.
     Restart,
+    /// Wait no longer: talk to the service now.
+    TryAgain,
     /// Say how things stand.
     Status,
     /// Time passes.
@@ -42,7 +44,7 @@ pub(super) const HELP: &str = "\
   remote:   up down left right (several in a line); up up down down left right
             left right up up up up opens the device menu
   menu:     sign-out | deactivate yes | close
-  device:   activate | cancel | restart | status | quit
+  device:   activate | cancel | try-again | restart | status | quit
   desk:     receipt FILE | prove-clean NONCE FILE | prove-fill NONCE FILE
   faults:   network off | network on | lose-answers N | advance SECONDS
   order:    order HEX (a signed order from a USB stick, say)";
@@ -65,6 +67,7 @@ pub(super) fn parse(line: &str) -> Result<Option<Command>, String> {
         ("deactivate", _) => return Err("type `deactivate yes`: it cannot be undone".into()),
         ("restart", []) => Command::Restart,
         ("status", []) => Command::Status,
+        ("try-again", []) => Command::TryAgain,
         ("quit", []) => Command::Quit,
         ("network", ["off"]) => Command::Network(false),
         ("network", ["on"]) => Command::Network(true),

@@ -97,6 +97,7 @@ pub fn play(story: &Story, mut tell: impl FnMut(usize, &Step)) -> Result<Scenari
         .terms
         .renew_after_s
         .min(settings.terms.expires_after_s / 2);
+    settings.allow_own_terms();
     let mut run = Run {
         story,
         world: World::new(story.seed, settings)?,

@@ -1,10 +1,10 @@
 //! "Still here": proves the token, renews it, fetches orders.
 
-use super::{ADDRESS, Handled, Response, Wait};
+use super::{ADDRESS, Handled, Response, Wait, fresh, new_losses};
 use crate::events::EventKind;
 use crate::store::{
     ActivationPhase, ActivationRow, CheckIn, CheckInContext, CheckedIn, RevocationReason, TokenUse,
-    Used,
+    TrustNews, Used,
 };
 use crate::{Result, Service, short_id};
 use nrd_agent::wire::{
@@ -58,21 +58,26 @@ impl Service {
             CheckInPlan::Respond(_) => None,
         };
         let address = self.keys.seal(ADDRESS, address.as_bytes())?;
+        let news = new_losses(&device.losses, &request.losses);
         let done = self.store.check_in(&CheckIn {
-            device: &device.id,
-            presented: &request.challenge,
-            next: &challenge,
-            now,
-            address: &address,
+            fresh: fresh(device, &request, &challenge, now, &address, &news),
             token,
         })?;
-        let delegation = if known.delegation > device.delegation {
-            self.newer_delegation(device.delegation)?
+        // What the device states counts, not what it was sent: an old `Hello`,
+        // posted again, once made the service believe that a device had the new
+        // delegation, and its removal was never carried out.
+        let news = if known.trust > request.trust {
+            self.store.trust_news(request.trust)?
         } else {
-            None
+            TrustNews::default()
         };
+        if !matches!(done, CheckedIn::Stale(_)) {
+            self.losses_stated(device, &request)?;
+        }
         let (response, wait) = match (plan, done) {
-            (_, CheckedIn::Stale(current)) => return Ok(Handled::stale(current, delegation)),
+            (_, CheckedIn::Stale(current)) => {
+                return Ok(Handled::stale(current, request.trust, news));
+            }
             (CheckInPlan::Respond(answered), _) => answered,
             (CheckInPlan::Proven(row, _), CheckedIn::Token(Used::Over)) => {
                 self.overtaken(&request, row)?
@@ -86,7 +91,8 @@ impl Service {
         };
         Ok(Handled {
             challenge,
-            delegation,
+            trust: request.trust,
+            news,
             response,
             wait,
         })

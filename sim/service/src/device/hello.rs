@@ -3,7 +3,7 @@
 use super::{Handled, Response};
 use crate::store::DeviceRow;
 use crate::{Error, Result, Service};
-use nrd_agent::wire::{Answer, MakerCertificate, RefusalCode, Request, decode_signed};
+use nrd_agent::wire::{Answer, Losses, MakerCertificate, RefusalCode, Request, decode_signed};
 use nrd_hal::crypto::RingCrypto;
 
 impl Service {
@@ -13,6 +13,7 @@ impl Service {
         claimed: &Request<'_>,
         certificate: &[u8],
         challenge: [u8; 32],
+        address: &str,
     ) -> Result<Handled> {
         let refuse = |code| Ok(Handled::refused(challenge, code, 3600));
         let maker = self.keys.maker_public();
@@ -24,24 +25,34 @@ impl Service {
             return refuse(RefusalCode::BadRequest);
         }
         let [major, minor, patch] = claimed.agent_version;
-        let newest = self.store.delegation()?;
         let device = DeviceRow {
             id: cert.device_id.as_str().to_owned(),
             public_key: cert.public_key,
             model: cert.model.as_str().to_owned(),
             kind: cert.kind,
             agent_version: format!("{major}.{minor}.{patch}"),
-            delegation: newest.as_ref().map_or(0, |(v, _)| *v),
+            losses: Losses::default(),
         };
-        match self.store.enroll(&device, &challenge, self.now_s()) {
-            Ok(()) => Ok(Handled {
-                challenge,
-                delegation: newest.map(|(_, frame)| frame),
-                response: Response::Plain(Answer::Welcome),
-                wait: None,
-            }),
-            Err(Error::WrongState) => refuse(RefusalCode::UnknownMaker),
-            Err(e) => Err(e),
+        let current = match self.store.enroll(&device, &challenge, self.now_s()) {
+            Ok(current) => current,
+            Err(Error::WrongState) => return refuse(RefusalCode::UnknownMaker),
+            Err(e) => return Err(e),
+        };
+        // Most are signed over no challenge, or an old one: such a `Hello` may be
+        // an old one posted again, and changes nothing.
+        let mut handled = Handled {
+            challenge: current,
+            trust: claimed.trust,
+            news: self.store.trust_news(claimed.trust)?,
+            response: Response::Plain(Answer::Welcome),
+            wait: None,
+        };
+        if claimed.challenge == current
+            && let Some(device) = self.store.device(&device.id)?
+        {
+            let taken = self.take_fresh(&device, claimed, &challenge, address)?;
+            handled.challenge = taken.err().unwrap_or(challenge);
         }
+        Ok(handled)
     }
 }

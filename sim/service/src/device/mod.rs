@@ -16,12 +16,15 @@ mod check_in;
 mod hello;
 mod report;
 
+use super::events::EventKind;
 use super::metrics;
 use super::notify::Wakeup;
-use super::store::DeviceRow;
+use super::store::{DeviceRow, Fresh, TrustNews};
 use super::worker::blocking;
 use super::{Error, Result, Service};
-use nrd_agent::wire::{self, Answer, Ask, EndReason, RefusalCode, Reply, Request};
+use nrd_agent::wire::{
+    self, Answer, Ask, EndReason, Losses, RefusalCode, Reply, Request, TrustVersion,
+};
 use nrd_hal::crypto::RingCrypto;
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,6 +68,20 @@ impl Response {
         }
     }
 
+    /// True for what the session key or an order key signed.
+    fn is_signed(&self) -> bool {
+        match self {
+            Response::Plain(_) => false,
+            Response::Granted(_) => true,
+            Response::CheckedIn {
+                lease,
+                statement,
+                order,
+                interval_s: _,
+            } => lease.is_some() || statement.is_some() || order.is_some(),
+        }
+    }
+
     fn answer(&self) -> Answer<'_> {
         match self {
             Response::Plain(a) => a.clone(),
@@ -91,8 +108,10 @@ type Wait = ([u8; 16], u16);
 /// What became of a request.
 struct Handled {
     challenge: [u8; 32],
-    /// A delegation that the device does not have yet.
-    delegation: Option<Vec<u8>>,
+    /// What the device states to trust.
+    trust: TrustVersion,
+    /// What it does not have yet of what it may trust.
+    news: TrustNews,
     response: Response,
     /// The device would wait this long for an order of this activation.
     wait: Option<Wait>,
@@ -138,6 +157,9 @@ impl Service {
                 let this = self.clone();
                 if let Some(order) = blocking(move || this.store.next_order(&id)).await? {
                     metrics::count(&self.metrics.requests, "answer", "woken");
+                    // The order key may have been rotated meanwhile, and the
+                    // order signed again with a key that the device has not.
+                    handled.news = self.store.trust_news(handled.trust)?;
                     handled.response = Response::CheckedIn {
                         lease: None,
                         statement: None,
@@ -166,10 +188,19 @@ impl Service {
     }
 
     fn reply(&self, handled: &Handled) -> Result<Vec<u8>> {
+        // A device that needs more than one step could not verify what is signed
+        // under the newest root: it asks again, over the new challenge, and what
+        // it is told then is the same.
+        let held_back = Response::refused(RefusalCode::StaleChallenge, 0);
+        let response = match &handled.response {
+            signed if signed.is_signed() && handled.news.is_not_all() => &held_back,
+            response => response,
+        };
         let reply = Reply {
             challenge: handled.challenge,
-            delegation: handled.delegation.as_deref(),
-            answer: handled.response.answer(),
+            root: handled.news.root.as_deref(),
+            delegation: handled.news.delegation.as_deref(),
+            answer: response.answer(),
         };
         let mut out = [0u8; wire::MAX_FRAME];
         let n = wire::encode(&reply, &mut out)
@@ -177,10 +208,34 @@ impl Service {
         Ok(out[..n].to_vec())
     }
 
-    /// The newest delegation, if the device has an older one.
-    fn newer_delegation(&self, has: u32) -> Result<Option<Vec<u8>>> {
-        let current = self.store.delegation()?;
-        Ok(current.filter(|(v, _)| *v > has).map(|(_, frame)| frame))
+    /// Consumes the challenge of a request whose signature is good, and keeps
+    /// what it states of its device. `Err` with the challenge in force when the
+    /// request is not fresh.
+    fn take_fresh(
+        &self,
+        device: &DeviceRow,
+        request: &Request<'_>,
+        next: &[u8; 32],
+        address: &str,
+    ) -> Result<std::result::Result<(), [u8; 32]>> {
+        let address = self.keys.seal(ADDRESS, address.as_bytes())?;
+        let news = new_losses(&device.losses, &request.losses);
+        let fresh = fresh(device, request, next, self.now_s(), &address, &news);
+        let taken = self.store.take_challenge(&fresh)?;
+        if taken.is_ok() {
+            self.losses_stated(device, request)?;
+        }
+        Ok(taken)
+    }
+
+    /// The pages that show the device are told when what it lost has changed.
+    fn losses_stated(&self, device: &DeviceRow, request: &Request<'_>) -> Result<()> {
+        if device.losses != request.losses {
+            for account in self.store.holders(&device.id)? {
+                self.notify_page(account);
+            }
+        }
+        Ok(())
     }
 
     fn handle_frame(&self, frame: &[u8], address: &str) -> Result<Handled> {
@@ -192,7 +247,7 @@ impl Service {
         let device_id = claimed.device_id.as_str();
         match &claimed.ask {
             Ask::Hello { certificate } => {
-                return self.hello(frame, &claimed, certificate, challenge);
+                return self.hello(frame, &claimed, certificate, challenge, address);
             }
             Ask::CheckIn { activation_id, .. } => {
                 let known = self.store.check_in_context(device_id, &activation_id.0)?;
@@ -215,18 +270,15 @@ impl Service {
         else {
             return refuse(RefusalCode::BadRequest);
         };
-        let now = self.now_s();
-        let address = self.keys.seal(ADDRESS, address.as_bytes())?;
-        let taken =
-            self.store
-                .take_challenge(&device.id, &request.challenge, &challenge, now, &address)?;
-        let delegation = self.newer_delegation(device.delegation)?;
+        let taken = self.take_fresh(&device, &request, &challenge, address)?;
+        let news = self.store.trust_news(request.trust)?;
         if let Err(current) = taken {
-            return Ok(Handled::stale(current, delegation));
+            return Ok(Handled::stale(current, request.trust, news));
         }
         Ok(Handled {
             challenge,
-            delegation,
+            trust: request.trust,
+            news,
             response: self.act(&device, &request)?,
             wait: None,
         })
@@ -262,20 +314,60 @@ impl Handled {
     fn refused(challenge: [u8; 32], code: RefusalCode, retry_after_s: u32) -> Handled {
         Handled {
             challenge,
-            delegation: None,
+            trust: TrustVersion::default(),
+            news: TrustNews::default(),
             response: Response::refused(code, retry_after_s),
             wait: None,
         }
     }
 
     /// Another challenge is in force.
-    fn stale(current: [u8; 32], delegation: Option<Vec<u8>>) -> Handled {
+    fn stale(current: [u8; 32], trust: TrustVersion, news: TrustNews) -> Handled {
         Handled {
             challenge: current,
-            delegation,
+            trust,
+            news,
             response: Response::refused(RefusalCode::StaleChallenge, 0),
             wait: None,
         }
+    }
+}
+
+/// The entries for what a device states to have lost and had not stated before.
+/// A delegation is sent again at once, which nobody needs to know.
+fn new_losses(before: &Losses, now: &Losses) -> Vec<EventKind> {
+    let Losses {
+        session,
+        receipt,
+        delegation: _,
+        snapshot,
+    } = *now;
+    [
+        (session && !before.session, EventKind::SessionLost),
+        (receipt && !before.receipt, EventKind::ReceiptLost),
+        (snapshot && !before.snapshot, EventKind::MemoryDamaged),
+    ]
+    .into_iter()
+    .filter_map(|(new, kind)| new.then_some(kind))
+    .collect()
+}
+
+fn fresh<'a>(
+    device: &'a DeviceRow,
+    request: &'a Request<'_>,
+    next: &'a [u8; 32],
+    now: u64,
+    address: &'a [u8],
+    news: &'a [EventKind],
+) -> Fresh<'a> {
+    Fresh {
+        device: &device.id,
+        presented: &request.challenge,
+        next,
+        now,
+        address,
+        losses: request.losses,
+        news,
     }
 }
 

@@ -20,7 +20,7 @@ impl Service {
         }
         let applied = match o.result {
             OrderResult::Applied | OrderResult::AlreadyApplied => true,
-            OrderResult::NotApplicable | OrderResult::Stale | OrderResult::KeyRetired => false,
+            OrderResult::NotApplicable | OrderResult::Stale => false,
         };
         let row = self.store.outcome(&o.order, &device.id, o.result)?;
         if let Some(row) = row

@@ -3,8 +3,9 @@
 
 use super::devices::{activation_columns, device, row_from, take_challenge};
 use super::sql::{Row, Tx, values};
-use super::{ActivationPhase, ActivationRow, DeviceRow, OrderRow, Store, devices};
+use super::{ActivationPhase, ActivationRow, DeviceRow, Fresh, OrderRow, Store, devices};
 use crate::error::Result;
+use nrd_agent::wire::TrustVersion;
 
 /// Everything that the answer to a check-in depends on.
 pub struct CheckInContext {
@@ -16,22 +17,14 @@ pub struct CheckInContext {
     pub order: Option<OrderRow>,
     /// The policy version in force.
     pub policy: u32,
-    /// Version of the newest delegation.
-    pub delegation: u32,
+    /// Version of the delegation in force.
+    pub trust: TrustVersion,
 }
 
 /// A check-in whose signature is good.
 pub struct CheckIn<'a> {
-    /// The device.
-    pub device: &'a str,
-    /// The challenge it signed over.
-    pub presented: &'a [u8; 32],
-    /// The one that comes next.
-    pub next: &'a [u8; 32],
-    /// Now, Unix seconds.
-    pub now: u64,
-    /// From where, sealed.
-    pub address: &'a [u8],
+    /// Its challenge, and what it states of the device.
+    pub fresh: Fresh<'a>,
     /// The token that it proved, where using it changes something.
     pub token: Option<TokenUse<'a>>,
 }
@@ -76,9 +69,11 @@ impl Store {
         activation: &[u8; 16],
     ) -> Result<Option<CheckInContext>> {
         const SQL: &str = concat!(
-            "SELECT d.id, d.public_key, d.model, d.kind, d.agent_version, d.delegation, \
+            "SELECT d.id, d.public_key, d.model, d.kind, d.agent_version, d.lost_session, \
+             d.lost_receipt, d.lost_delegation, d.lost_snapshot, \
              (SELECT value FROM meta WHERE key = 'policy_version'), \
-             (SELECT coalesce(max(version), 0) FROM delegations), \
+             (SELECT root FROM delegations ORDER BY version DESC LIMIT 1), \
+             (SELECT number FROM delegations ORDER BY version DESC LIMIT 1), \
              (SELECT count(*) FROM orders WHERE activation = ?2 AND outcome IS NULL), ",
             activation_columns!(),
             " FROM devices d LEFT JOIN activations a ON a.id = ?2 AND a.device = d.id \
@@ -89,15 +84,18 @@ impl Store {
             let found = tx.first(SQL, values, |r: &Row| {
                 let known = CheckInContext {
                     device: device(r)?,
-                    policy: r.get(6)?,
-                    delegation: r.get(7)?,
+                    policy: r.get(9)?,
+                    trust: TrustVersion {
+                        root: r.get::<Option<u32>>(10)?.unwrap_or_default(),
+                        delegation: r.get::<Option<u32>>(11)?.unwrap_or_default(),
+                    },
                     order: None,
-                    activation: match r.get::<Option<Vec<u8>>>(9)? {
-                        Some(_) => Some(row_from(r, 9)?),
+                    activation: match r.get::<Option<Vec<u8>>>(13)? {
+                        Some(_) => Some(row_from(r, 13)?),
                         None => None,
                     },
                 };
-                Ok((known, r.get::<u32>(8)?))
+                Ok((known, r.get::<u32>(12)?))
             })?;
             let Some((mut known, orders)) = found else {
                 return Ok(None);
@@ -113,7 +111,7 @@ impl Store {
     /// neither.
     pub fn check_in(&self, c: &CheckIn<'_>) -> Result<CheckedIn> {
         self.write(|tx| {
-            let taken = take_challenge(tx, c.device, c.presented, c.next, c.now, c.address)?;
+            let taken = take_challenge(tx, &c.fresh)?;
             match (taken, &c.token) {
                 (Err(current), _) => Ok(CheckedIn::Stale(current)),
                 (Ok(()), None) => Ok(CheckedIn::Noted),

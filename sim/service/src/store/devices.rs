@@ -3,7 +3,8 @@
 use super::sql::{Lock, Row, Tx, values};
 use super::{AccountId, EventRow, Store, events};
 use crate::error::{Error, Result};
-use nrd_agent::wire::DeviceKind;
+use crate::events::EventKind;
+use nrd_agent::wire::{DeviceKind, Losses};
 use nrd_agent_derive::Named;
 
 /// A device that has introduced itself.
@@ -19,8 +20,8 @@ pub struct DeviceRow {
     pub kind: DeviceKind,
     /// Agent version, in words.
     pub agent_version: String,
-    /// The newest delegation it was given at a `Hello`.
-    pub delegation: u32,
+    /// What it stated last that it lost.
+    pub losses: Losses,
 }
 
 /// How far an activation is. What the page says follows from this and from
@@ -107,6 +108,8 @@ pub struct ActivationRow {
     pub last_seen: u64,
     /// From where, sealed.
     pub last_address: Option<Vec<u8>>,
+    /// What the device stated last that it lost.
+    pub losses: Losses,
 }
 
 /// What a new attempt brings.
@@ -131,32 +134,49 @@ pub struct NewActivation<'a> {
     pub code_life_s: u64,
 }
 
+/// A request whose signature is good; its challenge decides whether it is fresh.
+pub struct Fresh<'a> {
+    /// The device.
+    pub device: &'a str,
+    /// The challenge it signed over.
+    pub presented: &'a [u8; 32],
+    /// The one that comes next.
+    pub next: &'a [u8; 32],
+    /// Now, Unix seconds.
+    pub now: u64,
+    /// From where, sealed.
+    pub address: &'a [u8],
+    /// What the device states that it lost.
+    pub losses: Losses,
+    /// The entries for what it had not stated before.
+    pub news: &'a [EventKind],
+}
+
 impl Store {
-    /// Adds a device, or updates what changes about it. `WrongState` when the
-    /// id is known with another key.
-    pub fn enroll(&self, d: &DeviceRow, challenge: &[u8; 32], now: u64) -> Result<()> {
+    /// Adds a device, or updates what its maker and its firmware say about it.
+    /// Returns the challenge in force, which is `challenge` for one that has
+    /// none. `WrongState` when the id is known with another key.
+    ///
+    /// A `Hello` is signed over no challenge, so an old one can be posted again:
+    /// it takes no challenge away, and is no sign of life.
+    pub fn enroll(&self, d: &DeviceRow, challenge: &[u8; 32], now: u64) -> Result<[u8; 32]> {
+        let sql = "INSERT INTO devices (id, public_key, model, kind, agent_version, challenge, \
+                   last_seen) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
+                   ON CONFLICT (id) DO UPDATE SET model = ?3, kind = ?4, agent_version = ?5, \
+                   challenge = coalesce(devices.challenge, ?6) \
+                   WHERE devices.public_key = ?2 RETURNING challenge";
+        let values = values![
+            &d.id,
+            &d.public_key,
+            &d.model,
+            d.kind.name(),
+            &d.agent_version,
+            challenge,
+            now,
+        ];
         self.write(|tx| {
-            let sql = "INSERT INTO devices VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, NULL) \
-                       ON CONFLICT (id) DO UPDATE SET model = ?3, kind = ?4, agent_version = ?5, \
-                       delegation = ?6, challenge = ?7, last_seen = ?8 \
-                       WHERE devices.public_key = ?2";
-            let touched = tx.execute(
-                sql,
-                values![
-                    &d.id,
-                    &d.public_key,
-                    &d.model,
-                    d.kind.name(),
-                    &d.agent_version,
-                    d.delegation,
-                    challenge,
-                    now,
-                ],
-            )?;
-            match touched {
-                1 => Ok(()),
-                _ => Err(Error::WrongState),
-            }
+            tx.first(sql, values, |r| r.get(0))?
+                .ok_or(Error::WrongState)
         })
     }
 
@@ -166,17 +186,16 @@ impl Store {
         self.read(|tx| tx.first(&sql, values![id], device))
     }
 
-    /// Consumes the device's challenge and puts `next` in its place. `Err`
+    /// Consumes the device's challenge and puts the next in its place. `Err`
     /// with the challenge in force when another was presented.
-    pub fn take_challenge(
-        &self,
-        device: &str,
-        presented: &[u8; 32],
-        next: &[u8; 32],
-        now: u64,
-        address: &[u8],
-    ) -> Result<std::result::Result<(), [u8; 32]>> {
-        self.write(|tx| take_challenge(tx, device, presented, next, now, address))
+    pub fn take_challenge(&self, fresh: &Fresh<'_>) -> Result<std::result::Result<(), [u8; 32]>> {
+        self.write(|tx| take_challenge(tx, fresh))
+    }
+
+    /// The accounts that have this device on their list and expect something of
+    /// it.
+    pub fn holders(&self, device: &str) -> Result<Vec<AccountId>> {
+        self.read(|tx| Ok(holders(tx, device)?.into_iter().map(|(a, _)| a).collect()))
     }
 
     /// Begins or resumes an attempt. `WrongState` for an epoch below one that
@@ -358,25 +377,90 @@ impl Store {
 
 pub(super) fn take_challenge(
     tx: &mut Tx<'_>,
-    device: &str,
-    presented: &[u8; 32],
-    next: &[u8; 32],
-    now: u64,
-    address: &[u8],
+    f: &Fresh<'_>,
 ) -> Result<std::result::Result<(), [u8; 32]>> {
-    let sql = "UPDATE devices SET challenge = ?3, last_seen = ?4, last_address = ?5 \
+    let sql = "UPDATE devices SET challenge = ?3, last_seen = ?4, last_address = ?5, \
+               lost_session = ?6, lost_receipt = ?7, lost_delegation = ?8, lost_snapshot = ?9 \
                WHERE id = ?1 AND challenge = ?2";
-    if tx.execute(sql, values![device, presented, next, now, address])? == 1 {
+    let Losses {
+        session,
+        receipt,
+        delegation,
+        snapshot,
+    } = f.losses;
+    let values = values![
+        f.device,
+        f.presented,
+        f.next,
+        f.now,
+        f.address,
+        session,
+        receipt,
+        delegation,
+        snapshot,
+    ];
+    if tx.execute(sql, values)? == 1 {
+        for &kind in f.news {
+            note_loss(tx, f, kind)?;
+        }
         return Ok(Ok(()));
     }
     let sql = "UPDATE devices SET challenge = coalesce(challenge, ?2) WHERE id = ?1 \
                RETURNING challenge";
-    Ok(Err(tx.one(sql, values![device, next], |r| r.get(0))?))
+    Ok(Err(tx.one(sql, values![f.device, f.next], |r| r.get(0))?))
+}
+
+/// An entry for each account that expects something of the device.
+fn note_loss(tx: &mut Tx<'_>, f: &Fresh<'_>, kind: EventKind) -> Result<()> {
+    for (account, subject) in holders(tx, f.device)? {
+        let event = EventRow {
+            at: f.now,
+            kind,
+            subject,
+            address: None,
+            claims: None,
+        };
+        events::insert(tx, account.0, &event)?;
+    }
+    Ok(())
+}
+
+/// The accounts that expect something of a device, and what each calls it.
+fn holders(tx: &mut Tx<'_>, device: &str) -> Result<Vec<(AccountId, String)>> {
+    let sql = "SELECT a.account, coalesce(a.name, d.model) \
+               FROM activations a JOIN devices d ON d.id = a.device \
+               WHERE a.device = ?1 AND a.account IS NOT NULL AND a.hidden = 0 AND a.phase IN \
+               ('approved', 'active', 'signed-out', 'removing', 'delivered') \
+               ORDER BY a.account, a.approved DESC";
+    let mut all = tx.all(sql, values![device], |r| {
+        Ok((AccountId(r.get(0)?), r.get::<String>(1)?))
+    })?;
+    all.dedup_by_key(|(account, _)| *account);
+    Ok(all)
+}
+
+/// The columns of [`Losses`].
+macro_rules! lost_columns {
+    () => {
+        "d.lost_session, d.lost_receipt, d.lost_delegation, d.lost_snapshot"
+    };
+}
+
+/// Reads losses whose columns begin at `at`.
+fn losses(r: &Row, at: usize) -> Result<Losses> {
+    Ok(Losses {
+        session: r.get(at)?,
+        receipt: r.get(at + 1)?,
+        delegation: r.get(at + 2)?,
+        snapshot: r.get(at + 3)?,
+    })
 }
 
 /// The columns of a [`DeviceRow`].
-pub(super) const DEVICE: &str =
-    "d.id, d.public_key, d.model, d.kind, d.agent_version, d.delegation";
+pub(super) const DEVICE: &str = concat!(
+    "d.id, d.public_key, d.model, d.kind, d.agent_version, ",
+    lost_columns!()
+);
 
 pub(super) fn device(r: &Row) -> Result<DeviceRow> {
     Ok(DeviceRow {
@@ -385,7 +469,7 @@ pub(super) fn device(r: &Row) -> Result<DeviceRow> {
         model: r.get(2)?,
         kind: r.word(3)?,
         agent_version: r.get(4)?,
-        delegation: r.get(5)?,
+        losses: losses(r, 5)?,
     })
 }
 
@@ -394,7 +478,8 @@ macro_rules! activation_columns {
     () => {
         "a.id, a.device, a.epoch, a.account, a.phase, a.revoked, a.code, a.pictogram, a.created, \
          a.approved, a.name, a.remember, a.policy, a.series, a.generation, a.leased, a.chain_gap, \
-         a.wiped, d.model, d.kind, d.last_seen, d.last_address"
+         a.wiped, d.model, d.kind, d.last_seen, d.last_address, \
+         d.lost_session, d.lost_receipt, d.lost_delegation, d.lost_snapshot"
     };
 }
 pub(super) use activation_columns;
@@ -434,6 +519,7 @@ pub(super) fn row_from(r: &Row, at: usize) -> Result<ActivationRow> {
         kind: r.word(at + 19)?,
         last_seen: r.get(at + 20)?,
         last_address: r.get(at + 21)?,
+        losses: losses(r, at + 22)?,
     })
 }
 

@@ -19,6 +19,7 @@
 //! | `devices.rs` | devices, challenges, activations |
 //! | `check_in.rs` | check-ins: the most frequent request, in two statements |
 //! | `orders.rs` | orders, outcomes, receipts |
+//! | `trust.rs` | service roots and delegations |
 //! | `web.rs` | browser sessions, remembered computers, failed attempts |
 //! | `events.rs` | security activity |
 //! | `outbox.rs` | messages for a broker or a receiver |
@@ -46,18 +47,22 @@ mod postgres;
 mod restore;
 mod sql;
 mod sqlite;
+mod trust;
 mod web;
 mod words;
 
 pub use accounts::{AccountRow, Sealed};
 pub use announce::Announcement;
 pub use check_in::{CheckIn, CheckInContext, CheckedIn, TokenUse, Used};
-pub use devices::{ActivationPhase, ActivationRow, DeviceRow, NewActivation, RevocationReason};
+pub use devices::{
+    ActivationPhase, ActivationRow, DeviceRow, Fresh, NewActivation, RevocationReason,
+};
 pub use events::EventRow;
 pub use fault::{Fault, FaultKind};
 pub use orders::{NewReceipt, OrderRow, OrderState, Sign, SignedOrder};
 pub use outbox::{Outbox, OutboxMessage};
 pub use restore::restore_sqlite;
+pub use trust::{Delegate, DelegationRow, RootRow, TrustNews};
 pub use web::{ComputerRow, Recall, SessionRow};
 pub use words::WORD_COLUMNS;
 

@@ -6,9 +6,10 @@ use super::power::strike;
 use super::recording::{Input, Inputs, LiveInputs};
 use super::screen::{Face, Item, Key, Menu, Progress, locked};
 use nrd_agent::keypad::MenuSequence;
-use nrd_agent::wire::{Body as _, DeviceKind, MAX_FRAME, Receipt};
+use nrd_agent::wire::{Body as _, LockReason, MAX_FRAME, Receipt};
 use nrd_agent::{Agent, Config, Error, Next, State};
 use nrd_hal::Clock as _;
+use nrd_sim_base::device_kind;
 use nrd_sim_device::{AgentBuffers, cache_samples};
 use nrd_sim_hw::{Board, Identity, VirtualClock, VirtualRng};
 use nrd_sim_service::Service;
@@ -49,10 +50,10 @@ pub(super) fn run(set: &Arc<Inner>, service: &Arc<Service>, inbox: &Receiver<Roo
             }
         }
         let seed = set.next_seed();
-        // Boxes have no battery-backed clock.
-        let wall_s = match set.kind {
-            DeviceKind::SetTopBox => 0,
-            _ => service.now_s(),
+        let wall_s = if device_kind::has_battery_clock(set.kind) {
+            service.now_s()
+        } else {
+            0
         };
         inputs.on(seed, wall_s);
         if !boot(set, &mut inputs, (seed, wall_s, None), &mut network) {
@@ -83,6 +84,7 @@ pub(super) fn boot(
     clock.set_wall_s(wall_s);
     let config = Config {
         service_root: set.service_root,
+        root_version: 0,
         factory_epoch: 0,
         wait_s: 0,
     };
@@ -192,8 +194,7 @@ impl<O: Inputs> Boot<'_, '_, O> {
                 *self.network = on;
                 if on {
                     // A link that comes up is news: no firmware sleeps on.
-                    self.clock
-                        .advance_ms(self.agent.next_due_ms().unwrap_or(0).min(60_000));
+                    self.agent.network_up();
                 }
             }
             RoomAct::Advance(s) => self.clock.advance_ms(s.saturating_mul(1000)),
@@ -236,11 +237,19 @@ impl<O: Inputs> Boot<'_, '_, O> {
                 (Key::Back, false) => self.menu = None,
                 (Key::Hold, true) => {
                     self.menu = None;
+                    #[expect(
+                        clippy::let_underscore_must_use,
+                        reason = "what a refused call would say is on the screen already"
+                    )]
                     let _ = self.agent.deactivate();
                 }
                 (Key::Ok | Key::Hold, false) => match menu.items.get(menu.at) {
                     Some(Item::SignOut) => {
                         self.menu = None;
+                        #[expect(
+                            clippy::let_underscore_must_use,
+                            reason = "what a refused call would say is on the screen already"
+                        )]
                         let _ = self.agent.sign_out();
                     }
                     Some(Item::Deactivate) => menu.confirm = true,
@@ -265,13 +274,23 @@ impl<O: Inputs> Boot<'_, '_, O> {
             return;
         }
         // What a refused call would say is on the screen already.
+        #[expect(
+            clippy::let_underscore_must_use,
+            reason = "what a refused call would say is on the screen already"
+        )]
         let _ = match (key, state) {
-            (Key::Ok, State::Clean | State::SignedOut) => {
+            (Key::Ok, State::Clean | State::SignedOut)
+            | (Key::Ok, State::Locked(LockReason::SessionLost)) => {
                 self.answer = None;
                 self.receipt = None;
                 self.agent.start_activation()
             }
             (Key::Back, State::Activating) => self.agent.cancel_activation(),
+            // Where a person waits, the key says: now.
+            (Key::Ok, State::Activating | State::Locked(_)) => {
+                self.agent.try_again();
+                Ok(())
+            }
             _ => Ok(()),
         };
     }
@@ -294,7 +313,7 @@ impl<O: Inputs> Boot<'_, '_, O> {
         let progress = status.wipe.or(status.fill).map(bar);
         let (state, title, text) = match status.state {
             State::Booting => ("booting", "Starting …".to_owned(), String::new()),
-            State::Clean if status.fill.is_some() => (
+            State::Filling => (
                 "proving",
                 "Proving".to_owned(),
                 "Filling all of its storage as the desk asked, reading it back, erasing it.".to_owned(),
@@ -323,14 +342,21 @@ impl<O: Inputs> Boot<'_, '_, O> {
             State::Activating => (
                 "activating",
                 "One moment …".to_owned(),
-                if *self.network { "Asking for a code. Back: give up".to_owned() } else { "No network. Back: give up".to_owned() },
+                if *self.network {
+                    "Asking for a code. OK: try again now. Back: give up".to_owned()
+                } else {
+                    "No network. Back: give up".to_owned()
+                },
             ),
             State::Active => (
                 "active",
                 format!("Welcome back, {}.", self.name()),
                 String::new(),
             ),
-            State::Locked(reason) => ("locked", "Locked".to_owned(), locked(reason).to_owned()),
+            State::Locked(reason) => {
+                let (title, text) = locked(reason);
+                ("locked", title.to_owned(), text.to_owned())
+            }
             State::SignedOut => (
                 "signed-out",
                 "Signed out".to_owned(),

@@ -133,15 +133,33 @@ pub struct Face {
     pub receipt: Option<Vec<u8>>,
 }
 
-/// Why a device is locked, and what to do.
-pub(super) fn locked(reason: LockReason) -> &'static str {
-    match reason {
+/// Why a device is locked, in a large line, and what to do.
+pub(super) fn locked(reason: LockReason) -> (&'static str, &'static str) {
+    let text = match reason {
         LockReason::LeaseExpired => {
-            "No word from the service for too long. Connect it to the network."
+            "No word from the service for too long. Connect it to the network. OK: try again now"
         }
         LockReason::Revoked => "This device was taken off the account.",
-        LockReason::ConsentDue => "The privacy policy has changed. See your account page.",
+        LockReason::ConsentDue => {
+            "The privacy policy has changed. See your account page. OK: try again now"
+        }
         LockReason::TheftSuspected => "A copied token was used. See your account page.",
-        LockReason::JournalLost => "Its records cannot be read. Deactivate it here.",
-    }
+        LockReason::JournalLost => "Its memory was damaged. Deactivate it here.",
+        LockReason::SessionLost => "Its session was lost; nothing else was. OK: sign in again",
+        LockReason::NotStored => {
+            "Its memory takes no writes, so it stays closed. It opens by itself as soon as it does."
+        }
+        LockReason::NotAnswering => "A part of it does not answer. It is asked again.",
+    };
+    let title = match reason {
+        LockReason::SessionLost => "Sign in again",
+        LockReason::LeaseExpired
+        | LockReason::Revoked
+        | LockReason::ConsentDue
+        | LockReason::TheftSuspected
+        | LockReason::JournalLost
+        | LockReason::NotStored
+        | LockReason::NotAnswering => "Locked",
+    };
+    (title, text)
 }
