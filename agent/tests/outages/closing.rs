@@ -272,20 +272,33 @@ fn an_uptime_that_wraps_after_49_days_hides_neither_check_ins_nor_the_end_of_a_l
     }
 }
 
-/// The dead-man counts what has passed for certain, and waits for its whole time.
+/// The dead-man counts what has passed for certain, and waits for its whole time;
+/// under a lock that the service stated, too.
 #[test]
 fn the_dead_man_comes_when_its_time_has_passed_and_not_before() {
-    let mut b = Bench::new(3);
-    b.work();
-    b.service.terms = LeaseTerms {
-        expires_after_s: 10 * 3600,
-        dead_man_s: 10 * 3600,
-        ..b.service.terms
-    };
-    b.activate();
-    b.pass(20 * HOUR_S - 60, 600, false);
-    assert_eq!(b.state(), State::Locked(LockReason::LeaseExpired));
-    b.pass(60, 60, false);
-    b.serve();
-    assert_eq!((b.state(), b.receipts()), (State::Clean, vec![b.attempt]));
+    for lock in [
+        None,
+        Some(LockReason::ConsentDue),
+        Some(LockReason::Revoked),
+    ] {
+        let mut b = Bench::new(3);
+        b.work();
+        b.service.terms = LeaseTerms {
+            expires_after_s: 10 * 3600,
+            dead_man_s: 10 * 3600,
+            ..b.service.terms
+        };
+        b.activate();
+        if lock.is_some() {
+            b.service.statement = lock;
+            b.agent.try_again();
+            b.serve();
+        }
+        b.pass(20 * HOUR_S - 60, 600, lock.is_some());
+        let reason = lock.unwrap_or(LockReason::LeaseExpired);
+        assert_eq!(b.state(), State::Locked(reason));
+        b.pass(60, 60, false);
+        b.serve();
+        assert_eq!((b.state(), b.receipts()), (State::Clean, vec![b.attempt]));
+    }
 }
