@@ -128,7 +128,7 @@ impl<P: Platform> Agent<'_, P> {
 
     /// Writes the newest kept wipe receipt, signed, into `out`; returns its
     /// length. `NotFound` when none is kept (it was delivered), `Busy` during the
-    /// boot.
+    /// boot and during a wipe, whose receipt is the next.
     ///
     /// Whoever has the maker's public key can read it, offline:
     ///
@@ -164,6 +164,10 @@ impl<P: Platform> Agent<'_, P> {
         // Which receipt is the newest stands in the snapshot. Found: a boot that
         // waited for the counter answered that there was none.
         self.core.booted()?;
+        // Found: during a wipe an earlier one's receipt was called the newest.
+        if self.core.tombstone().is_some() {
+            return Err(Error::Busy);
+        }
         self.export_receipt(self.core.held().newest_place, out)
     }
 

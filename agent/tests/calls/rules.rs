@@ -4,7 +4,8 @@ use crate::common::{Bench, HOUR_S};
 use crate::each::{CALLS, refusal};
 use crate::faults::FAULTS;
 use crate::phases::{PHASES, Phase};
-use crate::{broken, brought, call};
+use crate::table::Table;
+use crate::{SPEC, broken, brought, call, cell, phase};
 use nrd_agent::wire::{ActivationId, LockReason};
 use nrd_agent::{Error, State};
 
@@ -229,4 +230,32 @@ fn every_wipe_names_the_activation_that_it_ends() {
             assert_eq!(*last, attempt, "{}", phase.name);
         }
     }
+}
+
+/// The words of a phase hold at each of its steps, not at the first one alone.
+#[test]
+fn attack_40_a_phase_has_one_word_at_each_of_its_steps() {
+    let table = Table::between(SPEC, "<!-- calls x phases -->");
+    let mut checked = 0;
+    for name in ["storing", "wiping: keys", "filling"] {
+        let after = |steps: u32| {
+            let mut bench = brought(phase(name));
+            for _ in 0..steps {
+                bench.agent.step().expect("it goes on");
+            }
+            bench
+        };
+        let mut steps = 0;
+        while after(steps).state() == phase(name).state {
+            for call in CALLS {
+                let said = table.cell(call.name, name);
+                let seen = cell(call, &mut after(steps));
+                assert_eq!(seen, said, "{} × {name}, step {steps}", call.name);
+                checked += 1;
+            }
+            steps += 1;
+        }
+        assert!(steps > 3, "{name}");
+    }
+    println!("{checked} cells at each step");
 }
