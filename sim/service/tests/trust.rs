@@ -411,3 +411,32 @@ fn a_root_whose_key_is_not_here_signs_nothing() {
     assert_eq!(service.replace_root().unwrap(), 2);
     assert!(home.path().join("root-2.key").exists());
 }
+
+/// A database of the release before: its delegation has a form that no device
+/// reads any more, and its order key's version must not fall.
+#[test]
+fn a_database_from_before_roots_had_versions_gets_a_delegation_in_todays_form() {
+    let home = tempfile::tempdir().unwrap();
+    let raw = rusqlite::Connection::open(home.path().join("service.db")).unwrap();
+    for step in [
+        include_str!("../src/store/migrations/1.sql"),
+        include_str!("../src/store/migrations/2.sql"),
+    ] {
+        raw.execute_batch(&step.replace("NUMBERED INTEGER", "INTEGER"))
+            .unwrap();
+    }
+    raw.execute_batch(
+        "PRAGMA user_version = 2; UPDATE meta SET value = 2 WHERE key = 'schema'; \
+         INSERT INTO delegations VALUES (3, x'00'); \
+         INSERT INTO devices VALUES ('NRD-STB-1', zeroblob(32), 'Box', 'set-top-box', '1.0.0', \
+         3, NULL, 0, NULL);",
+    )
+    .unwrap();
+    drop(raw);
+    let service = Service::open(home.path(), Settings::default()).unwrap();
+    let row = service.store.delegation().unwrap().unwrap();
+    assert_eq!((row.order_key, row.version), (4, FIRST));
+    assert_eq!(delegation(&row.frame).order_key_version, KeyVersion(4));
+    let device = service.store.device("NRD-STB-1").unwrap().unwrap();
+    assert_eq!(device.losses, Losses::default());
+}
