@@ -1,7 +1,7 @@
 //! Lease arithmetic. Pure: time comes in as arguments.
 
-use crate::wire::{LeaseTerms, TermBounds};
 use crate::wire::codec::Wire;
+use crate::wire::{LeaseTerms, TermBounds};
 #[cfg(feature = "serde")]
 use serde::{Deserialize, Serialize};
 

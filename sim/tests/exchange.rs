@@ -5,14 +5,13 @@ mod common;
 
 use common::World;
 use embedded_io_adapters::std::FromStd;
-use nrd_agent::tls::{HttpsClient, TlsError, exchange};
+use nrd_agent::tls::{AgentTime, HttpsClient, HttpsConfig, TlsError, exchange};
 use nrd_agent::{Agent, Config, State, Step};
 use nrd_hal::{ErrorKind, ErrorType, Link};
 use nrd_sim::device::AgentBuffers;
 use nrd_sim::hw::{Board, Chip, ChipSpec, Hardware};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::time_provider::DefaultTimeProvider;
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +33,18 @@ impl Link for Wire {
             .map_err(|_| ErrorKind::Other)?;
         Ok(FromStd::new(stream))
     }
+}
+
+fn client(world: &World) -> HttpsClient {
+    let pem = std::fs::read(world.ca()).unwrap();
+    let ca = CertificateDer::from_pem_slice(&pem).unwrap();
+    HttpsClient::new(&HttpsConfig {
+        roots: &[&ca],
+        authority: &format!("localhost:{}", world.running.device_port),
+        time: Arc::new(AgentTime::new(0)),
+        exchange_ms: 20_000,
+    })
+    .unwrap()
 }
 
 #[test]
@@ -65,10 +76,7 @@ fn a_firmware_activates_and_is_removed_with_one_call_an_exchange() {
     };
     let mut ram = AgentBuffers::default();
     let mut agent = Agent::new(board, config, ram.lend()).unwrap();
-    let pem = std::fs::read(world.ca()).unwrap();
-    let ca = CertificateDer::from_pem_slice(&pem).unwrap();
-    let authority = format!("localhost:{}", world.running.device_port);
-    let client = HttpsClient::new(&ca, &authority, Arc::new(DefaultTimeProvider)).unwrap();
+    let client = client(&world);
     let mut wire = Wire(world.running.device_port);
     // What a firmware's main loop does.
     let mut turn = |agent: &mut Agent<'_, Board>| -> Result<bool, TlsError> {

@@ -3,10 +3,12 @@
 
 mod common;
 
+use common::World;
 use common::stage::Actor;
 use nrd_agent::wire::{self, DeviceKind, LockReason, MAX_FRAME, Request, TrustVersion};
 use nrd_agent::{Agent, Next, State};
 use nrd_sim::base::sample::Samples;
+use nrd_sim::demo::Browser;
 use nrd_sim::hw::Board;
 use nrd_sim::service::account::DeviceStatus;
 use nrd_sim::service::events::EventKind;
@@ -125,4 +127,45 @@ fn a_lost_session_is_said_at_once_on_screen_and_page_and_ends_with_a_new_sign_in
     assert_eq!(of(true).status, DeviceStatus::Ended);
     assert_eq!(of(false).row.epoch, of(true).row.epoch);
     assert_eq!(entries(), 1);
+}
+
+/// The page says it in plain words, and what the way out is.
+#[test]
+fn a_damaged_memory_and_a_lost_session_stand_on_the_account_page() {
+    let world = World::new();
+    let service = &world.running.service;
+    let account = AccountId(1);
+    let mut tv = Actor::new(service, "NRD-STB-17", "Lumen Box 3", DeviceKind::SetTopBox);
+    tv.activate(account, true, false);
+    let browser = Browser::new(&world.running.pages_url());
+    let samples = Samples::read(None).unwrap();
+    let first = &samples.accounts[0];
+    browser
+        .sign_in(&first.email, &first.password, false)
+        .unwrap();
+    let says = |id: &str, text: &str| browser.entry(id).unwrap().contains(text);
+    let lost = "Its session was lost: sign in again at the device";
+    let damaged = "Its memory was damaged: it is locked until a person resets it";
+    assert!(!says("NRD-STB-17", lost) && !says("NRD-STB-17", damaged));
+    tv.spoil_slots();
+    tv.boot(|_, agent| talk(service, agent));
+    assert!(says("NRD-STB-17", lost) && !says("NRD-STB-17", damaged));
+
+    let mut tv = Actor::new(service, "NRD-STB-18", "Lumen Box 3", DeviceKind::SetTopBox);
+    tv.activate(account, true, false);
+    tv.spoil_journal();
+    tv.boot(|_, agent| {
+        assert_eq!(agent.state(), State::Locked(LockReason::JournalLost));
+        talk(service, agent);
+    });
+    assert!(says("NRD-STB-18", damaged));
+    let activity = browser.get("/account/activity").unwrap().text();
+    assert!(activity.contains("memory was damaged"), "{activity}");
+    // The page takes it back when a person has reset the device.
+    tv.boot(|_, agent| {
+        agent.deactivate().unwrap();
+        talk(service, agent);
+        assert_eq!(agent.state(), State::Clean);
+    });
+    assert!(!says("NRD-STB-18", damaged));
 }

@@ -133,6 +133,7 @@ impl Device {
             board.set_rng(VirtualRng::stuck());
         }
         let config = Config {
+            root_version: 0,
             service_root: self.service.keys.root_public(),
             factory_epoch: 0,
             wait_s: 0,

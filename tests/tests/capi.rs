@@ -357,6 +357,33 @@ fn a_c_program_on_an_aarch64_set_top_lives_a_whole_life() {
 }
 
 #[test]
+fn attack_47_a_c_program_s_clock_judges_certificates() {
+    let what = "the C host with a clock";
+    if !have("cc", what) {
+        return;
+    }
+    let world = World::new();
+    // 2001, now, and 2100: before the service's certificate, in it, and after.
+    let now_s = world.running.service.now_s();
+    for (clock_s, said) in [
+        (1_000_000_000, "exchange -106 "),
+        (now_s, "code "),
+        (4_102_444_800, "exchange -106 "),
+        // Not set: what the service signed counts, and that is nothing yet.
+        (0, "code "),
+    ] {
+        let dir = world.make(&format!("clock{clock_s}"), DeviceKind::Computer);
+        let flag = format!("-DHOST_CLOCK_S={clock_s}u");
+        let program = program("host.c", Machine::Here, &[&flag], world.dir.path());
+        let mut host = Host::start(&program, Machine::Here, &dir, &world.authority());
+        host.wait("state clean");
+        host.say("activate");
+        host.wait(said);
+        host.kill();
+    }
+}
+
+#[test]
 fn a_careless_or_hostile_c_caller_gets_numbers_and_loses_nothing() {
     let what = "the C caller under sanitizers";
     if !have("cc", what) {
@@ -380,4 +407,41 @@ fn a_careless_or_hostile_c_caller_gets_numbers_and_loses_nothing() {
     assert!(run.status.success(), "{text}");
     assert!(text.ends_with("every check passed\n"));
     assert!(text.matches("ok  ").count() > 60);
+}
+
+/// The first fenced C of a text, each line without `margin`.
+fn first_c(text: &str, margin: &str) -> String {
+    let from = format!("{margin}```c\n");
+    let (_, rest) = text.split_once(&from).expect("a block of C");
+    rest.lines()
+        .take_while(|line| line.trim_end() != format!("{margin}```").trim_end())
+        .map(|line| line.strip_prefix(margin).unwrap_or(line).to_owned() + "\n")
+        .collect()
+}
+
+#[test]
+fn the_loops_of_header_and_porting_run_as_they_stand_there() {
+    let what = "the documented C loops";
+    if !have("cc", what) {
+        return;
+    }
+    let world = World::new();
+    let dir = world.make("loops", DeviceKind::SetTopBox);
+    let header = fs::read_to_string(nrd_tests::header::path()).unwrap();
+    let porting = fs::read_to_string(root().join("docs/PORTING.md")).unwrap();
+    let includes = world.dir.path();
+    fs::write(includes.join("header_loop.inc"), first_c(&header, "// ")).unwrap();
+    fs::write(includes.join("porting_loop.inc"), first_c(&porting, "")).unwrap();
+    let include = format!("-I{}", includes.display());
+    let flags = ["-g", "-fsanitize=address,undefined", include.as_str()];
+    let program = program("loops.c", Machine::Here, &flags, includes);
+    let run = Command::new(program)
+        .current_dir(&dir)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&run.stdout);
+    println!("{text}{}", String::from_utf8_lossy(&run.stderr));
+    assert!(run.status.success(), "{text}");
+    assert_eq!(text.matches("then a reset").count(), 2);
 }

@@ -38,7 +38,7 @@ fn a_device_in_a_folder_passes_and_outlives_its_process() {
     let dir = tempfile::tempdir().unwrap();
     let service = dir.path().join("service");
     Service::open(&service, Settings::default()).unwrap();
-    ca::server_config(&service).unwrap();
+    ca::Authority::open(&service, 1_795_478_400).unwrap();
     let home = dir.path().join("tv");
     let order = Order {
         kind: DeviceKind::SetTopBox,

@@ -7,10 +7,17 @@
  *          allocates, from C's heap.
  * Threads  One call at a time. A call from a callback, or from a second
  *          thread, is refused: NRD_E_REENTERED.
+ * Callbacks  Each returns to the call that made it. None may call the agent,
+ *          leave by longjmp, a C++ exception or the end of its thread, free or
+ *          move the agent's memory, or keep a pointer that it was given. After a
+ *          call that was left by a jump all the same, only nrd_agent_abandon and
+ *          then nrd_agent_close end the agent and overwrite its memory; what
+ *          HTTPS held on the heap is lost, and may hold a token: restart.
  * Errors   Negative numbers that never change their meaning; after any of
  *          them nothing is lost, and the same call may be made again.
- * Buffers  The caller's, not kept after the call, and apart from each other.
- *          NULL only where the length is 0.
+ * Buffers  The caller's, not kept after the call, and apart from each other and
+ *          from the agent's memory, which no pointer may lead into: every call
+ *          answers NRD_E_OVERLAP. NULL only where the length is 0.
  * Panics   None cross. The library calls abort() instead: for the agent a
  *          power cut, which it survives at any instant. */
 
@@ -121,6 +128,15 @@
 // The answer is larger than any reply may be.
 #define NRD_E_TLS_TOO_LARGE -114
 
+// The answer's status line and fields are longer than 8192 bytes.
+#define NRD_E_TLS_HEAD -115
+
+// The answer's transfer or content coding is none that is understood.
+#define NRD_E_TLS_ENCODING -116
+
+// The exchange took longer than `NrdHttpsConfig.exchange_ms`.
+#define NRD_E_TLS_DEADLINE -117
+
 // A pointer that must not be NULL is NULL, or a callback is missing.
 #define NRD_E_NULL -201
 
@@ -133,7 +149,8 @@
 // Two buffers overlap, or one lies in the agent's own memory.
 #define NRD_E_OVERLAP -204
 
-// The agent is already in a call: from a callback, or on another thread.
+// The agent is already in a call: from a callback, or on another thread. If a
+// callback left that call by a jump, see `nrd_agent_abandon`.
 #define NRD_E_REENTERED -205
 
 // An argument is out of its range.
@@ -150,6 +167,9 @@
 
 // The port breaks a promise; the text says which.
 #define NRD_E_CONFORMANCE -210
+
+// A call of this agent was left by a jump: end it with `nrd_agent_close`.
+#define NRD_E_ABANDONED -211
 
 // The range lies outside the part.
 #define NRD_P_OUT_OF_BOUNDS 1
@@ -504,6 +524,40 @@ typedef struct NrdStatus {
   uint8_t losses;
 } NrdStatus;
 
+// Unix seconds of a clock that can be trusted; 0 when it is not set.
+typedef uint64_t (*NrdTime)(void*);
+
+// What a client trusts, and how long it waits. Copied by `nrd_https_new`;
+// `time` must stay valid until `nrd_https_free`.
+typedef struct NrdHttpsConfig {
+  // `sizeof(NrdHttpsConfig)`.
+  uint32_t size;
+  // Milliseconds that an exchange may take in all, longer than
+  // `NrdConfig.wait_s`. A call of `NrdLink` that blocks may add its own
+  // time-out.
+  uint32_t exchange_ms;
+  // The pinned root, a certificate (DER).
+  const uint8_t *root;
+  // Its length, in bytes.
+  size_t root_len;
+  // The next root, while the service moves to it: either may have signed.
+  // NULL for none.
+  const uint8_t *next_root;
+  // Its length, in bytes; 0 for none.
+  size_t next_root_len;
+  // The service's name or address with its port, NUL-terminated, at most 255
+  // bytes, such as `service.example:8443`.
+  const char *authority;
+  // When the firmware was built, in Unix seconds; 0 for unknown.
+  uint64_t built_s;
+  // Asked at every connection, when certificates are judged. NULL for what the
+  // agent knows: `NrdPlatform.wall_s`, or else the newest time that the
+  // service's keys signed. Where it answers 0 the agent's knowledge counts.
+  NrdTime time;
+  // Handed to `time`.
+  void *time_context;
+} NrdHttpsConfig;
+
 // A byte stream to the service, such as a TCP socket. Copied by the call that
 // uses it.
 typedef struct NrdLink {
@@ -562,6 +616,17 @@ int32_t nrd_agent_init(void *memory,
 // # Safety
 // `agent` is NULL or readable, and no other thread uses it.
 int32_t nrd_agent_close(struct NrdAgent *agent);
+
+// Tells that the call under way was left by a jump out of a callback (`longjmp`,
+// a C++ exception, a thread that was ended) and will never return. No callback
+// may do so; where it happened all the same, nothing is left to do with the agent
+// but to end it: from then on every call but `nrd_agent_close` answers
+// `NRD_E_ABANDONED`. Nothing changes when no call is under way, or on the flash.
+// Never call it while the call may still return, as from a callback.
+//
+// # Safety
+// `agent` is NULL or readable.
+int32_t nrd_agent_abandon(struct NrdAgent *agent);
 
 // The run loop of every host: does at most one bounded piece of pending work
 // (one erase block, one sector's copy or a few programs), or else writes the
@@ -805,19 +870,23 @@ int32_t nrd_agent_prove(struct NrdAgent *agent,
 // no secret.
 const char *nrd_error_text(int32_t result);
 
-// Makes a client that trusts the certificate `root` (DER) alone and speaks to
-// `authority`: a name or address with its port, NUL-terminated, at most 255
-// bytes, such as `service.example:8443`. Certificates are judged at `unix_s`
-// (Unix seconds): the clock's time, or the firmware's build time where there
-// is none. Free it with `nrd_https_free`.
+// Makes a client, which `nrd_https_free` frees.
+//
+// Errors: `NRD_E_NULL`, `NRD_E_VERSION`, `NRD_E_ARGUMENT` (`exchange_ms` is 0),
+// `NRD_E_TLS_ROOT`, `NRD_E_TLS_AUTHORITY`.
 //
 // # Safety
 // The pointers are NULL or valid.
-int32_t nrd_https_new(const uint8_t *root,
-                      size_t root_len,
-                      const char *authority,
-                      uint64_t unix_s,
-                      struct NrdHttps **https);
+int32_t nrd_https_new(const struct NrdHttpsConfig *config, struct NrdHttps **https);
+
+// Forgets the TLS session that the next connection would resume. The exchange
+// that begins a wipe does it; call it after every other call that begins one
+// (`nrd_agent_deactivate`, `nrd_agent_apply_order`), and before a power-down
+// that keeps memory.
+//
+// # Safety
+// `https` is NULL or came from `nrd_https_new` and was not freed.
+int32_t nrd_https_forget_session(const struct NrdHttps *https);
 
 // Frees a client; NULL is fine.
 //
@@ -880,12 +949,6 @@ int32_t nrd_soft_sign(const uint8_t *seed,
                       const uint8_t *message,
                       uint32_t message_len,
                       uint8_t *out);
-
-extern void abort(void);
-
-extern void *aligned_alloc(size_t align, size_t size);
-
-extern void free(void *block);
 
 // The most bytes that HTTPS ever held at once, since the program began.
 size_t nrd_heap_peak(void);

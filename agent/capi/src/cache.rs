@@ -25,11 +25,10 @@ pub unsafe extern "C" fn nrd_agent_put(
 ) -> i32 {
     // SAFETY: passed on.
     unsafe {
-        enter(agent, |call| {
+        enter(agent, &[Range::of(value, value_len)], |inner| {
             let class = class_of(class_number)?;
-            call.apart(&[Range::of(value, value_len)])?;
             let value = input(value, value_len)?;
-            call.inner.agent.put(class, id, value).map_err(refused)
+            inner.agent.put(class, id, value).map_err(refused)
         })
     }
 }
@@ -50,17 +49,20 @@ pub unsafe extern "C" fn nrd_agent_get(
 ) -> i32 {
     // SAFETY: passed on.
     unsafe {
-        enter(agent, |call| {
-            let class = class_of(class_number)?;
-            call.apart(&[
+        enter(
+            agent,
+            &[
                 Range::of(out, out_size),
                 Range::of(out_len, size_of::<usize>()),
-            ])?;
-            put(out_len, 0)?;
-            let out = output(out, out_size)?;
-            let n = call.inner.agent.get(class, id, out).map_err(refused)?;
-            put(out_len, n)
-        })
+            ],
+            |inner| {
+                let class = class_of(class_number)?;
+                put(out_len, 0)?;
+                let out = output(out, out_size)?;
+                let n = inner.agent.get(class, id, out).map_err(refused)?;
+                put(out_len, n)
+            },
+        )
     }
 }
 
@@ -72,9 +74,9 @@ pub unsafe extern "C" fn nrd_agent_get(
 pub unsafe extern "C" fn nrd_agent_remove(agent: *mut NrdAgent, class_number: u8, id: u16) -> i32 {
     // SAFETY: passed on.
     unsafe {
-        enter(agent, |call| {
+        enter(agent, &[], |inner| {
             let class = class_of(class_number)?;
-            call.inner.agent.remove(class, id).map_err(refused)
+            inner.agent.remove(class, id).map_err(refused)
         })
     }
 }
@@ -87,9 +89,9 @@ pub unsafe extern "C" fn nrd_agent_remove(agent: *mut NrdAgent, class_number: u8
 pub unsafe extern "C" fn nrd_agent_forget(agent: *mut NrdAgent, class_number: u8) -> i32 {
     // SAFETY: passed on.
     unsafe {
-        enter(agent, |call| {
+        enter(agent, &[], |inner| {
             let class = class_of(class_number)?;
-            call.inner.agent.forget(class).map_err(refused)
+            inner.agent.forget(class).map_err(refused)
         })
     }
 }
@@ -108,8 +110,8 @@ pub unsafe extern "C" fn nrd_agent_display_name(
 ) -> i32 {
     // SAFETY: passed on.
     unsafe {
-        crate::wire_api::write(agent, out, out_size, out_len, |agent, out| {
-            agent.display_name(out)
+        crate::wire_api::write(agent, Range::NONE, out, out_size, out_len, |agent, out| {
+            agent.display_name(out).map_err(refused)
         })
     }
 }

@@ -44,6 +44,11 @@ fn words(result: i32) -> &'static CStr {
         NRD_E_TLS_HTTP => c"the answer is not the HTTP that was agreed",
         NRD_E_TLS_STATUS => c"the service answered with an HTTP error",
         NRD_E_TLS_TOO_LARGE => c"the answer is too large",
+        NRD_E_TLS_HEAD => c"the answer's head is too large: does a proxy add to it?",
+        NRD_E_TLS_ENCODING => {
+            c"the answer has a coding that was not agreed: does a proxy compress it?"
+        }
+        NRD_E_TLS_DEADLINE => c"the exchange took longer than it may",
         NRD_E_NULL => c"a pointer or a required callback is NULL",
         NRD_E_HANDLE => c"this is no agent, or it was closed",
         NRD_E_VERSION => c"header and library are of different versions: rebuild one of them",
@@ -54,6 +59,7 @@ fn words(result: i32) -> &'static CStr {
         NRD_E_FLASH => c"the flash's sizes cannot hold two key slots, a journal and a vault",
         NRD_E_DEVICE_ID => c"the device id is not 1 to 32 printable ASCII characters",
         NRD_E_CONFORMANCE => c"the port breaks a promise",
+        NRD_E_ABANDONED => c"a call was left by a jump: close the agent",
         _ => c"unknown number: library newer than its header?",
     }
 }
@@ -93,7 +99,7 @@ mod tests {
     #[test]
     fn every_number_has_words() {
         let unknown = words(-9999);
-        for code in (-17..=0).chain(-114..=-101).chain(-210..=-201) {
+        for code in (-17..=0).chain(-117..=-101).chain(-211..=-201) {
             assert_ne!(words(code), unknown, "{code}");
         }
     }

@@ -1,22 +1,38 @@
 //! The boundary that every call passes: pointers checked, one call at a time, errors as
 //! numbers.
+//!
+//! ```text
+//!             nrd_agent_…                 returns
+//!   FREE ──────────────────▶ IN_CALL ─────────────────▶ FREE
+//!    │                          │ nrd_agent_abandon: a callback left by a jump
+//!    │ nrd_agent_close          ▼
+//!    └───────────▶ zeros ◀── ABANDONED     (nrd_agent_close, and nothing else)
+//! ```
 
 use crate::platform::Port;
 use crate::types::*;
 use core::cell::UnsafeCell;
 use core::mem::{align_of, size_of};
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use nrd_agent::keypad::MenuSequence;
 use nrd_agent::log::Entry;
 use nrd_agent::{Agent, Error};
 
 const MAGIC: usize = 0x4E52_4441;
 
+/// No call is under way.
+const FREE: u8 = 0;
+/// A call is under way.
+const IN_CALL: u8 = 1;
+/// A call was under way and will never return.
+const ABANDONED: u8 = 2;
+
 /// The memory behind an `NrdAgent`: the head of the lent block. Its tables
 /// follow.
 pub(crate) struct Handle {
     magic: AtomicUsize,
-    busy: AtomicBool,
+    /// [`FREE`], [`IN_CALL`] or [`ABANDONED`].
+    calls: AtomicU8,
     /// The whole block, in bytes.
     len: usize,
     inner: UnsafeCell<Inner>,
@@ -127,7 +143,7 @@ impl Handle {
     pub(crate) fn new(len: usize, agent: Agent<'static, Port>) -> Handle {
         Handle {
             magic: AtomicUsize::new(MAGIC),
-            busy: AtomicBool::new(false),
+            calls: AtomicU8::new(FREE),
             len,
             inner: UnsafeCell::new(Inner {
                 agent,
@@ -157,33 +173,79 @@ unsafe fn handle<'h>(agent: *mut NrdAgent) -> Result<&'h Handle, i32> {
     }
 }
 
-/// One call into an agent.
-pub(crate) struct Call<'h> {
-    pub(crate) inner: &'h mut Inner,
-    block: (usize, usize),
+impl Handle {
+    /// Begins a call.
+    fn begin(&self) -> Outcome {
+        match self
+            .calls
+            .compare_exchange(FREE, IN_CALL, Ordering::Acquire, Ordering::Relaxed)
+        {
+            Ok(_) => Ok(()),
+            Err(ABANDONED) => Err(NRD_E_ABANDONED),
+            Err(_) => Err(NRD_E_REENTERED),
+        }
+    }
+
+    /// Ends the call; an agent that was abandoned meanwhile stays so.
+    fn end(&self) {
+        match self
+            .calls
+            .compare_exchange(IN_CALL, FREE, Ordering::Release, Ordering::Relaxed)
+        {
+            Ok(_) | Err(_) => {}
+        }
+    }
 }
 
-/// Runs `work` as the agent's only call.
+/// Runs `work` as the agent's only call. `lent` names every range that the caller's
+/// pointers lead to: it is an argument so that no call forgets one. Refused when
+/// one leaves the address space, lies in the agent's own memory, or overlaps
+/// another.
 ///
 /// # Safety
 /// As [`handle`]; the agent is not closed meanwhile by another thread.
-pub(crate) unsafe fn enter(agent: *mut NrdAgent, work: impl FnOnce(Call<'_>) -> Outcome) -> i32 {
+pub(crate) unsafe fn enter(
+    agent: *mut NrdAgent,
+    lent: &[Range],
+    work: impl FnOnce(&mut Inner) -> Outcome,
+) -> i32 {
+    let call = || -> Outcome {
+        // SAFETY: passed on.
+        let handle = unsafe { handle(agent)? };
+        apart(lent)?;
+        let block = Range::of(agent.cast::<u8>(), handle.len);
+        if lent.iter().any(|range| range.meets(&block)) {
+            return Err(NRD_E_OVERLAP);
+        }
+        handle.begin()?;
+        // SAFETY: the call was ours to begin, so no other holds this.
+        let outcome = work(unsafe { &mut *handle.inner.get() });
+        handle.end();
+        outcome
+    };
+    number(call())
+}
+
+/// Marks an agent of which a call was left and will not return.
+///
+/// # Safety
+/// As [`handle`].
+pub(crate) unsafe fn abandon(agent: *mut NrdAgent) -> i32 {
     // SAFETY: passed on.
-    let handle = match unsafe { handle(agent) } {
-        Ok(handle) => handle,
-        Err(code) => return code,
-    };
-    if handle.busy.swap(true, Ordering::Acquire) {
-        return NRD_E_REENTERED;
+    match unsafe { handle(agent) } {
+        Err(code) => code,
+        Ok(handle) => {
+            // Without a call under way nothing was left.
+            match handle.calls.compare_exchange(
+                IN_CALL,
+                ABANDONED,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) | Err(_) => NRD_OK,
+            }
+        }
     }
-    let call = Call {
-        // SAFETY: `busy` was ours to set, so no other call holds this.
-        inner: unsafe { &mut *handle.inner.get() },
-        block: (agent as usize, handle.len),
-    };
-    let outcome = work(call);
-    handle.busy.store(false, Ordering::Release);
-    number(outcome)
 }
 
 /// Ends an agent and overwrites its block.
@@ -194,15 +256,18 @@ pub(crate) unsafe fn close(agent: *mut NrdAgent) -> i32 {
     // SAFETY: passed on.
     let (len, inner) = match unsafe { handle(agent) } {
         Err(code) => return code,
-        Ok(handle) => {
-            if handle.busy.swap(true, Ordering::Acquire) {
-                return NRD_E_REENTERED;
-            }
-            (handle.len, handle.inner.get())
-        }
+        Ok(handle) => match handle.begin() {
+            Ok(()) => (handle.len, Some(handle.inner.get())),
+            // What a call left half done is not run again, not even to drop it:
+            // the zeros below take its keys.
+            Err(NRD_E_ABANDONED) => (handle.len, None),
+            Err(code) => return code,
+        },
     };
-    // SAFETY: no other call runs, and after `magic` is gone none begins.
-    unsafe { core::ptr::drop_in_place(inner) };
+    if let Some(inner) = inner {
+        // SAFETY: no other call runs, and after `magic` is gone none begins.
+        unsafe { core::ptr::drop_in_place(inner) };
+    }
     let block = agent.cast::<u8>();
     for i in 0..len {
         // SAFETY: the block is ours until it is overwritten. Volatile, so that
@@ -220,6 +285,9 @@ pub(crate) struct Range {
 }
 
 impl Range {
+    /// No bytes.
+    pub(crate) const NONE: Range = Range { start: 0, len: 0 };
+
     pub(crate) fn of<T>(start: *const T, len: usize) -> Range {
         Range {
             start: start as usize,
@@ -231,10 +299,13 @@ impl Range {
         self.start.checked_add(self.len)
     }
 
-    /// Neither leaves the address space: `apart` looked first.
+    /// True when a byte is in both. Neither leaves the address space: `apart`
+    /// looked first.
     fn meets(&self, other: &Range) -> bool {
         let end = |r: &Range| r.end().unwrap_or(usize::MAX);
-        self.len > 0 && other.len > 0 && self.start < end(other) && other.start < end(self)
+        // NULL is no place: it is refused, or fine, by its own rule.
+        let both = |r: &Range| r.len > 0 && r.start != 0;
+        both(self) && both(other) && self.start < end(other) && other.start < end(self)
     }
 }
 
@@ -249,22 +320,6 @@ pub(crate) fn apart(ranges: &[Range]) -> Outcome {
         }
     }
     Ok(())
-}
-
-impl Call<'_> {
-    /// Refuses buffers that overlap each other or the agent's own memory.
-    pub(crate) fn apart(&self, ranges: &[Range]) -> Outcome {
-        let block = Range {
-            start: self.block.0,
-            len: self.block.1,
-        };
-        apart(ranges)?;
-        if ranges.iter().any(|r| r.meets(&block)) {
-            Err(NRD_E_OVERLAP)
-        } else {
-            Ok(())
-        }
-    }
 }
 
 fn sized<T>(at: *const T, len: usize) -> Outcome {

@@ -5,7 +5,7 @@ use crate::platform::copy_string;
 use crate::types::*;
 use core::ffi::{c_char, c_void};
 use embedded_io::{ErrorKind, ErrorType, Read, Write};
-use nrd_agent::tls::{FixedTime, HttpsClient, TlsError};
+use nrd_agent::tls::{AgentTime, CertificateTime, HttpsClient, HttpsConfig, KnownTime, TlsError};
 use nrd_hal::Link;
 
 extern crate alloc;
@@ -120,41 +120,140 @@ fn failed(e: TlsError) -> i32 {
     }
 }
 
-/// Makes a client that trusts the certificate `root` (DER) alone and speaks to
-/// `authority`: a name or address with its port, NUL-terminated, at most 255
-/// bytes, such as `service.example:8443`. Certificates are judged at `unix_s`
-/// (Unix seconds): the clock's time, or the firmware's build time where there
-/// is none. Free it with `nrd_https_free`.
+/// Unix seconds of a clock that can be trusted; 0 when it is not set.
+pub type NrdTime = Option<extern "C" fn(*mut c_void) -> u64>;
+
+/// What a client trusts, and how long it waits. Copied by `nrd_https_new`;
+/// `time` must stay valid until `nrd_https_free`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct NrdHttpsConfig {
+    /// `sizeof(NrdHttpsConfig)`.
+    pub size: u32,
+    /// Milliseconds that an exchange may take in all, longer than
+    /// `NrdConfig.wait_s`. A call of `NrdLink` that blocks may add its own
+    /// time-out.
+    pub exchange_ms: u32,
+    /// The pinned root, a certificate (DER).
+    pub root: *const u8,
+    /// Its length, in bytes.
+    pub root_len: usize,
+    /// The next root, while the service moves to it: either may have signed.
+    /// NULL for none.
+    pub next_root: *const u8,
+    /// Its length, in bytes; 0 for none.
+    pub next_root_len: usize,
+    /// The service's name or address with its port, NUL-terminated, at most 255
+    /// bytes, such as `service.example:8443`.
+    pub authority: *const c_char,
+    /// When the firmware was built, in Unix seconds; 0 for unknown.
+    pub built_s: u64,
+    /// Asked at every connection, when certificates are judged. NULL for what the
+    /// agent knows: `NrdPlatform.wall_s`, or else the newest time that the
+    /// service's keys signed. Where it answers 0 the agent's knowledge counts.
+    pub time: NrdTime,
+    /// Handed to `time`.
+    pub time_context: *mut c_void,
+}
+
+/// The time that a firmware's callback says, or else the agent's.
+struct CallerTime {
+    agent: AgentTime,
+    time: NrdTime,
+    context: *mut c_void,
+}
+
+// SAFETY: the context is only handed to the callback, which the header asks to
+// work on whichever thread makes an exchange.
+unsafe impl Send for CallerTime {}
+// SAFETY: as above.
+unsafe impl Sync for CallerTime {}
+
+impl CertificateTime for CallerTime {
+    fn known_time(&self) -> KnownTime {
+        match self.time.map_or(0, |time| time(self.context)) {
+            0 => self.agent.known_time(),
+            s => KnownTime::Clock(s),
+        }
+    }
+
+    fn note(&self, agent: KnownTime) {
+        self.agent.note(agent);
+    }
+}
+
+/// Makes a client, which `nrd_https_free` frees.
+///
+/// Errors: `NRD_E_NULL`, `NRD_E_VERSION`, `NRD_E_ARGUMENT` (`exchange_ms` is 0),
+/// `NRD_E_TLS_ROOT`, `NRD_E_TLS_AUTHORITY`.
 ///
 /// # Safety
 /// The pointers are NULL or valid.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nrd_https_new(
-    root: *const u8,
-    root_len: usize,
-    authority: *const c_char,
-    unix_s: u64,
+    config: *const NrdHttpsConfig,
     https: *mut *mut NrdHttps,
 ) -> i32 {
     let work = || -> Outcome {
-        if authority.is_null() || https.is_null() {
+        // SAFETY: passed on.
+        let config = unsafe { sized_struct(config)? };
+        if config.authority.is_null() || https.is_null() {
             return Err(NRD_E_NULL);
+        }
+        if config.exchange_ms == 0 {
+            return Err(NRD_E_ARGUMENT);
         }
         let mut name = [0u8; 255];
         // SAFETY: passed on.
-        let (root, n) = unsafe {
+        let (root, next_root, n) = unsafe {
             (
-                input(root, root_len)?,
-                copy_string(authority.cast(), &mut name).ok_or(NRD_E_TLS_AUTHORITY)?,
+                input(config.root, config.root_len)?,
+                input(config.next_root, config.next_root_len)?,
+                copy_string(config.authority.cast(), &mut name).ok_or(NRD_E_TLS_AUTHORITY)?,
             )
         };
-        let name = core::str::from_utf8(name.get(..n).unwrap_or_default())
+        let authority = core::str::from_utf8(name.get(..n).unwrap_or_default())
             .map_err(|_| NRD_E_TLS_AUTHORITY)?;
-        let client = HttpsClient::new(root, name, Arc::new(FixedTime(unix_s))).map_err(failed)?;
+        let both = [root, next_root];
+        let roots = match next_root {
+            [] => both.get(..1).unwrap_or_default(),
+            _ => &both,
+        };
+        let time = CallerTime {
+            agent: AgentTime::new(config.built_s),
+            time: config.time,
+            context: config.time_context,
+        };
+        let client = HttpsClient::new(&HttpsConfig {
+            roots,
+            authority,
+            time: Arc::new(time),
+            exchange_ms: config.exchange_ms,
+        })
+        .map_err(failed)?;
         // SAFETY: passed on.
         unsafe { put(https, Box::into_raw(Box::new(NrdHttps { client }))) }
     };
     number(work())
+}
+
+/// Forgets the TLS session that the next connection would resume. The exchange
+/// that begins a wipe does it; call it after every other call that begins one
+/// (`nrd_agent_deactivate`, `nrd_agent_apply_order`), and before a power-down
+/// that keeps memory.
+///
+/// # Safety
+/// `https` is NULL or came from `nrd_https_new` and was not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nrd_https_forget_session(https: *const NrdHttps) -> i32 {
+    // SAFETY: passed on; only read.
+    match unsafe { https.as_ref() } {
+        Some(https) => {
+            https.client.forget_session();
+            NRD_OK
+        }
+        None => NRD_E_NULL,
+    }
 }
 
 /// Frees a client; NULL is fine.
@@ -190,14 +289,21 @@ pub unsafe extern "C" fn nrd_agent_post(
 ) -> i32 {
     // SAFETY: passed on; `https` is only read, by any number of calls.
     unsafe {
-        enter(agent, |call| {
-            call.apart(&[Range::of(request, request_len)])?;
-            let client = https.as_ref().ok_or(NRD_E_NULL)?;
-            let mut wire = Wire::new(&sized_struct(link)?).ok_or(NRD_E_NULL)?;
-            let request = input(request, request_len)?;
-            let agent = &mut call.inner.agent;
-            nrd_agent::tls::post(agent, &client.client, &mut wire, request).map_err(failed)
-        })
+        enter(
+            agent,
+            &[
+                Range::of(https, 1),
+                Range::of(link, size_of::<NrdLink>()),
+                Range::of(request, request_len),
+            ],
+            |inner| {
+                let client = https.as_ref().ok_or(NRD_E_NULL)?;
+                let mut wire = Wire::new(&sized_struct(link)?).ok_or(NRD_E_NULL)?;
+                let request = input(request, request_len)?;
+                let agent = &mut inner.agent;
+                nrd_agent::tls::post(agent, &client.client, &mut wire, request).map_err(failed)
+            },
+        )
     }
 }
 
@@ -218,13 +324,22 @@ pub unsafe extern "C" fn nrd_agent_exchange(
 ) -> i32 {
     // SAFETY: passed on; `https` is only read, by any number of calls.
     unsafe {
-        enter(agent, |call| {
-            let client = https.as_ref().ok_or(NRD_E_NULL)?;
-            let mut wire = Wire::new(&sized_struct(link)?).ok_or(NRD_E_NULL)?;
-            put(happened, 0)?;
-            let agent = &mut call.inner.agent;
-            let did = nrd_agent::tls::exchange(agent, &client.client, &mut wire).map_err(failed)?;
-            put(happened, u8::from(did))
-        })
+        enter(
+            agent,
+            &[
+                Range::of(https, 1),
+                Range::of(link, size_of::<NrdLink>()),
+                Range::of(happened, 1),
+            ],
+            |inner| {
+                let client = https.as_ref().ok_or(NRD_E_NULL)?;
+                let mut wire = Wire::new(&sized_struct(link)?).ok_or(NRD_E_NULL)?;
+                put(happened, 0)?;
+                let agent = &mut inner.agent;
+                let did =
+                    nrd_agent::tls::exchange(agent, &client.client, &mut wire).map_err(failed)?;
+                put(happened, u8::from(did))
+            },
+        )
     }
 }

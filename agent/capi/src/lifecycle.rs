@@ -1,7 +1,7 @@
 //! Making an agent, driving it, and what a person does.
 
-use crate::ffi::{ALIGN, Call, Handle, Outcome, Plan, Range, apart, close, enter, lend, number};
-use crate::ffi::{output, put, refused, sized_struct};
+use crate::ffi::{ALIGN, Handle, Outcome, Plan, Range, abandon, apart, close, enter, lend};
+use crate::ffi::{number, output, put, refused, sized_struct};
 use crate::platform::{Port, sectors};
 use crate::types::*;
 use core::ffi::{c_char, c_void};
@@ -140,6 +140,21 @@ pub unsafe extern "C" fn nrd_agent_close(agent: *mut NrdAgent) -> i32 {
     unsafe { close(agent) }
 }
 
+/// Tells that the call under way was left by a jump out of a callback (`longjmp`,
+/// a C++ exception, a thread that was ended) and will never return. No callback
+/// may do so; where it happened all the same, nothing is left to do with the agent
+/// but to end it: from then on every call but `nrd_agent_close` answers
+/// `NRD_E_ABANDONED`. Nothing changes when no call is under way, or on the flash.
+/// Never call it while the call may still return, as from a callback.
+///
+/// # Safety
+/// `agent` is NULL or readable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nrd_agent_abandon(agent: *mut NrdAgent) -> i32 {
+    // SAFETY: passed on.
+    unsafe { abandon(agent) }
+}
+
 /// The run loop of every host: does at most one bounded piece of pending work
 /// (one erase block, one sector's copy or a few programs), or else writes the
 /// next request into `request` (`NRD_MAX_FRAME` bytes are always enough), and
@@ -179,30 +194,33 @@ pub unsafe extern "C" fn nrd_agent_poll(
 ) -> i32 {
     // SAFETY: passed on.
     unsafe {
-        enter(agent, |call| {
-            call.apart(&[
+        enter(
+            agent,
+            &[
                 Range::of(request, request_size),
                 Range::of(next, size_of::<NrdNext>()),
-            ])?;
-            let mut out = NrdNext {
-                size: sized_struct(next)?.size,
-                ..NrdNext::default()
-            };
-            let request = output(request, request_size)?;
-            match call.inner.agent.poll(request) {
-                Next::Again => out.what = NRD_NEXT_AGAIN,
-                Next::Post(n) => {
-                    out.what = NRD_NEXT_POST;
-                    out.request_len = u32::try_from(n).map_err(|_| NRD_E_ARGUMENT)?;
+            ],
+            |inner| {
+                let mut out = NrdNext {
+                    size: sized_struct(next)?.size,
+                    ..NrdNext::default()
+                };
+                let request = output(request, request_size)?;
+                match inner.agent.poll(request) {
+                    Next::Again => out.what = NRD_NEXT_AGAIN,
+                    Next::Post(n) => {
+                        out.what = NRD_NEXT_POST;
+                        out.request_len = u32::try_from(n).map_err(|_| NRD_E_ARGUMENT)?;
+                    }
+                    Next::WaitUntil(uptime_ms) => {
+                        out.what = NRD_NEXT_WAIT;
+                        out.until_ms = uptime_ms.unwrap_or(u64::MAX);
+                    }
+                    Next::Reset => out.what = NRD_NEXT_RESET,
                 }
-                Next::WaitUntil(uptime_ms) => {
-                    out.what = NRD_NEXT_WAIT;
-                    out.until_ms = uptime_ms.unwrap_or(u64::MAX);
-                }
-                Next::Reset => out.what = NRD_NEXT_RESET,
-            }
-            put(next, out)
-        })
+                put(next, out)
+            },
+        )
     }
 }
 
@@ -217,9 +235,8 @@ pub unsafe extern "C" fn nrd_agent_poll(
 pub unsafe extern "C" fn nrd_agent_step(agent: *mut NrdAgent, did: *mut u8) -> i32 {
     // SAFETY: passed on.
     unsafe {
-        enter(agent, |call| {
-            call.apart(&[Range::of(did, 1)])?;
-            let step = call.inner.agent.step().map_err(refused)?;
+        enter(agent, &[Range::of(did, 1)], |inner| {
+            let step = inner.agent.step().map_err(refused)?;
             let step = match step {
                 Step::Idle => NRD_STEP_IDLE,
                 Step::Working => NRD_STEP_WORKING,
@@ -282,43 +299,46 @@ fn loss_bits(losses: Losses) -> u8 {
 pub unsafe extern "C" fn nrd_agent_status(agent: *mut NrdAgent, status: *mut NrdStatus) -> i32 {
     // SAFETY: passed on.
     unsafe {
-        enter(agent, |call| {
-            call.apart(&[Range::of(status, size_of::<NrdStatus>())])?;
-            let mut out = NrdStatus {
-                size: sized_struct(status)?.size,
-                dead_man_s: u64::MAX,
-                ..NrdStatus::default()
-            };
-            let s = call.inner.agent.status();
-            (out.state, out.lock_reason) = state_number(s.state);
-            match s.lease {
-                Some(LeaseStatus::Open { left_s, .. }) => {
-                    out.open = u8::from(s.state == State::Active);
-                    out.left_s = left_s.into();
+        enter(
+            agent,
+            &[Range::of(status, size_of::<NrdStatus>())],
+            |inner| {
+                let mut out = NrdStatus {
+                    size: sized_struct(status)?.size,
+                    dead_man_s: u64::MAX,
+                    ..NrdStatus::default()
+                };
+                let s = inner.agent.status();
+                (out.state, out.lock_reason) = state_number(s.state);
+                match s.lease {
+                    Some(LeaseStatus::Open { left_s, .. }) => {
+                        out.open = u8::from(s.state == State::Active);
+                        out.left_s = left_s.into();
+                    }
+                    Some(LeaseStatus::Expired { dead_man_in_s }) => {
+                        out.dead_man_s = dead_man_in_s.map_or(u64::MAX, u64::from);
+                    }
+                    Some(LeaseStatus::DeadMan) => out.dead_man_s = 0,
+                    None => {}
                 }
-                Some(LeaseStatus::Expired { dead_man_in_s }) => {
-                    out.dead_man_s = dead_man_in_s.map_or(u64::MAX, u64::from);
+                out.worn_out = u8::from(s.worn_out);
+                out.fault = s.fault.map_or(NRD_OK, refused);
+                out.receipts = s.receipts;
+                out.losses = loss_bits(s.losses);
+                if let Some((code, pictogram)) = s.code {
+                    out.pictogram = pictogram;
+                    // One place is left for the NUL.
+                    for (to, from) in out.code.iter_mut().take(12).zip(code.bytes()) {
+                        *to = from as c_char;
+                    }
                 }
-                Some(LeaseStatus::DeadMan) => out.dead_man_s = 0,
-                None => {}
-            }
-            out.worn_out = u8::from(s.worn_out);
-            out.fault = s.fault.map_or(NRD_OK, refused);
-            out.receipts = s.receipts;
-            out.losses = loss_bits(s.losses);
-            if let Some((code, pictogram)) = s.code {
-                out.pictogram = pictogram;
-                // One place is left for the NUL.
-                for (to, from) in out.code.iter_mut().take(12).zip(code.bytes()) {
-                    *to = from as c_char;
-                }
-            }
-            (out.wipe_done, out.wipe_total) = s.wipe.unwrap_or_default();
-            (out.proof_done, out.proof_total) = s.fill.unwrap_or_default();
-            out.policy = s.policy.unwrap_or_default();
-            out.generation = s.generation.unwrap_or_default();
-            put(status, out)
-        })
+                (out.wipe_done, out.wipe_total) = s.wipe.unwrap_or_default();
+                (out.proof_done, out.proof_total) = s.fill.unwrap_or_default();
+                out.policy = s.policy.unwrap_or_default();
+                out.generation = s.generation.unwrap_or_default();
+                put(status, out)
+            },
+        )
     }
 }
 
@@ -329,7 +349,7 @@ unsafe fn simply(
     act: impl FnOnce(&mut Agent<'static, Port>) -> Result<(), nrd_agent::Error>,
 ) -> i32 {
     // SAFETY: passed on.
-    unsafe { enter(agent, |call| act(&mut call.inner.agent).map_err(refused)) }
+    unsafe { enter(agent, &[], |inner| act(&mut inner.agent).map_err(refused)) }
 }
 
 /// Begins an activation: exchange requests until the state is active.
@@ -415,9 +435,8 @@ pub unsafe extern "C" fn nrd_agent_try_again(agent: *mut NrdAgent) -> i32 {
 pub unsafe extern "C" fn nrd_agent_signed_time(agent: *mut NrdAgent, unix_s: *mut u64) -> i32 {
     // SAFETY: passed on.
     unsafe {
-        enter(agent, |call| {
-            call.apart(&[Range::of(unix_s, size_of::<u64>())])?;
-            put(unix_s, call.inner.agent.signed_time())
+        enter(agent, &[Range::of(unix_s, size_of::<u64>())], |inner| {
+            put(unix_s, inner.agent.signed_time())
         })
     }
 }
@@ -429,17 +448,17 @@ pub unsafe extern "C" fn nrd_agent_signed_time(agent: *mut NrdAgent, unix_s: *mu
 /// The pointers are NULL or valid.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nrd_agent_key(agent: *mut NrdAgent, key: u8, menu: *mut u8) -> i32 {
-    let key = match key {
-        NRD_KEY_UP => RemoteKey::Up,
-        NRD_KEY_DOWN => RemoteKey::Down,
-        NRD_KEY_LEFT => RemoteKey::Left,
-        NRD_KEY_RIGHT => RemoteKey::Right,
-        NRD_KEY_OTHER => RemoteKey::Other,
-        _ => return NRD_E_ARGUMENT,
-    };
     // SAFETY: passed on.
     unsafe {
-        enter(agent, |Call { inner, .. }| {
+        enter(agent, &[Range::of(menu, 1)], |inner| {
+            let key = match key {
+                NRD_KEY_UP => RemoteKey::Up,
+                NRD_KEY_DOWN => RemoteKey::Down,
+                NRD_KEY_LEFT => RemoteKey::Left,
+                NRD_KEY_RIGHT => RemoteKey::Right,
+                NRD_KEY_OTHER => RemoteKey::Other,
+                _ => return Err(NRD_E_ARGUMENT),
+            };
             let now = inner.agent.platform().parts().clock.uptime_ms();
             put(menu, u8::from(inner.menu.press(key, now)))
         })

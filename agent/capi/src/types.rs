@@ -107,6 +107,12 @@ pub const NRD_E_TLS_HTTP: i32 = -112;
 pub const NRD_E_TLS_STATUS: i32 = -113;
 /// The answer is larger than any reply may be.
 pub const NRD_E_TLS_TOO_LARGE: i32 = -114;
+/// The answer's status line and fields are longer than 8192 bytes.
+pub const NRD_E_TLS_HEAD: i32 = -115;
+/// The answer's transfer or content coding is none that is understood.
+pub const NRD_E_TLS_ENCODING: i32 = -116;
+/// The exchange took longer than `NrdHttpsConfig.exchange_ms`.
+pub const NRD_E_TLS_DEADLINE: i32 = -117;
 
 #[cfg(feature = "tls")]
 const _: () = {
@@ -131,6 +137,10 @@ const _: () = {
     is(NRD_E_TLS_HTTP, TlsError::Http);
     is(NRD_E_TLS_STATUS, TlsError::Status(0));
     is(NRD_E_TLS_TOO_LARGE, TlsError::TooLarge);
+    is(NRD_E_TLS_HEAD, TlsError::HeadTooLarge);
+    is(NRD_E_TLS_ENCODING, TlsError::Encoding);
+    is(NRD_E_TLS_DEADLINE, TlsError::Deadline);
+    assert!(nrd_agent::tls::MAX_HEAD == 8192, "the header says so");
 };
 
 /// A pointer that must not be NULL is NULL, or a callback is missing.
@@ -141,7 +151,8 @@ pub const NRD_E_HANDLE: i32 = -202;
 pub const NRD_E_VERSION: i32 = -203;
 /// Two buffers overlap, or one lies in the agent's own memory.
 pub const NRD_E_OVERLAP: i32 = -204;
-/// The agent is already in a call: from a callback, or on another thread.
+/// The agent is already in a call: from a callback, or on another thread. If a
+/// callback left that call by a jump, see `nrd_agent_abandon`.
 pub const NRD_E_REENTERED: i32 = -205;
 /// An argument is out of its range.
 pub const NRD_E_ARGUMENT: i32 = -206;
@@ -153,6 +164,8 @@ pub const NRD_E_FLASH: i32 = -208;
 pub const NRD_E_DEVICE_ID: i32 = -209;
 /// The port breaks a promise; the text says which.
 pub const NRD_E_CONFORMANCE: i32 = -210;
+/// A call of this agent was left by a jump: end it with `nrd_agent_close`.
+pub const NRD_E_ABANDONED: i32 = -211;
 
 // What a callback answers when it fails: any number but 0. These say more.
 
@@ -268,7 +281,7 @@ pub const NRD_CLASS_ACTIVITY: u8 = 7;
 // Each class has a name in C, the session's apart, which is not for callers.
 const _: () = {
     use nrd_agent::Class;
-    let mut classes = Class::ALL.as_slice();
+    let mut classes = Class::ALL;
     while let [class, rest @ ..] = classes {
         let number = match class {
             Class::Session => 0,

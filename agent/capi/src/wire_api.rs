@@ -3,34 +3,39 @@
 use crate::ffi::{Range, enter, input, output, put, refused};
 use crate::platform::Port;
 use crate::types::*;
+use nrd_agent::Agent;
 use nrd_agent::wire::OrderResult;
-use nrd_agent::{Agent, Error};
 
 const _: () = assert!(NRD_MAX_FRAME == nrd_agent::wire::MAX_FRAME);
 
-/// A call that writes bytes.
+/// A call that writes bytes, and reads `read`.
 ///
 /// # Safety
 /// The pointers are NULL or valid.
 pub(crate) unsafe fn write(
     agent: *mut NrdAgent,
+    read: Range,
     out: *mut u8,
     out_size: usize,
     out_len: *mut usize,
-    make: impl FnOnce(&mut Agent<'static, Port>, &mut [u8]) -> Result<usize, Error>,
+    make: impl FnOnce(&mut Agent<'static, Port>, &mut [u8]) -> Result<usize, i32>,
 ) -> i32 {
     // SAFETY: passed on.
     unsafe {
-        enter(agent, |call| {
-            call.apart(&[
+        enter(
+            agent,
+            &[
+                read,
                 Range::of(out, out_size),
                 Range::of(out_len, size_of::<usize>()),
-            ])?;
-            put(out_len, 0)?;
-            let out = output(out, out_size)?;
-            let n = make(&mut call.inner.agent, out).map_err(refused)?;
-            put(out_len, n)
-        })
+            ],
+            |inner| {
+                put(out_len, 0)?;
+                let out = output(out, out_size)?;
+                let n = make(&mut inner.agent, out)?;
+                put(out_len, n)
+            },
+        )
     }
 }
 
@@ -43,9 +48,8 @@ pub(crate) unsafe fn write(
 pub unsafe extern "C" fn nrd_agent_next_due_ms(agent: *mut NrdAgent, ms: *mut u64) -> i32 {
     // SAFETY: passed on.
     unsafe {
-        enter(agent, |call| {
-            call.apart(&[Range::of(ms, size_of::<u64>())])?;
-            put(ms, call.inner.agent.next_due_ms().unwrap_or(u64::MAX))
+        enter(agent, &[Range::of(ms, size_of::<u64>())], |inner| {
+            put(ms, inner.agent.next_due_ms().unwrap_or(u64::MAX))
         })
     }
 }
@@ -66,8 +70,8 @@ pub unsafe extern "C" fn nrd_agent_poll_request(
 ) -> i32 {
     // SAFETY: passed on.
     unsafe {
-        write(agent, out, out_size, out_len, |agent, out| {
-            Ok(agent.poll_request(out)?.unwrap_or(0))
+        write(agent, Range::NONE, out, out_size, out_len, |agent, out| {
+            Ok(agent.poll_request(out).map_err(refused)?.unwrap_or(0))
         })
     }
 }
@@ -85,10 +89,9 @@ pub unsafe extern "C" fn nrd_agent_handle_reply(
 ) -> i32 {
     // SAFETY: passed on.
     unsafe {
-        enter(agent, |call| {
-            call.apart(&[Range::of(reply, reply_len)])?;
+        enter(agent, &[Range::of(reply, reply_len)], |inner| {
             let reply = input(reply, reply_len)?;
-            call.inner.agent.handle_reply(reply).map_err(refused)
+            inner.agent.handle_reply(reply).map_err(refused)
         })
     }
 }
@@ -101,8 +104,8 @@ pub unsafe extern "C" fn nrd_agent_handle_reply(
 pub unsafe extern "C" fn nrd_agent_exchange_failed(agent: *mut NrdAgent) -> i32 {
     // SAFETY: passed on.
     unsafe {
-        enter(agent, |call| {
-            call.inner.agent.exchange_failed();
+        enter(agent, &[], |inner| {
+            inner.agent.exchange_failed();
             Ok(())
         })
     }
@@ -127,31 +130,34 @@ pub unsafe extern "C" fn nrd_agent_apply_order(
 ) -> i32 {
     // SAFETY: passed on.
     unsafe {
-        enter(agent, |call| {
-            call.apart(&[
+        enter(
+            agent,
+            &[
                 Range::of(order, order_len),
                 Range::of(result, 1),
                 Range::of(out, out_size),
                 Range::of(out_len, size_of::<usize>()),
-            ])?;
-            let order = input(order, order_len)?;
-            if result.is_null() {
-                return Err(NRD_E_NULL);
-            }
-            put(out_len, 0)?;
-            let out = output(out, out_size)?;
-            let (what, n) = call.inner.agent.apply_order(order, out).map_err(refused)?;
-            put(
-                result,
-                match what {
-                    OrderResult::Applied => NRD_ORDER_APPLIED,
-                    OrderResult::AlreadyApplied => NRD_ORDER_ALREADY_APPLIED,
-                    OrderResult::NotApplicable => NRD_ORDER_NOT_APPLICABLE,
-                    OrderResult::Stale => NRD_ORDER_STALE,
-                },
-            )?;
-            put(out_len, n)
-        })
+            ],
+            |inner| {
+                let order = input(order, order_len)?;
+                if result.is_null() {
+                    return Err(NRD_E_NULL);
+                }
+                put(out_len, 0)?;
+                let out = output(out, out_size)?;
+                let (what, n) = inner.agent.apply_order(order, out).map_err(refused)?;
+                put(
+                    result,
+                    match what {
+                        OrderResult::Applied => NRD_ORDER_APPLIED,
+                        OrderResult::AlreadyApplied => NRD_ORDER_ALREADY_APPLIED,
+                        OrderResult::NotApplicable => NRD_ORDER_NOT_APPLICABLE,
+                        OrderResult::Stale => NRD_ORDER_STALE,
+                    },
+                )?;
+                put(out_len, n)
+            },
+        )
     }
 }
 
@@ -169,8 +175,8 @@ pub unsafe extern "C" fn nrd_agent_newest_receipt(
 ) -> i32 {
     // SAFETY: passed on.
     unsafe {
-        write(agent, out, out_size, out_len, |a, out| {
-            a.newest_receipt(out)
+        write(agent, Range::NONE, out, out_size, out_len, |a, out| {
+            a.newest_receipt(out).map_err(refused)
         })
     }
 }
@@ -184,9 +190,8 @@ pub unsafe extern "C" fn nrd_agent_newest_receipt(
 pub unsafe extern "C" fn nrd_agent_is_clean(agent: *mut NrdAgent, clean: *mut u8) -> i32 {
     // SAFETY: passed on.
     unsafe {
-        enter(agent, |call| {
-            call.apart(&[Range::of(clean, 1)])?;
-            put(clean, u8::from(call.inner.agent.is_clean()))
+        enter(agent, &[Range::of(clean, 1)], |inner| {
+            put(clean, u8::from(inner.agent.is_clean()))
         })
     }
 }
@@ -209,16 +214,16 @@ pub unsafe extern "C" fn nrd_agent_prove(
     out_size: usize,
     out_len: *mut usize,
 ) -> i32 {
-    // SAFETY: passed on; the nonce is copied before anything is written.
+    // SAFETY: passed on.
     unsafe {
-        let nonce = match input(nonce, 32).map(<[u8; 32]>::try_from) {
-            Ok(Ok(nonce)) => nonce,
-            Err(code) => return code,
-            Ok(Err(_)) => return NRD_E_ARGUMENT,
-        };
-        write(agent, out, out_size, out_len, |a, out| match fill {
-            0 => a.prove_clean(nonce, out),
-            _ => a.prove_fill(nonce, out),
+        let read = Range::of(nonce, 32);
+        write(agent, read, out, out_size, out_len, |a, out| {
+            let nonce = <[u8; 32]>::try_from(input(nonce, 32)?).map_err(|_| NRD_E_ARGUMENT)?;
+            match fill {
+                0 => a.prove_clean(nonce, out),
+                _ => a.prove_fill(nonce, out),
+            }
+            .map_err(refused)
         })
     }
 }

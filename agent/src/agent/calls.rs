@@ -58,6 +58,12 @@ impl<P: Platform> Agent<'_, P> {
     ///
     /// During the boot it is noted, and done as soon as it is known what there is
     /// to wipe, or that this cannot be known.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Hardware`] or [`Error::WornOut`] when neither journal nor counter can
+    /// be written: access is closed and the wipe goes on, but a power cut now would
+    /// undo it. Call it again, until it answers `Ok`.
     pub fn deactivate(&mut self) -> Result<(), Error> {
         self.settle(Event::Deactivate, &[])
     }
@@ -75,5 +81,8 @@ impl<P: Platform> Agent<'_, P> {
         self.tick();
         self.core.talk.hurry();
         self.core.retry.hurry();
+        if self.core.retry.work == Some(Error::WornOut) {
+            self.start_logs_over();
+        }
     }
 }

@@ -42,9 +42,9 @@ impl<P: Platform> Agent<'_, P> {
             Effect::StoreRoot => self.store_root(frame).map(done),
             Effect::NewSalt(class) => self.new_salt(class).map(done),
             Effect::SwapSlot(class) => self.swap_slot(class).map(done),
-            Effect::RemoveReceipt(place) => {
-                self.remove_journal(id::RECEIPT + u16::from(place)).map(done)
-            }
+            Effect::RemoveReceipt(place) => self
+                .remove_journal(id::RECEIPT + u16::from(place))
+                .map(done),
             Effect::Close => {
                 self.forget_secrets();
                 self.vault.unmount();

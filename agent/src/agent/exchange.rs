@@ -246,7 +246,7 @@ impl<P: Platform> Agent<'_, P> {
     }
 
     fn take_reply(&mut self, request: &InFlight, reply: &Reply<'_>) -> Result<(), Error> {
-        self.core.talk.answered(reply.challenge);
+        self.event(Event::Answered(reply.challenge))?;
         if let Some(root) = reply.root {
             self.accept_root(root)?;
         }

@@ -1,9 +1,9 @@
 //! Storing a grant: randomness, slot, session. The order of the steps, and what
 //! a cut or a failure between them means, is the state machine's.
 
-use super::{Agent, Keys};
 use super::effects::SESSION;
 use super::logs::LogId;
+use super::{Agent, Keys};
 use crate::class::Class;
 use crate::core::{Event, Granted};
 use crate::error::Error;
@@ -88,11 +88,17 @@ impl<P: Platform> Agent<'_, P> {
 
     /// Persists the session record, reads it back, and only then uses it.
     pub(super) fn store_next_session(&mut self) -> Result<(), Error> {
-        let mut buf = zeroize::Zeroizing::new([0u8; <super::Session as crate::wire::codec::Bounded>::MAX_LEN]);
+        let mut buf = zeroize::Zeroizing::new(
+            [0u8; <super::Session as crate::wire::codec::Bounded>::MAX_LEN],
+        );
         let n = crate::wire::codec::write(&[], &self.keys.next_session, buf.as_mut())?;
         let bytes = buf.get(..n).unwrap_or_default();
         self.log_write(LogId::Vault, SESSION, Some(&[bytes]))?;
-        let Keys { session, next_session, .. } = &mut self.keys;
+        let Keys {
+            session,
+            next_session,
+            ..
+        } = &mut self.keys;
         session.series = next_session.series;
         session.generation = next_session.generation;
         session.token.0 = next_session.token.0;

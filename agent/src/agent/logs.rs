@@ -2,9 +2,9 @@
 //! room as they need it.
 
 use super::{Agent, Session, id};
+use crate::core::Event;
 use crate::error::Error;
 use crate::log::{LogContext, Progress, RecordId, value};
-use crate::core::Event;
 use crate::state::{Snapshot, Tombstone};
 use crate::wire::codec::{self, Bounded as _, Code};
 use crate::wire::{Body as _, Delegation, Receipt, RootChange, SIGNATURE_LEN};

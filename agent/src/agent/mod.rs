@@ -364,8 +364,8 @@ impl<'m, P: Platform> Agent<'m, P> {
         )
         .map_err(BuildError::Journal)?;
         let g = parts.vault.geometry();
-        let vault = Log::new(g, memory.vault_table, memory.vault_index, 0)
-            .map_err(BuildError::Vault)?;
+        let vault =
+            Log::new(g, memory.vault_table, memory.vault_index, 0).map_err(BuildError::Vault)?;
         let setup = Setup {
             factory_epoch: config.factory_epoch,
             sectors: g.size.checked_div(g.erase_size).unwrap_or(0),
@@ -439,8 +439,14 @@ impl<'m, P: Platform> Agent<'m, P> {
     /// What the logs do by themselves: make room, index.
     fn tidy(&mut self) -> Result<Step, Error> {
         let logs = [
-            (LogId::Journal, self.journal.needs_step() && !matches!(self.core.mode(), Mode::Lost)),
-            (LogId::Vault, self.keys.vault.are_set() && self.vault.needs_step()),
+            (
+                LogId::Journal,
+                self.journal.needs_step() && !matches!(self.core.mode(), Mode::Lost),
+            ),
+            (
+                LogId::Vault,
+                self.keys.vault.are_set() && self.vault.needs_step(),
+            ),
         ];
         for (log, wants) in logs {
             if wants && self.log_step(log)? == Progress::More {
@@ -469,14 +475,17 @@ impl<'m, P: Platform> Agent<'m, P> {
     /// `frame` is what the event came in.
     fn settle(&mut self, event: Event<'_>, frame: &[u8]) -> Result<(), Error> {
         self.event(event)?;
-        let mut first = Ok(());
+        let (mut first, mut wipe) = (Ok(()), Ok(()));
         while self.core.is_engaged() {
             let wipes = self.core.state() == State::Wiping;
             let done = self.carry_out(self.core.effect(), frame);
-            // What a wipe cannot do it reports, and goes on.
-            if !wipes {
-                first = first.and(done);
-            }
+            let kept = if wipes { &mut wipe } else { &mut first };
+            *kept = kept.and(done);
+        }
+        // What a wipe cannot do it reports, and goes on: unless nothing of it is on
+        // flash that a next boot would go by.
+        if self.core.is_uncommitted() {
+            first = first.and(wipe);
         }
         first
     }

@@ -5,10 +5,7 @@ use crate::core::{Event, Mode};
 use crate::error::Error;
 use crate::order::Verdict;
 use crate::trace::event;
-use crate::wire::{
-    self, Body, Order, OrderOutcome, OrderResult, codec,
-    codec::Blank,
-};
+use crate::wire::{self, Body, Order, OrderOutcome, OrderResult, codec, codec::Blank};
 use nrd_hal::{Crypto, Platform};
 
 impl<P: Platform> Agent<'_, P> {
@@ -80,7 +77,10 @@ impl<P: Platform> Agent<'_, P> {
         order = Order::BLANK;
         wire::read_signed::<P::Crypto>(frame, Order::KIND, &trust.order_key, &mut order)?;
         let digest = P::Crypto::sha256(frame);
-        let (device_id, epoch) = (self.device_id, self.counter()?);
+        // Found: a removal or a sign-out answered `Hardware` while the counter did not
+        // answer, and access stayed open.
+        let epoch = self.counter().unwrap_or(self.core.counter());
+        let device_id = self.device_id;
         let result = match self.core.judge(&order, &digest, &device_id)? {
             Verdict::Answer(result) => result,
             Verdict::Apply(_) => {

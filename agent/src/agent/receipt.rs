@@ -77,8 +77,10 @@ impl<P: Platform> Agent<'_, P> {
     fn write_facts(&mut self, findings: Findings, out: &mut [u8]) -> Result<usize, Error> {
         let powered_s = self.core.powered_s();
         let dropped = self.core.held().receipts_dropped;
+        // A wipe goes on without a counter that does not answer: its receipt has the
+        // value that was read last.
+        let counter = self.counter().unwrap_or(self.core.counter());
         let parts = self.platform.parts();
-        let counter = nrd_hal::MonotonicCounter::read(parts.counter).map_or(0, |e| e.0);
         let sectors = findings.sectors;
         let clean = findings.slots_blank && sectors.failed == 0 && sectors.erased == sectors.total;
         let method = match parts.slot.guarantee() {
@@ -125,7 +127,8 @@ impl<P: Platform> Agent<'_, P> {
     }
 
     /// Writes the newest kept wipe receipt, signed, into `out`; returns its
-    /// length. `NotFound` when none is kept (it was delivered).
+    /// length. `NotFound` when none is kept (it was delivered), `Busy` during the
+    /// boot.
     ///
     /// Whoever has the maker's public key can read it, offline:
     ///
@@ -158,6 +161,9 @@ impl<P: Platform> Agent<'_, P> {
     /// assert_eq!(receipt.sectors.erased, receipt.sectors.total);
     /// ```
     pub fn newest_receipt(&mut self, out: &mut [u8]) -> Result<usize, Error> {
+        // Which receipt is the newest stands in the snapshot. Found: a boot that
+        // waited for the counter answered that there was none.
+        self.core.booted()?;
         self.export_receipt(self.core.held().newest_place, out)
     }
 
@@ -202,7 +208,7 @@ impl<P: Platform> Agent<'_, P> {
 
     /// Reads the flash again *now* and writes a signed answer to `nonce` into
     /// `out`; returns its length. A returns desk asks for it. `WrongState`
-    /// unless the device is clean or a wipe failed.
+    /// unless the device is clean or a wipe failed, `Busy` during the boot.
     ///
     /// ```
     /// use nrd_agent::wire::{self, Body, Receipt, Subject};
@@ -221,7 +227,9 @@ impl<P: Platform> Agent<'_, P> {
     /// assert_eq!((proof.sectors.failed, proof.flags.slots_blank), (0, true));
     /// ```
     pub fn prove_clean(&mut self, nonce: [u8; 32], out: &mut [u8]) -> Result<usize, Error> {
-        if !matches!(self.state(), State::Clean | State::WipeFailed) {
+        let state = self.state();
+        self.core.booted()?;
+        if !matches!(state, State::Clean | State::WipeFailed) {
             return Err(Error::WrongState);
         }
         self.write_proof(Subject::Clean { nonce }, out)
@@ -229,6 +237,8 @@ impl<P: Platform> Agent<'_, P> {
 
     /// Reads slots and vault now, and signs the result.
     pub(super) fn write_proof(&mut self, subject: Subject, out: &mut [u8]) -> Result<usize, Error> {
+        // Found: while the counter did not answer, a proof said that it was at 0.
+        self.counter()?;
         let (sectors, slots_blank) = self.look();
         let findings = Findings {
             subject,

@@ -164,10 +164,21 @@ impl<P: Platform> Agent<'_, P> {
                 self.core.retry.rested();
                 None
             }
-            Err(e) if self.core.retry.failed(e, now_ms) => Some(Next::Again),
-            // The conversation goes on meanwhile.
-            Err(_) => None,
+            Err(e) => {
+                if self.core.retry.tries_all_sectors(e, now_ms) {
+                    self.start_logs_over();
+                }
+                let at_once = self.core.retry.failed(e, now_ms);
+                // The conversation goes on meanwhile.
+                at_once.then_some(Next::Again)
+            }
         }
+    }
+
+    /// A log that has retired sectors tries them again: what failed may answer.
+    pub(super) fn start_logs_over(&mut self) {
+        self.journal.start_over();
+        self.vault.start_over();
     }
 
     /// When there is something to do without a call, in milliseconds of uptime.

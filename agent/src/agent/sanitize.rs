@@ -81,8 +81,8 @@ impl<P: Platform> Agent<'_, P> {
         }
         let mut blank = false;
         for _ in 0..3 {
-            blank = blank
-                || (flash.erase(at, to).is_ok() && crate::log::reads_blank(flash, at, to));
+            blank =
+                blank || (flash.erase(at, to).is_ok() && crate::log::reads_blank(flash, at, to));
         }
         let (mut erased, mut failed) = (0, 0);
         let mut from = at;

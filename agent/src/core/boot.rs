@@ -122,8 +122,22 @@ impl Boot {
         )
     }
 
+    /// True once this boot is charged: the snapshot is believed.
+    fn is_charged(&self) -> bool {
+        match self.step {
+            BootStep::Efface | BootStep::Slot | BootStep::Session => true,
+            BootStep::Keys
+            | BootStep::Journal
+            | BootStep::Counter
+            | BootStep::Load
+            | BootStep::Fresh
+            | BootStep::Bury
+            | BootStep::Charge => false,
+        }
+    }
+
     fn failed(&mut self, e: Error) {
-        self.tries = self.tries.saturating_add(1);
+        self.tries = self.tries.saturating_add(1).min(MAX_TRIES);
         let silent = self.step != BootStep::Charge && e == Error::Hardware;
         self.why = Some(if silent {
             LockReason::NotAnswering
@@ -148,11 +162,15 @@ impl Core {
         self.give_up_if_asked();
     }
 
-    /// A wipe that a person asked for does not wait for parts that do not answer.
+    /// A wipe that a person asked for does not wait for parts that do not answer,
+    /// nor, once it is known what there is to wipe, for the rest of the boot.
+    ///
+    /// Found: asked for while the boot read the slot or the session, it was
+    /// acknowledged and forgotten, and the device was signed in.
     fn give_up_if_asked(&mut self) {
         if let Mode::Boot(boot) = &self.mode
             && boot.wipe
-            && boot.tries >= MAX_TRIES
+            && (boot.tries >= MAX_TRIES || boot.is_charged())
         {
             self.begin_wipe(WipeReason::Local, None);
         }
@@ -163,8 +181,11 @@ impl Core {
             return;
         };
         match (boot.step, result) {
-            // A step of several pieces, and a piece is done.
-            (_, Ok(Found::More)) => boot.tries = 0,
+            // A step of several pieces, and a piece is done. Failures of the step are
+            // counted on: found, a journal that could be read and took no write was
+            // mounted anew after each failure, so that the boot never said that it
+            // was stuck, and a wipe that a person had asked for never began.
+            (_, Ok(Found::More)) => {}
             (BootStep::Keys, Ok(_)) => boot.go_to(BootStep::Journal),
             (BootStep::Journal, Ok(_)) => boot.go_to(BootStep::Counter),
             (BootStep::Counter, Ok(Found::Counter(_))) => boot.go_to(BootStep::Load),
@@ -307,7 +328,10 @@ impl Core {
             }
             // Blocks of the proof's stream are left in the vault.
             PersistedState::Filling => {
-                self.mode = Mode::Live(Job::Unfill { at: 0, failed: false });
+                self.mode = Mode::Live(Job::Unfill {
+                    at: 0,
+                    failed: false,
+                });
                 return;
             }
             // What an attempt has stored opens nothing; its grant overwrites it,

@@ -162,11 +162,9 @@ impl Job {
             | Job::Forget { .. }
             | Job::DropReceipt(_)
             | Job::BeginFill => true,
-            Job::Idle
-            | Job::Store(_)
-            | Job::Fill
-            | Job::Unfill { .. }
-            | Job::EndFill { .. } => false,
+            Job::Idle | Job::Store(_) | Job::Fill | Job::Unfill { .. } | Job::EndFill { .. } => {
+                false
+            }
         }
     }
 }
@@ -418,8 +416,10 @@ impl Core {
     }
 
     pub(super) fn deactivate(&mut self) -> Result<(), Error> {
-        match &self.mode {
+        let uncommitted = self.is_uncommitted();
+        match &mut self.mode {
             Mode::Boot(_) => self.deactivate_in_boot(),
+            Mode::Wipe(wipe) if uncommitted => wipe.commit_again(),
             Mode::Wipe(_) => {}
             Mode::Lost | Mode::Live(_) => self.begin_wipe(WipeReason::Local, None),
         }
@@ -427,7 +427,7 @@ impl Core {
     }
 
     /// `Busy` during the boot, for then nothing is known yet.
-    fn booted(&self) -> Result<(), Error> {
+    pub(crate) fn booted(&self) -> Result<(), Error> {
         match &self.mode {
             Mode::Boot(_) => Err(Error::Busy),
             Mode::Lost | Mode::Live(_) | Mode::Wipe(_) => Ok(()),
@@ -624,8 +624,7 @@ impl Core {
         if !matches!(self.mode, Mode::Live(Job::Idle)) {
             return Ok(());
         }
-        let newer =
-            d.version > self.held.trust || (d.none_held && d.version == self.held.trust);
+        let newer = d.version > self.held.trust || (d.none_held && d.version == self.held.trust);
         // An older one may simply have been on its way.
         if d.version.root == self.root && newer && !d.order_key_falls {
             self.begin(Job::Trust {

@@ -46,6 +46,7 @@ mod wipe;
 
 pub use boot::{Boot, BootStep, Journal, Read};
 pub use live::{Job, Renewal, SignOutStep, Store, StoreStep, SwapStep, TrustStep};
+pub use talk::Sent;
 pub use time::{CHARGE_S, Time};
 pub use wipe::{MAX_TRIES, Wipe, WipeStep};
 
@@ -197,6 +198,8 @@ pub enum Found<'a> {
 pub enum Event<'a> {
     /// Nothing but time.
     Tick,
+    /// A reply came, with the challenge of the next request.
+    Answered([u8; 32]),
     /// The effect ended.
     Ended(Result<Found<'a>, Error>),
     /// A person at the device deactivates it.
@@ -379,6 +382,7 @@ impl Core {
         self.time.observe(time);
         match event {
             Event::Tick => self.time_passed(),
+            Event::Answered(challenge) => self.talk.answered(challenge),
             Event::Ended(result) => self.ended(result),
             Event::Deactivate => return self.deactivate(),
             Event::Start(id) => return self.start(id),
@@ -496,6 +500,11 @@ impl Core {
         &self.held
     }
 
+    /// The counter as last read, or the epoch in force.
+    pub(crate) fn counter(&self) -> u64 {
+        self.counter.unwrap_or(self.epoch())
+    }
+
     /// What was lost and not replaced.
     pub fn losses(&self) -> Losses {
         self.losses
@@ -523,7 +532,7 @@ impl Core {
 
     /// The kept receipt to deliver first: the oldest that proves something, then
     /// the spare one.
-    pub(crate) fn oldest_receipt(&self) -> Option<u8> {
+    pub fn oldest_receipt(&self) -> Option<u8> {
         (0..PLACES)
             .map(|n| self.held.next_place.wrapping_add(n) % PLACES)
             .chain([SPARE_PLACE])
@@ -639,19 +648,32 @@ impl Core {
 
     /// True when time must be charged before anything is served.
     pub(crate) fn owes_charge(&self) -> bool {
-        matches!(self.mode, Mode::Live(Job::Idle))
-            && self.time.powered_s() >= self.held.charged_s
+        matches!(self.mode, Mode::Live(Job::Idle)) && self.time.powered_s() >= self.held.charged_s
     }
 
     /// What a verified order means here. Nothing that a device holds is lost, or
     /// being found out, may be answered with "not applicable".
-    pub(crate) fn judge(&self, order: &Order, digest: &Digest, device: &DeviceId) -> Result<Verdict, Error> {
+    pub fn judge(
+        &self,
+        order: &Order,
+        digest: &Digest,
+        device: &DeviceId,
+    ) -> Result<Verdict, Error> {
         use crate::wire::{OrderKind, OrderResult};
         let (epoch, activation_id, wiping, seen) = match (&self.mode, &self.held.state) {
             (Mode::Boot(_), _) => return Err(Error::Busy),
             (Mode::Lost, _) => return Err(Error::WrongState),
-            (Mode::Wipe(w), _) => (w.tombstone.epoch, Some(&w.tombstone.activation_id), true, None),
-            (Mode::Live(_), PersistedState::Active(a)) => (a.epoch, Some(&a.id), false, Some(&a.seen)),
+            // Not yet for good: the answer would be too early.
+            (Mode::Wipe(_), _) if self.is_uncommitted() => return Err(Error::Busy),
+            (Mode::Wipe(w), _) => (
+                w.tombstone.epoch,
+                Some(&w.tombstone.activation_id),
+                true,
+                None,
+            ),
+            (Mode::Live(_), PersistedState::Active(a)) => {
+                (a.epoch, Some(&a.id), false, Some(&a.seen))
+            }
             (Mode::Live(_), PersistedState::SignedOut(s)) => {
                 (s.epoch, Some(&s.id), false, Some(&s.seen))
             }

@@ -34,6 +34,9 @@ pub(crate) struct Retry {
     /// Moment of this boot before which failed work is not tried again, in
     /// milliseconds.
     at_ms: u64,
+    /// Moment of this boot from which a log without sectors starts over, once one
+    /// was found to be without.
+    sectors_ms: Option<u64>,
 }
 
 impl Retry {
@@ -72,6 +75,19 @@ impl Retry {
         let pause_ms = (FIRST_PAUSE_MS << doublings).min(LONGEST_PAUSE_MS);
         self.at_ms = now_ms.saturating_add(pause_ms.into());
         false
+    }
+
+    /// True when a log that found no sector to write to is to start over. Not more
+    /// often than the longest pause, for it costs several erases of each sector.
+    pub(crate) fn tries_all_sectors(&mut self, e: Error, now_ms: u64) -> bool {
+        if e != Error::WornOut {
+            return false;
+        }
+        let due = self.sectors_ms.is_some_and(|at| now_ms >= at);
+        if due || self.sectors_ms.is_none() {
+            self.sectors_ms = Some(now_ms.saturating_add(LONGEST_PAUSE_MS.into()));
+        }
+        due
     }
 
     /// Somebody asks to try again now.

@@ -9,6 +9,8 @@ use heapless::String;
 
 /// First back-off after a failed exchange, in milliseconds; it doubles.
 const BACK_OFF_MS: u32 = 2_000;
+/// Failures that double it; more make it no longer.
+const DOUBLINGS: u8 = 10;
 /// Longest back-off, in milliseconds.
 const BACK_OFF_MAX_MS: u32 = 15 * 60 * 1000;
 /// How long an exchange may take beyond what it waits for an order, in
@@ -23,7 +25,7 @@ const PUT_OFF_MS: u64 = 15 * 60 * 1000;
 
 /// What a request says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Sent {
+pub enum Sent {
     /// Introduces the device.
     Hello,
     /// Delivers a receipt.
@@ -79,7 +81,9 @@ pub(crate) struct Talk {
     checked_in: bool,
     /// Anything was answered in this boot.
     answered: bool,
-    failures: u32,
+    /// A request over a challenge of this boot was answered.
+    heard: bool,
+    failures: u8,
     /// The one retry without a pause was used.
     retried: bool,
     wait: Wait,
@@ -125,7 +129,7 @@ impl Talk {
 
     /// The back-off goes on where earlier boots without an answer left it.
     pub(super) fn go_on_backing_off(&mut self, unanswered: u8) {
-        self.failures = u32::from(unanswered);
+        self.failures = unanswered.min(DOUBLINGS);
     }
 
     pub(crate) fn was_answered(&self) -> bool {
@@ -163,7 +167,8 @@ impl Talk {
     }
 
     /// A reply was taken.
-    pub(crate) fn answered(&mut self, challenge: [u8; 32]) {
+    pub(super) fn answered(&mut self, challenge: [u8; 32]) {
+        self.heard |= self.challenge.is_some();
         self.answered = true;
         self.challenge = Some(challenge);
         self.due_ms = 0;
@@ -230,8 +235,8 @@ impl Talk {
     /// An exchange ended without progress: full jitter over a window that
     /// doubles.
     pub(crate) fn failed(&mut self, now_ms: u64) {
-        let cap = (BACK_OFF_MS << self.failures.min(10)).min(BACK_OFF_MAX_MS);
-        self.failures = self.failures.saturating_add(1);
+        let cap = (BACK_OFF_MS << self.failures).min(BACK_OFF_MAX_MS);
+        self.failures = self.failures.saturating_add(1).min(DOUBLINGS);
         self.wait_up_to(cap, now_ms);
         self.wait = Wait::BackOff;
     }
@@ -329,7 +334,7 @@ impl Talk {
     pub(crate) fn spread(&mut self, window_s: u32, now_ms: u64) {
         let window = window_s
             .saturating_mul(1000)
-            .saturating_mul(1 << self.failures.min(10))
+            .saturating_mul(1 << self.failures)
             .min(BACK_OFF_MAX_MS);
         self.wait_up_to(window, now_ms);
     }
@@ -338,7 +343,7 @@ impl Talk {
 impl Core {
     /// What to say next, and from which moment of this boot on, in milliseconds;
     /// `None` when there is nothing to say.
-    pub(crate) fn next_ask(&self) -> Option<(Sent, u64)> {
+    pub fn next_ask(&self) -> Option<(Sent, u64)> {
         let talk = &self.talk;
         let now_ms = self.time.now_ms();
         let due = |sent| Some((sent, talk.due_ms));
@@ -351,17 +356,24 @@ impl Core {
                 let at = talk.due_ms.max(talk.outcome_waits_ms);
                 return says.then_some((Sent::Outcome, at));
             }
-            // The service hears what was lost.
-            Mode::Lost => {
-                return talk.challenge.is_none().then_some((Sent::Hello, talk.due_ms));
-            }
+            // The service hears what was lost; it believes a request that is
+            // signed over its challenge, so the device introduces itself twice.
+            Mode::Lost => return if talk.heard { None } else { due(Sent::Hello) },
             Mode::Live(Job::Idle) => {}
             Mode::Live(_) => return None,
         }
         let owed = [
-            (self.oldest_receipt().is_some(), Sent::Receipt, talk.receipts_wait_ms),
+            (
+                self.oldest_receipt().is_some(),
+                Sent::Receipt,
+                talk.receipts_wait_ms,
+            ),
             (outcome, Sent::Outcome, talk.outcome_waits_ms),
-            (self.owes_sign_out(), Sent::SignedOut, talk.sign_out_waits_ms),
+            (
+                self.owes_sign_out(),
+                Sent::SignedOut,
+                talk.sign_out_waits_ms,
+            ),
         ];
         let ask = self.ask_of_state();
         if talk.challenge.is_none() {

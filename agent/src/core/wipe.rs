@@ -49,6 +49,9 @@ pub struct Wipe {
     blind: bool,
     /// The counter was read; otherwise the tombstone's epoch is a guess.
     epoch_known: bool,
+    /// The next boot goes on with this wipe: its tombstone is on flash, or the
+    /// counter is raised.
+    committed: bool,
     /// Both slots were destroyed and read blank, seen at the end.
     slots_blank: bool,
     digest: Option<Digest>,
@@ -98,6 +101,7 @@ impl Wipe {
             begun: true,
             blind,
             epoch_known,
+            committed: false,
             slots_blank: false,
             digest: None,
         }
@@ -114,6 +118,7 @@ impl Wipe {
             step,
             twice: DOUBLE_ERASE_BLOCKS,
             begun: false,
+            committed: true,
             ..Wipe::begun(tombstone, false, true)
         }
     }
@@ -208,6 +213,16 @@ impl Core {
         self.retry.rested();
     }
 
+    /// True while a wipe is under way of which the next boot would know nothing:
+    /// neither tombstone nor counter could be written. Who asked for it is told so,
+    /// and may ask again.
+    ///
+    /// Found: with journal and counter out of order a deactivation answered `Ok`,
+    /// and a power cut made it undone, without a receipt.
+    pub(crate) fn is_uncommitted(&self) -> bool {
+        matches!(&self.mode, Mode::Wipe(wipe) if !wipe.committed)
+    }
+
     /// What the end of the wipe makes of the snapshot.
     pub(super) fn wipe_image(&self, wipe: &Wipe, image: &mut Snapshot) {
         if wipe.step != WipeStep::Save {
@@ -244,6 +259,7 @@ impl Core {
         let Mode::Wipe(wipe) = &mut self.mode else {
             return;
         };
+        wipe.note_commit(result);
         let t = &mut wipe.tombstone;
         match (wipe.step, result) {
             (WipeStep::Close, _) => wipe.step = WipeStep::Commit,
@@ -365,6 +381,26 @@ impl Core {
 }
 
 impl Wipe {
+    /// Takes notice of what a next boot would go by.
+    fn note_commit(&mut self, result: Result<Found<'_>, Error>) {
+        self.committed |= match (self.step, result) {
+            (WipeStep::Commit | WipeStep::Progress(_), Ok(_)) => true,
+            (WipeStep::Raise | WipeStep::Check, Ok(Found::Counter(n))) => {
+                self.epoch_known && n >= self.tombstone.target_epoch
+            }
+            _ => false,
+        };
+    }
+
+    /// Begins anew with the tombstone.
+    pub(super) fn commit_again(&mut self) {
+        self.tombstone.phase = WipePhase::Keys;
+        self.tombstone.sectors.erased = 0;
+        self.tombstone.sectors.failed = 0;
+        self.begun = true;
+        self.step = WipeStep::Commit;
+    }
+
     /// The counter was read back, or does not answer.
     fn checked(&mut self, result: Result<Found<'_>, Error>) {
         let t = &mut self.tombstone;

@@ -483,6 +483,21 @@ impl<'m> Log<'m> {
         self.next_seq = 1;
     }
 
+    /// As at power-on: forgets which sectors were retired, too. For a log that no
+    /// sector is left to write to: what failed may answer again.
+    ///
+    /// Found: an outage of the journal that outlasted the erases which a sector may
+    /// fail left every sector retired, and the device closed until a power cycle.
+    pub(crate) fn start_over(&mut self) {
+        if self.retired == 0 {
+            return;
+        }
+        self.table.fill(0);
+        self.retired = 0;
+        self.retry_sector = None;
+        self.unmount();
+    }
+
     /// Size of a logical sector in bytes.
     pub fn sector_bytes(&self) -> u32 {
         self.geometry.sector

@@ -33,8 +33,14 @@ pub enum TlsError {
     Http,
     /// The service answered with this HTTP status.
     Status(u16),
-    /// The answer is larger than any reply may be.
+    /// The answer's body, or TLS around it, is larger than any reply may be.
     TooLarge,
+    /// The answer's head is larger than [`MAX_HEAD`](super::MAX_HEAD).
+    HeadTooLarge,
+    /// The answer's transfer or content coding is none that is understood.
+    Encoding,
+    /// The exchange took longer than [`HttpsConfig::exchange_ms`](super::HttpsConfig).
+    Deadline,
     /// The agent refused the reply, or could not make the request.
     Agent(Error),
 }
@@ -57,6 +63,9 @@ impl TlsError {
             TlsError::Http => 112,
             TlsError::Status(_) => 113,
             TlsError::TooLarge => 114,
+            TlsError::HeadTooLarge => 115,
+            TlsError::Encoding => 116,
+            TlsError::Deadline => 117,
             TlsError::Agent(e) => e.code(),
         }
     }
@@ -81,6 +90,13 @@ impl core::fmt::Display for TlsError {
             TlsError::Http => "the service's answer is not the HTTP that was agreed",
             TlsError::Status(s) => return write!(f, "the service answered with HTTP status {s}"),
             TlsError::TooLarge => "the service's answer is too large",
+            TlsError::HeadTooLarge => {
+                "the head of the service's answer is too large: does a proxy add to it?"
+            }
+            TlsError::Encoding => {
+                "the service's answer has a transfer or content coding that was not agreed: does a proxy compress it?"
+            }
+            TlsError::Deadline => "the exchange took longer than it may",
             TlsError::Agent(e) => return e.fmt(f),
         })
     }

@@ -1,6 +1,9 @@
 //! TLS session resumption, in RAM alone (RFC 8446 §2.2): one ticket, used at
-//! most once, dropped when a wipe begins and gone with the power.
+//! most once, only while its certificate is accepted, dropped when a wipe begins
+//! and gone with the power.
 
+use super::verify::Verifier;
+use alloc::sync::Arc;
 use core::fmt;
 use rustls::NamedGroup;
 use rustls::client::{ClientSessionStore, Tls12ClientSessionValue, Tls13ClientSessionValue};
@@ -8,18 +11,28 @@ use rustls::pki_types::ServerName;
 use spin::Mutex;
 
 /// The newest ticket. Its secret is zeroized when it is dropped.
-#[derive(Default)]
-pub(super) struct Ticket(Mutex<Option<Tls13ClientSessionValue>>);
+pub(super) struct Ticket {
+    newest: Mutex<Option<Tls13ClientSessionValue>>,
+    verifier: Arc<Verifier>,
+}
 
 impl Ticket {
+    /// None yet; `verifier` has accepted the certificates of those to come.
+    pub(super) fn new(verifier: Arc<Verifier>) -> Ticket {
+        Ticket {
+            newest: Mutex::new(None),
+            verifier,
+        }
+    }
+
     /// Forgets it.
     pub(super) fn forget(&self) {
-        *self.0.lock() = None;
+        *self.newest.lock() = None;
     }
 
     /// True while there is one.
     pub(super) fn is_some(&self) -> bool {
-        self.0.lock().is_some()
+        self.newest.lock().is_some()
     }
 }
 
@@ -46,10 +59,11 @@ impl ClientSessionStore for Ticket {
     fn remove_tls12_session(&self, _: &ServerName<'static>) {}
 
     fn insert_tls13_ticket(&self, _: ServerName<'static>, value: Tls13ClientSessionValue) {
-        *self.0.lock() = Some(value);
+        *self.newest.lock() = Some(value);
     }
 
     fn take_tls13_ticket(&self, _: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
-        self.0.lock().take()
+        let ticket = self.newest.lock().take();
+        ticket.filter(|_| self.verifier.still_accepts())
     }
 }

@@ -2,6 +2,7 @@
 
 use super::TlsError;
 use super::http::Response;
+use super::time::Deadline;
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -21,7 +22,7 @@ const INCOMING: usize = 20 * 1024;
 /// Bytes to send: a hello, or the request.
 const OUTGOING: usize = 8 * 1024;
 /// Everything a service may send in one exchange, in bytes.
-const BUDGET: usize = 64 * 1024;
+pub(super) const BUDGET: usize = 64 * 1024;
 /// Turns of the state machine in one exchange.
 const MAX_TURNS: u32 = 4096;
 
@@ -41,7 +42,12 @@ impl Buffers {
         self.filled -= n;
     }
 
-    fn receive<S: Read>(&mut self, stream: &mut S) -> Result<(), TlsError> {
+    fn receive<S: Read>(
+        &mut self,
+        stream: &mut S,
+        time: &mut Deadline<'_>,
+    ) -> Result<(), TlsError> {
+        time.check()?;
         let room = self
             .incoming
             .get_mut(self.filled..)
@@ -54,10 +60,9 @@ impl Buffers {
                 self.filled = self.filled.saturating_add(n);
                 self.received = self.received.saturating_add(n);
                 if self.received > BUDGET {
-                    Err(TlsError::TooLarge)
-                } else {
-                    Ok(())
+                    return Err(TlsError::TooLarge);
                 }
+                time.check()
             }
         }
     }
@@ -72,9 +77,17 @@ impl Buffers {
         Ok(())
     }
 
-    fn send<S: Write>(&mut self, stream: &mut S) -> Result<(), TlsError> {
-        let bytes = self.outgoing.get(..self.queued).unwrap_or_default();
-        stream.write_all(bytes).map_err(|_| TlsError::Io)?;
+    fn send<S: Write>(&mut self, stream: &mut S, time: &mut Deadline<'_>) -> Result<(), TlsError> {
+        let mut bytes = self.outgoing.get(..self.queued).unwrap_or_default();
+        // Not `write_all`: a peer that takes a byte now and then would hold it.
+        while !bytes.is_empty() {
+            let n = match stream.write(bytes) {
+                Ok(0) | Err(_) => return Err(TlsError::Io),
+                Ok(n) => n,
+            };
+            bytes = bytes.get(n..).ok_or(TlsError::Io)?;
+            time.check()?;
+        }
         stream.flush().map_err(|_| TlsError::Io)?;
         self.queued = 0;
         Ok(())
@@ -121,6 +134,7 @@ pub(super) fn run<S: Read + Write>(
     name: ServerName<'static>,
     request: &[u8],
     response: &mut Response,
+    time: &mut Deadline<'_>,
 ) -> Result<(), TlsError> {
     let mut conn = UnbufferedClientConnection::new(config, name)?;
     let mut buffers = Buffers {
@@ -143,14 +157,14 @@ pub(super) fn run<S: Read + Write>(
             Ok(ConnectionState::ReadTraffic(traffic)) => {
                 read_records(traffic, &mut discard, response).map(|()| Turn::Again)
             }
-            Ok(state) => turn(state, &mut buffers, stream, &mut request, response),
+            Ok(state) => turn(state, &mut buffers, stream, &mut request, response, time),
         };
         *buffers.incoming = incoming;
         let turned = turned?;
         buffers.discard(discard);
         match turned {
             Turn::Again => {}
-            Turn::Read => buffers.receive(stream)?,
+            Turn::Read => buffers.receive(stream, time)?,
             Turn::Done => return Ok(()),
         }
     }
@@ -177,7 +191,8 @@ fn turn<S: Read + Write>(
     buffers: &mut Buffers,
     stream: &mut S,
     request: &mut Option<&[u8]>,
-    response: &Response,
+    response: &mut Response,
+    time: &mut Deadline<'_>,
 ) -> Result<Turn, TlsError> {
     match state {
         ConnectionState::EncodeTlsData(mut data) => {
@@ -185,7 +200,7 @@ fn turn<S: Read + Write>(
             Ok(Turn::Again)
         }
         ConnectionState::TransmitTlsData(data) => {
-            let sent = buffers.send(stream);
+            let sent = buffers.send(stream, time);
             data.done();
             sent.map(|()| Turn::Again)
         }
@@ -194,7 +209,7 @@ fn turn<S: Read + Write>(
             // Only now is the peer authenticated.
             if let Some(request) = request.take() {
                 buffers.queue(|out| traffic.encrypt(request, out))?;
-                buffers.send(stream)?;
+                buffers.send(stream, time)?;
                 return Ok(Turn::Again);
             }
             if !response.is_complete() {
@@ -207,10 +222,12 @@ fn turn<S: Read + Write>(
             )]
             let _ = buffers
                 .queue(|out| traffic.queue_close_notify(out))
-                .and_then(|()| buffers.send(stream));
+                .and_then(|()| buffers.send(stream, time));
             Ok(Turn::Done)
         }
         ConnectionState::PeerClosed | ConnectionState::Closed => {
+            // `close_notify` was authenticated: nobody in between cut the answer.
+            response.close();
             if response.is_complete() {
                 Ok(Turn::Done)
             } else {

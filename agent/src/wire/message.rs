@@ -4,8 +4,8 @@ use super::Body as _;
 use super::codec::{Named, Wire};
 use super::types::*;
 use super::{
-    Delegation, Grant, Lease, MAX_FRAME, MakerCertificate, Order, OrderOutcome, Receipt, RootChange,
-    Statement,
+    Delegation, Grant, Lease, MAX_FRAME, MakerCertificate, Order, OrderOutcome, Receipt,
+    RootChange, Statement,
 };
 use heapless::String;
 #[cfg(feature = "serde")]

@@ -1,8 +1,9 @@
 //! Randomness and time, both under a test's control.
 
+use crate::outage::Outage;
 use nrd_hal::Clock;
 use nrd_hal::rand_core::{TryCryptoRng, TryRng, utils};
-use std::convert::Infallible;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -22,7 +23,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// assert_ne!(a.clone().try_next_u64(), first);
 /// ```
 #[derive(Debug, Clone)]
-pub struct SeededRng(Arc<AtomicU64>);
+pub struct SeededRng {
+    state: Arc<AtomicU64>,
+    /// Puts the generator out of order.
+    pub outage: Outage,
+}
+
+/// The generator does not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RngUnavailable;
+
+impl fmt::Display for RngUnavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the random generator does not answer")
+    }
+}
+
+impl std::error::Error for RngUnavailable {}
 
 /// SplitMix64 adds this to its state at each draw.
 const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
@@ -30,27 +47,31 @@ const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
 impl SeededRng {
     /// A generator.
     pub fn new(seed: u64) -> Self {
-        SeededRng(Arc::new(AtomicU64::new(seed)))
+        SeededRng {
+            state: Arc::new(AtomicU64::new(seed)),
+            outage: Outage::default(),
+        }
     }
 
-    fn draw(&self) -> u64 {
-        let state = self.0.fetch_add(STEP, Ordering::SeqCst);
+    fn draw(&self) -> Result<u64, RngUnavailable> {
+        self.outage.read().map_err(|_| RngUnavailable)?;
+        let state = self.state.fetch_add(STEP, Ordering::SeqCst);
         let mut z = state.wrapping_add(STEP);
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
+        Ok(z ^ (z >> 31))
     }
 }
 
 impl TryRng for SeededRng {
-    type Error = Infallible;
-    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
-        Ok(self.draw() as u32)
+    type Error = RngUnavailable;
+    fn try_next_u32(&mut self) -> Result<u32, RngUnavailable> {
+        Ok(self.draw()? as u32)
     }
-    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
-        Ok(self.draw())
+    fn try_next_u64(&mut self) -> Result<u64, RngUnavailable> {
+        self.draw()
     }
-    fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Infallible> {
+    fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), RngUnavailable> {
         utils::fill_bytes_via_next_word(out, || self.try_next_u64())
     }
 }
@@ -98,6 +119,11 @@ impl TestClock {
     /// none.
     pub fn set_wall_s(&self, s: Option<u64>) {
         self.wall_ms.store(s.unwrap_or(0) * 1000, Ordering::SeqCst);
+    }
+
+    /// Sets uptime: a tick that wraps falls back.
+    pub fn set_uptime_ms(&self, ms: u64) {
+        self.uptime_ms.store(ms, Ordering::SeqCst);
     }
 
     /// A new boot: uptime starts over, wall time goes on.

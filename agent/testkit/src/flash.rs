@@ -1,6 +1,7 @@
 //! NOR flash in RAM: bits go from 1 to 0, and come back by the erase block.
 
 use crate::lock;
+use crate::outage::Outage;
 use crate::power::Power;
 use nrd_hal::embedded_storage::nor_flash::{
     self, MultiwriteNorFlash, NorFlash, NorFlashError, NorFlashErrorKind, ReadNorFlash,
@@ -33,6 +34,8 @@ pub struct RamFlash {
     geometry: Geometry,
     can_overwrite: bool,
     power: Power,
+    /// Puts this flash out of order.
+    pub outage: Outage,
 }
 
 impl RamFlash {
@@ -43,6 +46,7 @@ impl RamFlash {
             geometry,
             can_overwrite: true,
             power: Power::default(),
+            outage: Outage::default(),
         }
     }
 
@@ -112,6 +116,7 @@ impl Region for RamFlash {
 
     fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), ErrorKind> {
         self.power.read()?;
+        self.outage.read()?;
         let end = Self::end(offset, bytes.len())?;
         self.check(offset, end, 1)?;
         bytes.copy_from_slice(&lock(&self.cells)[offset as usize..end as usize]);
@@ -121,6 +126,9 @@ impl Region for RamFlash {
     fn program(&mut self, offset: u32, bytes: &[u8]) -> Result<(), ErrorKind> {
         let end = Self::end(offset, bytes.len())?;
         self.check(offset, end, self.geometry.write_size)?;
+        if !self.outage.operation()? {
+            return Ok(());
+        }
         let mut cells = lock(&self.cells);
         let cells = &mut cells[offset as usize..end as usize];
         if !self.can_overwrite && cells.iter().any(|&c| c != 0xFF) {
@@ -135,6 +143,9 @@ impl Region for RamFlash {
 
     fn erase(&mut self, from: u32, to: u32) -> Result<(), ErrorKind> {
         self.check(from, to, self.geometry.erase_size)?;
+        if !self.outage.operation()? {
+            return Ok(());
+        }
         let extent = self.power.operation()?;
         let n = extent.of((to - from) as usize);
         lock(&self.cells)[from as usize..from as usize + n].fill(0xFF);

@@ -14,6 +14,7 @@
 //! | [`secure`] | [`RamCounter`], [`RamSlots`], [`SoftRootKey`], [`SoftIdentity`] |
 //! | [`ambient`] | [`SeededRng`], [`TestClock`] |
 //! | [`power`] | [`Power`]: cuts the power, or fails a part, after so many operations |
+//! | [`outage`] | [`Outage`]: one part does not answer, or takes no writes, until told otherwise |
 //! | [`service`] | [`StubService`]: signs, approves at once, and does what a test scripts |
 //! | [`keys`] | Ed25519 keys and signed frames, for tests that forge their own |
 //!
@@ -63,14 +64,16 @@ pub mod ambient;
 pub mod flash;
 pub mod keys;
 pub mod memory;
+pub mod outage;
 pub mod platform;
 pub mod power;
 pub mod secure;
 pub mod service;
 
-pub use ambient::{SeededRng, TestClock};
+pub use ambient::{RngUnavailable, SeededRng, TestClock};
 pub use flash::{RamFlash, RamNor};
 pub use memory::TestMemory;
+pub use outage::{Failure, Outage};
 pub use platform::{TestPlatform, TestPlatformBuilder};
 pub use power::Power;
 pub use secure::{RamCounter, RamSlots, SoftIdentity, SoftRootKey};

@@ -2,6 +2,7 @@
 
 use crate::keys;
 use crate::lock;
+use crate::outage::Outage;
 use crate::power::{Extent, Power};
 use nrd_agent::wire::DeviceKind;
 use nrd_hal::crypto::RingCrypto;
@@ -30,6 +31,8 @@ pub struct RamCounter {
     value: Arc<Mutex<u64>>,
     steps: u64,
     power: Power,
+    /// Puts this counter out of order.
+    pub outage: Outage,
 }
 
 impl RamCounter {
@@ -39,6 +42,7 @@ impl RamCounter {
             value: Arc::default(),
             steps,
             power: Power::default(),
+            outage: Outage::default(),
         }
     }
 
@@ -60,10 +64,14 @@ impl ErrorType for RamCounter {
 impl MonotonicCounter for RamCounter {
     fn read(&mut self) -> Result<Epoch, ErrorKind> {
         self.power.read()?;
+        self.outage.read()?;
         Ok(Epoch(self.value()))
     }
 
     fn increment(&mut self) -> Result<(), ErrorKind> {
+        if !self.outage.operation()? {
+            return Ok(());
+        }
         let mut value = lock(&self.value);
         if *value >= self.steps {
             return Err(ErrorKind::WornOut);
@@ -98,6 +106,8 @@ pub struct RamSlots {
     slots: Arc<Mutex<[[u8; SLOT]; 2]>>,
     guarantee: Guarantee,
     power: Power,
+    /// Puts both slots out of order.
+    pub outage: Outage,
 }
 
 impl RamSlots {
@@ -108,6 +118,7 @@ impl RamSlots {
             slots: Arc::new(Mutex::new([[0xFF; SLOT]; 2])),
             guarantee,
             power: Power::default(),
+            outage: Outage::default(),
         }
     }
 
@@ -129,6 +140,9 @@ impl RamSlots {
             .get_mut(usize::from(slot))
             .and_then(|cells| cells.get_mut(..len))
             .ok_or(ErrorKind::OutOfBounds)?;
+        if !self.outage.operation()? {
+            return Ok(());
+        }
         let extent = self.power.operation()?;
         for (i, cell) in cells.iter_mut().enumerate().take(extent.of(len)) {
             *cell = byte(i, *cell);
@@ -144,6 +158,7 @@ impl ErrorType for RamSlots {
 impl Effaceable for RamSlots {
     fn read(&mut self, slot: u8, bytes: &mut [u8]) -> Result<(), ErrorKind> {
         self.power.read()?;
+        self.outage.read()?;
         let slots = lock(&self.slots);
         let cells = slots
             .get(usize::from(slot))
@@ -255,6 +270,8 @@ pub struct SoftIdentity {
     device_id: String,
     key: Arc<Ed25519KeyPair>,
     certificate: Vec<u8>,
+    /// Puts the signing key out of order.
+    pub outage: Outage,
 }
 
 impl SoftIdentity {
@@ -274,6 +291,7 @@ impl SoftIdentity {
             device_id: device_id.to_owned(),
             key: Arc::new(key),
             certificate,
+            outage: Outage::default(),
         }
     }
 }
@@ -296,6 +314,7 @@ impl DeviceIdentity for SoftIdentity {
     }
 
     fn sign(&mut self, message: &[u8]) -> Result<[u8; 64], ErrorKind> {
+        self.outage.read()?;
         Ok(keys::signature(&self.key, message))
     }
 }

@@ -1,7 +1,9 @@
 //! Runs the reference service: the device API and the pages over TLS 1.3,
 //! and the pages alone over plain HTTP, for this machine only.
 
+use crate::Service;
 use crate::admin_api;
+use crate::ca::{self, LeafLife};
 use crate::desk::Desk;
 use crate::outbox::OutboxWorker;
 use crate::outbox::mqtt::{self, Broker};
@@ -9,7 +11,6 @@ use crate::outbox::push::{self, Receiver};
 use crate::pages::{AppState, Neighbour, pages, pages_and_device_api};
 use crate::store::Outbox;
 use crate::worker::blocking;
-use crate::{Service, ca};
 use axum_server::Handle;
 use axum_server::tls_rustls::RustlsConfig;
 use socket2::{Domain, Socket, Type};
@@ -77,6 +78,8 @@ pub struct ServerOptions {
     pub broker: Option<Broker>,
     /// Push security events to this receiver.
     pub receiver: Option<Receiver>,
+    /// How long the server's certificates live.
+    pub certificate_life: LeafLife,
 }
 
 /// A running service. Dropping it stops it: waiting devices are answered, and
@@ -117,7 +120,11 @@ pub fn start_with(
     ports: Ports,
     options: ServerOptions,
 ) -> Result<Running, ServeError> {
-    let tls = RustlsConfig::from_config(ca::server_config(dir)?);
+    let clock = {
+        let service = service.clone();
+        Arc::new(move || service.now_s())
+    };
+    let tls = RustlsConfig::from_config(ca::server_config(dir, clock, options.certificate_life)?);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(BLOCKING_THREADS)

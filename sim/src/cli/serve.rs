@@ -3,6 +3,7 @@
 use super::fail;
 use nrd_sim::base::sample::Samples;
 use nrd_sim::logs::{self, LogFormat};
+use nrd_sim::service::ca::LeafLife;
 use nrd_sim::service::outbox::mqtt::Broker;
 use nrd_sim::service::outbox::push::Receiver;
 use nrd_sim::service::server::{Ports, ServeError, ServerOptions, start_with};
@@ -52,6 +53,10 @@ pub(crate) struct Args {
     /// The root of an https receiver, a PEM file.
     #[arg(long)]
     events_ca: Option<PathBuf>,
+    /// Days that a server certificate lives; it is renewed after two thirds of
+    /// them. More for a while after the service's clock was wrong (OPERATIONS).
+    #[arg(long, default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=365_000))]
+    certificate_days: u32,
     /// Longest wait of a check-in, in seconds.
     #[arg(long, default_value_t = Settings::default().wait_max_s)]
     wait_max: u16,
@@ -156,6 +161,7 @@ fn serve(args: &Args, settings: Settings, broker: Option<Broker>) -> Result<(), 
         broker,
         receiver,
         neighbour: None,
+        certificate_life: LeafLife::days(args.certificate_days),
     };
     let running = start_with(service, &place.keys, ports, options)?;
     say!("pages    {}   (this machine only)", running.pages_url());

@@ -2,19 +2,22 @@
 //! asked for, as a link that loses answers or is unplugged.
 
 use embedded_io_adapters::std::FromStd;
-use nrd_agent::tls::{HttpsClient, PATH, TlsError};
+use nrd_agent::tls::{HttpsClient, KnownTime, PATH, TlsError};
 use nrd_agent::wire::MAX_FRAME;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 /// Longest time until a connection stands.
 const CONNECT: Duration = Duration::from_secs(5);
 /// Longest silence; longer than a check-in may wait.
 const SILENCE: Duration = Duration::from_secs(40);
+
+/// Longest time of an exchange, whatever the peer does.
+pub(super) const EXCHANGE_MS: u32 = 60_000;
 
 /// Faults of the link.
 #[derive(Default)]
@@ -62,9 +65,15 @@ impl Net {
         self.client.forget_session();
     }
 
-    /// Posts a request; its answer will carry the same number.
-    pub(super) fn post(&self, id: u64, request: Vec<u8>) {
+    /// Posts a request; its answer will carry the same number. Certificates are
+    /// judged by what the agent knows of the time.
+    pub(super) fn post(&self, id: u64, request: Vec<u8>, time: KnownTime) {
+        self.client.note_time(time);
         // The thread lives as long as this front.
+        #[expect(
+            clippy::let_underscore_must_use,
+            reason = "the thread lives as long as this front"
+        )]
         let _ = self.requests.send((id, request));
     }
 }
@@ -97,9 +106,12 @@ fn serve(
 }
 
 fn exchange(client: &HttpsClient, authority: &str, request: &[u8]) -> Answer {
+    let begin = Instant::now();
+    let mut uptime_ms = || u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let mut deadline = client.deadline(&mut uptime_ms);
     let mut stream = FromStd::new(connect(authority).ok_or(TlsError::Connect)?);
     let mut answer = Zeroizing::new(vec![0; MAX_FRAME]);
-    let n = client.post(&mut stream, PATH, request, &mut answer)?;
+    let n = client.post(&mut stream, PATH, request, &mut answer, &mut deadline)?;
     answer.truncate(n);
     Ok(answer)
 }

@@ -2,13 +2,14 @@
 //! idle, post what is due, show what changed, take keys.
 
 use super::command::{Command, parse};
-use super::net::{Answer, Net};
+use super::net::{Answer, EXCHANGE_MS, Net};
 use super::screen::{Screen, Show};
 use super::wipe_cost::{Mark, cost, mark};
 use nrd_agent::keypad::MenuSequence;
-use nrd_agent::tls::{HttpsClient, TlsError};
-use nrd_agent::wire::{DeviceKind, LockReason, MAX_FRAME, OrderResult, Receipt};
+use nrd_agent::tls::{AgentTime, HttpsClient, HttpsConfig, KnownTime, TlsError};
+use nrd_agent::wire::{LockReason, MAX_FRAME, OrderResult, Receipt};
 use nrd_agent::{Agent, Config, Error, Next, State};
+use nrd_sim_base::device_kind;
 use nrd_sim_base::pictogram;
 use nrd_sim_base::sample::Sample;
 use nrd_sim_base::unhex;
@@ -17,7 +18,6 @@ use nrd_sim_hw::{Board, Folder, Identity, VirtualClock, VirtualRng};
 use nrd_sim_service::outbox::mqtt::{self, Broker};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::time_provider::DefaultTimeProvider;
 use std::io::BufRead as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -67,8 +67,14 @@ enum End {
 pub fn run(folder: Folder, options: &Options, screen: &mut Screen) -> Result<(), String> {
     let ca = CertificateDer::from_pem_slice(folder.ca_pem.as_bytes())
         .map_err(|_| TlsError::Root.to_string())?;
-    let client = HttpsClient::new(&ca, &options.authority, Arc::new(DefaultTimeProvider))
-        .map_err(|e| e.to_string())?;
+    let client = HttpsClient::new(&HttpsConfig {
+        roots: &[&ca],
+        authority: &options.authority,
+        // What a device knows: a console its clock, a box what was signed.
+        time: Arc::new(AgentTime::new(0)),
+        exchange_ms: EXCHANGE_MS,
+    })
+    .map_err(|e| e.to_string())?;
     let (wakes, inbox) = channel();
     listen(wakes.clone());
     if let Some(broker) = options.broker.clone() {
@@ -78,6 +84,10 @@ pub fn run(folder: Folder, options: &Options, screen: &mut Screen) -> Result<(),
         });
     }
     let net = Net::start(client, options.authority.clone(), move |id, answer| {
+        #[expect(
+            clippy::let_underscore_must_use,
+            reason = "the main loop has ended: nobody is left to wake"
+        )]
         let _ = wakes.send(Wake::Answer(id, answer));
     });
     let mut first = options.activate;
@@ -160,8 +170,7 @@ fn board(folder: &Folder, seed: Option<u64>) -> Result<Board, String> {
     let identity = Identity::new(&folder.root, &folder.made.device_id, certificate);
     let board = Board::assemble(&folder.hw, folder.root, rng, identity)
         .map_err(|e| format!("device.json: the flash sizes make no sense ({e:?})"))?;
-    // Consoles and computers have a battery-backed clock; boxes have none.
-    if folder.made.kind != DeviceKind::SetTopBox
+    if device_kind::has_battery_clock(folder.made.kind)
         && let Ok(now) = SystemTime::now().duration_since(UNIX_EPOCH)
     {
         board.clock().set_wall_s(now.as_secs());
@@ -181,6 +190,10 @@ fn listen(wakes: Sender<Wake>) {
                 return;
             }
         }
+        #[expect(
+            clippy::let_underscore_must_use,
+            reason = "the main loop has ended: nobody is left to wake"
+        )]
         let _ = wakes.send(Wake::NoMoreLines);
     });
 }
@@ -357,7 +370,8 @@ impl Boot<'_, '_> {
             Next::Post(n) => {
                 *self.posted += 1;
                 self.in_flight = Some(*self.posted);
-                self.net.post(*self.posted, request[..n].to_vec());
+                let time = KnownTime::of(&mut self.agent);
+                self.net.post(*self.posted, request[..n].to_vec(), time);
                 Some(LONGEST)
             }
             Next::Again => Some(Duration::ZERO),

@@ -57,6 +57,16 @@ impl Actor {
         }
     }
 
+    /// Makes noise of the whole journal.
+    pub(crate) fn spoil_journal(&mut self) {
+        let mut chip = self.hw.chip();
+        let geometry = chip.spec().geometry;
+        let layout = Layout::plan(&geometry).unwrap();
+        for at in layout.journal() {
+            chip.rot(at, 0x5A);
+        }
+    }
+
     /// One boot, brought to rest.
     pub(crate) fn boot<T>(
         &mut self,
@@ -69,7 +79,7 @@ impl Actor {
         let seed = u64::from_le_bytes(root[..8].try_into().unwrap());
         let rng = VirtualRng::new(seed ^ self.boots);
         let board = Board::assemble(&self.hw, root, rng, identity).unwrap();
-        if self.kind != DeviceKind::SetTopBox {
+        if nrd_sim_base::device_kind::has_battery_clock(self.kind) {
             board.clock().set_wall_s(self.service.now_s());
         }
         let config = Config {
@@ -236,8 +246,16 @@ pub(crate) fn fill(service: &Arc<Service>, account: AccountId) {
             let mut out = [0u8; nrd_agent::wire::MAX_FRAME];
             if let Ok(Some(n)) = agent.poll_request(&mut out) {
                 let reply = service.answer(&out[..n], HOME).unwrap();
+                #[expect(
+                    clippy::let_underscore_must_use,
+                    reason = "a refused reply shows in the state that the test waits for"
+                )]
                 let _ = agent.handle_reply(&reply);
             } else {
+                #[expect(
+                    clippy::let_underscore_must_use,
+                    reason = "a refused reply shows in the state that the test waits for"
+                )]
                 let _ = agent.step();
             }
         }

@@ -1,83 +1,13 @@
 /* What a firmware can do wrong: every call must answer a stable number, and
  * nothing may be lost. Built with the address and undefined-behaviour
  * sanitizers. Prints a line for each check; exit status 1 when one fails. */
-#include "nrd_agent.h"
-
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { FLASH_SIZE = 16 * 4096 };
+#include "ram_port.h"
 
-static uint8_t cells[FLASH_SIZE];
-static uint64_t counter;
-static uint8_t root[32] = {1}, seed[32] = {2}, public_key[32], certificate[64] = {3};
 static int failures;
-
-/* How the port misbehaves. */
-static int read_fails, program_fails, random_fails, sign_fails, reenter;
-static NrdAgent *agent;
-static int32_t reentered;
-
-static int32_t flash_read(void *c, uint32_t at, uint8_t *bytes, uint32_t len) {
-  (void)c;
-  if (reenter) {
-    uint8_t did;
-    reentered = nrd_agent_step(agent, &did);
-  }
-  if (read_fails || (uint64_t)at + len > FLASH_SIZE) return NRD_P_UNAVAILABLE;
-  memcpy(bytes, cells + at, len);
-  return 0;
-}
-static int32_t flash_program(void *c, uint32_t at, const uint8_t *bytes, uint32_t len) {
-  (void)c;
-  if (program_fails || (uint64_t)at + len > FLASH_SIZE) return -12345;
-  for (uint32_t i = 0; i < len; i++) cells[at + i] &= bytes[i];
-  return 0;
-}
-static int32_t flash_erase(void *c, uint32_t from, uint32_t to) {
-  (void)c;
-  if (from > to || to > FLASH_SIZE) return NRD_P_OUT_OF_BOUNDS;
-  if (from % 4096 || to % 4096) return NRD_P_NOT_ALIGNED;
-  memset(cells + from, 0xFF, to - from);
-  return 0;
-}
-static int32_t counter_read(void *c, uint64_t *value) {
-  (void)c;
-  *value = counter;
-  return 0;
-}
-static int32_t counter_increment(void *c) {
-  (void)c;
-  counter++;
-  return 0;
-}
-static int32_t derive(void *c, const uint8_t *label, uint32_t len, const uint64_t *epoch,
-                      uint8_t *out) {
-  (void)c;
-  if (epoch && *epoch < counter) return NRD_P_REFUSED;
-  return nrd_soft_derive(root, label, len, epoch, out);
-}
-static int32_t fill_random(void *c, uint8_t *out, uint32_t len) {
-  static uint32_t state = 1;
-  (void)c;
-  if (random_fails) return 1;
-  for (uint32_t i = 0; i < len; i++) {
-    state = state * 1664525u + 1013904223u;
-    out[i] = (uint8_t)(state >> 24);
-  }
-  return 0;
-}
-static int32_t sign(void *c, const uint8_t *message, uint32_t len, uint8_t *signature) {
-  (void)c;
-  if (sign_fails) return 1;
-  return nrd_soft_sign(seed, message, len, signature);
-}
-static uint64_t uptime_ms(void *c) {
-  static uint64_t now;
-  (void)c;
-  return now += 10;
-}
 
 static int32_t slot_erase(void *c, uint8_t slot) {
   (void)c, (void)slot;
@@ -99,11 +29,29 @@ static intptr_t greedy_write(void *c, const uint8_t *bytes, size_t len) {
   (void)c, (void)bytes;
   return (intptr_t)len;
 }
+/* A record of 16 KiB, a byte at a time. */
+static intptr_t drip_read(void *c, uint8_t *bytes, size_t len) {
+  static const uint8_t record[5] = {22, 3, 3, 0x40, 0};
+  static unsigned at;
+  (void)c, (void)len;
+  bytes[0] = at < sizeof record ? record[at] : 0;
+  at++;
+  return 1;
+}
+static uint64_t no_clock(void *c) {
+  (void)c;
+  return 0;
+}
 static void link_close(void *c) { ++*(int *)c; }
 
 static void expect(const char *what, int32_t want, int32_t got) {
   int ok = want == got;
   printf("%s %-60s %d %s\n", ok ? "ok  " : "FAIL", what, got, nrd_error_text(got));
+  failures += !ok;
+}
+
+static void expect_true(const char *what, int ok) {
+  printf("%s %s\n", ok ? "ok  " : "FAIL", what);
   failures += !ok;
 }
 
@@ -139,30 +87,94 @@ static void expect_fault(const char *what, int32_t fault) {
   expect(what, fault, s.fault);
 }
 
+/* Each call of the header, with each of its pointers led into the agent's own
+ * memory (tests/tests/capi.rs counts them). */
+static void lead_into_the_agent(uint8_t *block, size_t bytes, const NrdHttps *https,
+                                const NrdLink *link) {
+#define OWN(call) expect(#call, NRD_E_OVERLAP, call)
+  static uint8_t out[NRD_MAX_FRAME], result;
+  static size_t len;
+  static NrdNext next;
+  /* Somewhere in the middle, where the keys are; and the last byte. */
+  uint8_t *in = block + 256, *last = block + bytes - 1;
+  size_t *in_len = (size_t *)(void *)in;
+  OWN(nrd_agent_poll(agent, in, 256, &next));
+  OWN(nrd_agent_poll(agent, out, sizeof out, (NrdNext *)(void *)in));
+  OWN(nrd_agent_step(agent, last));
+  OWN(nrd_agent_status(agent, (NrdStatus *)(void *)in));
+  OWN(nrd_agent_key(agent, NRD_KEY_UP, last));
+  OWN(nrd_agent_put(agent, 3, 1, in, 64));
+  OWN(nrd_agent_get(agent, 3, 1, in, 64, &len));
+  OWN(nrd_agent_get(agent, 3, 1, out, 64, in_len));
+  OWN(nrd_agent_display_name(agent, in, 32, &len));
+  OWN(nrd_agent_display_name(agent, out, 32, in_len));
+  OWN(nrd_agent_next_due_ms(agent, (uint64_t *)(void *)in));
+  OWN(nrd_agent_poll_request(agent, in, NRD_MAX_FRAME, &len));
+  OWN(nrd_agent_poll_request(agent, out, sizeof out, in_len));
+  OWN(nrd_agent_handle_reply(agent, in, 64));
+  OWN(nrd_agent_apply_order(agent, in, 64, &result, out, sizeof out, &len));
+  OWN(nrd_agent_apply_order(agent, out, 64, last, out + 64, 192, &len));
+  OWN(nrd_agent_apply_order(agent, out, 64, &result, in, 192, &len));
+  OWN(nrd_agent_apply_order(agent, out, 64, &result, out + 64, 192, in_len));
+  OWN(nrd_agent_newest_receipt(agent, in, 512, &len));
+  OWN(nrd_agent_newest_receipt(agent, out, sizeof out, in_len));
+  OWN(nrd_agent_is_clean(agent, last));
+  OWN(nrd_agent_prove(agent, in, 0, out, sizeof out, &len));
+  OWN(nrd_agent_prove(agent, certificate, 0, in, 512, &len));
+  OWN(nrd_agent_prove(agent, certificate, 0, out, sizeof out, in_len));
+  OWN(nrd_agent_post(agent, (NrdHttps *)(void *)in, link, out, 64));
+  OWN(nrd_agent_post(agent, https, (NrdLink *)(void *)in, out, 64));
+  OWN(nrd_agent_post(agent, https, link, in, 64));
+  OWN(nrd_agent_exchange(agent, (NrdHttps *)(void *)in, link, &result));
+  OWN(nrd_agent_exchange(agent, https, (NrdLink *)(void *)in, &result));
+  OWN(nrd_agent_exchange(agent, https, link, last));
+  /* A range that only begins before it, and one that holds it all. */
+  OWN(nrd_agent_put(agent, 3, 1, block - 8, 9));
+  OWN(nrd_agent_put(agent, 3, 1, block - 8, bytes + 16));
+#undef OWN
+}
+
+static void expect_zeros(const uint8_t *block, size_t bytes) {
+  for (size_t i = 0; i < bytes; i++)
+    if (block[i] != 0) {
+      printf("FAIL byte %zu of the closed agent is %u\n", i, block[i]);
+      failures++;
+      return;
+    }
+}
+
+/* A callback that never returns: what it must not do, and what is left then. */
+static void jump_out(uint8_t *block, size_t bytes, const NrdPlatform *platform,
+                     const NrdConfig *config) {
+  uint8_t did, out[64];
+  size_t n;
+  expect("init once more", NRD_OK, nrd_agent_init(block, bytes, platform, config, &agent));
+  if (setjmp(jumped) == 0) {
+    jump = 1;
+    for (int i = 0; i < 10; i++) nrd_agent_step(agent, &did);
+    expect_true("the flash was read", 0);
+  }
+  jump = 0;
+  expect("a call after a jump", NRD_E_REENTERED, nrd_agent_step(agent, &did));
+  expect("close after a jump that nobody told of", NRD_E_REENTERED, nrd_agent_close(agent));
+  expect("the agent abandoned", NRD_OK, nrd_agent_abandon(agent));
+  expect("a call of an abandoned agent", NRD_E_ABANDONED, nrd_agent_step(agent, &did));
+  expect("another", NRD_E_ABANDONED, nrd_agent_get(agent, 3, 1, out, sizeof out, &n));
+  expect("abandoned twice", NRD_OK, nrd_agent_abandon(agent));
+  expect("close of an abandoned agent", NRD_OK, nrd_agent_close(agent));
+  expect_zeros(block, bytes);
+  expect("close once more", NRD_E_HANDLE, nrd_agent_close(agent));
+  expect("and no agent to abandon", NRD_E_HANDLE, nrd_agent_abandon(agent));
+  expect("or NULL", NRD_E_NULL, nrd_agent_abandon(NULL));
+  expect("the same memory holds the next", NRD_OK,
+         nrd_agent_init(block, bytes, platform, config, &agent));
+  settle();
+  expect_state("which boots", NRD_STATE_CLEAN, state());
+  expect("and closes", NRD_OK, nrd_agent_close(agent));
+}
+
 int main(void) {
-  memset(cells, 0xFF, sizeof cells);
-  nrd_soft_public_key(seed, public_key);
-  memcpy(certificate + 8, public_key, sizeof public_key);
-  NrdPlatform good;
-  memset(&good, 0, sizeof good);
-  good.size = sizeof good;
-  good.abi = NRD_ABI_VERSION;
-  good.flash = (NrdGeometry){FLASH_SIZE, 1, 4096, 4096, 1};
-  good.flash_read = flash_read;
-  good.flash_program = flash_program;
-  good.flash_erase = flash_erase;
-  good.counter_read = counter_read;
-  good.counter_increment = counter_increment;
-  good.counter_endurance = 100000;
-  good.derive = derive;
-  good.refuses_past_epochs = 1;
-  good.random = fill_random;
-  good.sign = sign;
-  good.uptime_ms = uptime_ms;
-  good.device_id = "NRD-C-1";
-  good.public_key = public_key;
-  good.certificate = certificate;
-  good.certificate_len = sizeof certificate;
+  NrdPlatform good = ram_platform();
   NrdConfig config;
   memset(&config, 0, sizeof config);
   config.size = sizeof config;
@@ -174,8 +186,9 @@ int main(void) {
   expect("no platform", NRD_E_NULL, nrd_agent_memory(NULL, &config, &bytes));
   expect("no config", NRD_E_NULL, nrd_agent_memory(&good, NULL, &bytes));
   expect("no place for the answer", NRD_E_NULL, nrd_agent_memory(&good, &config, NULL));
-  uint8_t *block = aligned_alloc(16, (bytes + 63) / 16 * 16);
-  if (!block) return 2;
+  uint8_t *room = aligned_alloc(16, (bytes + 79) / 16 * 16);
+  if (!room) return 2;
+  uint8_t *block = room + 16;
 
   NrdPlatform bad = good;
   bad.abi = NRD_ABI_VERSION + 1;
@@ -254,6 +267,12 @@ int main(void) {
   nrd_agent_step(agent, &did);
   reenter = 0;
   expect("a call from a callback", NRD_E_REENTERED, reentered);
+  reenter = 2;
+  nrd_agent_step(agent, &did);
+  reenter = 0;
+  expect("close from a callback", NRD_E_REENTERED, reentered);
+  expect("an agent with no call to abandon", NRD_OK, nrd_agent_abandon(agent));
+  expect("is as it was", NRD_OK, nrd_agent_step(agent, &did));
   settle();
   expect_state("the device is clean", NRD_STATE_CLEAN, state());
 
@@ -329,29 +348,65 @@ int main(void) {
   wait_until_due();
 
   NrdHttps *https = NULL;
-  expect("a root that is no certificate", NRD_E_TLS_ROOT,
-         nrd_https_new(certificate, sizeof certificate, "localhost:1", 0, &https));
-  expect("no root", NRD_E_NULL, nrd_https_new(NULL, 10, "localhost:1", 0, &https));
-  expect("no authority", NRD_E_NULL, nrd_https_new(certificate, 10, NULL, 0, &https));
+  NrdHttpsConfig trust;
+  memset(&trust, 0, sizeof trust);
+  trust.size = sizeof trust;
+  trust.root = certificate;
+  trust.root_len = sizeof certificate;
+  trust.authority = "localhost:1";
+  trust.exchange_ms = 1000000;
+  expect("a root that is no certificate", NRD_E_TLS_ROOT, nrd_https_new(&trust, &https));
+  trust.root = NULL;
+  expect("no root", NRD_E_NULL, nrd_https_new(&trust, &https));
+  trust.root_len = 0;
+  expect("a root of nothing", NRD_E_TLS_ROOT, nrd_https_new(&trust, &https));
   FILE *file = fopen("ca.der", "rb");
   static uint8_t ca[4096];
-  size_t ca_len = file ? fread(ca, 1, sizeof ca, file) : 0;
+  trust.root = ca;
+  trust.root_len = file ? fread(ca, 1, sizeof ca, file) : 0;
   if (file) fclose(file);
+  trust.authority = NULL;
+  expect("no authority", NRD_E_NULL, nrd_https_new(&trust, &https));
   static char longest[400];
   memset(longest, 'a', sizeof longest - 1);
-  expect("an authority that is too long", NRD_E_TLS_AUTHORITY,
-         nrd_https_new(ca, ca_len, longest, 0, &https));
-  expect("a good root", NRD_OK, nrd_https_new(ca, ca_len, "localhost:1", 1800000000, &https));
+  trust.authority = longest;
+  expect("an authority that is too long", NRD_E_TLS_AUTHORITY, nrd_https_new(&trust, &https));
+  trust.authority = "localhost:1";
+  trust.next_root = certificate;
+  trust.next_root_len = sizeof certificate;
+  expect("a next root that is no certificate", NRD_E_TLS_ROOT, nrd_https_new(&trust, &https));
+  trust.next_root = ca;
+  trust.next_root_len = trust.root_len;
+  trust.exchange_ms = 0;
+  expect("an exchange without time", NRD_E_ARGUMENT, nrd_https_new(&trust, &https));
+  trust.exchange_ms = 1000000;
+  trust.size--;
+  expect("a shorter configuration", NRD_E_VERSION, nrd_https_new(&trust, &https));
+  trust.size++;
+  expect("no place for the client", NRD_E_NULL, nrd_https_new(&trust, NULL));
+  expect("no configuration", NRD_E_NULL, nrd_https_new(NULL, &https));
+  trust.time = no_clock;
+  trust.exchange_ms = 1000;
+  expect("a good root, and the next", NRD_OK, nrd_https_new(&trust, &https));
+  expect("a session to forget where there is none", NRD_OK, nrd_https_forget_session(https));
+  expect("and no client", NRD_E_NULL, nrd_https_forget_session(NULL));
   int closed = 0;
   NrdLink link = {sizeof link, &closed, link_ok, lying_read, lying_write, link_close};
   uint8_t happened;
+  lead_into_the_agent(block, bytes, https, &link);
   expect("a link that says it wrote more than it got", NRD_E_TLS_IO,
          nrd_agent_exchange(agent, https, &link, &happened));
   wait_until_due();
   link.write = greedy_write;
   expect("a link that says it read more than it was given", NRD_E_TLS_IO,
          nrd_agent_exchange(agent, https, &link, &happened));
-  failures += closed != 2;
+  expect_true("both links were closed", closed == 2);
+  wait_until_due();
+  link.read = drip_read;
+  uint64_t begin_ms = now_ms;
+  expect("a peer that drips", NRD_E_TLS_DEADLINE,
+         nrd_agent_exchange(agent, https, &link, &happened));
+  expect_true("is left when its time is over", now_ms - begin_ms < 1500);
   link.close = NULL;
   expect("a link without close", NRD_E_NULL, nrd_agent_exchange(agent, https, &link, &happened));
   expect("an exchange without a client", NRD_E_NULL,
@@ -365,15 +420,11 @@ int main(void) {
   expect("and it has a receipt or needs none", NRD_OK, nrd_agent_is_clean(agent, &did));
   failures += did != 1;
   expect("close", NRD_OK, nrd_agent_close(agent));
-  for (size_t i = 0; i < bytes; i++)
-    if (block[i] != 0) {
-      printf("FAIL byte %zu of the closed agent is %u\n", i, block[i]);
-      failures++;
-      break;
-    }
+  expect_zeros(block, bytes);
   expect("a call after close", NRD_E_HANDLE, nrd_agent_step(agent, &did));
   expect("a second close", NRD_E_HANDLE, nrd_agent_close(agent));
-  free(block);
+  jump_out(block, bytes, &good, &config);
+  free(room);
   printf(failures ? "%d checks failed\n" : "every check passed\n", failures);
   return failures != 0;
 }

@@ -1,8 +1,8 @@
 //! Explores the protocol's model: `cargo run --release -p nrd-tests --bin model
-//! -- [owners cuts renewals restores rotations ticks]`. Exit status 1 when a
-//! property fails.
+//! -- [owners cuts renewals restores rotations ticks faults people]`. Exit status 1
+//! when a property fails.
 
-use nrd_tests::model::{Bounds, Protocol};
+use nrd_tests::model::{Bounds, DEVICE, Protocol};
 use stateright::{Checker, Model};
 use std::process::ExitCode;
 
@@ -11,22 +11,36 @@ fn main() -> ExitCode {
     let numbers: Result<Vec<u8>, _> = words.iter().map(|w| w.parse::<u8>()).collect();
     let bounds = match numbers.as_deref() {
         Ok([]) => Bounds::LARGE,
-        Ok(&[owners, cuts, renewals, restores, rotations, ticks]) => Bounds {
+        Ok(
+            &[
+                owners,
+                cuts,
+                renewals,
+                restores,
+                rotations,
+                ticks,
+                faults,
+                people,
+            ],
+        ) => Bounds {
             owners,
             cuts,
             renewals,
             restores,
             rotations,
             ticks,
+            faults,
+            people,
         },
         _ => {
             eprintln!(
-                "give six numbers from 0 to 255, or none: owners cuts renewals restores rotations ticks"
+                "give eight numbers from 0 to 255, or none: owners cuts renewals restores rotations \
+                 ticks faults people"
             );
             return ExitCode::from(2);
         }
     };
-    println!("{bounds:?}");
+    println!("{bounds:?}, the device is {DEVICE}");
     let protocol = Protocol {
         bounds,
         without: None,

@@ -165,6 +165,7 @@ impl Device {
             clock: Uptime(self.uptime_ms.clone()),
         };
         let config = Config {
+            root_version: 0,
             service_root: self.service.root_key(),
             factory_epoch: 0,
             wait_s: 0,

@@ -134,18 +134,21 @@ pub struct NewActivation<'a> {
 }
 
 impl Store {
-    /// Adds a device, or updates what its maker and its firmware say about it.
-    /// Returns the challenge in force, which is `challenge` for one that has
-    /// none. `WrongState` when the id is known with another key.
+    /// Adds a device, or updates what its maker and its firmware say about it;
+    /// `challenge` is in force if it had none. Returns it as it is known now.
+    /// `WrongState` when the id is known with another key.
     ///
-    /// A `Hello` is signed over no challenge, so an old one can be posted again:
-    /// it takes no challenge away, and is no sign of life.
-    pub fn enroll(&self, d: &DeviceRow, challenge: &[u8; 32], now: u64) -> Result<[u8; 32]> {
-        let sql = "INSERT INTO devices (id, public_key, model, kind, agent_version, challenge, \
-                   last_seen) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
-                   ON CONFLICT (id) DO UPDATE SET model = ?3, kind = ?4, agent_version = ?5, \
-                   challenge = coalesce(devices.challenge, ?6) \
-                   WHERE devices.public_key = ?2 RETURNING challenge";
+    /// A `Hello` is mostly signed over no challenge, so an old one can be posted
+    /// again: it takes no challenge away, and is no sign of life.
+    pub fn enroll(&self, d: &DeviceRow, challenge: &[u8; 32], now: u64) -> Result<DeviceRow> {
+        let sql = format!(
+            "INSERT INTO devices AS d (id, public_key, model, kind, agent_version, challenge, \
+             last_seen) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
+             ON CONFLICT (id) DO UPDATE SET model = ?3, kind = ?4, agent_version = ?5, \
+             challenge = coalesce(d.challenge, ?6) \
+             WHERE d.public_key = ?2 RETURNING {}",
+            DEVICE.replace("d.", "")
+        );
         let values = values![
             &d.id,
             &d.public_key,
@@ -155,10 +158,7 @@ impl Store {
             challenge,
             now,
         ];
-        self.write(|tx| {
-            tx.first(sql, values, |r| r.get(0))?
-                .ok_or(Error::WrongState)
-        })
+        self.write(|tx| tx.first(&sql, values, device)?.ok_or(Error::WrongState))
     }
 
     /// The device of this id.

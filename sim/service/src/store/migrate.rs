@@ -6,10 +6,11 @@ use rusqlite::Connection as Handle;
 use std::path::Path;
 
 /// What each version adds to the one before it.
-const STEPS: [&str; 3] = [
+const STEPS: [&str; 4] = [
     include_str!("migrations/1.sql"),
     include_str!("migrations/2.sql"),
     include_str!("migrations/3.sql"),
+    include_str!("migrations/4.sql"),
 ];
 
 /// The version that this program works with.
@@ -72,6 +73,10 @@ pub(super) fn sqlite(db: &Handle, place: &Path) -> Result<()> {
     if done.is_err() {
         // The migration's own error is answered; a database that cannot roll
         // back is closed by it, which rolls back as well.
+        #[expect(
+            clippy::let_underscore_must_use,
+            reason = "the migration's own error is answered"
+        )]
         let _ = db.execute_batch("ROLLBACK");
     } else if found > 0 {
         tracing::warn!(from = found, to = SCHEMA, "database migrated");

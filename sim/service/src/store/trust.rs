@@ -179,12 +179,15 @@ fn put_in_force(tx: &mut Tx<'_>, make: Delegate<'_>, now: u64, sign: Sign<'_>) -
         "INSERT INTO delegations (version, frame, root, number) VALUES (?1, ?2, ?3, ?4)",
         values![order_key, &frame, version.root, version.delegation],
     )?;
-    let sql = "UPDATE orders SET outcome = 'retired' WHERE outcome IS NULL \
+    let sql = "UPDATE orders SET outcome = ?1 WHERE outcome IS NULL \
                RETURNING activation, kind";
     // Every kind is read before the first order is signed: a word that is
     // unknown here rolls the whole rotation back. It was once read as
     // "deactivate", and signed as such.
-    let waiting: Vec<([u8; 16], OrderKind)> = tx.all(sql, &[], |r| Ok((r.get(0)?, r.word(1)?)))?;
+    let waiting: Vec<([u8; 16], OrderKind)> =
+        tx.all(sql, values![super::OrderState::Retired.name()], |r| {
+            Ok((r.get(0)?, r.word(1)?))
+        })?;
     for (id, kind) in waiting {
         let row = super::devices::get(tx, &id)?;
         orders::insert_order(tx, &row, kind, now, sign)?;

@@ -1,21 +1,21 @@
--- Roots that followed the first, which firmware pins: each with the frame in
--- which the root before it names it.
-CREATE TABLE roots (
-    version INTEGER PRIMARY KEY,
-    public BLOB NOT NULL,
-    change BLOB NOT NULL
+
+-- The kinds of orders stand in the program alone, which reads each word where it
+-- reads the row and refuses an unknown one. While the database listed them too, a
+-- new kind needed a new version of every database; SQLite changes a constraint
+-- only by making the table again.
+CREATE TABLE orders_next (
+    digest BLOB PRIMARY KEY,
+    activation BLOB NOT NULL REFERENCES activations (id),
+    key_version INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    frame BLOB NOT NULL,
+    created INTEGER NOT NULL,
+    outcome TEXT,
+    UNIQUE (activation, key_version, seq)
 ) STRICT;
-
--- `version` goes on being the order key's, which never falls. The delegation's
--- own number begins anew under each root; 0 marks those made before roots had
--- versions, whose frames no device reads any more.
-ALTER TABLE delegations ADD COLUMN root INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE delegations ADD COLUMN number INTEGER NOT NULL DEFAULT 0;
-
--- Each request states what its device trusts: nothing is remembered of it. What
--- a device lost is what it stated last.
-ALTER TABLE devices DROP COLUMN delegation;
-ALTER TABLE devices ADD COLUMN lost_session INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE devices ADD COLUMN lost_receipt INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE devices ADD COLUMN lost_delegation INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE devices ADD COLUMN lost_snapshot INTEGER NOT NULL DEFAULT 0;
+INSERT INTO orders_next
+    SELECT digest, activation, key_version, seq, kind, frame, created, outcome FROM orders;
+DROP TABLE orders;
+ALTER TABLE orders_next RENAME TO orders;
+CREATE INDEX orders_waiting ON orders (activation) WHERE outcome IS NULL;
