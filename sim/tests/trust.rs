@@ -9,11 +9,12 @@ use nrd_agent::wire::{self, DeviceKind, LockReason, MAX_FRAME, Request, TrustVer
 use nrd_agent::{Agent, Next, State};
 use nrd_sim::base::sample::Samples;
 use nrd_sim::demo::Browser;
-use nrd_sim::hw::Board;
+use nrd_sim::hw::{Board, ChipSpec};
 use nrd_sim::service::account::DeviceStatus;
 use nrd_sim::service::events::EventKind;
 use nrd_sim::service::store::AccountId;
 use nrd_sim::service::{Service, Settings};
+use nrd_sim::world::Made;
 use std::sync::Arc;
 use tempfile::TempDir;
 
@@ -159,6 +160,7 @@ fn a_damaged_memory_and_a_lost_session_stand_on_the_account_page() {
         talk(service, agent);
     });
     assert!(says("NRD-STB-18", damaged));
+    assert!(says("NRD-STB-18", "<strong>Memory damaged</strong>"));
     let activity = browser.get("/account/activity").unwrap().text();
     assert!(activity.contains("memory was damaged"), "{activity}");
     // The page takes it back when a person has reset the device.
@@ -168,4 +170,40 @@ fn a_damaged_memory_and_a_lost_session_stand_on_the_account_page() {
         assert_eq!(agent.state(), State::Clean);
     });
     assert!(!says("NRD-STB-18", damaged));
+}
+
+/// FINDINGS D18: after an outage the next try came in 733 s, and nothing could
+/// hasten it.
+#[test]
+fn a_network_that_comes_up_ends_the_wait() {
+    let mut world = nrd_sim::world::World::new(7, Settings::default()).unwrap();
+    let tv = world.bring(Made {
+        id: "NRD-STB-19".to_owned(),
+        model: "Lumen Box 3".to_owned(),
+        kind: DeviceKind::SetTopBox,
+        chip: ChipSpec {
+            geometry: nrd_hal::Geometry {
+                size: 64 * 1024,
+                write_size: 4,
+                erase_size: 4096,
+                best_erase: 4096,
+            },
+            can_overwrite: false,
+        },
+        longest: 128,
+        records: 8,
+    });
+    world.network(tv, false);
+    world.power_on(tv);
+    let started = world.devices[tv].with(|agent| agent.start_activation());
+    assert_eq!(started, Some(Ok(())));
+    world.call(tv);
+    world.pass(3 * 3_600_000);
+    let shows_code = |world: &mut nrd_sim::world::World| {
+        let status = world.devices[tv].with(|agent| agent.status());
+        status.unwrap().code.is_some()
+    };
+    assert!(!shows_code(&mut world));
+    world.network(tv, true);
+    assert!(shows_code(&mut world), "no time has passed since");
 }
