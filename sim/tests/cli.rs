@@ -117,6 +117,19 @@ fn options_that_make_no_sense_are_refused_with_advice() {
         ],
         "--renew-after",
     );
+    // Devices would hold it at a day, as the service root has signed.
+    refused(
+        &[
+            "serve",
+            "--dir",
+            "x",
+            "--renew-after",
+            "9",
+            "--expires-after",
+            "600",
+        ],
+        "--expires-after is 600",
+    );
 }
 
 #[test]

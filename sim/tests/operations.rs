@@ -184,6 +184,35 @@ fn an_order_key_rotated_beside_a_running_service_is_used_by_it() {
 }
 
 #[test]
+fn a_root_replaced_beside_a_running_service_is_followed_over_tls() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("service");
+    let service = ServiceProcess::start(exe(), &dir, &[]).unwrap();
+    let people = browser(&service);
+    let mut tv = television(home.path(), &service, &dir.join("ca.pem"));
+    tv.start(false).unwrap();
+    activate(&mut tv, &people);
+    let text = dir.display().to_string();
+    for version in 1..=2 {
+        let out = nrd_sim(&["replace-root", "--dir", &text]);
+        let said = String::from_utf8_lossy(&out.stdout).into_owned();
+        let expected = format!("service root {version} is in force");
+        assert!(out.status.success() && said.contains(&expected), "{said}");
+        assert!(dir.join(format!("root-{version}.key")).exists());
+    }
+    click_remove(&people);
+    tv.wait_state("clean").unwrap();
+    people.wait_state("/receipt", "Proven wiped").unwrap();
+    // Without the newest root's secret nothing more can be delegated.
+    std::fs::remove_file(dir.join("root-2.key")).unwrap();
+    for command in ["rotate-order-key", "replace-root"] {
+        let out = nrd_sim(&[command, "--dir", &text]);
+        assert_eq!(out.status.code(), Some(2));
+        assert!(String::from_utf8_lossy(&out.stderr).contains("root-2.key"));
+    }
+}
+
+#[test]
 fn a_backup_made_while_it_runs_comes_back_and_forgets_no_removal() {
     let home = tempfile::tempdir().unwrap();
     let dir = home.path().join("service");

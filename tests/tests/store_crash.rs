@@ -33,7 +33,7 @@ fn activations(bench: &Bench, round: u32, n: u32) -> Vec<[u8; 16]> {
             model: "Box".into(),
             kind: nrd_agent::wire::DeviceKind::SetTopBox,
             agent_version: "1".into(),
-            delegation: 0,
+            losses: nrd_agent::wire::Losses::default(),
         };
         store.enroll(&row, &[1; 32], now).unwrap();
         store

@@ -82,6 +82,10 @@
 // The frame's signature does not verify under the expected key.
 #define NRD_E_SIGNATURE -16
 
+// The order is signed by an order key that is not in force here; the service
+// signs it anew. It was not verified, so nothing answers it.
+#define NRD_E_KEY_RETIRED -17
+
 // The pinned root is no certificate.
 #define NRD_E_TLS_ROOT -101
 
@@ -212,6 +216,9 @@
 // A wipe ended, but some part would not erase.
 #define NRD_STATE_WIPE_FAILED 7
 
+// No account, no secret; a deep proof fills the vault.
+#define NRD_STATE_FILLING 8
+
 // Not locked.
 #define NRD_LOCK_NONE 0
 
@@ -229,6 +236,28 @@
 
 // The journal is unreadable; only a wipe helps.
 #define NRD_LOCK_JOURNAL_LOST 5
+
+// The session record or the key slot is unreadable: sign in again, with
+// `nrd_agent_start_activation`. No wipe is needed, and none happens.
+#define NRD_LOCK_SESSION_LOST 6
+
+// The journal takes no writes. Access opens again as soon as it does.
+#define NRD_LOCK_NOT_STORED 7
+
+// A part that the boot needs does not answer. It is asked again.
+#define NRD_LOCK_NOT_ANSWERING 8
+
+// The session: the account holder signs in again.
+#define NRD_LOST_SESSION 1
+
+// An undelivered receipt. The next receipt counts it as dropped.
+#define NRD_LOST_RECEIPT 2
+
+// The service's keys. They are asked for again.
+#define NRD_LOST_DELEGATION 4
+
+// The snapshot: the device is locked until a person wipes it.
+#define NRD_LOST_SNAPSHOT 8
 
 // Nothing to do until time passes, a call or a reply.
 #define NRD_STEP_IDLE 0
@@ -301,9 +330,6 @@
 
 // A later order came first, or it is of a past epoch.
 #define NRD_ORDER_STALE 3
-
-// It is signed by a retired key.
-#define NRD_ORDER_KEY_RETIRED 4
 
 // Bytes that the longest request, reply, receipt or proof needs.
 #define NRD_MAX_FRAME 1536
@@ -439,6 +465,8 @@ typedef struct NrdConfig {
   uint16_t max_records;
   // The longest value it caches, in bytes.
   uint16_t max_value;
+  // Version of `service_root`; 0 for a service's first root.
+  uint32_t root_version;
 } NrdConfig;
 
 // What a host does next: `nrd_agent_poll` fills it.
@@ -492,6 +520,8 @@ typedef struct NrdStatus {
   // What failed last in `nrd_agent_poll` and has not succeeded since:
   // `NRD_OK`, or an `NRD_E_…`. The agent tries again by itself.
   int32_t fault;
+  // `NRD_LOST_…`, added up. The service is told too.
+  uint8_t losses;
 } NrdStatus;
 
 // Unix seconds of a clock that can be trusted; 0 when it is not set.
@@ -672,6 +702,28 @@ int32_t nrd_agent_sign_out(struct NrdAgent *agent);
 // # Safety
 // `agent` is NULL or readable.
 int32_t nrd_agent_deactivate(struct NrdAgent *agent);
+
+// The network is there again: a wait after a failed exchange is over. One that
+// the service asked for is not. Then poll.
+//
+// # Safety
+// `agent` is NULL or readable.
+int32_t nrd_agent_network_up(struct NrdAgent *agent);
+
+// Somebody asks to try again now: no wait of any kind goes on, of the
+// conversation or of work that failed. For a button, not for a loop. Then poll.
+//
+// # Safety
+// `agent` is NULL or readable.
+int32_t nrd_agent_try_again(struct NrdAgent *agent);
+
+// Writes to `*unix_s` the newest wall time that the service's keys signed, or
+// the hardware's own where it is no older, in Unix seconds; 0 when neither is
+// known. What a certificate's end is held against on a device without a clock.
+//
+// # Safety
+// The pointers are NULL or valid.
+int32_t nrd_agent_signed_time(struct NrdAgent *agent, uint64_t *unix_s);
 
 // Feeds one key of the remote (`NRD_KEY_…`); writes 1 to `*menu` when it
 // completes the sequence that opens the deactivation menu, else 0.

@@ -29,6 +29,7 @@ fn words(result: i32) -> &'static CStr {
         NRD_E_SIGNING => c"the device key could not sign: try again",
         NRD_E_FRAME_TYPE => c"the bytes are not a frame of the expected type",
         NRD_E_SIGNATURE => c"the frame's signature does not verify",
+        NRD_E_KEY_RETIRED => c"the order is signed by an order key that is not in force",
         NRD_E_TLS_ROOT => c"the pinned root is no certificate",
         NRD_E_TLS_AUTHORITY => c"the service's name is neither a DNS name nor an address",
         NRD_E_TLS_CONNECT => c"no connection to the service",
@@ -98,7 +99,7 @@ mod tests {
     #[test]
     fn every_number_has_words() {
         let unknown = words(-9999);
-        for code in (-16..=0).chain(-117..=-101).chain(-211..=-201) {
+        for code in (-17..=0).chain(-117..=-101).chain(-211..=-201) {
             assert_ne!(words(code), unknown, "{code}");
         }
     }

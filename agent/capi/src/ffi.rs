@@ -73,6 +73,7 @@ pub(crate) const fn refused(e: Error) -> i32 {
         Error::Signing => NRD_E_SIGNING,
         Error::WrongType => NRD_E_FRAME_TYPE,
         Error::BadSignature => NRD_E_SIGNATURE,
+        Error::KeyRetired => NRD_E_KEY_RETIRED,
     }
 }
 

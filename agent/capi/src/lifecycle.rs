@@ -8,7 +8,7 @@ use core::ffi::{c_char, c_void};
 use nrd_agent::keypad::RemoteKey;
 use nrd_agent::lease::LeaseStatus;
 use nrd_agent::log::Entry;
-use nrd_agent::wire::LockReason;
+use nrd_agent::wire::{LockReason, Losses};
 use nrd_agent::{Agent, BuildError, Config, Memory, Next, State, Step};
 use nrd_hal::{Clock as _, Platform as _};
 
@@ -107,6 +107,7 @@ pub unsafe extern "C" fn nrd_agent_init(
             port,
             Config {
                 service_root: config.service_root,
+                root_version: config.root_version,
                 factory_epoch: config.factory_epoch,
                 wait_s: config.wait_s,
             },
@@ -255,6 +256,7 @@ fn state_number(state: State) -> (u8, u8) {
         State::SignedOut => (NRD_STATE_SIGNED_OUT, NRD_LOCK_NONE),
         State::Wiping => (NRD_STATE_WIPING, NRD_LOCK_NONE),
         State::WipeFailed => (NRD_STATE_WIPE_FAILED, NRD_LOCK_NONE),
+        State::Filling => (NRD_STATE_FILLING, NRD_LOCK_NONE),
         State::Locked(reason) => {
             let reason = match reason {
                 LockReason::LeaseExpired => NRD_LOCK_LEASE_EXPIRED,
@@ -262,10 +264,31 @@ fn state_number(state: State) -> (u8, u8) {
                 LockReason::ConsentDue => NRD_LOCK_CONSENT_DUE,
                 LockReason::TheftSuspected => NRD_LOCK_THEFT_SUSPECTED,
                 LockReason::JournalLost => NRD_LOCK_JOURNAL_LOST,
+                LockReason::SessionLost => NRD_LOCK_SESSION_LOST,
+                LockReason::NotStored => NRD_LOCK_NOT_STORED,
+                LockReason::NotAnswering => NRD_LOCK_NOT_ANSWERING,
             };
             (NRD_STATE_LOCKED, reason)
         }
     }
+}
+
+fn loss_bits(losses: Losses) -> u8 {
+    let Losses {
+        session,
+        receipt,
+        delegation,
+        snapshot,
+    } = losses;
+    [
+        (session, NRD_LOST_SESSION),
+        (receipt, NRD_LOST_RECEIPT),
+        (delegation, NRD_LOST_DELEGATION),
+        (snapshot, NRD_LOST_SNAPSHOT),
+    ]
+    .into_iter()
+    .map(|(lost, bit)| if lost { bit } else { 0 })
+    .fold(0, |all, bit| all | bit)
 }
 
 /// Fills `*status`, whose `size` the caller has set.
@@ -301,6 +324,7 @@ pub unsafe extern "C" fn nrd_agent_status(agent: *mut NrdAgent, status: *mut Nrd
                 out.worn_out = u8::from(s.worn_out);
                 out.fault = s.fault.map_or(NRD_OK, refused);
                 out.receipts = s.receipts;
+                out.losses = loss_bits(s.losses);
                 if let Some((code, pictogram)) = s.code {
                     out.pictogram = pictogram;
                     // One place is left for the NUL.
@@ -367,6 +391,54 @@ pub unsafe extern "C" fn nrd_agent_sign_out(agent: *mut NrdAgent) -> i32 {
 pub unsafe extern "C" fn nrd_agent_deactivate(agent: *mut NrdAgent) -> i32 {
     // SAFETY: passed on.
     unsafe { simply(agent, |a| a.deactivate()) }
+}
+
+/// The network is there again: a wait after a failed exchange is over. One that
+/// the service asked for is not. Then poll.
+///
+/// # Safety
+/// `agent` is NULL or readable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nrd_agent_network_up(agent: *mut NrdAgent) -> i32 {
+    // SAFETY: passed on.
+    unsafe {
+        simply(agent, |a| {
+            a.network_up();
+            Ok(())
+        })
+    }
+}
+
+/// Somebody asks to try again now: no wait of any kind goes on, of the
+/// conversation or of work that failed. For a button, not for a loop. Then poll.
+///
+/// # Safety
+/// `agent` is NULL or readable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nrd_agent_try_again(agent: *mut NrdAgent) -> i32 {
+    // SAFETY: passed on.
+    unsafe {
+        simply(agent, |a| {
+            a.try_again();
+            Ok(())
+        })
+    }
+}
+
+/// Writes to `*unix_s` the newest wall time that the service's keys signed, or
+/// the hardware's own where it is no older, in Unix seconds; 0 when neither is
+/// known. What a certificate's end is held against on a device without a clock.
+///
+/// # Safety
+/// The pointers are NULL or valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nrd_agent_signed_time(agent: *mut NrdAgent, unix_s: *mut u64) -> i32 {
+    // SAFETY: passed on.
+    unsafe {
+        enter(agent, &[Range::of(unix_s, size_of::<u64>())], |inner| {
+            put(unix_s, inner.agent.signed_time())
+        })
+    }
 }
 
 /// Feeds one key of the remote (`NRD_KEY_…`); writes 1 to `*menu` when it

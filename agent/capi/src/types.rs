@@ -47,6 +47,9 @@ pub const NRD_E_SIGNING: i32 = -14;
 pub const NRD_E_FRAME_TYPE: i32 = -15;
 /// The frame's signature does not verify under the expected key.
 pub const NRD_E_SIGNATURE: i32 = -16;
+/// The order is signed by an order key that is not in force here; the service
+/// signs it anew. It was not verified, so nothing answers it.
+pub const NRD_E_KEY_RETIRED: i32 = -17;
 
 // C's numbers are the agent's own, negative: logs of both sides say the same.
 const _: () = {
@@ -68,6 +71,7 @@ const _: () = {
         Signing,
         WrongType,
         BadSignature,
+        KeyRetired,
     ];
     while let [e, rest @ ..] = errors {
         assert!(crate::ffi::refused(*e) == -(e.code() as i32));
@@ -198,6 +202,8 @@ pub const NRD_STATE_SIGNED_OUT: u8 = 5;
 pub const NRD_STATE_WIPING: u8 = 6;
 /// A wipe ended, but some part would not erase.
 pub const NRD_STATE_WIPE_FAILED: u8 = 7;
+/// No account, no secret; a deep proof fills the vault.
+pub const NRD_STATE_FILLING: u8 = 8;
 
 // Reasons, in `NrdStatus.lock_reason`.
 
@@ -213,6 +219,24 @@ pub const NRD_LOCK_CONSENT_DUE: u8 = 3;
 pub const NRD_LOCK_THEFT_SUSPECTED: u8 = 4;
 /// The journal is unreadable; only a wipe helps.
 pub const NRD_LOCK_JOURNAL_LOST: u8 = 5;
+/// The session record or the key slot is unreadable: sign in again, with
+/// `nrd_agent_start_activation`. No wipe is needed, and none happens.
+pub const NRD_LOCK_SESSION_LOST: u8 = 6;
+/// The journal takes no writes. Access opens again as soon as it does.
+pub const NRD_LOCK_NOT_STORED: u8 = 7;
+/// A part that the boot needs does not answer. It is asked again.
+pub const NRD_LOCK_NOT_ANSWERING: u8 = 8;
+
+// What could not be read and is not yet replaced: bits of `NrdStatus.losses`.
+
+/// The session: the account holder signs in again.
+pub const NRD_LOST_SESSION: u8 = 1;
+/// An undelivered receipt. The next receipt counts it as dropped.
+pub const NRD_LOST_RECEIPT: u8 = 2;
+/// The service's keys. They are asked for again.
+pub const NRD_LOST_DELEGATION: u8 = 4;
+/// The snapshot: the device is locked until a person wipes it.
+pub const NRD_LOST_SNAPSHOT: u8 = 8;
 
 // Results of a step.
 
@@ -300,8 +324,6 @@ pub const NRD_ORDER_ALREADY_APPLIED: u8 = 1;
 pub const NRD_ORDER_NOT_APPLICABLE: u8 = 2;
 /// A later order came first, or it is of a past epoch.
 pub const NRD_ORDER_STALE: u8 = 3;
-/// It is signed by a retired key.
-pub const NRD_ORDER_KEY_RETIRED: u8 = 4;
 
 /// Bytes that the longest request, reply, receipt or proof needs.
 pub const NRD_MAX_FRAME: usize = 1536;
@@ -425,6 +447,8 @@ pub struct NrdConfig {
     pub max_records: u16,
     /// The longest value it caches, in bytes.
     pub max_value: u16,
+    /// Version of `service_root`; 0 for a service's first root.
+    pub root_version: u32,
 }
 
 /// The device's state, for its screen.
@@ -466,6 +490,8 @@ pub struct NrdStatus {
     /// What failed last in `nrd_agent_poll` and has not succeeded since:
     /// `NRD_OK`, or an `NRD_E_…`. The agent tries again by itself.
     pub fault: i32,
+    /// `NRD_LOST_…`, added up. The service is told too.
+    pub losses: u8,
 }
 
 /// What a host does next: `nrd_agent_poll` fills it.

@@ -153,7 +153,6 @@ pub unsafe extern "C" fn nrd_agent_apply_order(
                         OrderResult::AlreadyApplied => NRD_ORDER_ALREADY_APPLIED,
                         OrderResult::NotApplicable => NRD_ORDER_NOT_APPLICABLE,
                         OrderResult::Stale => NRD_ORDER_STALE,
-                        OrderResult::KeyRetired => NRD_ORDER_KEY_RETIRED,
                     },
                 )?;
                 put(out_len, n)

@@ -71,6 +71,10 @@ pub enum DeviceStatus {
     LeaseOver,
     /// Signed out at the device.
     SignedOut,
+    /// Its session cannot be read any more: somebody signs in again at it.
+    SessionLost,
+    /// Its memory is damaged: it is locked until a person resets it.
+    Damaged,
     /// A copied token was used.
     Theft,
     /// Removal ordered; the device has not received the order yet.
@@ -231,6 +235,12 @@ impl Service {
         match row.phase {
             ActivationPhase::Pending | ActivationPhase::Approved => DeviceStatus::Unconfirmed,
             ActivationPhase::Active if theft => DeviceStatus::Theft,
+            // It once said "Active" for a month, then "connect it", of a device
+            // that was connected and had lost its session.
+            ActivationPhase::Active | ActivationPhase::SignedOut if row.losses.snapshot => {
+                DeviceStatus::Damaged
+            }
+            ActivationPhase::Active if row.losses.session => DeviceStatus::SessionLost,
             ActivationPhase::Active if silent > u64::from(self.settings.terms.expires_after_s) => {
                 DeviceStatus::LeaseOver
             }

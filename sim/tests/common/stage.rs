@@ -47,6 +47,26 @@ impl Actor {
         }
     }
 
+    /// Turns one bit of each key slot.
+    pub(crate) fn spoil_slots(&mut self) {
+        let mut chip = self.hw.chip();
+        let geometry = chip.spec().geometry;
+        let layout = Layout::plan(&geometry).unwrap();
+        for n in 0..2 {
+            chip.rot(layout.slot(n).start + 40, 1);
+        }
+    }
+
+    /// Makes noise of the whole journal.
+    pub(crate) fn spoil_journal(&mut self) {
+        let mut chip = self.hw.chip();
+        let geometry = chip.spec().geometry;
+        let layout = Layout::plan(&geometry).unwrap();
+        for at in layout.journal() {
+            chip.rot(at, 0x5A);
+        }
+    }
+
     /// One boot, brought to rest.
     pub(crate) fn boot<T>(
         &mut self,

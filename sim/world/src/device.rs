@@ -190,6 +190,9 @@ impl Device {
     /// Puts the network plug in, or pulls it.
     pub(super) fn network(&mut self, on: bool) {
         self.online = on;
+        if on {
+            self.with(|agent| agent.network_up());
+        }
     }
 
     /// Plans a cut in the flash operation that is `after` operations away.

@@ -133,6 +133,10 @@ impl World {
     /// Puts a device's network plug in, or pulls it.
     pub fn network(&mut self, n: usize, on: bool) {
         self.devices[n].network(on);
+        // A link that comes up is news: no firmware sleeps on.
+        if on && self.devices[n].is_on() {
+            self.call(n);
+        }
     }
 
     /// Sets a device's wall clock off by `skew_s` seconds.

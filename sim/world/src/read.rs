@@ -181,7 +181,7 @@ pub struct Expect {
 }
 
 /// States as a screen tells them.
-pub const STATES: [&str; 9] = [
+pub const STATES: [&str; 10] = [
     "off",
     "clean",
     "activating",
@@ -191,9 +191,10 @@ pub const STATES: [&str; 9] = [
     "wiping",
     "wipe-failed",
     "booting",
+    "proving",
 ];
 /// What an account page says of a device.
-pub const PAGES: [&str; 13] = [
+pub const PAGES: [&str; 15] = [
     "unconfirmed",
     "active",
     "signing-out",
@@ -207,6 +208,8 @@ pub const PAGES: [&str; 13] = [
     "proven-wiped",
     "wipe-failed",
     "over",
+    "session-lost",
+    "memory-damaged",
 ];
 /// What a desk says.
 pub const PROOFS: [&str; 3] = ["proven", "refused", "no-answer"];

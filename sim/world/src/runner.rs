@@ -401,7 +401,7 @@ impl Run<'_> {
     }
 
     fn state(&mut self, device: usize) -> String {
-        let reason = |r: LockReason| format!("locked ({r:?})");
+        let reason = |r: LockReason| format!("locked ({})", r.name());
         match self.world.devices[device].state() {
             None => "off".to_owned(),
             Some(State::Clean) => "clean".to_owned(),
@@ -411,7 +411,8 @@ impl Run<'_> {
             Some(State::SignedOut) => "signed-out".to_owned(),
             Some(State::Wiping) => "wiping".to_owned(),
             Some(State::WipeFailed) => "wipe-failed".to_owned(),
-            Some(_) => "booting".to_owned(),
+            Some(State::Filling) => "proving".to_owned(),
+            Some(State::Booting) => "booting".to_owned(),
         }
     }
 
@@ -559,6 +560,8 @@ fn status_name(s: DeviceStatus) -> &'static str {
         DeviceStatus::Wiped => 10,
         DeviceStatus::WipeFailed => 11,
         DeviceStatus::Ended => 12,
+        DeviceStatus::SessionLost => 13,
+        DeviceStatus::Damaged => 14,
     };
     PAGES[at]
 }

@@ -33,26 +33,20 @@ impl Service {
             agent_version: format!("{major}.{minor}.{patch}"),
             losses: Losses::default(),
         };
-        let current = match self.store.enroll(&device, &challenge, self.now_s()) {
-            Ok(current) => current,
+        let known = match self.store.enroll(&device, &challenge, self.now_s()) {
+            Ok(known) => known,
             Err(Error::WrongState) => return refuse(RefusalCode::UnknownMaker),
             Err(e) => return Err(e),
         };
         // Most are signed over no challenge, or an old one: such a `Hello` may be
         // an old one posted again, and changes nothing.
-        let mut handled = Handled {
-            challenge: current,
+        let taken = self.take_fresh(&known, claimed, &challenge, address)?;
+        Ok(Handled {
+            challenge: taken.err().unwrap_or(challenge),
             trust: claimed.trust,
             news: self.store.trust_news(claimed.trust)?,
             response: Response::Plain(Answer::Welcome),
             wait: None,
-        };
-        if claimed.challenge == current
-            && let Some(device) = self.store.device(&device.id)?
-        {
-            let taken = self.take_fresh(&device, claimed, &challenge, address)?;
-            handled.challenge = taken.err().unwrap_or(challenge);
-        }
-        Ok(handled)
+        })
     }
 }

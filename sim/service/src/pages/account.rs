@@ -36,7 +36,12 @@ pub(super) async fn show(State(state): State<AppState>, visitor: Visitor) -> Pag
     let page = blocking(move || {
         let account = service.account(visitor.account)?;
         let devices = service.devices(visitor.account)?;
-        let alarming = |s| matches!(s, DeviceStatus::Theft | DeviceStatus::WipeFailed);
+        let alarming = |s| {
+            matches!(
+                s,
+                DeviceStatus::Theft | DeviceStatus::WipeFailed | DeviceStatus::Damaged
+            )
+        };
         let open = |s| {
             matches!(
                 s,
@@ -46,6 +51,7 @@ pub(super) async fn show(State(state): State<AppState>, visitor: Visitor) -> Pag
                     | DeviceStatus::ConsentDue
                     | DeviceStatus::Offline
                     | DeviceStatus::LeaseOver
+                    | DeviceStatus::SessionLost
             )
         };
         let events = service.events(visitor.account, 1)?;

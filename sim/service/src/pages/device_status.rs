@@ -2,7 +2,11 @@
 
 use crate::account::{Device, DeviceStatus};
 use crate::store::RevocationReason;
+use nrd_agent::wire::Losses;
 use nrd_sim_base::time_format::{ago, count, day, moment, powered};
+
+const SESSION_LOST: &str = "Its session was lost: sign in again at the device. It needs no reset.";
+const DAMAGED: &str = "Its memory was damaged: it is locked until a person resets it.";
 
 /// How a device's state looks.
 pub(super) struct StatusView {
@@ -56,6 +60,8 @@ fn state(d: &Device) -> (&'static str, &'static str) {
         DeviceStatus::Offline => ("Offline", "wait"),
         DeviceStatus::LeaseOver => ("Lease run out", "wait"),
         DeviceStatus::SignedOut => ("Signed out", "calm"),
+        DeviceStatus::SessionLost => ("Session lost", "wait"),
+        DeviceStatus::Damaged => ("Memory damaged", "bad"),
         DeviceStatus::Theft => ("Theft suspected", "bad"),
         DeviceStatus::Removing => ("Removal ordered", "wait"),
         DeviceStatus::Delivered => ("Delivered", "wait"),
@@ -89,6 +95,8 @@ fn meaning(d: &Device, now: u64) -> String {
                 "Not heard since {since}. If it was switched on all that time, its access has ended; if it was off, access ends within {hours}.{then_wipes}"
             ),
         DeviceStatus::SignedOut => "Somebody signed out at it, or you did here. It stays on this list until you remove it.".to_owned(),
+        DeviceStatus::SessionLost => SESSION_LOST.to_owned(),
+        DeviceStatus::Damaged => DAMAGED.to_owned(),
         DeviceStatus::Theft => "A copied token was used, so access is closed everywhere. Remove the device, then activate it again.".to_owned(),
         DeviceStatus::Removing => format!(
                     "Its access is void here already. It wipes itself as soon as it is heard; last heard {seen}. If it is never heard, what it stores closes within {hours}.{then_wipes}"
@@ -102,6 +110,27 @@ fn meaning(d: &Device, now: u64) -> String {
         DeviceStatus::Ended if never_used(d) => "You agreed, but the device never used it. It has no access.".to_owned(),
         DeviceStatus::Ended => "It was reset or activated anew; it has no access. No proof of a wipe was received.".to_owned(),
     }
+}
+
+/// What a device stated last that it lost, where its state does not say so.
+pub(super) fn losses(d: &Device) -> Vec<&'static str> {
+    let Losses {
+        session,
+        receipt,
+        // It is sent again at once.
+        delegation: _,
+        snapshot,
+    } = d.row.losses;
+    let session = session && d.status != DeviceStatus::SessionLost;
+    let snapshot = snapshot && d.status != DeviceStatus::Damaged;
+    [
+        (session, SESSION_LOST),
+        (receipt, "A receipt could not be read: that proof is lost."),
+        (snapshot, DAMAGED),
+    ]
+    .into_iter()
+    .filter_map(|(says, text)| says.then_some(text))
+    .collect()
 }
 
 /// When a device's last request came, such as "just now" or "2 days ago (24 Nov

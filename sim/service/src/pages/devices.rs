@@ -39,6 +39,7 @@ struct Entry {
     receipt: bool,
     remember: bool,
     gap: bool,
+    losses: Vec<&'static str>,
 }
 
 struct Computer {
@@ -76,6 +77,7 @@ fn entry(d: Device, now: u64) -> Entry {
         receipt: matches!(d.status, DeviceStatus::Wiped | DeviceStatus::WipeFailed),
         remember: d.row.remember,
         gap: d.row.chain_gap,
+        losses: device_status::losses(&d),
         renamed: d.row.name.is_some(),
         model: d.row.model,
         device_id: d.row.device,

@@ -1,7 +1,8 @@
 //! Check-ins, the most frequent request: one statement that reads, one that
 //! writes.
 
-use super::devices::{activation_columns, device, row_from, take_challenge};
+use super::devices::{activation_columns, device, row_from};
+use super::fresh::take_challenge;
 use super::sql::{Row, Tx, values};
 use super::{ActivationPhase, ActivationRow, DeviceRow, Fresh, OrderRow, Store, devices};
 use crate::error::Result;

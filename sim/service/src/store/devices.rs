@@ -1,9 +1,8 @@
-//! Devices, challenges, activations.
+//! Devices and activations.
 
 use super::sql::{Lock, Row, Tx, values};
 use super::{AccountId, EventRow, Store, events};
 use crate::error::{Error, Result};
-use crate::events::EventKind;
 use nrd_agent::wire::{DeviceKind, Losses};
 use nrd_agent_derive::Named;
 
@@ -134,37 +133,22 @@ pub struct NewActivation<'a> {
     pub code_life_s: u64,
 }
 
-/// A request whose signature is good; its challenge decides whether it is fresh.
-pub struct Fresh<'a> {
-    /// The device.
-    pub device: &'a str,
-    /// The challenge it signed over.
-    pub presented: &'a [u8; 32],
-    /// The one that comes next.
-    pub next: &'a [u8; 32],
-    /// Now, Unix seconds.
-    pub now: u64,
-    /// From where, sealed.
-    pub address: &'a [u8],
-    /// What the device states that it lost.
-    pub losses: Losses,
-    /// The entries for what it had not stated before.
-    pub news: &'a [EventKind],
-}
-
 impl Store {
-    /// Adds a device, or updates what its maker and its firmware say about it.
-    /// Returns the challenge in force, which is `challenge` for one that has
-    /// none. `WrongState` when the id is known with another key.
+    /// Adds a device, or updates what its maker and its firmware say about it;
+    /// `challenge` is in force if it had none. Returns it as it is known now.
+    /// `WrongState` when the id is known with another key.
     ///
-    /// A `Hello` is signed over no challenge, so an old one can be posted again:
-    /// it takes no challenge away, and is no sign of life.
-    pub fn enroll(&self, d: &DeviceRow, challenge: &[u8; 32], now: u64) -> Result<[u8; 32]> {
-        let sql = "INSERT INTO devices (id, public_key, model, kind, agent_version, challenge, \
-                   last_seen) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
-                   ON CONFLICT (id) DO UPDATE SET model = ?3, kind = ?4, agent_version = ?5, \
-                   challenge = coalesce(devices.challenge, ?6) \
-                   WHERE devices.public_key = ?2 RETURNING challenge";
+    /// A `Hello` is mostly signed over no challenge, so an old one can be posted
+    /// again: it takes no challenge away, and is no sign of life.
+    pub fn enroll(&self, d: &DeviceRow, challenge: &[u8; 32], now: u64) -> Result<DeviceRow> {
+        let sql = format!(
+            "INSERT INTO devices AS d (id, public_key, model, kind, agent_version, challenge, \
+             last_seen) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
+             ON CONFLICT (id) DO UPDATE SET model = ?3, kind = ?4, agent_version = ?5, \
+             challenge = coalesce(d.challenge, ?6) \
+             WHERE d.public_key = ?2 RETURNING {}",
+            DEVICE.replace("d.", "")
+        );
         let values = values![
             &d.id,
             &d.public_key,
@@ -174,28 +158,13 @@ impl Store {
             challenge,
             now,
         ];
-        self.write(|tx| {
-            tx.first(sql, values, |r| r.get(0))?
-                .ok_or(Error::WrongState)
-        })
+        self.write(|tx| tx.first(&sql, values, device)?.ok_or(Error::WrongState))
     }
 
     /// The device of this id.
     pub fn device(&self, id: &str) -> Result<Option<DeviceRow>> {
         let sql = format!("SELECT {DEVICE} FROM devices d WHERE d.id = ?1");
         self.read(|tx| tx.first(&sql, values![id], device))
-    }
-
-    /// Consumes the device's challenge and puts the next in its place. `Err`
-    /// with the challenge in force when another was presented.
-    pub fn take_challenge(&self, fresh: &Fresh<'_>) -> Result<std::result::Result<(), [u8; 32]>> {
-        self.write(|tx| take_challenge(tx, fresh))
-    }
-
-    /// The accounts that have this device on their list and expect something of
-    /// it.
-    pub fn holders(&self, device: &str) -> Result<Vec<AccountId>> {
-        self.read(|tx| Ok(holders(tx, device)?.into_iter().map(|(a, _)| a).collect()))
     }
 
     /// Begins or resumes an attempt. `WrongState` for an epoch below one that
@@ -373,70 +342,6 @@ impl Store {
             }
         })
     }
-}
-
-pub(super) fn take_challenge(
-    tx: &mut Tx<'_>,
-    f: &Fresh<'_>,
-) -> Result<std::result::Result<(), [u8; 32]>> {
-    let sql = "UPDATE devices SET challenge = ?3, last_seen = ?4, last_address = ?5, \
-               lost_session = ?6, lost_receipt = ?7, lost_delegation = ?8, lost_snapshot = ?9 \
-               WHERE id = ?1 AND challenge = ?2";
-    let Losses {
-        session,
-        receipt,
-        delegation,
-        snapshot,
-    } = f.losses;
-    let values = values![
-        f.device,
-        f.presented,
-        f.next,
-        f.now,
-        f.address,
-        session,
-        receipt,
-        delegation,
-        snapshot,
-    ];
-    if tx.execute(sql, values)? == 1 {
-        for &kind in f.news {
-            note_loss(tx, f, kind)?;
-        }
-        return Ok(Ok(()));
-    }
-    let sql = "UPDATE devices SET challenge = coalesce(challenge, ?2) WHERE id = ?1 \
-               RETURNING challenge";
-    Ok(Err(tx.one(sql, values![f.device, f.next], |r| r.get(0))?))
-}
-
-/// An entry for each account that expects something of the device.
-fn note_loss(tx: &mut Tx<'_>, f: &Fresh<'_>, kind: EventKind) -> Result<()> {
-    for (account, subject) in holders(tx, f.device)? {
-        let event = EventRow {
-            at: f.now,
-            kind,
-            subject,
-            address: None,
-            claims: None,
-        };
-        events::insert(tx, account.0, &event)?;
-    }
-    Ok(())
-}
-
-/// The accounts that expect something of a device, and what each calls it.
-fn holders(tx: &mut Tx<'_>, device: &str) -> Result<Vec<(AccountId, String)>> {
-    let sql = "SELECT a.account, coalesce(a.name, d.model) \
-               FROM activations a JOIN devices d ON d.id = a.device \
-               WHERE a.device = ?1 AND a.account IS NOT NULL AND a.hidden = 0 AND a.phase IN \
-               ('approved', 'active', 'signed-out', 'removing', 'delivered') \
-               ORDER BY a.account, a.approved DESC";
-    let mut all = tx.all(sql, values![device], |r| {
-        Ok((AccountId(r.get(0)?), r.get::<String>(1)?))
-    })?;
-    all.dedup_by_key(|(account, _)| *account);
-    Ok(all)
 }
 
 /// The columns of [`Losses`].

@@ -16,7 +16,8 @@
 //! | `words.rs` | columns that hold one of a few words, and their types |
 //! | `announce.rs` | what processes on one database tell each other |
 //! | `accounts.rs` | account holders; personal columns come in sealed |
-//! | `devices.rs` | devices, challenges, activations |
+//! | `devices.rs` | devices, activations |
+//! | `fresh.rs` | challenges, signs of life, losses |
 //! | `check_in.rs` | check-ins: the most frequent request, in two statements |
 //! | `orders.rs` | orders, outcomes, receipts |
 //! | `trust.rs` | service roots and delegations |
@@ -39,6 +40,7 @@ mod check_in;
 mod devices;
 mod events;
 mod fault;
+mod fresh;
 mod migrate;
 mod orders;
 mod outbox;
@@ -54,11 +56,10 @@ mod words;
 pub use accounts::{AccountRow, Sealed};
 pub use announce::Announcement;
 pub use check_in::{CheckIn, CheckInContext, CheckedIn, TokenUse, Used};
-pub use devices::{
-    ActivationPhase, ActivationRow, DeviceRow, Fresh, NewActivation, RevocationReason,
-};
+pub use devices::{ActivationPhase, ActivationRow, DeviceRow, NewActivation, RevocationReason};
 pub use events::EventRow;
 pub use fault::{Fault, FaultKind};
+pub use fresh::Fresh;
 pub use orders::{NewReceipt, OrderRow, OrderState, Sign, SignedOrder};
 pub use outbox::{Outbox, OutboxMessage};
 pub use restore::restore_sqlite;

@@ -80,12 +80,11 @@ impl Store {
                 return Ok(TrustNews::default());
             };
             let next = stated.root.saturating_add(1);
-            let root = match stated.root < newest.version.root {
-                true => {
-                    let sql = "SELECT change FROM roots WHERE version = ?1";
-                    tx.first(sql, values![next], |r| r.get(0))?
-                }
-                false => None,
+            let root = if stated.root < newest.version.root {
+                let sql = "SELECT change FROM roots WHERE version = ?1";
+                tx.first(sql, values![next], |r| r.get(0))?
+            } else {
+                None
             };
             let reached = newest.version.root <= next;
             Ok(TrustNews {

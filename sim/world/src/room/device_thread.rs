@@ -7,7 +7,7 @@ use super::recording::{Input, Inputs, LiveInputs};
 use super::screen::{Face, Item, Key, Menu, Progress, locked};
 use nrd_agent::keypad::MenuSequence;
 use nrd_agent::wire::{Body as _, LockReason, MAX_FRAME, Receipt};
-use nrd_agent::{Agent, Config, Error, Next, State};
+use nrd_agent::{Agent, Config, Error, Next, State, Status};
 use nrd_hal::Clock as _;
 use nrd_sim_base::device_kind;
 use nrd_sim_device::{AgentBuffers, cache_samples};
@@ -311,7 +311,28 @@ impl<O: Inputs> Boot<'_, '_, O> {
         }
         let bar = |(done, total)| Progress { done, total };
         let progress = status.wipe.or(status.fill).map(bar);
-        let (state, title, text) = match status.state {
+        let (state, title, text) = self.words(&status);
+        let code = status.code.map(|(code, picture)| {
+            let (a, b) = code.split_at(code.len().min(4));
+            (format!("{a}-{b}"), picture)
+        });
+        self.set.show(Face {
+            on: true,
+            network: *self.network,
+            state,
+            title,
+            text,
+            code,
+            progress,
+            menu: self.menu.clone(),
+            answer: self.answer.clone(),
+            receipt: self.receipt.clone(),
+        });
+    }
+
+    /// A word for the state, the large line and the small one.
+    fn words(&mut self, status: &Status) -> (&'static str, String, String) {
+        match status.state {
             State::Booting => ("booting", "Starting …".to_owned(), String::new()),
             State::Filling => (
                 "proving",
@@ -372,23 +393,7 @@ impl<O: Inputs> Boot<'_, '_, O> {
                 "Wipe failed".to_owned(),
                 "A part of its memory would not erase. Do not hand it on.".to_owned(),
             ),
-        };
-        let code = status.code.map(|(code, picture)| {
-            let (a, b) = code.split_at(code.len().min(4));
-            (format!("{a}-{b}"), picture)
-        });
-        self.set.show(Face {
-            on: true,
-            network: *self.network,
-            state,
-            title,
-            text,
-            code,
-            progress,
-            menu: self.menu.clone(),
-            answer: self.answer.clone(),
-            receipt: self.receipt.clone(),
-        });
+        }
     }
 
     /// The receipt of the last wipe stays on the screen, so that a person

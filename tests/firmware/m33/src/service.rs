@@ -7,7 +7,8 @@ use nrd_agent::Error;
 use nrd_agent::wire::{
     self, Answer, Ask, Body, Delegation, EndReason, Generation, Grant, KeyVersion, Lease,
     LeaseTerms, MakerCertificate, Method, NextToken, Order, OrderKind, OrderSeq, PROOF_CONTEXT,
-    PolicyVersion, Receipt, RefusalCode, Reply, Request, Series, TokenSecret,
+    PolicyVersion, Receipt, RefusalCode, Reply, Request, Series, TermBounds,
+    TokenSecret, TrustVersion,
 };
 use nrd_hal::Crypto;
 use nrd_hal::crypto::RustCrypto;
@@ -25,6 +26,13 @@ const TERMS: LeaseTerms = LeaseTerms {
     expires_after_s: 30 * 86_400,
     max_boots: 500,
     dead_man_s: 90 * 86_400,
+};
+
+const BOUNDS: TermBounds = TermBounds {
+    expires_min_s: 86_400,
+    expires_max_s: 60 * 86_400,
+    boots_min: 50,
+    dead_man_min_s: 30 * 86_400,
 };
 
 /// Signs a frame into `out`; returns its length.
@@ -87,12 +95,16 @@ impl Service {
         let n = sign(
             &self.root,
             &Delegation {
-                version: 1,
+                version: TrustVersion {
+                    root: 0,
+                    delegation: 1,
+                },
                 order_key_version: KeyVersion(1),
                 order_key: self.order.verifying_key().to_bytes(),
                 session_key: self.session.verifying_key().to_bytes(),
                 time_version: 1,
                 time_floor: 1_700_000_000,
+                bounds: BOUNDS,
             },
             &mut delegation,
         )?;
@@ -104,6 +116,7 @@ impl Service {
             .copy_from_slice(&world().ops.to_le_bytes());
         let reply = Reply {
             challenge,
+            root: None,
             delegation: delegation.get(..n),
             answer,
         };
