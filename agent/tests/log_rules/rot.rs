@@ -2,7 +2,7 @@
 
 use crate::bench::*;
 use nrd_agent::Error;
-use nrd_agent::log::PINNED_RECORD;
+use nrd_agent::log::{PINNED_RECORD, RECORD_OVERHEAD};
 
 /// Start of the record that was programmed as the `n`th from the end.
 fn programmed(flash: &Flash, n: usize) -> usize {
@@ -123,6 +123,38 @@ fn a_pinned_record_that_rotted_is_not_found_before_the_members_are_indexed() {
         let got = boot.run(|log, io| log.get(io, PINNED_RECORD, &mut out));
         assert_eq!(got, expected, "after {before} values");
     }
+}
+
+/// The head's header says where the pinned record lay, not what lies there now:
+/// somebody with access to the flash may have put another genuine record in its
+/// place, which must not be served as the session.
+#[test]
+fn another_genuine_record_in_the_pinned_records_place_is_not_served_as_it() {
+    let mut flash = Flash::new(9);
+    let mut ram = Ram::default();
+    let mut boot = Boot::new(&mut flash, &mut ram);
+    let session = [7; 500];
+    while boot.run(|log, io| log.put(io, PINNED_RECORD, &session)) == Err(Error::Busy) {
+        boot.settle();
+    }
+    let pinned = programmed(boot.flash, 1);
+    boot.put(1, &value(1));
+    let other = programmed(boot.flash, 1);
+    for id in 2..=12 {
+        boot.put(id, &value(id));
+    }
+    flash
+        .cells
+        .copy_within(other..other + RECORD_OVERHEAD + session.len(), pinned);
+    let mut ram = Ram::default();
+    let mut boot = Boot::new(&mut flash, &mut ram);
+    while !boot.log.is_settled() {
+        boot.step();
+    }
+    assert_eq!(boot.get(1), Err(Error::Busy), "not indexed yet");
+    let mut out = [0; 500];
+    let got = boot.run(|log, io| log.get(io, PINNED_RECORD, &mut out));
+    assert_eq!(got, Err(Error::Busy));
 }
 
 /// A forger can compute check bits but no authentication. The genuine records

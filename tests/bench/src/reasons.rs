@@ -47,6 +47,13 @@ const REASONS: &[(&str, &str, &str)] = &[
         "the hedged nonce of an update (its column), and the work buffer zeroized byte by byte",
     ),
     (
+        "fleet",
+        "",
+        "hosts do what `Agent::poll` says, so a device is called every 900 powered seconds \
+         to charge them to its journal, 96 times a day; the target was met when the \
+         simulated host called six times a day, whatever was due",
+    ),
+    (
         "wipe",
         "",
         "tombstone, receipt, snapshot and marks are programmed as well",

@@ -129,10 +129,21 @@ pub(crate) fn write(
     }
 }
 
+/// Their unit tests judge, and the test programs that are named are theirs.
+const PACKAGES: [&str; 7] = [
+    "nrd-agent",
+    "nrd-sim-base",
+    "nrd-sim-hw",
+    "nrd-sim-forensics",
+    "nrd-sim-explorer",
+    "nrd-sim",
+    "nrd-tests",
+];
+
 /// Builds the tests that judge.
 pub(crate) fn programs(copy: &Path, work: &Path, tests: &[&str]) -> Result<Vec<Program>, String> {
     let mut words = vec!["test", "--no-run", "--lib"];
-    for package in ["nrd-agent", "nrd-sim", "nrd-tests"] {
+    for package in PACKAGES {
         words.extend(["-p", package]);
     }
     for test in tests {
