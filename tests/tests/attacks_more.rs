@@ -51,7 +51,7 @@ fn attack_04_a_sequence_run_up_by_a_stolen_key_does_not_block_the_next_key() {
     let mut apply = |order: Vec<u8>| {
         tv.boot(|_, agent| agent.apply_order(&order, &mut [0; 192]).map(|(r, _)| r))
     };
-    assert_eq!(apply(order(1, u64::MAX)), Ok(OrderResult::KeyRetired));
+    assert_eq!(apply(order(1, u64::MAX)), Err(Error::KeyRetired));
     assert_eq!(apply(order(2, 1)), Ok(OrderResult::Applied));
 }
 

@@ -5,7 +5,9 @@
 use nrd_agent::Error;
 use nrd_agent::lease::StoredLease;
 use nrd_agent::order::SeenOrders;
-use nrd_agent::state::{Activation, PersistedState, Snapshot, Tombstone, WipePhase};
+use nrd_agent::state::{
+    Activation, Attempt, PersistedState, SignedOut, Snapshot, Tombstone, WipePhase,
+};
 use nrd_agent::wire::codec::{self, Blank, Bounded, Code, Wire};
 use nrd_agent::wire::*;
 use nrd_sim::base::hex;
@@ -170,17 +172,19 @@ fn what_the_journal_keeps_is_postcard_too() {
     for stored in [
         PersistedState::Clean,
         PersistedState::Failed,
-        PersistedState::Activating {
+        PersistedState::Filling,
+        PersistedState::Activating(Attempt {
             id: ActivationId([1; 16]),
             epoch: 130,
-            signed_out: Some(ActivationId([2; 16])),
-        },
-        PersistedState::SignedOut {
+            before: Some(ActivationId([2; 16])),
+            storing: true,
+        }),
+        PersistedState::SignedOut(SignedOut {
             id: ActivationId([3; 16]),
             epoch: 1,
             service_notified: true,
             seen,
-        },
+        }),
         PersistedState::Active(Activation {
             id: ActivationId([4; 16]),
             epoch: 9,
@@ -189,6 +193,7 @@ fn what_the_journal_keeps_is_postcard_too() {
             lease: StoredLease {
                 terms,
                 stored_at_s: 1_000_000,
+                stored_used_s: 900_000,
                 stored_in_boot: 17,
                 issued_at: 1_800_000_000,
             },
@@ -210,7 +215,7 @@ fn what_the_journal_keeps_is_postcard_too() {
             reason: WipeReason::Order,
             order: Some([6; 32]),
             activation_id: ActivationId([7; 16]),
-            receipt: 3,
+            wipe: 3,
             epoch: 4,
             target_epoch: 5,
             phase,
@@ -416,6 +421,7 @@ fn the_longest_value_of_a_type_is_as_long_as_its_bound() {
     // A check-in is the longest answer.
     longest(&Reply {
         challenge: [0; 32],
+        root: Some(&[0; RootChange::MAX]),
         delegation: Some(&[0; Delegation::MAX]),
         answer: Answer::CheckedIn {
             lease: Some(&[0; Lease::MAX]),

@@ -212,8 +212,8 @@ fn attack_05_a_rotated_order_key_signs_what_waits_again() {
         // order is worth nothing.
         exchange(service, agent).unwrap();
         let mut out = [0; 192];
-        let (result, _) = agent.apply_order(&stolen.frame, &mut out).unwrap();
-        assert_eq!(result, OrderResult::KeyRetired);
+        let refused = agent.apply_order(&stolen.frame, &mut out);
+        assert_eq!(refused, Err(nrd_agent::Error::KeyRetired), "nothing signed");
         assert_eq!(agent.state(), State::Active);
         talk(service, agent).unwrap();
         assert_eq!(agent.state(), State::Clean);

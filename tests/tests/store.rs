@@ -3,13 +3,14 @@
 //! acts through two processes' connections at once.
 
 use nrd_agent::State;
-use nrd_agent::wire::{DeviceKind, OrderKind, OrderResult};
+use nrd_agent::wire::{DeviceKind, Losses, OrderKind, OrderResult, TrustVersion};
 use nrd_sim::load::postgres::Server;
 use nrd_sim::service::account::DeviceStatus;
 use nrd_sim::service::events::EventKind;
 use nrd_sim::service::store::{
     AccountId, ActivationPhase, ActivationRow, CheckIn, CheckedIn, DeviceRow, EventRow, FaultKind,
-    NewActivation, NewReceipt, Outbox, Recall, RevocationReason, Sealed, Store, TokenUse, Used,
+    Fresh, NewActivation, NewReceipt, Outbox, Recall, RevocationReason, Sealed, Store, TokenUse,
+    Used,
 };
 use nrd_sim::service::{Error, Result};
 use nrd_tests::bench::{Bench, HOME, activate, talk_later};
@@ -87,14 +88,15 @@ fn account(store: &Store, n: u32) -> Result<AccountId> {
     store.add_account(&bytes(n), "$argon2id$", 1, |_| Ok(Sealed::default()))
 }
 
-fn enroll(store: &Store, id: &str, key: u8) -> Result<()> {
+/// Enrols a device; the challenge that is in force then.
+fn enroll(store: &Store, id: &str, key: u8) -> Result<[u8; 32]> {
     let row = DeviceRow {
         id: id.to_owned(),
         public_key: [key; 32],
         model: "Box".into(),
         kind: DeviceKind::SetTopBox,
         agent_version: "1.0.0".into(),
-        delegation: 0,
+        losses: Losses::default(),
     };
     store.enroll(&row, &[1; 32], NOW)
 }
@@ -113,17 +115,26 @@ fn start(store: &Store, device: &str, n: u32, epoch: u64) -> Result<ActivationRo
     })
 }
 
+/// A request of a device that lost nothing.
+fn fresh<'a>(device: &'a str, presented: &'a [u8; 32], next: &'a [u8; 32]) -> Fresh<'a> {
+    Fresh {
+        device,
+        presented,
+        next,
+        now: NOW,
+        address: b"sealed",
+        losses: Losses::default(),
+        news: &[],
+    }
+}
+
 /// A check-in over whatever challenge is in force.
 fn check_in(store: &Store, row: &ActivationRow, generation: u32, leased: Option<u64>) -> CheckedIn {
     let mut presented = [1; 32];
     loop {
         let done = store
             .check_in(&CheckIn {
-                device: &row.device,
-                presented: &presented,
-                next: &[1; 32],
-                now: NOW,
-                address: b"sealed",
+                fresh: fresh(&row.device, &presented, &[1; 32]),
                 token: Some(TokenUse {
                     activation: &row.id,
                     generation,
@@ -179,7 +190,7 @@ fn a_challenge_is_consumed_once(pair: &Pair) {
     let row = pair.pending();
     let won = pair.at_once(12, |i, store| {
         let next = [i as u8 + 10; 32];
-        let taken = store.take_challenge(&row.device, &[1; 32], &next, NOW, b"x");
+        let taken = store.take_challenge(&fresh(&row.device, &[1; 32], &next));
         taken.unwrap().is_ok()
     });
     assert_eq!(won.iter().filter(|w| **w).count(), 1);
@@ -192,7 +203,7 @@ fn an_id_keeps_its_key(pair: &Pair) {
     assert!(
         results
             .iter()
-            .all(|r| matches!(r, Ok(()) | Err(Error::WrongState)))
+            .all(|r| matches!(r, Ok(_) | Err(Error::WrongState)))
     );
 }
 
@@ -235,16 +246,16 @@ fn no_two_orders_have_one_number(pair: &Pair) {
 
 fn a_rotation_leaves_no_order_with_the_old_key(pair: &Pair) {
     let (account, row) = pair.active();
-    let known = pair.a.delegation().unwrap().map_or(0, |(v, _)| v);
+    let known = pair.a.newest_order_key().unwrap();
     pair.at_once(12, |i, store| match i {
         3 | 6 => {
-            let make = |version: u32| version.to_le_bytes().to_vec();
+            let make = |_: TrustVersion, key: u32| Ok(key.to_le_bytes().to_vec());
             let version = store.delegate(known, &make, NOW, &sign).unwrap();
             assert_eq!(version, known + 1, "one of the two rotated, both know it");
         }
         _ => drop(order(store, account, &row.id, OrderKind::SignOut).unwrap()),
     });
-    let newest = pair.a.delegation().unwrap().unwrap().0;
+    let newest = pair.a.delegation().unwrap().unwrap().order_key;
     assert_eq!(newest, known + 1);
     // What the device is handed, one after the other, is always the new key's.
     let mut heard = 0;

@@ -100,6 +100,7 @@ fn live(board: Board, service: &Service) -> ! {
     };
     let config = Config {
         service_root: service.root_key(),
+        root_version: 0,
         factory_epoch: 0,
         wait_s: 0,
     };

@@ -81,6 +81,7 @@ fn main() -> ! {
     let service_root = unsafe { core::ptr::read_volatile(&raw const SERVICE_ROOT) };
     let config = Config {
         service_root,
+        root_version: 0,
         factory_epoch: 0,
         wait_s: 30,
     };

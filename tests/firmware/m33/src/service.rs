@@ -7,7 +7,8 @@ use nrd_agent::Error;
 use nrd_agent::wire::{
     self, Answer, Ask, Body, Delegation, EndReason, Generation, Grant, KeyVersion, Lease,
     LeaseTerms, MakerCertificate, Method, NextToken, Order, OrderKind, OrderSeq, PROOF_CONTEXT,
-    PolicyVersion, Receipt, RefusalCode, Reply, Request, Series, TokenSecret,
+    PolicyVersion, Receipt, RefusalCode, Reply, Request, Series, TermBounds, TokenSecret,
+    TrustVersion,
 };
 use nrd_hal::Crypto;
 use nrd_hal::crypto::RustCrypto;
@@ -87,12 +88,21 @@ impl Service {
         let n = sign(
             &self.root,
             &Delegation {
-                version: 1,
+                version: TrustVersion {
+                    root: 0,
+                    delegation: 1,
+                },
                 order_key_version: KeyVersion(1),
                 order_key: self.order.verifying_key().to_bytes(),
                 session_key: self.session.verifying_key().to_bytes(),
                 time_version: 1,
                 time_floor: 1_700_000_000,
+                bounds: TermBounds {
+                    expires_min_s: 86_400,
+                    expires_max_s: 5_184_000,
+                    boots_min: 50,
+                    dead_man_min_s: 2_592_000,
+                },
             },
             &mut delegation,
         )?;
@@ -104,6 +114,7 @@ impl Service {
             .copy_from_slice(&world().ops.to_le_bytes());
         let reply = Reply {
             challenge,
+            root: None,
             delegation: delegation.get(..n),
             answer,
         };
