@@ -301,6 +301,7 @@ pub fn device_reply(data: &[u8]) {
     let mut bench = victim();
     bench.boot(|service, agent| {
         agent.platform().clock().advance_ms(25 * 3_600_000);
+        settle(agent).expect("a part in order");
         let mut out = [0; MAX_FRAME];
         let n = agent
             .poll_request(&mut out)

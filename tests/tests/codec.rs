@@ -116,6 +116,7 @@ borrowing! { AReceipt Receipt; ARequest Request; AReply Reply; }
 
 types! {
     "certificate" MakerCertificate;
+    "root" RootChange;
     "delegation" Delegation;
     "order" Order;
     "outcome" OrderOutcome;
@@ -153,7 +154,7 @@ fn the_device_reads_and_writes_what_postcard_does() {
         }
         kinds += 1;
     }
-    assert!(kinds >= 9, "only {kinds} frames were tried");
+    assert!(kinds >= 10, "only {kinds} frames were tried");
 }
 
 #[test]
@@ -308,8 +309,9 @@ fn the_words_of_the_enums_are_stable() {
     words! {
         DeviceKind: "set-top-box" "console" "computer";
         OrderKind: "deactivate" "sign-out";
-        OrderResult: "applied" "already applied" "not applicable" "stale" "retired";
-        LockReason: "lease-expired" "revoked" "consent-due" "theft-suspected" "journal-lost";
+        OrderResult: "applied" "already applied" "not applicable" "stale";
+        LockReason: "lease-expired" "revoked" "consent-due" "theft-suspected" "journal-lost"
+            "session-lost" "not-stored" "not-answering";
         WipeReason: "order" "local" "dead-man" "visit-ended" "abandoned" "recovered";
         Method: "purge" "clear" "failed";
         EndReason: "denied" "expired" "cancelled";
@@ -337,7 +339,7 @@ fn an_unknown_variant_number_is_refused() {
     numbers::<RefusalCode>(&bodies, RefusalCode::ALL.len());
     numbers::<Subject>(&bodies, 3);
     numbers::<Ask<'_>>(&bodies, 8);
-    numbers::<PersistedState>(&bodies, 5);
+    numbers::<PersistedState>(&bodies, 6);
     numbers::<WipePhase>(&bodies, 3);
 }
 

@@ -88,6 +88,8 @@ fn attack_15_a_renewal_whose_answer_is_lost_is_answered_the_same_again() {
                 talk(&mut lossy, agent).unwrap();
                 agent.platform().clock().advance_ms(3_600_000);
             }
+            // The hour is charged before anything is served.
+            settle(agent).unwrap();
             assert_eq!(agent.state(), State::Active);
             assert_eq!(standing(&bench, 0), DeviceStatus::Active);
         }
