@@ -321,7 +321,6 @@ fn attack_42_a_lease_of_a_stolen_session_key_allows_the_boots_of_the_root() {
 /// Found: a frame with a garbage signature and another key version got an answer
 /// signed by the device.
 #[test]
-#[expect(clippy::too_many_lines, reason = "one frame after another")]
 fn attack_46_a_frame_that_does_not_verify_gets_no_signed_answer_and_changes_nothing() {
     let bench = Bench::new();
     let mut tv = active(&bench, "NRD-46", 46);
