@@ -10,7 +10,8 @@ use nrd_agent::keypad::{MenuSequence, RemoteKey};
 use nrd_agent::tls::read_answer;
 use nrd_agent::wire::{
     Body, Delegation, Grant, Lease, MAX_FRAME, MakerCertificate, Order, OrderKind, OrderOutcome,
-    OrderResult, Receipt, Reply, Request, Statement, decode, decode_signed, encode, peek,
+    OrderResult, Receipt, Reply, Request, RootChange, Statement, decode, decode_signed, encode,
+    peek,
 };
 use nrd_agent::{Agent, Class, State, Step};
 use nrd_hal::crypto::RingCrypto;
@@ -59,6 +60,7 @@ pub fn frame(data: &[u8]) {
     }
     one::<MakerCertificate>(data);
     one::<Delegation>(data);
+    one::<RootChange>(data);
     one::<Order>(data);
     one::<OrderOutcome>(data);
     one::<Grant>(data);
@@ -299,6 +301,7 @@ pub fn device_reply(data: &[u8]) {
     let mut bench = victim();
     bench.boot(|service, agent| {
         agent.platform().clock().advance_ms(25 * 3_600_000);
+        settle(agent).expect("a part in order");
         let mut out = [0; MAX_FRAME];
         let n = agent
             .poll_request(&mut out)

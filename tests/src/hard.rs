@@ -231,7 +231,12 @@ impl Life {
                 }
             }
         }
-        panic!("seed {}: the device does not come to rest", self.seed);
+        panic!(
+            "seed {}: the device does not come to rest: {:?}, {:?}",
+            self.seed,
+            agent.state(),
+            agent.work_fault()
+        );
     }
 
     /// Spies on the slots, and judges a device that says it is clean.

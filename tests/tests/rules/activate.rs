@@ -118,7 +118,7 @@ fn a_poll_that_is_answered_not_yet_waits_as_long_as_the_service_says() {
     let mut bench = nrd_tests::test_bench(903);
     bench.boot(|service, agent| {
         shows_a_code(service, agent);
-        for interval_s in [7, 1, 600] {
+        for interval_s in [7, 1, 500] {
             ask(agent, |r| {
                 assert!(matches!(r.ask, Ask::ActivatePoll { .. }))
             });
@@ -130,24 +130,82 @@ fn a_poll_that_is_answered_not_yet_waits_as_long_as_the_service_says() {
         }
         assert_eq!(agent.state(), State::Activating);
         assert!(agent.status().code.is_some(), "it stays on the screen");
+        agent.platform().clock().advance_ms(100_000);
+        assert!(agent.status().code.is_none(), "it ended after 600 s");
     });
 }
 
 #[test]
-fn an_attempt_given_up_is_wiped_with_a_receipt_and_another_one_can_begin() {
+fn an_attempt_given_up_before_its_grant_is_no_wipe_and_another_one_can_begin() {
     let mut bench = nrd_tests::test_bench(904);
     bench.boot(|service, agent| {
         assert_eq!(agent.cancel_activation(), Err(Error::WrongState));
         shows_a_code(service, agent);
         agent.cancel_activation().unwrap();
-        assert_eq!(agent.state(), State::Wiping);
+        assert_eq!(agent.state(), State::Clean);
         assert_eq!(agent.cancel_activation(), Err(Error::WrongState));
         settle(agent).unwrap();
-        assert!(agent.is_clean());
+        assert_eq!(
+            agent.state(),
+            State::Clean,
+            "nothing was written but the journal"
+        );
         assert!(agent.status().code.is_none());
+        assert_eq!(agent.next_due_ms(), None, "nothing to say");
     });
-    assert_eq!(bench.hw.chip().counter(), 1);
-    assert_eq!(reasons(&mut bench), [WipeReason::Abandoned]);
+    assert_eq!(bench.hw.chip().counter(), 0);
+    assert_eq!(reasons(&mut bench), []);
+    bench.boot(|service, agent| {
+        agent.start_activation().unwrap();
+        talk(service, agent).unwrap();
+        assert_eq!(agent.state(), State::Active);
+        assert_eq!(agent.cancel_activation(), Err(Error::WrongState));
+        assert_eq!(agent.state(), State::Active);
+    });
+}
+
+#[test]
+fn an_attempt_given_up_while_its_grant_is_stored_is_wiped_with_a_receipt() {
+    // From the grant's arrival to the step before it is in force.
+    for steps in 0..4 {
+        let mut bench = nrd_tests::test_bench(908);
+        bench.boot(|service, agent| {
+            agent.start_activation().unwrap();
+            let mut out = [0; MAX_FRAME];
+            loop {
+                let n = agent.poll_request(&mut out).unwrap().expect("it is due");
+                let polls = matches!(
+                    peek::<Request<'_>>(&out[..n]).unwrap().ask,
+                    Ask::ActivatePoll { .. }
+                );
+                agent.handle_reply(&service.answer(&out[..n])).unwrap();
+                if polls {
+                    break;
+                }
+            }
+            for _ in 0..steps {
+                agent.step().unwrap();
+            }
+            agent.cancel_activation().unwrap();
+            assert_eq!(agent.state(), State::Wiping, "{steps} steps");
+            settle(agent).unwrap();
+            assert!(agent.is_clean());
+        });
+        assert_eq!(bench.hw.chip().counter(), 1);
+        assert_eq!(reasons(&mut bench), [WipeReason::Abandoned]);
+    }
+}
+
+#[test]
+fn after_a_wipe_during_an_attempt_another_one_can_begin() {
+    let mut bench = nrd_tests::test_bench(909);
+    bench.boot(|service, agent| {
+        shows_a_code(service, agent);
+        agent.deactivate().unwrap();
+        settle(agent).unwrap();
+        assert!(agent.is_clean());
+    });
+    assert_eq!(reasons(&mut bench), [WipeReason::Local]);
     bench.boot(|service, agent| {
         agent.start_activation().unwrap();
         talk(service, agent).unwrap();

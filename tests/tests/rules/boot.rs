@@ -1,10 +1,10 @@
 //! What a boot makes of slots, counter and journal that do not fit.
 
 use nrd_agent::wire::{LockReason, Receipt, Subject, WipeReason, peek};
-use nrd_agent::{Agent, Class, Error, State};
+use nrd_agent::{Agent, Class, Error, Next, State};
 use nrd_hal::layout::Layout;
 use nrd_sim::device::{AgentBuffers, TestBench, settle, talk};
-use nrd_sim::hw::{Board, Chip, Hardware, OpKind};
+use nrd_sim::hw::{Board, Chip, Hardware, OpKind, Worn};
 use std::ops::Range;
 
 const LOST: State = State::Locked(LockReason::JournalLost);
@@ -76,8 +76,9 @@ fn reason(bench: &mut TestBench) -> WipeReason {
 }
 
 #[test]
-fn a_counter_is_asked_eight_times_before_a_boot_goes_on_without_it() {
-    for (mute, state) in [(7, State::Active), (8, LOST)] {
+fn a_counter_is_asked_eight_times_before_a_boot_says_so_and_the_boot_goes_on_once_it_answers() {
+    let silent = State::Locked(LockReason::NotAnswering);
+    for (mute, state, tries) in [(7, State::Active, 7), (8, silent, 8)] {
         let mut bench = active(601);
         bench.hw.chip().defects().silence_counter(mute, 0);
         let mut ram = AgentBuffers::default();
@@ -86,9 +87,62 @@ fn a_counter_is_asked_eight_times_before_a_boot_goes_on_without_it() {
         while agent.state() == State::Booting {
             errors += u32::from(agent.step().is_err());
         }
-        assert_eq!((agent.state(), errors), (state, 7), "{mute} mute reads");
-        drop(agent);
-        bench.boot(|_, agent| assert_eq!(agent.state(), State::Active, "at the next boot"));
+        assert_eq!((agent.state(), errors), (state, tries), "{mute} mute reads");
+        settle(&mut agent).unwrap();
+        assert_eq!(agent.state(), State::Active, "by itself, in the same boot");
+    }
+}
+
+/// A boot that cannot be charged stays closed, whichever of its steps the journal
+/// takes as its last.
+#[test]
+fn a_boot_opens_only_once_it_is_charged() {
+    let bench = active(613);
+    let journal = layout(&bench).journal();
+    let written = |agent: &mut Agent<'_, Board>| {
+        agent.platform().with_chip(|c| {
+            let mut programs = c.trace().iter().filter(|o| o.kind == OpKind::Program);
+            programs.rfind(|o| journal.contains(&o.at)).map(|o| o.at)
+        })
+    };
+    // The last step of the boot that writes to the journal.
+    let (mut charge, mut steps) = (0, 0);
+    {
+        let mut bench = bench.fork();
+        let mut ram = AgentBuffers::default();
+        let mut agent = Agent::new(bench.board(), bench.config(), ram.lend()).unwrap();
+        while agent.state() == State::Booting {
+            let before = written(&mut agent);
+            agent.step().unwrap();
+            if written(&mut agent) != before {
+                charge = steps;
+            }
+            steps += 1;
+        }
+    }
+    assert!(charge > 0 && charge < steps, "{charge} of {steps}");
+    for n in 0..steps {
+        let mut bench = bench.fork();
+        let mut ram = AgentBuffers::default();
+        let mut agent = Agent::new(bench.board(), bench.config(), ram.lend()).unwrap();
+        for _ in 0..n {
+            agent.step().unwrap();
+        }
+        agent.platform().with_chip(|c| {
+            let since = c.ops();
+            c.defects()
+                .wear_out(journal.clone(), Worn::Fails, false, since);
+        });
+        for _ in 0..60 {
+            let next = agent.poll_work();
+            assert!(n > charge || agent.state() != State::Active, "step {n}");
+            if let Next::WaitUntil(Some(_)) = next {
+                agent.platform().clock().advance_ms(1_000);
+            }
+        }
+        let closed = State::Locked(LockReason::NotStored);
+        let then = if n > charge { State::Active } else { closed };
+        assert_eq!(agent.state(), then, "step {n}, charged in {charge}");
     }
 }
 

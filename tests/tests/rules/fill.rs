@@ -69,7 +69,10 @@ fn a_fill_writes_the_whole_stream_reads_it_back_and_erases_it_a_block_a_step() {
             }
             assert_eq!(agent.step(), Ok(Step::Working));
         }
+        assert_eq!(agent.state(), State::Filling);
+        assert_eq!(agent.step(), Ok(Step::Working), "it is said to be clean");
         assert_eq!(agent.step(), Ok(Step::Idle));
+        assert_eq!(agent.state(), State::Clean);
         assert!(vault(agent).iter().all(|&b| b == 0xFF));
         let digest = RingCrypto::sha256(&stream);
         assert_eq!(answer(agent), Ok((digest, size)));
@@ -83,11 +86,15 @@ fn a_fill_writes_the_whole_stream_reads_it_back_and_erases_it_a_block_a_step() {
 }
 
 #[test]
-fn an_activation_ends_a_fill_and_a_device_in_use_is_not_filled() {
+fn an_activation_waits_for_the_end_of_a_fill_and_a_device_in_use_is_not_filled() {
     let mut bench = clean(702);
     bench.boot(|_, agent| {
         assert_eq!(answer(agent), Err(Error::Busy));
         agent.step().unwrap();
+        // Blocks of the stream are in the vault: the device is not clean.
+        assert_eq!(agent.start_activation(), Err(Error::WrongState));
+        assert_eq!(agent.state(), State::Filling);
+        settle(agent).unwrap();
         agent.start_activation().unwrap();
         assert_eq!(agent.status().fill, None);
         assert_eq!(answer(agent), Err(Error::WrongState));

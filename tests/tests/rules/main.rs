@@ -18,6 +18,7 @@ fn reply(answer: Answer<'_>) -> Vec<u8> {
     let mut out = [0; MAX_FRAME];
     let reply = Reply {
         challenge: [1; 32],
+        root: None,
         delegation: None,
         answer,
     };

@@ -2,7 +2,7 @@
 
 use nrd_agent::wire::{
     self, Answer, Delegation, KeyVersion, LockReason, MAX_FRAME, Order, OrderKind, OrderResult,
-    OrderSeq, Reply,
+    OrderSeq, Reply, TrustVersion,
 };
 use nrd_agent::{Agent, Class, Config, Error, State};
 use nrd_hal::layout::Layout;
@@ -36,10 +36,18 @@ fn frame(reply: &Reply<'_>) -> Vec<u8> {
     out[..n].to_vec()
 }
 
+/// The version of a delegation under the root that the firmware pins.
+fn under_first_root(delegation: u32) -> TrustVersion {
+    TrustVersion {
+        root: 0,
+        delegation,
+    }
+}
+
 /// The delegation that every test begins with.
 fn first(service: &StubService) -> Delegation {
     Delegation {
-        version: 5,
+        version: under_first_root(5),
         order_key_version: KeyVersion(3),
         order_key: public(&keypair(&ORDERS)),
         ..wire::peek(service.delegation()).unwrap()
@@ -91,6 +99,7 @@ fn offer(agent: &mut Agent<'_, Board>, delegation: &Delegation) -> u64 {
     let before = agent.platform().with_chip(|c| c.ops());
     let reply = frame(&Reply {
         challenge: [1; 32],
+        root: None,
         delegation: Some(&by_root(delegation)),
         answer: Answer::CheckedIn {
             lease: None,
@@ -128,19 +137,19 @@ fn a_delegation_that_brings_nothing_newer_is_not_written() {
         talk(service, agent).unwrap();
         assert_eq!(offer(agent, first), 0, "known already");
         let older = Delegation {
-            version: 4,
+            version: under_first_root(4),
             ..*first
         };
         assert_eq!(offer(agent, &older), 0, "older, although no key falls");
         let falling = Delegation {
-            version: 6,
+            version: under_first_root(6),
             order_key_version: KeyVersion(2),
             ..*first
         };
         assert_eq!(offer(agent, &falling), 0, "its order key falls");
         // None of them hinders what is good.
         let newer = Delegation {
-            version: 6,
+            version: under_first_root(6),
             ..*first
         };
         assert!(offer(agent, &newer) > 0, "newer, under the same order key");
@@ -169,7 +178,7 @@ fn only_a_newer_version_of_time_moves_the_floor_of_wall_time() {
             (9, 3, 1, State::Locked(LockReason::LeaseExpired)),
         ] {
             let newer = Delegation {
-                version,
+                version: under_first_root(version),
                 time_version,
                 time_floor,
                 ..*first

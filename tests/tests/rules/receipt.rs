@@ -1,7 +1,10 @@
 //! What receipts and proofs say, and which are kept.
 
 use super::reply;
-use nrd_agent::wire::{Digest, MAX_FRAME, Method, Receipt, Subject, peek, receipt_digest};
+use nrd_agent::wire::{
+    Answer, Ask, Digest, MAX_FRAME, Method, Receipt, RefusalCode, Request, Subject, peek,
+    receipt_digest,
+};
 use nrd_agent::{Agent, Error, State};
 use nrd_hal::crypto::RingCrypto;
 use nrd_hal::layout::Layout;
@@ -17,6 +20,37 @@ fn active(seed: u64) -> TestBench {
         assert_eq!(agent.state(), State::Active);
     });
     bench
+}
+
+/// Activates anew in front of a service that takes no receipts, and wipes: one
+/// more receipt that proves something, undelivered.
+fn wipe_another(bench: &mut TestBench) {
+    bench.boot(|service, agent| {
+        let mut refuses = |request: &[u8]| {
+            let ask = peek::<Request<'_>>(request).unwrap().ask;
+            let receipt = matches!(ask, Ask::Receipt { .. });
+            let refused = Answer::Refused {
+                code: RefusalCode::Unavailable,
+                retry_after_s: 0,
+            };
+            Some(if receipt {
+                reply(refused)
+            } else {
+                service.answer(request)
+            })
+        };
+        agent.start_activation().unwrap();
+        for _ in 0..20 {
+            talk(&mut refuses, agent).unwrap();
+            if agent.state() == State::Active {
+                break;
+            }
+            let ms = agent.next_due_ms().expect("something to say");
+            agent.platform().clock().advance_ms(ms);
+        }
+        assert_eq!(agent.state(), State::Active);
+    });
+    wipe(bench);
 }
 
 fn clean(seed: u64) -> TestBench {
@@ -60,7 +94,11 @@ fn receipts_are_delivered_oldest_first_each_naming_the_one_before() {
     // So that the four places are used in turn, from each of them.
     for round in [3, 2, 4, 1] {
         for kept in 1..=round {
-            wipe(&mut bench);
+            if wiped == 0 {
+                wipe(&mut bench);
+            } else {
+                wipe_another(&mut bench);
+            }
             wiped += 1;
             bench.boot(|_, agent| {
                 assert_eq!(agent.status().receipts, kept);
@@ -87,11 +125,26 @@ fn receipts_are_delivered_oldest_first_each_naming_the_one_before() {
 #[test]
 fn the_fifth_receipt_takes_the_oldest_ones_place_and_the_next_one_counts_it() {
     let mut bench = active(402);
-    for _ in 0..7 {
-        wipe(&mut bench);
+    wipe(&mut bench);
+    for _ in 1..7 {
+        wipe_another(&mut bench);
     }
     bench.boot(|_, agent| assert_eq!(agent.status().receipts, 4));
     assert_eq!(delivered(&mut bench), [(3, 0), (4, 0), (5, 1), (6, 2)]);
+}
+
+#[test]
+fn a_receipt_that_proves_nothing_has_a_place_of_its_own_and_takes_no_others() {
+    let mut bench = active(409);
+    wipe(&mut bench);
+    // Wipes of a device that holds nothing.
+    for _ in 0..6 {
+        wipe(&mut bench);
+    }
+    bench.boot(|_, agent| assert_eq!(agent.status().receipts, 2));
+    // The seller's first, then the newest of the others, which counts those that
+    // gave way to it but the last.
+    assert_eq!(delivered(&mut bench), [(0, 0), (6, 4)]);
 }
 
 #[test]
@@ -131,7 +184,8 @@ fn a_receipt_that_a_cut_makes_stored_again_is_not_counted_as_dropped() {
         }
         cuts += 1;
         bench.power_on(at);
-        wipe(&mut bench);
+        // One more, for a receipt says what was dropped before it; a second one
+        // would take its place.
         wipe(&mut bench);
         let said = delivered(&mut bench);
         assert!(
@@ -208,7 +262,6 @@ fn a_device_in_use_is_not_clean_and_one_whose_wipe_failed_proves_just_that() {
 
 #[test]
 fn a_digest_of_another_receipt_drops_none() {
-    use nrd_agent::wire::Answer;
     let mut bench = clean(407);
     bench.boot(|service, agent| {
         let mut out = [0; MAX_FRAME];
@@ -218,8 +271,9 @@ fn a_digest_of_another_receipt_drops_none() {
         let wrong = Answer::ReceiptStored {
             digest: Digest::default(),
         };
-        agent.handle_reply(&reply(wrong)).unwrap();
+        assert_eq!(agent.handle_reply(&reply(wrong)), Err(Error::NotForUs));
         assert_eq!(agent.status().receipts, 1);
+        agent.try_again();
         talk(service, agent).unwrap();
         assert_eq!(agent.status().receipts, 0);
     });

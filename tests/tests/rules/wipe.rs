@@ -396,7 +396,7 @@ fn from_the_moment_a_wipe_is_committed_the_agents_own_memory_opens_nothing() {
 
     agent.deactivate().unwrap();
     assert_eq!(agent.state(), State::Wiping);
-    assert!(memory(lent.0, lent.1).iter().all(|&b| b == 0));
+    assert_eq!(found(&all()), Vec::<&str>::new(), "when the call returns");
     while agent.state() == State::Wiping {
         assert_eq!(found(&all()), Vec::<&str>::new());
         agent.step().unwrap();

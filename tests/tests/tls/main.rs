@@ -9,7 +9,7 @@ mod time;
 use nrd_agent::tls::{HttpsClient, TlsError};
 use nrd_sim::hw::SplitMix;
 use peer::{Cert, GOOD, NOW, accept, ca, client, config, listen, ok, post, post_over};
-use peer::{read_request, served};
+use peer::{or_hung_up, read_request, served};
 use rustls::{ServerConnection, StreamOwned};
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -101,9 +101,9 @@ fn a_service_that_sends_tickets_without_end_is_not_listened_to() {
             let conn = ServerConnection::new(config).unwrap();
             let mut tls = StreamOwned::new(conn, accept(&listener));
             if read_request(&mut tls).is_some() {
-                let _ = tls.write_all(&ok(b"fine"));
+                or_hung_up(tls.write_all(&ok(b"fine")));
                 tls.conn.send_close_notify();
-                let _ = tls.flush();
+                or_hung_up(tls.flush());
             }
         });
         let answer = post(&ca, &authority, b"x");
@@ -185,9 +185,9 @@ fn a_session_is_resumed_from_ram_and_not_after_it_is_forgotten() {
             let conn = ServerConnection::new(config.clone()).unwrap();
             let mut tls = StreamOwned::new(conn, accept(&listener));
             read_request(&mut tls).unwrap();
-            let _ = tls.write_all(&ok(b"fine"));
+            or_hung_up(tls.write_all(&ok(b"fine")));
             tls.conn.send_close_notify();
-            let _ = tls.flush();
+            or_hung_up(tls.flush());
             tls.conn.handshake_kind().unwrap()
         });
         kinds.collect::<Vec<_>>()
@@ -260,8 +260,8 @@ fn attack_27_random_bytes_are_an_error_never_a_panic() {
         let server = thread::spawn(move || {
             let mut socket = accept(&listener);
             let mut hello = [0; 2048];
-            let _ = socket.read(&mut hello);
-            let _ = socket.write_all(&noise);
+            or_hung_up(socket.read(&mut hello));
+            or_hung_up(socket.write_all(&noise));
         });
         assert!(post(&ca, &authority, b"x").is_err());
         server.join().unwrap();

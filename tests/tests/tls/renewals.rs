@@ -104,6 +104,7 @@ impl World {
     fn config(&self) -> Config {
         Config {
             service_root: self.running.service.keys.root_public(),
+            root_version: 0,
             factory_epoch: 0,
             wait_s: 0,
         }

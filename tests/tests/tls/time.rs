@@ -1,7 +1,9 @@
 //! Certificates and exchanges by what a device knows of the time (SPEC §10,
 //! attack 47).
 
-use crate::peer::{Ca, NOW, YEAR, accept, ca, date, listen, ok, post_over, read_request};
+use crate::peer::{
+    Ca, NOW, YEAR, accept, ca, date, listen, ok, or_hung_up, post_over, read_request,
+};
 use embedded_io_adapters::std::FromStd;
 use nrd_agent::tls::{Deadline, HttpsClient, HttpsConfig, KnownTime, PATH, TlsError};
 use nrd_hal::embedded_io;
@@ -191,7 +193,7 @@ fn attack_47_the_time_is_asked_at_every_connection_and_tickets_end_with_their_ce
             if asked {
                 tls.write_all(&ok(b"fine")).unwrap();
                 tls.conn.send_close_notify();
-                let _ = tls.flush();
+                or_hung_up(tls.flush());
             }
             (asked, tls.conn.handshake_kind())
         });

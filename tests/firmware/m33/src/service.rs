@@ -7,8 +7,8 @@ use nrd_agent::Error;
 use nrd_agent::wire::{
     self, Answer, Ask, Body, Delegation, EndReason, Generation, Grant, KeyVersion, Lease,
     LeaseTerms, MakerCertificate, Method, NextToken, Order, OrderKind, OrderSeq, PROOF_CONTEXT,
-    PolicyVersion, Receipt, RefusalCode, Reply, Request, Series, TermBounds,
-    TokenSecret, TrustVersion,
+    PolicyVersion, Receipt, RefusalCode, Reply, Request, Series, TermBounds, TokenSecret,
+    TrustVersion,
 };
 use nrd_hal::Crypto;
 use nrd_hal::crypto::RustCrypto;
@@ -104,7 +104,12 @@ impl Service {
                 session_key: self.session.verifying_key().to_bytes(),
                 time_version: 1,
                 time_floor: 1_700_000_000,
-                bounds: BOUNDS,
+                bounds: TermBounds {
+                    expires_min_s: 86_400,
+                    expires_max_s: 5_184_000,
+                    boots_min: 50,
+                    dead_man_min_s: 2_592_000,
+                },
             },
             &mut delegation,
         )?;
