@@ -3,7 +3,7 @@
 //! acts through two processes' connections at once.
 
 use nrd_agent::State;
-use nrd_agent::wire::{DeviceKind, Losses, OrderKind, OrderResult, TrustVersion};
+use nrd_agent::wire::{DeviceKind, Losses, OrderKind, OrderResult};
 use nrd_sim::load::postgres::Server;
 use nrd_sim::service::account::DeviceStatus;
 use nrd_sim::service::events::EventKind;
@@ -88,8 +88,7 @@ fn account(store: &Store, n: u32) -> Result<AccountId> {
     store.add_account(&bytes(n), "$argon2id$", 1, |_| Ok(Sealed::default()))
 }
 
-/// Enrols a device; the challenge that is in force then.
-fn enroll(store: &Store, id: &str, key: u8) -> Result<[u8; 32]> {
+fn enroll(store: &Store, id: &str, key: u8) -> Result<()> {
     let row = DeviceRow {
         id: id.to_owned(),
         public_key: [key; 32],
@@ -115,7 +114,6 @@ fn start(store: &Store, device: &str, n: u32, epoch: u64) -> Result<ActivationRo
     })
 }
 
-/// A request of a device that lost nothing.
 fn fresh<'a>(device: &'a str, presented: &'a [u8; 32], next: &'a [u8; 32]) -> Fresh<'a> {
     Fresh {
         device,
@@ -203,7 +201,7 @@ fn an_id_keeps_its_key(pair: &Pair) {
     assert!(
         results
             .iter()
-            .all(|r| matches!(r, Ok(_) | Err(Error::WrongState)))
+            .all(|r| matches!(r, Ok(()) | Err(Error::WrongState)))
     );
 }
 
@@ -249,13 +247,13 @@ fn a_rotation_leaves_no_order_with_the_old_key(pair: &Pair) {
     let known = pair.a.newest_order_key().unwrap();
     pair.at_once(12, |i, store| match i {
         3 | 6 => {
-            let make = |_: TrustVersion, key: u32| Ok(key.to_le_bytes().to_vec());
+            let make = |_, version: u32| Ok(version.to_le_bytes().to_vec());
             let version = store.delegate(known, &make, NOW, &sign).unwrap();
             assert_eq!(version, known + 1, "one of the two rotated, both know it");
         }
         _ => drop(order(store, account, &row.id, OrderKind::SignOut).unwrap()),
     });
-    let newest = pair.a.delegation().unwrap().unwrap().order_key;
+    let newest = pair.a.newest_order_key().unwrap();
     assert_eq!(newest, known + 1);
     // What the device is handed, one after the other, is always the new key's.
     let mut heard = 0;

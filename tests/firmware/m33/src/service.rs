@@ -104,12 +104,7 @@ impl Service {
                 session_key: self.session.verifying_key().to_bytes(),
                 time_version: 1,
                 time_floor: 1_700_000_000,
-                bounds: TermBounds {
-                    expires_min_s: 86_400,
-                    expires_max_s: 5_184_000,
-                    boots_min: 50,
-                    dead_man_min_s: 2_592_000,
-                },
+                bounds: BOUNDS,
             },
             &mut delegation,
         )?;
