@@ -3,7 +3,7 @@
 use super::Agent;
 use super::logs::LogId;
 use crate::class::Class;
-use crate::core::{Effect, Event};
+use crate::core::Event;
 use crate::error::Error;
 use crate::log::{RecordId, value};
 use crate::slot::{self, SlotContent};
@@ -124,14 +124,7 @@ impl<P: Platform> Agent<'_, P> {
     /// Access is open, and callers may have values of this class. Time that is
     /// used up is charged first.
     fn need_open(&mut self, class: Class) -> Result<(), Error> {
-        self.tick();
-        if self.core.owes_charge() {
-            #[expect(
-                clippy::let_underscore_must_use,
-                reason = "should it fail, access is closed, and that is the answer"
-            )]
-            let _ = self.carry_out(Effect::Save, &[]);
-        }
+        self.pay();
         self.core.may_use(class)
     }
 

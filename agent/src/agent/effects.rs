@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::keys;
 use crate::log::{Progress, RecordId};
 use crate::slot::{self, SlotContent};
-use crate::state::{PersistedState, Snapshot, Tombstone};
+use crate::state::{PersistedState, Snapshot, Tombstone, WipePhase};
 use crate::trace::event;
 use crate::wire::RootChange;
 use crate::wire::codec::Blank;
@@ -52,7 +52,13 @@ impl<P: Platform> Agent<'_, P> {
                 Ok(Found::Done)
             }
             Effect::SaveTombstone => self.save_tombstone().map(done),
-            Effect::RemoveTombstone => self.remove_journal(id::TOMBSTONE).map(done),
+            Effect::RemoveTombstone => {
+                if let Some(t) = self.core.tombstone() {
+                    let (erased, failed) = (t.sectors.erased, t.sectors.failed);
+                    event!("wipe ended: {} sectors erased, {} failed", erased, failed);
+                }
+                self.remove_journal(id::TOMBSTONE).map(done)
+            }
             Effect::RaiseCounter(target) => self.raise_counter(target).map(Found::Counter),
             Effect::ZeroSlots => {
                 let slots = self.platform.parts().slot;
@@ -92,11 +98,25 @@ impl<P: Platform> Agent<'_, P> {
     fn save(&mut self) -> Result<(), Error> {
         let mut image = self.core.image();
         let stored = self.store(LogId::Journal, journal_key(id::SNAPSHOT), &mut image);
+        if stored.is_ok() {
+            match (&self.core.held().state, &image.state) {
+                _ if image.boots != self.core.held().boots => {
+                    event!("boot {} in epoch {}", image.boots, self.core.counter());
+                }
+                (PersistedState::Activating(_), PersistedState::Active(a)) => {
+                    event!("activated in epoch {}", a.epoch);
+                }
+                _ => {}
+            }
+        }
         self.report(stored.map(|()| Found::Saved(&image)))
     }
 
     fn save_tombstone(&mut self) -> Result<(), Error> {
         let mut t = *self.core.tombstone().ok_or(Error::NotFound)?;
+        if t.phase == WipePhase::Keys {
+            event!("wipe begins in epoch {}", t.epoch);
+        }
         self.store(LogId::Journal, journal_key(id::TOMBSTONE), &mut t)
     }
 

@@ -184,7 +184,7 @@ impl<P: Platform> Agent<'_, P> {
         let now_ms = self.core.now_ms();
         self.core.talk.put_off(sent, now_ms);
         self.core.talk.failed(now_ms);
-        event!("an exchange failed");
+        event!("exchange failed, {} in a row", self.core.talk.failures());
         self.draw_jitter();
     }
 

@@ -146,7 +146,7 @@ const _: () = assert!(
 // The journal's records: what the log pins, snapshot, tombstone, delegation,
 // root, receipts.
 const _: () = assert!(
-    1 + 4 + PLACES as usize + 1 <= JOURNAL_RECORDS,
+    1 + 4 + (PLACES as usize) < JOURNAL_RECORDS,
     "every journal record needs an index entry: raise JOURNAL_RECORDS"
 );
 // A record is sealed in the scratch buffer, padded to at most MAX_UNIT bytes.
@@ -500,7 +500,7 @@ impl<'m, P: Platform> Agent<'m, P> {
 
     /// The state now.
     pub fn state(&mut self) -> State {
-        self.tick();
+        self.pay();
         self.core.state()
     }
 
@@ -533,6 +533,20 @@ impl<'m, P: Platform> Agent<'m, P> {
     pub fn signed_time(&mut self) -> u64 {
         self.tick();
         self.core.signed_time()
+    }
+
+    /// Takes notice of the time, and charges what was used up while nobody polled:
+    /// a host that slept is not told that its memory takes no writes.
+    fn pay(&mut self) {
+        self.tick();
+        if self.core.owes_charge() && self.core.retry.work.is_none() {
+            let paid = self.carry_out(Effect::Save, &[]);
+            if let Err(e) = paid {
+                // Access is closed, and the run loop tries again.
+                let now_ms = self.core.now_ms();
+                self.core.retry.failed(e, now_ms);
+            }
+        }
     }
 
     /// Takes notice of the time.

@@ -153,7 +153,11 @@ impl<P: Platform> Agent<'_, P> {
         }
         match self.step() {
             Ok(Step::Working) => {
-                self.core.retry.progressed();
+                // Found: the pieces of a mount that failed at its end, again and
+                // again, counted as progress, and the boot never paused.
+                if !self.core.is_repeating() {
+                    self.core.retry.progressed();
+                }
                 Some(Next::Again)
             }
             Ok(Step::ResetAdvised) => {

@@ -109,6 +109,11 @@ impl Boot {
         self.step
     }
 
+    /// True while a step that failed is tried again: its pieces are no progress.
+    pub(super) fn is_repeating(&self) -> bool {
+        self.tries > 0
+    }
+
     /// Why the boot does not get on, once that is certain.
     pub(super) fn stuck(&self) -> Option<LockReason> {
         self.why.filter(|_| self.tries >= MAX_TRIES)
@@ -168,10 +173,17 @@ impl Core {
     /// Found: asked for while the boot read the slot or the session, it was
     /// acknowledged and forgotten, and the device was signed in.
     fn give_up_if_asked(&mut self) {
-        if let Mode::Boot(boot) = &self.mode
-            && boot.wipe
-            && (boot.tries >= MAX_TRIES || boot.is_charged())
-        {
+        let Mode::Boot(boot) = &mut self.mode else {
+            return;
+        };
+        let stuck = boot.tries >= MAX_TRIES;
+        if !boot.wipe || !(stuck || boot.is_charged()) {
+            return;
+        }
+        if boot.step == BootStep::Counter {
+            // What is to be wiped can be read without it.
+            boot.go_to(BootStep::Load);
+        } else {
             self.begin_wipe(WipeReason::Local, None);
         }
     }

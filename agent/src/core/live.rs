@@ -284,6 +284,7 @@ impl Core {
     }
 
     /// A step of the job under way ended.
+    #[expect(clippy::too_many_lines, reason = "one job an arm")]
     pub(super) fn job_ended(&mut self, result: Result<Found<'_>, Error>) {
         let Mode::Live(job) = &self.mode else { return };
         let job = job.clone();
@@ -294,7 +295,7 @@ impl Core {
         let next = match job {
             Job::Idle => {
                 // The only effect of this state but a save.
-                if result == Ok(Found::Done) {
+                if matches!(result, Ok(Found::Done)) {
                     self.reset = false;
                 }
                 Job::Idle

@@ -377,7 +377,6 @@ impl Core {
 
     /// Takes in what happened. An error refuses a call and changes nothing; the
     /// table of calls and phases is in `docs/SPEC.md` §7.
-    #[expect(clippy::too_many_lines, reason = "one event an arm")]
     pub fn handle(&mut self, event: Event<'_>, time: Time) -> Result<(), Error> {
         self.time.observe(time);
         match event {
@@ -651,6 +650,11 @@ impl Core {
         }
     }
 
+    /// True while a step of the boot that failed is tried again.
+    pub(crate) fn is_repeating(&self) -> bool {
+        matches!(&self.mode, Mode::Boot(boot) if boot.is_repeating())
+    }
+
     /// True when time must be charged before anything is served.
     pub(crate) fn owes_charge(&self) -> bool {
         matches!(self.mode, Mode::Live(Job::Idle)) && self.time.powered_s() >= self.held.charged_s
@@ -706,7 +710,13 @@ impl Core {
             wiping,
             seen,
         };
-        Ok(evaluate(order, &context))
+        match evaluate(order, &context) {
+            // It was, in RAM alone: the answer would be too early.
+            Verdict::Answer(OrderResult::AlreadyApplied) if !self.saved && !wiping => {
+                Err(Error::Busy)
+            }
+            verdict => Ok(verdict),
+        }
     }
 
     /// What time alone changes.

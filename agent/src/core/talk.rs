@@ -112,6 +112,11 @@ impl Talk {
         self.code.as_ref().map(|c| (c.text.clone(), c.pictogram))
     }
 
+    /// Failures in a row, as far as they count.
+    pub(crate) fn failures(&self) -> u8 {
+        self.failures
+    }
+
     /// The challenge to sign over.
     pub(crate) fn challenge(&self) -> Option<[u8; 32]> {
         self.challenge

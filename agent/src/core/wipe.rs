@@ -22,6 +22,8 @@ use crate::wire::{ActivationId, Digest, SectorCounts, WipeReason};
 
 /// Tries before a part that does not answer is taken for broken.
 pub const MAX_TRIES: u8 = 8;
+/// Every place that is used in turn holds a receipt.
+const ALL: u8 = (1 << PLACES) - 1;
 /// Progress is stored after at most this many erased blocks.
 const SAVE_EVERY: u8 = 16;
 /// A cut may have torn the erase of any block since progress was last stored,
@@ -251,6 +253,7 @@ impl Core {
         }
     }
 
+    #[expect(clippy::too_many_lines, reason = "one step an arm")]
     pub(super) fn wipe_ended(&mut self, result: Result<Found<'_>, Error>) {
         let place = match &self.mode {
             Mode::Wipe(wipe) => self.next_place(&wipe.tombstone),
@@ -277,12 +280,12 @@ impl Core {
                 wipe.step = WipeStep::Raise;
             }
             (WipeStep::Raise, result) => {
-                t.counter_worn_out = result == Err(Error::WornOut);
+                t.counter_worn_out = matches!(result, Err(Error::WornOut));
                 wipe.step = WipeStep::Zero;
             }
             (WipeStep::Zero, _) => wipe.step = WipeStep::Slots,
             (WipeStep::Slots, result) => {
-                t.slot_stuck = result != Ok(Found::Blank(true));
+                t.slot_stuck = !matches!(result, Ok(Found::Blank(true)));
                 wipe.step = WipeStep::Check;
             }
             (WipeStep::Check, result) => wipe.checked(result),
@@ -339,8 +342,11 @@ impl Core {
             (WipeStep::Receipt, Ok(Found::Receipt { digest })) => {
                 wipe.digest = Some(digest);
                 wipe.step = WipeStep::Save;
-                // A receipt that gives way to this one is counted in the next.
-                if self.receipts >> place & 1 == 1 {
+                // A receipt that gives way to this one is counted in the next. After a
+                // cut the place may hold this wipe's own, so only a full row says
+                // that there was another.
+                let full = self.receipts & ALL == ALL;
+                if self.receipts >> place & 1 == 1 && (wipe.begun || full) {
                     self.count_dropped();
                 }
                 self.receipts |= 1 << place;
