@@ -5,7 +5,7 @@
 use super::{Act, Without, id};
 use nrd_agent::Error;
 use nrd_agent::core::{Core, Effect, Event, Found, Journal, Mode, Read, Setup, Time};
-use nrd_agent::state::{Snapshot, State, Tombstone};
+use nrd_agent::state::{PersistedState, Snapshot, State, Tombstone};
 use nrd_agent::wire::{ActivationId, Digest};
 
 /// Seconds of powered time in a tick: more than is charged ahead.
@@ -42,7 +42,7 @@ pub(super) struct Flash {
     /// The session record: whose, and the token's generation.
     pub(super) vault: Option<(Act, u8)>,
     pub(super) receipts: [Option<Kept>; PLACES],
-    /// Version of the delegation that is stored.
+    /// Key version of the delegation that is stored.
     pub(super) delegation: u32,
 }
 
@@ -70,6 +70,8 @@ pub(super) struct Device {
     /// In RAM: the token in use, and the one that is being stored.
     pub(super) token: Option<(Act, u8)>,
     pub(super) next: Option<(Act, u8)>,
+    /// And the key version of the delegation that is being stored.
+    pub(super) delegation: u32,
 }
 
 impl Device {
@@ -82,6 +84,7 @@ impl Device {
             up: 0,
             token: None,
             next: None,
+            delegation: 0,
         }
     }
 
@@ -98,6 +101,7 @@ impl Device {
         self.core = None;
         self.token = None;
         self.next = None;
+        self.delegation = 0;
     }
 
     fn time(&self) -> Time {
@@ -119,6 +123,22 @@ impl Device {
     /// The machine carries out something that cannot wait for another event.
     pub(super) fn is_engaged(&self) -> bool {
         self.core.as_ref().is_some_and(Core::is_engaged)
+    }
+
+    /// The boot is not done.
+    pub(super) fn is_booting(&self) -> bool {
+        let mode = self.core.as_ref().map(Core::mode);
+        matches!(mode, Some(Mode::Boot(_)))
+    }
+
+    /// The activation that the snapshot on flash is of.
+    pub(super) fn snapshot_act(&self) -> Option<Act> {
+        match self.flash.snapshot?.state {
+            PersistedState::Active(a) => act_of(&a.id),
+            PersistedState::SignedOut(s) => act_of(&s.id),
+            PersistedState::Activating(t) => act_of(&t.id),
+            PersistedState::Clean | PersistedState::Failed | PersistedState::Filling => None,
+        }
     }
 
     pub(super) fn state(&self) -> Option<State> {
@@ -227,9 +247,11 @@ impl Device {
                 self.token = Some(next);
                 done
             }
-            Effect::StoreDelegation => self
-                .write(|flash| flash.delegation += 1)
-                .map(|()| Found::Done),
+            Effect::StoreDelegation => {
+                let key = self.delegation;
+                self.write(|flash| flash.delegation = key)
+                    .map(|()| Found::Done)
+            }
             Effect::Close => {
                 if without != Some(Without::CloseFirst) {
                     self.token = None;
@@ -283,7 +305,7 @@ impl Device {
     /// The slot that the snapshot names.
     fn named(&self) -> Option<Slot> {
         let a = self.core.as_ref()?.held();
-        let nrd_agent::state::PersistedState::Active(a) = &a.state else {
+        let PersistedState::Active(a) = &a.state else {
             return None;
         };
         Some(Slot::Key(act_of(&a.id)?, a.epoch))

@@ -18,7 +18,7 @@ use device::{Device, Faults, Flash, TICK_S, act_of};
 use nrd_agent::core::{Delegated, Event, Granted, Renewal, Sent};
 use nrd_agent::lease::LeaseStatus;
 use nrd_agent::order::Verdict;
-use nrd_agent::state::{PersistedState, State};
+use nrd_agent::state::{PersistedState, State, Tombstone};
 use nrd_agent::wire::{
     ActivationId, DeviceId, KeyVersion, LeaseTerms, LockReason, Order, OrderKind, OrderSeq,
     PolicyVersion, TermBounds, TrustVersion, WipeReason,
@@ -161,6 +161,8 @@ struct Row {
     /// The highest generation used.
     used: u8,
     revoked: bool,
+    /// Another activation of the same device and epoch came after it.
+    ended: bool,
     theft: bool,
     /// A person removed it; the order's key version.
     order: Option<u32>,
@@ -314,10 +316,9 @@ impl World {
 
     /// A tombstone that is on flash, or a counter that has passed the epoch, ends
     /// an activation for good.
-    fn note_commit(&mut self) {
+    fn note_commit(&mut self, under: Option<Tombstone>) {
         let standing = self.device.flash.tombstone;
-        let underway = self.device.wipes().copied();
-        let raised = underway.filter(|t| t.epoch < self.device.counter);
+        let raised = under.filter(|t| t.epoch < self.device.counter);
         for t in standing.into_iter().chain(raised) {
             self.committed.extend(act_of(&t.activation_id));
         }
@@ -326,17 +327,23 @@ impl World {
     fn work(&mut self, without: Option<Without>, cut: bool) -> Option<()> {
         let wiped_before = self.device.wipes().is_some();
         let held = self.holds();
+        let under = self.device.wipes().copied();
         let kept = self.device.flash.receipts;
         let was_activating = matches!(self.device.state(), Some(State::Activating));
         self.device.work(without, cut)?;
         self.note(wiped_before, held, Event::Tick);
-        self.note_commit();
+        self.note_commit(under);
         if self.device.state() == Some(State::SignedOut) && !self.device.is_engaged() {
             self.signed_out.extend(self.holds());
         }
-        // What is destroyed is known by looking.
+        // What is destroyed is known by looking: with an activation, whatever its
+        // epoch had before it.
         if self.device.flash.vault.is_none() && self.device.flash.slot == device::Slot::Blank {
-            self.wiped.extend(self.committed.iter());
+            for act in &self.committed {
+                let epoch = self.rows[usize::from(*act)].epoch;
+                let same = |n: &Act| self.rows[usize::from(*n)].epoch == epoch;
+                self.wiped.extend((0..=*act).filter(same));
+            }
         }
         // A receipt that proves something goes when it was delivered, or for one
         // that proves something as well.
@@ -424,6 +431,7 @@ impl Protocol {
             }
             Message::Delegation { key } => {
                 let held = w.device.flash.delegation;
+                w.device.delegation = key;
                 w.tell(Event::Delegated(Delegated {
                     version: TrustVersion {
                         root: 0,
@@ -448,6 +456,11 @@ impl Protocol {
             Some(t) => act_of(&t.activation_id),
             None => w.holds(),
         };
+        // An attempt holds the activation before it as well, until it succeeds.
+        let before = match &core.held().state {
+            PersistedState::Activating(t) => t.before.as_ref().and_then(act_of),
+            _ => None,
+        };
         let bound = !self.lacks(Without::ActivationId);
         let device_id = DeviceId::new("NRD-MODEL")?;
         let order = Order {
@@ -463,7 +476,8 @@ impl Protocol {
         if verdict != Verdict::Apply(OrderKind::Deactivate) {
             return None;
         }
-        w.wronged |= held != Some(act) || w.rows[usize::from(act)].order.is_none();
+        let ours = held == Some(act) || before == Some(act);
+        w.wronged |= !ours || w.rows[usize::from(act)].order.is_none();
         w.tell(Event::Order {
             order: &order,
             digest: &digest,
@@ -544,6 +558,10 @@ impl Protocol {
             });
             return Some(());
         }
+        for earlier in w.rows.iter_mut().take(usize::from(act)) {
+            earlier.ended = true;
+        }
+        let row = &mut w.rows[usize::from(act)];
         let (_, generation) = w.device.token.filter(|(of, _)| *of == act)?;
         if generation < row.used && !self.lacks(Without::TheftRule) {
             row.theft = true;
@@ -588,12 +606,12 @@ impl Protocol {
         if w.left.people == 0 || w.device.is_engaged() || w.device.wipes().is_some() {
             return None;
         }
-        let act = w.holds();
+        let known = w.holds().or_else(|| w.device.snapshot_act());
         if !w.tell(event) {
             return None;
         }
         w.left.people -= 1;
-        w.asked.extend(act);
+        w.asked.extend(known);
         Some(())
     }
 }
@@ -662,7 +680,7 @@ impl Model for Protocol {
                     return None;
                 }
                 w.left.ticks -= 1;
-                let booting = matches!(w.device.state(), Some(State::Booting));
+                let booting = w.device.is_booting();
                 w.passed += u32::from(!booting);
                 w.device.up += 1;
                 w.tell(Event::Tick);

@@ -74,7 +74,7 @@ pub(super) fn all() -> Vec<Property<Protocol>> {
             w.rows
                 .iter()
                 .zip(0..)
-                .all(|(r, n)| !r.proven || w.wiped.contains(&n))
+                .all(|(r, n)| !r.proven || w.wiped.contains(&n) || !w.held.contains(&n))
         }),
         Property::always("a retired token opens nothing", |_, w: &World| {
             !w.let_through
@@ -112,6 +112,6 @@ fn ends(model: &Protocol, w: &World) -> bool {
     }
     w.rows.iter().zip(0..).all(|(r, n)| {
         let known = w.held.contains(&n) && !w.forked.contains(&n);
-        r.order.is_none() || r.proven || r.failed || !known
+        r.order.is_none() || r.proven || r.failed || r.ended || !known
     })
 }
