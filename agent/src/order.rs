@@ -76,15 +76,20 @@ pub fn evaluate(order: &Order, context: &OrderContext<'_>) -> Verdict {
     if !ours {
         return Verdict::Answer(OrderResult::NotApplicable);
     }
-    match order.kind {
-        OrderKind::Deactivate if context.wiping => Verdict::Answer(OrderResult::AlreadyApplied),
-        OrderKind::Deactivate => Verdict::Apply(OrderKind::Deactivate),
-        OrderKind::SignOut if context.wiping => Verdict::Answer(OrderResult::NotApplicable),
-        OrderKind::SignOut => match context.seen.and_then(|seen| seen.last(order.key_version)) {
-            Some(last) if order.seq == last => Verdict::Answer(OrderResult::AlreadyApplied),
-            Some(last) if order.seq < last => Verdict::Answer(OrderResult::Stale),
-            _ => Verdict::Apply(OrderKind::SignOut),
-        },
+    if order.kind.is_terminal() {
+        return if context.wiping {
+            Verdict::Answer(OrderResult::AlreadyApplied)
+        } else {
+            Verdict::Apply(order.kind)
+        };
+    }
+    if context.wiping {
+        return Verdict::Answer(OrderResult::NotApplicable);
+    }
+    match context.seen.and_then(|seen| seen.last(order.key_version)) {
+        Some(last) if order.seq == last => Verdict::Answer(OrderResult::AlreadyApplied),
+        Some(last) if order.seq < last => Verdict::Answer(OrderResult::Stale),
+        Some(_) | None => Verdict::Apply(order.kind),
     }
 }
 

@@ -11,6 +11,7 @@ use nrd_hal::{
     MonotonicCounter, Partition, Region, RootKey,
 };
 use ring::signature::{Ed25519KeyPair, KeyPair};
+use std::path::Path;
 use zeroize::Zeroizing;
 
 /// What is wrong with a flash.
@@ -566,10 +567,44 @@ impl<const HOW: u8> Crypto for Bad<HOW> {
     }
 }
 
+/// Runs the suite over each provider, and keeps their names.
+macro_rules! providers {
+    ($($provider:ident),*) => {
+        const PROVIDERS: &[&str] = &[$(stringify!($provider)),*];
+
+        #[test]
+        fn every_crypto_provider_passes() {
+            $(assert_eq!(conformance::crypto::<$provider>(), Ok(()), stringify!($provider));)*
+        }
+    };
+}
+providers!(RingCrypto, RustCrypto);
+
+/// A provider that nobody runs the suite over would be published unchecked.
 #[test]
-fn crypto_providers_are_checked() {
-    assert_eq!(conformance::crypto::<RingCrypto>(), Ok(()));
-    assert_eq!(conformance::crypto::<RustCrypto>(), Ok(()));
+fn no_crypto_provider_goes_without_the_suite_and_the_published_vectors() {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let vectors = std::fs::read_to_string(here.join("tests/wycheproof.rs")).unwrap();
+    let mut found = Vec::new();
+    for file in std::fs::read_dir(here.join("src/crypto")).unwrap() {
+        let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+        for line in text.lines() {
+            if let Some(rest) = line.trim_start().strip_prefix("impl Crypto for ") {
+                let name = rest.trim_end_matches(" {").to_owned();
+                assert!(
+                    vectors.contains(&format!("all::<{name}>()")),
+                    "{name} is missing in tests/wycheproof.rs"
+                );
+                found.push(name);
+            }
+        }
+    }
+    found.sort_unstable();
+    assert_eq!(found, PROVIDERS, "providers of src/crypto, by name");
+}
+
+#[test]
+fn a_wrong_crypto_provider_fails_by_the_promise_it_breaks() {
     let promise = |r: Result<(), Failure>| r.unwrap_err().promise;
     assert_eq!(
         promise(conformance::crypto::<Bad<0>>()),

@@ -18,6 +18,10 @@ pub fn start(format: LogFormat) {
         .with_writer(io::stderr)
         .with_target(false)
         .with_ansi(false);
+    #[expect(
+        clippy::let_underscore_must_use,
+        reason = "a test may have set one before"
+    )]
     let _ = match format {
         LogFormat::Text => tracing::subscriber::set_global_default(
             builder.with_max_level(tracing::Level::WARN).finish(),

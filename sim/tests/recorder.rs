@@ -83,6 +83,15 @@ fn session(world: &World) -> String {
         room.press(2, key);
     }
     shows(&room, 2, "clean");
+    // A key that no remote has, a speed that no room has: said, not "not here".
+    for (path, field, says) in [
+        ("/room/2/key", ("key", "sideways"), "has no such key"),
+        ("/room/speed", ("slow", "7777"), "has no such speed"),
+    ] {
+        let refused = browser.submit("/room", path, &[field]).unwrap();
+        assert_eq!(refused.status, 400, "{path}");
+        assert!(refused.text().contains(says), "{path}");
+    }
     let room = browser.get("/room").unwrap().text();
     assert!(room.contains("href=\"/room/session.toml\""));
     let saved = browser.get("/room/session.toml").unwrap();

@@ -41,7 +41,15 @@ pub const TARGETS: [Target; 10] = [
 /// Frames of every type: what decodes encodes to the same bytes again.
 pub fn frame(data: &[u8]) {
     fn one<'a, B: Body<'a>>(data: &'a [u8]) {
+        #[expect(
+            clippy::let_underscore_must_use,
+            reason = "any answer will do: it must not panic"
+        )]
         let _ = peek::<B>(data);
+        #[expect(
+            clippy::let_underscore_must_use,
+            reason = "any answer will do: it must not panic"
+        )]
         let _ = decode_signed::<B, RingCrypto>(data, &[7; 32]);
         if let Ok(body) = decode::<B>(data) {
             let mut out = [0; MAX_FRAME];
@@ -63,6 +71,10 @@ pub fn frame(data: &[u8]) {
 
 /// Receipts, verified offline.
 pub fn receipt(data: &[u8]) {
+    #[expect(
+        clippy::let_underscore_must_use,
+        reason = "any answer will do: it must not panic"
+    )]
     let _ = nrd_sim::forensics::verify::verify(data, &[9; 32], None);
 }
 
@@ -157,6 +169,10 @@ pub fn flash_image(data: &[u8]) {
     rest(&mut agent);
     let mut out = [0; 1024];
     for id in 0..6 {
+        #[expect(
+            clippy::let_underscore_must_use,
+            reason = "any answer will do: it must not panic"
+        )]
         let _ = agent.get(Class::Email, id, &mut out);
     }
     agent.deactivate().expect("a person may always wipe");
@@ -221,9 +237,17 @@ fn bench() -> &'static Mutex<(Bench, Vec<u8>)> {
 pub fn service_request(data: &[u8]) {
     let kept = bench().lock().unwrap_or_else(PoisonError::into_inner);
     let (bench, request) = &*kept;
+    #[expect(
+        clippy::let_underscore_must_use,
+        reason = "any answer will do: it must not panic"
+    )]
     let _ = bench.service.answer(data, "192.0.2.9");
     let damaged = patched(request.clone(), data);
     if damaged != *request {
+        #[expect(
+            clippy::let_underscore_must_use,
+            reason = "any answer will do: it must not panic"
+        )]
         let _ = bench.service.answer(&damaged, "192.0.2.9");
     }
 }
@@ -255,6 +279,10 @@ pub fn scenario(data: &[u8]) {
         return;
     };
     if is_recording(text) {
+        #[expect(
+            clippy::let_underscore_must_use,
+            reason = "any answer will do: it must not panic"
+        )]
         let _ = Recording::read(text);
     }
     match read(text) {
@@ -283,6 +311,10 @@ pub fn device_reply(data: &[u8]) {
             _ => &damaged,
         };
         // The envelope is not signed; what it carries is.
+        #[expect(
+            clippy::let_underscore_must_use,
+            reason = "any answer will do: it must not panic"
+        )]
         let _ = agent.handle_reply(given);
         assert!(
             matches!(agent.state(), State::Active),

@@ -292,6 +292,10 @@ fn a_tombstone_always_finds_room_however_full_the_journal() {
                 });
             }
             bench.boot(|service, agent| {
+                #[expect(
+                    clippy::let_underscore_must_use,
+                    reason = "refused or not: what is asked for comes below"
+                )]
                 let _ = talk(service, agent);
                 for frame in &service.receipts {
                     let r: nrd_agent::wire::Receipt<'_> = nrd_agent::wire::peek(frame).unwrap();

@@ -177,6 +177,10 @@ fn attack_33_what_reads_valid_once_and_invalid_later_never_flips() {
                         unstable: true,
                     }))
                 });
+                #[expect(
+                    clippy::let_underscore_must_use,
+                    reason = "refused or not: what is asked for comes below"
+                )]
                 let _ = agent.deactivate();
                 assert_eq!(settle(agent), Err(Stop::Off));
             });

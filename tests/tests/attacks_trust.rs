@@ -156,6 +156,10 @@ fn attack_07_no_reply_destroys_and_only_a_signed_fresh_statement_locks() {
             agent.platform().clock().advance_ms(DAY_MS);
             let mut out = [0; MAX_FRAME];
             agent.poll_request(&mut out).unwrap().unwrap();
+            #[expect(
+                clippy::let_underscore_must_use,
+                reason = "refused or not: what is asked for comes below"
+            )]
             let _ = agent.handle_reply(&frame(&Reply {
                 challenge: [1; 32],
                 delegation: None,
@@ -321,6 +325,10 @@ fn attack_21_an_image_put_back_after_the_proof_opens_nothing_anywhere() {
     tv.boot(|service, agent| {
         assert_ne!(agent.state(), State::Active);
         assert!(agent.get(Class::Email, 1, &mut [0; 64]).is_err());
+        #[expect(
+            clippy::let_underscore_must_use,
+            reason = "refused or not: what is asked for comes below"
+        )]
         let _ = talk(service, agent);
         assert_ne!(agent.state(), State::Active);
     });
@@ -363,10 +371,18 @@ fn attack_27_no_bytes_make_the_agent_panic_or_change_its_state() {
                 }
             }
             let untouched = bytes == reply;
+            #[expect(
+                clippy::let_underscore_must_use,
+                reason = "refused or not: what is asked for comes below"
+            )]
             let _ = agent.apply_order(&bytes, &mut [0; 192]);
             agent.platform().clock().advance_ms(16 * 60_000);
             let mut out = [0; MAX_FRAME];
             if agent.poll_request(&mut out).is_ok_and(|n| n.is_some()) && !untouched {
+                #[expect(
+                    clippy::let_underscore_must_use,
+                    reason = "refused or not: what is asked for comes below"
+                )]
                 let _ = agent.handle_reply(&bytes);
             }
         }

@@ -245,6 +245,10 @@ impl Real {
                 let row = self.world.service.look_up_code(account, &code);
                 let row = row.expect("a code that is shown is known");
                 // Given already, when the device has not asked again yet.
+                #[expect(
+                    clippy::let_underscore_must_use,
+                    reason = "the model says below whether it had to work"
+                )]
                 let _ = self.world.service.approve(account, &row, true, HOME);
             }
             if self.state() == Some(State::Active) {

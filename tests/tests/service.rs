@@ -392,6 +392,10 @@ fn attack_38_a_restored_database_neither_forgets_a_removal_nor_cries_theft() {
     // The disk dies; last night's backup comes back.
     let (lost, _) = (bench.service.clone(), ());
     for suffix in ["-wal", "-shm", ""] {
+        #[expect(
+            clippy::let_underscore_must_use,
+            reason = "what is not there needs no removal"
+        )]
         let _ = std::fs::remove_file(format!("{}{suffix}", db.display()));
     }
     drop(lost);

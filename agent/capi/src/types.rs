@@ -257,7 +257,7 @@ pub const NRD_CLASS_ACTIVITY: u8 = 7;
 // Each class has a name in C, the session's apart, which is not for callers.
 const _: () = {
     use nrd_agent::Class;
-    let mut classes = Class::ALL.as_slice();
+    let mut classes = Class::ALL;
     while let [class, rest @ ..] = classes {
         let number = match class {
             Class::Session => 0,

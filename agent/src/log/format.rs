@@ -55,7 +55,10 @@ const DELETED: u16 = (1 << LENGTH_BITS) - 1;
 
 const _: () = assert!(LENGTH_BITS + CLASS_BITS == u16::BITS);
 const _: () = assert!(MAX_VALUE < DELETED as usize);
-const _: () = assert!(CLASSES <= 1 << CLASS_BITS);
+const _: () = assert!(
+    CLASSES <= 1 << CLASS_BITS,
+    "one class more than a record's header has bits for: another class is a new flash format"
+);
 
 const MAGIC: [u8; 4] = *b"NRL2";
 const SECTOR_CONTEXT: &[u8] = b"nrd/1/sector\0";

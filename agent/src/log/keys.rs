@@ -1,13 +1,13 @@
 //! The keys of one log.
 
 use super::format::{RECORD_HEADER, concat};
+use crate::class::Class;
 use nrd_hal::Crypto;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// Number of record classes, each with a key of its own, which `forget`
-/// destroys alone. A record header has three bits for the class: `format.rs`
-/// asserts that they suffice.
-pub const CLASSES: usize = 8;
+/// destroys alone. `format.rs` asserts that a record header has bits for them.
+pub const CLASSES: usize = Class::ALL.len();
 
 /// Keys of one log, all from one base; each is derived when it is first needed.
 /// Zeroized on drop; no `Debug`.

@@ -55,6 +55,18 @@ pub enum OrderKind {
     SignOut,
 }
 
+impl OrderKind {
+    /// True when nothing is left of the activation once the order is applied.
+    /// Such an order is never refused for its sequence number, goes before any
+    /// other, and is proven by a receipt.
+    pub const fn is_terminal(self) -> bool {
+        match self {
+            OrderKind::Deactivate => true,
+            OrderKind::SignOut => false,
+        }
+    }
+}
+
 /// Signed by the **order key**: a remote order for one activation, valid over
 /// any channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Wire)]

@@ -1,36 +1,61 @@
-//! Kinds of devices as people read and type them.
+//! Kinds of devices as people read, type and see them, and what sets one kind
+//! apart from another.
 //!
 //! One table: a new kind is a row here beside its variant in
-//! `nrd_agent::wire::DeviceKind`, and the compiler asks for the row.
+//! `nrd_agent::wire::DeviceKind`, and the compiler asks for the row. Nobody
+//! else compares a kind: it once was "not a computer" in four places.
 
 use nrd_agent::wire::DeviceKind;
 
-/// What people read and type for a kind.
-struct Words {
+/// What there is to say of a kind.
+struct Traits {
     /// In a sentence.
     name: &'static str,
     /// On the command line and in scenario files.
     typed: &'static str,
     /// In a serial number: `NRD-STB-…`.
     serial: &'static str,
+    /// Its picture: what stands inside an SVG of 24 by 24.
+    picture: &'static str,
+    /// Its user may be one of many, so that they are asked whether it shall
+    /// remember them.
+    shared: bool,
+    /// A battery keeps its clock while the plug is out.
+    battery_clock: bool,
 }
 
-fn words(kind: DeviceKind) -> Words {
-    let (name, typed, serial) = match kind {
-        DeviceKind::SetTopBox => ("set-top box", "stb", "STB"),
-        DeviceKind::Console => ("game console", "console", "CON"),
-        DeviceKind::Computer => ("computer", "computer", "PC"),
-    };
-    Words {
-        name,
-        typed,
-        serial,
+fn traits(kind: DeviceKind) -> Traits {
+    match kind {
+        DeviceKind::SetTopBox => Traits {
+            name: "set-top box",
+            typed: "stb",
+            serial: "STB",
+            picture: r#"<path d="M3 5h18v11H3zM8 20h8M12 16v4"/>"#,
+            shared: false,
+            battery_clock: false,
+        },
+        DeviceKind::Console => Traits {
+            name: "game console",
+            typed: "console",
+            serial: "CON",
+            picture: r#"<path d="M7 8h10a5 5 0 0 1 5 5v1.5a3 3 0 0 1-5.4 1.8L15.500 15h-7l-1.100 1.300A3 3 0 0 1 2 14.500V13a5 5 0 0 1 5-5z"/><path d="M7 10.500v3M5.500 12h3M15.500 12h.01M18 11h.01"/>"#,
+            shared: false,
+            battery_clock: true,
+        },
+        DeviceKind::Computer => Traits {
+            name: "computer",
+            typed: "computer",
+            serial: "PC",
+            picture: r#"<path d="M5 5h14v10H5zM2.500 19h19"/>"#,
+            shared: true,
+            battery_clock: true,
+        },
     }
 }
 
 /// The kind in a sentence, such as "game console".
 pub fn name(kind: DeviceKind) -> &'static str {
-    words(kind).name
+    traits(kind).name
 }
 
 /// The kind as a heading, such as "Game console".
@@ -47,12 +72,29 @@ pub fn heading(kind: DeviceKind) -> String {
 
 /// The kind as people type it, such as "stb".
 pub fn typed(kind: DeviceKind) -> &'static str {
-    words(kind).typed
+    traits(kind).typed
 }
 
 /// The kind's part of a serial number, such as "STB".
 pub fn serial(kind: DeviceKind) -> &'static str {
-    words(kind).serial
+    traits(kind).serial
+}
+
+/// The kind's picture: what stands inside an `<svg viewBox="0 0 24 24">`.
+pub fn picture(kind: DeviceKind) -> &'static str {
+    traits(kind).picture
+}
+
+/// True when the kind always remembers its account; false when its user is
+/// asked first.
+pub fn remembers_always(kind: DeviceKind) -> bool {
+    !traits(kind).shared
+}
+
+/// True when a battery keeps the kind's clock while the plug is out; without
+/// one the device wakes without knowing the time of day.
+pub fn has_battery_clock(kind: DeviceKind) -> bool {
+    traits(kind).battery_clock
 }
 
 /// Every kind with the word that people type for it.

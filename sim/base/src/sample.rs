@@ -62,27 +62,39 @@ impl Samples {
 
 impl Sample {
     /// What a device caches of this account: (class, id, value), as the
-    /// product's own software would put it.
+    /// product's own software would put it. Every class has a value, so that a
+    /// search for remains covers each: one that these files have no field for
+    /// gets a text made of its word.
     pub fn cached(&self) -> Vec<(Class, u16, Vec<u8>)> {
-        let one = |class, text: &str| (class, 1, text.as_bytes().to_vec());
-        let mut out = vec![
-            one(Class::Name, &self.full_name),
-            one(Class::PostalAddress, &self.address),
-            one(Class::Email, &self.email),
-            one(Class::Payment, &self.payment),
-            one(Class::Telephone, &self.telephone),
-        ];
-        for (class, texts) in [
-            (Class::Profiles, &self.profiles),
-            (Class::Activity, &self.activity),
-        ] {
-            let ids = 1..;
-            out.extend(
-                ids.zip(texts)
-                    .map(|(id, t)| (class, id, t.as_bytes().to_vec())),
+        let mut out = Vec::new();
+        for &class in Class::ALL {
+            // The agent's own: it holds no account data.
+            if class == Class::Session {
+                continue;
+            }
+            let given = self.texts().into_iter().find(|(of, _)| *of == class);
+            let texts = given.map_or_else(
+                || vec![format!("{} of {}", class.words(), self.email)],
+                |(_, texts)| texts,
             );
+            let ids = 1..;
+            out.extend(ids.zip(texts).map(|(id, t)| (class, id, t.into_bytes())));
         }
         out
+    }
+
+    /// The texts that these files have a field for, by class.
+    fn texts(&self) -> [(Class, Vec<String>); 7] {
+        let one = |text: &String| vec![text.clone()];
+        [
+            (Class::Name, one(&self.full_name)),
+            (Class::PostalAddress, one(&self.address)),
+            (Class::Email, one(&self.email)),
+            (Class::Payment, one(&self.payment)),
+            (Class::Telephone, one(&self.telephone)),
+            (Class::Profiles, self.profiles.clone()),
+            (Class::Activity, self.activity.clone()),
+        ]
     }
 
     /// Every text of this account that must never stand on flash in plain.
@@ -92,5 +104,21 @@ impl Sample {
         // Short words turn up in random bytes by chance.
         out.retain(|s| s.len() >= 8);
         out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_class_but_the_agents_own_has_a_value_that_is_searched_for() {
+        for account in Samples::read(None).unwrap().accounts {
+            let cached = account.cached();
+            for class in Class::ALL {
+                let found = cached.iter().any(|(of, _, v)| of == class && !v.is_empty());
+                assert_eq!(found, *class != Class::Session, "{}", class.name());
+            }
+        }
     }
 }

@@ -130,7 +130,7 @@ fn uncut<'a>(
 ) -> Result<Vec<Segment<'a>>, Violation> {
     let chip = match options.start {
         Start::Blank => Chip::blank(options.chip, options.seed),
-        _ => Chip::new(options.chip, options.seed),
+        Start::Dirty | Start::Aged | Start::NearlyFull => Chip::new(options.chip, options.seed),
     };
     let mut world = World::new(Hardware::new(chip), options.seed);
     world.bench.same_draws = options.same_draws.then_some(options.seed);
@@ -352,6 +352,10 @@ fn recovery(cut: &World, salt: u64) -> Vec<(u64, OpKind)> {
     let mut probe = cut.fork();
     let from = probe.chip().ops();
     probe.bench.power_on(salt);
+    #[expect(
+        clippy::let_underscore_must_use,
+        reason = "a probe: only the operations it makes are counted"
+    )]
     let _ = probe.boot(|_, agent| settle(agent));
     (from..).zip(kinds_since(&probe, from)).collect()
 }

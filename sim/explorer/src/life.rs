@@ -96,7 +96,10 @@ impl Start {
 
     /// True when the script begins with the first boot of all.
     pub(super) fn is_first(self) -> bool {
-        matches!(self, Start::Blank | Start::Dirty)
+        match self {
+            Start::Blank | Start::Dirty => true,
+            Start::Aged | Start::NearlyFull => false,
+        }
     }
 }
 

@@ -156,6 +156,10 @@ impl Folder {
         for (name, bytes) in parts {
             fs::write(at(name), bytes).map_err(|e| file(name, e))?;
         }
+        #[expect(
+            clippy::let_underscore_must_use,
+            reason = "what is not there needs no removal; the write that follows reports the rest"
+        )]
         let _ = fs::remove_file(at("root.key"));
         secret_file::write(&at("root.key"), &(hex(root) + "\n"))
             .map_err(|e| file("root.key", e))?;
@@ -228,7 +232,12 @@ impl Folder {
             counter: open("counter")?,
             failure: None,
         }));
-        let seed = u64::from_le_bytes(random().unwrap_or([7; 8]));
+        // Found: without the system's randomness the seed was 7, in silence, and
+        // every cut of every such device tore the same bits.
+        let seed = random().map_err(|e| {
+            DeviceDirError::File(dir.to_owned(), std::io::Error::other(e.to_string()))
+        })?;
+        let seed = u64::from_le_bytes(seed);
         let chip = Chip::kept(made.chip(), kept, Arc::new(mirror), seed);
         Ok(Folder {
             made,

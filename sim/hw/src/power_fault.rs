@@ -63,7 +63,17 @@ impl FaultMode {
 
     /// True when the power stays on and the operation answers `Ok`.
     pub fn is_silent(self) -> bool {
-        matches!(self, FaultMode::NoOp | FaultMode::Half)
+        match self {
+            FaultMode::NoOp | FaultMode::Half => true,
+            FaultMode::Nothing
+            | FaultMode::Prefix
+            | FaultMode::Suffix
+            | FaultMode::Random
+            | FaultMode::AllButOne
+            | FaultMode::Complete
+            | FaultMode::Weak
+            | FaultMode::Preprogram => false,
+        }
     }
 }
 

@@ -3,11 +3,13 @@
 use super::device::ADDRESS;
 use super::events::EventKind;
 use super::keys::Index;
+use super::order_rules::rules;
 use super::store::{AccountId, ActivationPhase, ActivationRow, RevocationReason, SignedOrder};
 use super::{Error, Keys, Result, Service, metrics, short_id};
-use nrd_agent::wire::{ActivationId, DeviceId, DeviceKind, KeyVersion, Order, OrderKind, OrderSeq};
+use nrd_agent::wire::{ActivationId, DeviceId, KeyVersion, Order, OrderKind, OrderSeq};
 use nrd_hal::Crypto as _;
 use nrd_hal::crypto::RingCrypto;
+use nrd_sim_base::device_kind;
 use nrd_sim_base::hex;
 use nrd_sim_base::sign::signed;
 
@@ -159,7 +161,7 @@ impl Service {
         address: &str,
     ) -> Result<ActivationRow> {
         // Netflix ready devices have no choice: they always remember.
-        let remember = remember || row.kind != DeviceKind::Computer;
+        let remember = remember || device_kind::remembers_always(row.kind);
         let row = self.store.approve(
             &row.id,
             account,
@@ -262,11 +264,7 @@ impl Service {
     ) -> Result<()> {
         let row = self.store.activation(id)?.ok_or(Error::NotFound)?;
         let subject = row.name.as_deref().unwrap_or(&row.model);
-        let ordered = match kind {
-            OrderKind::Deactivate => EventKind::RemovalOrdered,
-            OrderKind::SignOut => EventKind::SignOutOrdered,
-        };
-        let event = self.event_of(ordered, &row, subject, Some(address))?;
+        let event = self.event_of(rules(kind).event, &row, subject, Some(address))?;
         let sign = signer(&self.keys);
         self.store
             .enter_order(account, id, kind, &event, self.now_s(), &sign)?;

@@ -17,6 +17,7 @@
 //! | `store/` | the database; every method is one atomic operation |
 //! | `device/` | answers a device's requests |
 //! | `account.rs` | operations of an account holder: devices, orders, consent |
+//! | `order_rules.rs` | what each kind of order does here |
 //! | `login.rs` | passwords, failed attempts, browser sessions, remembered computers |
 //! | `events.rs` | security activity: the entries of an account |
 //! | `security_events.rs` | the claims of security event tokens, for a receiver outside |
@@ -50,6 +51,7 @@ mod keys;
 pub mod login;
 pub mod metrics;
 mod notify;
+mod order_rules;
 pub mod outbox;
 pub mod pages;
 mod security_events;

@@ -116,6 +116,10 @@ impl Notifier {
             slot.notify.notify_one();
         }
         // It fails only when no page is open.
+        #[expect(
+            clippy::let_underscore_must_use,
+            reason = "it fails only when no page is open"
+        )]
         let _ = self.pages.send(None);
     }
 
@@ -138,6 +142,10 @@ impl Notifier {
     /// Wakes the open pages of this account.
     pub(crate) fn page(&self, account: AccountId) {
         // It fails only when no page is open.
+        #[expect(
+            clippy::let_underscore_must_use,
+            reason = "it fails only when no page is open"
+        )]
         let _ = self.pages.send(Some(account));
     }
 

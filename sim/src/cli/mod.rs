@@ -8,6 +8,7 @@
 macro_rules! say {
     ($($text:tt)*) => {{
         use std::io::Write as _;
+        #[expect(clippy::let_underscore_must_use, reason = "a closed standard output is no fault of ours")]
         let _ = writeln!(std::io::stdout(), $($text)*);
     }};
 }

@@ -194,6 +194,10 @@ fn junit(all: &[Played]) -> String {
         all.len()
     );
     for p in all {
+        #[expect(
+            clippy::let_underscore_must_use,
+            reason = "writing to a String cannot fail"
+        )]
         let _ = write!(
             out,
             "<testcase name=\"{}\" classname=\"{}\" time=\"{:.3}\">",
@@ -203,6 +207,10 @@ fn junit(all: &[Played]) -> String {
         );
         for f in &p.report.failures {
             let what = xml(&f.what);
+            #[expect(
+                clippy::let_underscore_must_use,
+                reason = "writing to a String cannot fail"
+            )]
             let _ = write!(out, "<failure message=\"line {}: {what}\"/>", f.line);
         }
         out.push_str("</testcase>\n");

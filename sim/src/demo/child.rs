@@ -101,7 +101,15 @@ impl Child {
     /// Kills the process at once (`SIGKILL`).
     pub fn pull_the_plug(&mut self) {
         if let Some(mut r) = self.running.take() {
+            #[expect(
+                clippy::let_underscore_must_use,
+                reason = "it may have ended by itself"
+            )]
             let _ = r.process.kill();
+            #[expect(
+                clippy::let_underscore_must_use,
+                reason = "it may have ended by itself"
+            )]
             let _ = r.process.wait();
         }
     }

@@ -58,7 +58,15 @@ impl Mosquitto {
     /// Kills it.
     pub fn switch_off(&mut self) {
         if let Some(mut process) = self.process.take() {
+            #[expect(
+                clippy::let_underscore_must_use,
+                reason = "it may have ended by itself"
+            )]
             let _ = process.kill();
+            #[expect(
+                clippy::let_underscore_must_use,
+                reason = "it may have ended by itself"
+            )]
             let _ = process.wait();
         }
     }

@@ -144,12 +144,24 @@ impl Server {
         };
         // Its children are ours as well; it dies first, so that it cannot tidy up.
         let backends = children(process.id());
+        #[expect(
+            clippy::let_underscore_must_use,
+            reason = "what is left is removed with its folder"
+        )]
         let _ = process.kill();
         for child in backends {
             signal(child, "KILL");
         }
+        #[expect(
+            clippy::let_underscore_must_use,
+            reason = "what is left is removed with its folder"
+        )]
         let _ = process.wait();
         // What `SIGKILL` leaves behind; nobody uses it any more.
+        #[expect(
+            clippy::let_underscore_must_use,
+            reason = "what is left is removed with its folder"
+        )]
         let _ = fs::remove_file(self.data().join("postmaster.pid"));
     }
 
@@ -162,6 +174,10 @@ impl Server {
                 .arg(&data),
         );
         if let Some(mut process) = self.process.take() {
+            #[expect(
+                clippy::let_underscore_must_use,
+                reason = "what is left is removed with its folder"
+            )]
             let _ = process.wait();
         }
     }
@@ -196,6 +212,10 @@ fn children(of: u32) -> Vec<u32> {
 
 /// Sends a signal to one process that this run started.
 pub fn signal(pid: u32, name: &str) {
+    #[expect(
+        clippy::let_underscore_must_use,
+        reason = "what is left is removed with its folder"
+    )]
     let _ = Command::new("kill")
         .args([&format!("-{name}"), &pid.to_string()])
         .stderr(Stdio::null())

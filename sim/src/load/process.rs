@@ -99,7 +99,15 @@ impl ServiceProcess {
 
     /// `SIGKILL`.
     pub fn kill(&mut self) {
+        #[expect(
+            clippy::let_underscore_must_use,
+            reason = "it may have ended by itself"
+        )]
         let _ = self.child.kill();
+        #[expect(
+            clippy::let_underscore_must_use,
+            reason = "it may have ended by itself"
+        )]
         let _ = self.child.wait();
     }
 

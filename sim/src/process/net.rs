@@ -70,6 +70,10 @@ impl Net {
     pub(super) fn post(&self, id: u64, request: Vec<u8>, time: KnownTime) {
         self.client.note_time(time);
         // The thread lives as long as this front.
+        #[expect(
+            clippy::let_underscore_must_use,
+            reason = "the thread lives as long as this front"
+        )]
         let _ = self.requests.send((id, request));
     }
 }

@@ -7,8 +7,9 @@ use super::screen::{Screen, Show};
 use super::wipe_cost::{Mark, cost, mark};
 use nrd_agent::keypad::MenuSequence;
 use nrd_agent::tls::{AgentTime, HttpsClient, HttpsConfig, KnownTime, TlsError};
-use nrd_agent::wire::{DeviceKind, LockReason, MAX_FRAME, OrderResult, Receipt};
+use nrd_agent::wire::{LockReason, MAX_FRAME, OrderResult, Receipt};
 use nrd_agent::{Agent, Config, Error, Next, State};
+use nrd_sim_base::device_kind;
 use nrd_sim_base::pictogram;
 use nrd_sim_base::sample::Sample;
 use nrd_sim_base::unhex;
@@ -83,6 +84,10 @@ pub fn run(folder: Folder, options: &Options, screen: &mut Screen) -> Result<(),
         });
     }
     let net = Net::start(client, options.authority.clone(), move |id, answer| {
+        #[expect(
+            clippy::let_underscore_must_use,
+            reason = "the main loop has ended: nobody is left to wake"
+        )]
         let _ = wakes.send(Wake::Answer(id, answer));
     });
     let mut first = options.activate;
@@ -164,8 +169,7 @@ fn board(folder: &Folder, seed: Option<u64>) -> Result<Board, String> {
     let identity = Identity::new(&folder.root, &folder.made.device_id, certificate);
     let board = Board::assemble(&folder.hw, folder.root, rng, identity)
         .map_err(|e| format!("device.json: the flash sizes make no sense ({e:?})"))?;
-    // Consoles and computers have a battery-backed clock; boxes have none.
-    if folder.made.kind != DeviceKind::SetTopBox
+    if device_kind::has_battery_clock(folder.made.kind)
         && let Ok(now) = SystemTime::now().duration_since(UNIX_EPOCH)
     {
         board.clock().set_wall_s(now.as_secs());
@@ -185,6 +189,10 @@ fn listen(wakes: Sender<Wake>) {
                 return;
             }
         }
+        #[expect(
+            clippy::let_underscore_must_use,
+            reason = "the main loop has ended: nobody is left to wake"
+        )]
         let _ = wakes.send(Wake::NoMoreLines);
     });
 }

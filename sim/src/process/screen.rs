@@ -65,7 +65,15 @@ impl Screen {
         if self.json {
             if let Ok(line) = serde_json::to_string(what) {
                 // Nobody reads any more: nothing to be done.
+                #[expect(
+                    clippy::let_underscore_must_use,
+                    reason = "a closed standard output stops no device"
+                )]
                 let _ = writeln!(out, "{line}");
+                #[expect(
+                    clippy::let_underscore_must_use,
+                    reason = "a closed standard output stops no device"
+                )]
                 let _ = out.flush();
             }
             return;
@@ -93,7 +101,15 @@ impl Screen {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
         }
+        #[expect(
+            clippy::let_underscore_must_use,
+            reason = "a closed standard output stops no device"
+        )]
         let _ = writeln!(out, "{}", self.line(what));
+        #[expect(
+            clippy::let_underscore_must_use,
+            reason = "a closed standard output stops no device"
+        )]
         let _ = out.flush();
     }
 

@@ -130,8 +130,16 @@ impl Drop for Driver {
             .get(format!("http://127.0.0.1:{}/shutdown", self.port))
             .call();
         if asked.is_err() {
+            #[expect(
+                clippy::let_underscore_must_use,
+                reason = "it may have ended by itself"
+            )]
             let _ = self.process.kill();
         }
+        #[expect(
+            clippy::let_underscore_must_use,
+            reason = "it may have ended by itself"
+        )]
         let _ = self.process.wait();
     }
 }

@@ -59,7 +59,7 @@ impl Actor {
         let seed = u64::from_le_bytes(root[..8].try_into().unwrap());
         let rng = VirtualRng::new(seed ^ self.boots);
         let board = Board::assemble(&self.hw, root, rng, identity).unwrap();
-        if self.kind != DeviceKind::SetTopBox {
+        if nrd_sim_base::device_kind::has_battery_clock(self.kind) {
             board.clock().set_wall_s(self.service.now_s());
         }
         let config = Config {
@@ -225,8 +225,16 @@ pub(crate) fn fill(service: &Arc<Service>, account: AccountId) {
             let mut out = [0u8; nrd_agent::wire::MAX_FRAME];
             if let Ok(Some(n)) = agent.poll_request(&mut out) {
                 let reply = service.answer(&out[..n], HOME).unwrap();
+                #[expect(
+                    clippy::let_underscore_must_use,
+                    reason = "a refused reply shows in the state that the test waits for"
+                )]
                 let _ = agent.handle_reply(&reply);
             } else {
+                #[expect(
+                    clippy::let_underscore_must_use,
+                    reason = "a refused reply shows in the state that the test waits for"
+                )]
                 let _ = agent.step();
             }
         }

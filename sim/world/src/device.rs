@@ -6,6 +6,7 @@ use nrd_agent::wire::{DeviceKind, MAX_FRAME};
 use nrd_agent::{Agent, Config, Error, Next, State};
 use nrd_hal::crypto::RingCrypto;
 use nrd_hal::{Clock as _, Crypto as _};
+use nrd_sim_base::device_kind;
 use nrd_sim_device::{AgentBuffers, MAX_CALLS, MAX_EXCHANGES};
 use nrd_sim_hw::{
     Board, Chip, ChipSpec, Hardware, Identity, PlannedFault, PowerCut as _, SplitMix, VirtualClock,
@@ -149,8 +150,7 @@ impl Device {
         let board = Board::assemble(&self.hw, self.root, rng, self.identity.clone())
             .expect("the geometry was checked");
         self.clock = board.clock();
-        if self.made.kind != DeviceKind::SetTopBox {
-            // Boxes have no battery-backed clock.
+        if device_kind::has_battery_clock(self.made.kind) {
             self.set_wall(time);
         }
         self.synced_ms = time.ms();
@@ -259,6 +259,10 @@ fn run(
                     Some(reply) => {
                         *answered += 1;
                         // A reply that is refused changes nothing and backs off.
+                        #[expect(
+                            clippy::let_underscore_must_use,
+                            reason = "a refused reply shows in the state"
+                        )]
                         let _: Result<(), Error> = agent.handle_reply(&reply);
                     }
                     None => agent.exchange_failed(),

@@ -10,6 +10,7 @@ use super::{Made, World};
 use nrd_agent::wire::DeviceKind;
 use nrd_agent::{Class, State};
 use nrd_hal::Geometry;
+use nrd_sim_base::device_kind;
 use nrd_sim_base::sample::Sample;
 use nrd_sim_hw::{ChipSpec, SplitMix};
 use nrd_sim_service::account::DeviceStatus;
@@ -171,14 +172,10 @@ struct Shard {
 }
 
 fn made(n: usize) -> Made {
-    let (model, kind) = match n % 3 {
-        0 => ("Fleet box", DeviceKind::SetTopBox),
-        1 => ("Fleet console", DeviceKind::Console),
-        _ => ("Fleet computer", DeviceKind::Computer),
-    };
+    let kind = DeviceKind::ALL[n % DeviceKind::ALL.len()];
     Made {
         id: format!("NRD-FLEET-{n:06}"),
-        model: model.to_owned(),
+        model: format!("Fleet {}", device_kind::name(kind)),
         kind,
         chip: CHIP,
         longest: 256,

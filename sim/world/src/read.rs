@@ -210,25 +210,16 @@ pub const PAGES: [&str; 13] = [
 ];
 /// What a desk says.
 pub const PROOFS: [&str; 3] = ["proven", "refused", "no-answer"];
-/// Classes of cached values.
-pub const CLASSES: [(&str, Class); 7] = [
-    ("name", Class::Name),
-    ("address", Class::PostalAddress),
-    ("email", Class::Email),
-    ("payment", Class::Payment),
-    ("telephone", Class::Telephone),
-    ("profiles", Class::Profiles),
-    ("activity", Class::Activity),
-];
-const TEARS: [FaultMode; 7] = [
-    FaultMode::Nothing,
-    FaultMode::Prefix,
-    FaultMode::Suffix,
-    FaultMode::Random,
-    FaultMode::AllButOne,
-    FaultMode::Complete,
-    FaultMode::Weak,
-];
+/// Classes of cached values: all but the agent's own.
+fn classes() -> Vec<(&'static str, Class)> {
+    let callers = Class::ALL.iter().filter(|c| **c != Class::Session);
+    callers.map(|&c| (c.name(), c)).collect()
+}
+/// Tears that a power cut can leave. A silent fault is none: the power stays on.
+fn tears() -> Vec<(&'static str, FaultMode)> {
+    let cuts = FaultMode::ALL.into_iter().filter(|tear| !tear.is_silent());
+    cuts.map(|tear| (tear.name(), tear)).collect()
+}
 /// The largest part of a story is its steps; more are a mistake.
 const MAX_STEPS: usize = 10_000;
 const MAX_DEVICES: usize = 64;
@@ -391,7 +382,7 @@ fn step(
             device,
             operation: t.number("operation", 1_000_000)?,
             tear: t
-                .maybe_one_of("tear", &TEARS.map(|tear| (tear.name(), tear)))?
+                .maybe_one_of("tear", &tears())?
                 .unwrap_or(FaultMode::Random),
         },
         "offline" | "online" => ScenarioAct::Network {
@@ -452,7 +443,7 @@ fn step(
 
 fn slot(t: &mut Table<'_, '_>) -> Result<Slot, FileError> {
     Ok(Slot {
-        class: t.one_of("class", &CLASSES)?,
+        class: t.one_of("class", &classes())?,
         id: t.maybe_number("id", u64::from(u16::MAX))?.unwrap_or(1) as u16,
     })
 }

@@ -115,7 +115,15 @@ fn a_receipt_that_a_cut_makes_stored_again_is_not_counted_as_dropped() {
             tear: FaultMode::Nothing,
             unstable: false,
         }));
+        #[expect(
+            clippy::let_underscore_must_use,
+            reason = "a part that fails: what is asked for comes below"
+        )]
         let _ = agent.deactivate();
+        #[expect(
+            clippy::let_underscore_must_use,
+            reason = "a part that fails: what is asked for comes below"
+        )]
         let _ = settle(&mut agent);
         drop(agent);
         if bench.hw.chip().struck().is_none() {

@@ -48,6 +48,10 @@ fn run(
                 match &mut service {
                     Some(service) => {
                         let reply = service.answer(&request[..n]);
+                        #[expect(
+                            clippy::let_underscore_must_use,
+                            reason = "a refused reply shows in the state below"
+                        )]
                         let _ = agent.handle_reply(&reply);
                     }
                     None => agent.exchange_failed(),

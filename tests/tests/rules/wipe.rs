@@ -191,6 +191,10 @@ fn a_resumed_wipe_raises_the_counter_that_a_cut_kept_down_and_says_no_error() {
         let mut agent = Agent::new(board, bench.config(), ram.lend()).unwrap();
         settle(&mut agent).unwrap();
         bench.hw.chip().plan(Some(fault));
+        #[expect(
+            clippy::let_underscore_must_use,
+            reason = "a part that fails: what is asked for comes below"
+        )]
         let _ = agent.deactivate();
         drop(agent);
         let hit = bench.hw.chip().struck();

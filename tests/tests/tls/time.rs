@@ -1,6 +1,11 @@
 //! Certificates and exchanges by what a device knows of the time (SPEC §10,
 //! attack 47).
 
+#![expect(
+    clippy::let_underscore_must_use,
+    reason = "a client may have hung up, which its own end reports"
+)]
+
 use crate::peer::{Ca, NOW, YEAR, accept, ca, date, listen, ok, post_over, read_request};
 use embedded_io_adapters::std::FromStd;
 use nrd_agent::tls::{Deadline, HttpsClient, HttpsConfig, KnownTime, PATH, TlsError};

@@ -1,11 +1,15 @@
 //! Every key that image, root and known slots give (SPEC §3 and §4).
 
+use super::LogRegion;
+use nrd_agent::Class;
 use nrd_hal::Crypto as _;
 use nrd_hal::crypto::RingCrypto;
 use nrd_sim_base::hex;
 use nrd_sim_hw::RootKey;
 use serde::Serialize;
 
+/// Classes of data: each has a salt in a slot.
+const CLASSES: usize = Class::ALL.len();
 /// Bytes of a key slot.
 const SLOT: usize = 256;
 
@@ -36,7 +40,7 @@ pub struct Slot {
     epoch: u64,
     activation: [u8; 16],
     secret: [u8; 32],
-    salts: [([u8; 4], [u8; 16]); 8],
+    salts: [([u8; 4], [u8; 16]); CLASSES],
 }
 
 /// Reads a slot's 256 bytes; `None` unless it authenticates under the root.
@@ -47,7 +51,7 @@ pub fn parse_slot(bytes: &[u8], root: &[u8; 32]) -> Option<Slot> {
     let good =
         body.starts_with(b"NRS1") && RingCrypto::hmac(&key, &[b"nrd/1/slot\0", body]) == *tag;
     let take = |at: usize| body[at..].first_chunk().copied();
-    let mut salts = [([0; 4], [0; 16]); 8];
+    let mut salts = [([0; 4], [0; 16]); CLASSES];
     for (n, salt) in salts.iter_mut().enumerate() {
         let at = 64 + 20 * n;
         salt.0 = *body[at..].first_chunk()?;
@@ -94,9 +98,9 @@ pub(super) struct Ring {
 }
 
 /// The journal's region number.
-const JOURNAL: u8 = 1;
+const JOURNAL: u8 = LogRegion::Journal.number();
 /// The vault's.
-pub(super) const VAULT: u8 = 2;
+pub(super) const VAULT: u8 = LogRegion::Vault.number();
 
 impl Ring {
     pub(super) fn gather(root: Option<&[u8; 32]>, slots: &[&[u8]], epochs: &[u64]) -> Ring {

@@ -15,7 +15,7 @@ mod sectors;
 
 pub use keys::{SlotState, class_key, parse_slot};
 pub use search::{Hit, Opened, Secret};
-pub use sectors::{Sector, SectorState};
+pub use sectors::{LogRegion, Sector, SectorState};
 
 use nrd_agent::Class;
 use nrd_hal::Geometry;
@@ -120,8 +120,12 @@ pub fn inspect(image: &Image<'_>, search: &Search) -> Result<InspectReport, Insp
     let (opened, journal): (Vec<Opened>, Vec<Opened>) =
         all.into_iter().partition(|o| o.class != JOURNAL);
     let regions = [
-        ("journal", layout.journal_start, layout.journal_size),
-        ("vault", layout.vault_start, layout.vault_size),
+        (
+            LogRegion::Journal,
+            layout.journal_start,
+            layout.journal_size,
+        ),
+        (LogRegion::Vault, layout.vault_start, layout.vault_size),
     ];
     let mut list = Vec::new();
     for (region, start, size) in regions {
@@ -149,17 +153,5 @@ pub fn inspect(image: &Image<'_>, search: &Search) -> Result<InspectReport, Insp
 pub(crate) const JOURNAL: &str = "journal";
 /// A class of the vault in words; "unknown" for a number that is none.
 pub fn class_name(class: u8) -> &'static str {
-    let Some(class) = Class::from_number(class) else {
-        return "unknown";
-    };
-    match class {
-        Class::Session => "session",
-        Class::Name => "name",
-        Class::PostalAddress => "postal address",
-        Class::Email => "e-mail",
-        Class::Payment => "payment",
-        Class::Telephone => "telephone",
-        Class::Profiles => "profiles",
-        Class::Activity => "activity",
-    }
+    Class::from_number(class).map_or("unknown", Class::words)
 }

@@ -5,11 +5,40 @@ use nrd_hal::Crypto as _;
 use nrd_hal::crypto::RingCrypto;
 use serde::Serialize;
 
+/// A region of the flash that holds a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogRegion {
+    /// State that outlives an activation.
+    Journal,
+    /// Account data.
+    Vault,
+}
+
+impl LogRegion {
+    /// The region's number, as its headers and records authenticate it (SPEC §5).
+    pub const fn number(self) -> u8 {
+        match self {
+            LogRegion::Journal => 1,
+            LogRegion::Vault => 2,
+        }
+    }
+}
+
+impl std::fmt::Display for LogRegion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            LogRegion::Journal => "journal",
+            LogRegion::Vault => "vault",
+        })
+    }
+}
+
 /// One logical sector.
 #[derive(Debug, Clone, Serialize)]
 pub struct Sector {
-    /// `journal` or `vault`.
-    pub region: &'static str,
+    /// The region it is in.
+    pub region: LogRegion,
     /// Its number in the region.
     pub number: u32,
     /// Where it begins on the part.
@@ -47,7 +76,7 @@ pub enum SectorState {
 const HEADER: usize = 40;
 
 pub(super) fn look(
-    region: &'static str,
+    region: LogRegion,
     number: u32,
     offset: u32,
     cells: &[u8],
@@ -64,7 +93,7 @@ pub(super) fn look(
     }
 }
 
-fn state(region: &str, cells: &[u8], ring: &Ring) -> SectorState {
+fn state(region: LogRegion, cells: &[u8], ring: &Ring) -> SectorState {
     if cells.iter().all(|&b| b == 0xFF) {
         return SectorState::Blank;
     }
@@ -77,7 +106,7 @@ fn state(region: &str, cells: &[u8], ring: &Ring) -> SectorState {
     else {
         return SectorState::Other;
     };
-    let region = if region == "journal" { 1 } else { 2 };
+    let region = region.number();
     let (fields, tag) = (&header[..28], &header[30..]);
     let authentic = ring.headers.iter().any(|(r, key)| {
         let mac = RingCrypto::hmac(key, &[b"nrd/1/sector\0", &[region], fields]);

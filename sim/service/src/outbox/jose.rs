@@ -47,6 +47,10 @@ impl JwtSigner for Signer {
 /// A signed token of `claims`, with its issuer and audience.
 pub fn token(keys: &Keys, claims: &[u8], issuer: &str, audience: &str) -> Result<String, String> {
     // Every call but the first is refused, because it is installed already.
+    #[expect(
+        clippy::let_underscore_must_use,
+        reason = "another thread installed the same one first"
+    )]
     let _ = PROVIDER.install_default();
     let mut claims: Value = serde_json::from_slice(claims).map_err(|e| e.to_string())?;
     claims["iss"] = issuer.into();

@@ -60,6 +60,10 @@ impl Drop for OutboxWorker {
         self.stop.store(true, Ordering::SeqCst);
         if let Some(thread) = self.thread.take() {
             // Its panic was caught and logged by the thread itself.
+            #[expect(
+                clippy::let_underscore_must_use,
+                reason = "a panic of that thread is in the log already"
+            )]
             let _ = thread.join();
         }
     }

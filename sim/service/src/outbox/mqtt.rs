@@ -129,6 +129,10 @@ fn session(service: &Service, broker: &Broker, stop: &AtomicBool) -> String {
         }
     }
     // A courtesy: a broker that does not hear it sees the connection end.
+    #[expect(
+        clippy::let_underscore_must_use,
+        reason = "without this the device's poll brings its orders"
+    )]
     let _ = client.disconnect();
     "stopping".to_owned()
 }
@@ -192,6 +196,10 @@ pub fn listen(broker: &Broker, device_id: &str, take: impl Fn(Vec<u8>) -> bool) 
                     // It fails when the queue of requests is full, and nothing
                     // else was asked on this connection yet. Without the
                     // subscription the device's poll brings its orders.
+                    #[expect(
+                        clippy::let_underscore_must_use,
+                        reason = "without this the device's poll brings its orders"
+                    )]
                     let _ = client.try_subscribe(&mine, QoS::AtLeastOnce);
                 }
                 Ok(Event::Incoming(Packet::Publish(Publish { topic, payload, .. })))

@@ -12,7 +12,6 @@ use axum::Form;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Redirect};
-use nrd_agent::wire::DeviceKind;
 use nrd_sim_base::device_kind;
 use nrd_sim_base::pictogram;
 use serde::Deserialize;
@@ -69,7 +68,7 @@ pub(super) async fn look_up(
             csrf: visitor.csrf,
             code: row.code.unwrap_or_default(),
             kind: device_kind::heading(row.kind),
-            is_computer: row.kind == DeviceKind::Computer,
+            is_computer: !device_kind::remembers_always(row.kind),
             model: row.model,
             device_id: row.device,
             pictogram: row.pictogram,

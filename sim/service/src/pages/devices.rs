@@ -24,6 +24,7 @@ struct Entry {
     renamed: bool,
     model: String,
     kind: String,
+    icon: &'static str,
     device_id: String,
     since: String,
     seen: String,
@@ -63,6 +64,7 @@ fn entry(d: Device, now: u64) -> Entry {
     let view = device_status::status_view(&d, now);
     Entry {
         kind: device_kind::heading(d.row.kind),
+        icon: device_kind::picture(d.row.kind),
         since: device_status::since(&d),
         seen: device_status::heard(d.row.last_seen, now),
         removable: d.removable(),

@@ -17,6 +17,8 @@ pub enum PageError {
     Service(Error),
     /// Nothing at this address.
     NotFound,
+    /// A field of a form holds what this page never sends; says which.
+    Form(&'static str),
     /// A form with a file did not arrive whole, or is too large.
     Upload,
 }
@@ -51,6 +53,12 @@ impl IntoResponse for PageError {
                 "Nothing here",
                 "There is no such page, or no such thing here any more.",
                 "Go back, or to the start page.",
+            ),
+            PageError::Form(what) => (
+                StatusCode::BAD_REQUEST,
+                "Not carried out",
+                *what,
+                "Go back, load the page again, and repeat it there.",
             ),
             PageError::Upload => (
                 StatusCode::PAYLOAD_TOO_LARGE,

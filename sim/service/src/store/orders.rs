@@ -5,6 +5,7 @@ use super::events::{self, EventRow};
 use super::sql::{Lock, Row, Tx, values};
 use super::{AccountId, ActivationRow, Announcement, Outbox, RevocationReason, Store, outbox};
 use crate::error::{Error, Result};
+use crate::order_rules::rules;
 use nrd_agent::wire::{OrderKind, OrderResult};
 use nrd_agent_derive::Named;
 
@@ -100,8 +101,8 @@ impl Store {
             | ActivationPhase::WipeFailed
             | ActivationPhase::Ended => return Err(Error::WrongState),
         }
-        if kind == OrderKind::Deactivate {
-            self.log_revocation(id, RevocationReason::Removed)?;
+        if let Some((reason, _)) = rules(kind).ends {
+            self.log_revocation(id, reason)?;
         }
         self.write(|tx| {
             // In this order, as everybody takes them: the order key, then the
@@ -118,10 +119,10 @@ impl Store {
             if !open {
                 return Ok(row);
             }
-            if kind == OrderKind::Deactivate {
-                let sql = "UPDATE activations SET phase = 'removing', \
-                           revoked = coalesce(revoked, 'removed') WHERE id = ?1";
-                tx.execute(sql, values![id])?;
+            if let Some((reason, phase)) = rules(kind).ends {
+                let sql = "UPDATE activations SET phase = ?2, \
+                           revoked = coalesce(revoked, ?3) WHERE id = ?1";
+                tx.execute(sql, values![id, phase.name(), reason.name()])?;
             }
             insert_order(tx, &row, kind, now, sign)?;
             events::insert(tx, account.0, event)?;
@@ -168,18 +169,14 @@ impl Store {
             let Some((id, kind)) = found else {
                 return Ok(None);
             };
-            let (from, to) = match (kind, applied) {
-                (OrderKind::Deactivate, true) => {
-                    (ActivationPhase::Removing, ActivationPhase::Delivered)
-                }
-                (OrderKind::Deactivate, false) => {
-                    (ActivationPhase::Removing, ActivationPhase::Ended)
-                }
-                (OrderKind::SignOut, true) => (ActivationPhase::Active, ActivationPhase::SignedOut),
-                (OrderKind::SignOut, false) => (ActivationPhase::Active, ActivationPhase::Active),
+            let rules = rules(kind);
+            let to = if applied {
+                rules.applied
+            } else {
+                rules.refused
             };
             let sql = "UPDATE activations SET phase = ?3 WHERE id = ?1 AND phase = ?2";
-            tx.execute(sql, values![&id, from.name(), to.name()])?;
+            tx.execute(sql, values![&id, rules.waits_in.name(), to.name()])?;
             Ok(Some(get(tx, &id)?))
         })
     }
@@ -203,24 +200,35 @@ impl Store {
             let sql = "INSERT INTO receipts VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING";
             let fresh = tx.execute(sql, values![digest, device, activation, frame, now])? == 1;
             let sql = "UPDATE activations SET phase = ?3, wiped = ?4, \
-                       revoked = coalesce(revoked, 'removed') \
-                       WHERE id = ?1 AND device = ?2 AND phase <> 'wiped' RETURNING id";
+                       revoked = coalesce(revoked, ?5) \
+                       WHERE id = ?1 AND device = ?2 AND phase <> ?6 RETURNING id";
             let phase = if clean {
                 ActivationPhase::Wiped
             } else {
                 ActivationPhase::WipeFailed
             };
-            let found: Option<[u8; 16]> =
-                tx.first(sql, values![activation, device, phase.name(), now], |r| {
-                    r.get(0)
-                })?;
+            let found: Option<[u8; 16]> = tx.first(
+                sql,
+                values![
+                    activation,
+                    device,
+                    phase.name(),
+                    now,
+                    RevocationReason::Removed.name(),
+                    ActivationPhase::Wiped.name(),
+                ],
+                |r| r.get(0),
+            )?;
             let Some(id) = found else {
                 return Ok(None);
             };
             // Whichever way the order went: the receipt answers it.
-            let sql = "UPDATE orders SET outcome = 'receipt' WHERE activation = ?1 \
-                       AND kind = 'deactivate' AND outcome IS NULL";
-            tx.execute(sql, values![&id])?;
+            let sql = "UPDATE orders SET outcome = ?3 WHERE activation = ?1 \
+                       AND kind = ?2 AND outcome IS NULL";
+            for kind in OrderKind::ALL.iter().filter(|kind| kind.is_terminal()) {
+                let outcome = OrderState::Receipt.name();
+                tx.execute(sql, values![&id, kind.name(), outcome])?;
+            }
             let row = get(tx, &id)?;
             if let (true, Some(account)) = (fresh, row.account) {
                 events::insert(tx, account.0, &event(&row)?)?;
@@ -263,13 +271,15 @@ impl Store {
             let version = known + 1;
             let sql = "INSERT INTO delegations VALUES (?1, ?2)";
             tx.execute(sql, values![version, &make(version)])?;
-            let sql = "UPDATE orders SET outcome = 'retired' WHERE outcome IS NULL \
+            let sql = "UPDATE orders SET outcome = ?1 WHERE outcome IS NULL \
                        RETURNING activation, kind";
             // Every kind is read before the first order is signed: a word that
             // is unknown here rolls the whole rotation back. It was once read
             // as "deactivate", and signed as such.
             let waiting: Vec<([u8; 16], OrderKind)> =
-                tx.all(sql, &[], |r| Ok((r.get(0)?, r.word(1)?)))?;
+                tx.all(sql, values![OrderState::Retired.name()], |r| {
+                    Ok((r.get(0)?, r.word(1)?))
+                })?;
             for (id, kind) in waiting {
                 let row = get(tx, &id)?;
                 insert_order(tx, &row, kind, now, sign)?;
@@ -281,9 +291,15 @@ impl Store {
 }
 
 pub(super) fn next(tx: &mut Tx<'_>, id: &[u8; 16]) -> Result<Option<OrderRow>> {
-    let sql = "SELECT digest, frame, key_version FROM orders WHERE activation = ?1 \
-               AND outcome IS NULL ORDER BY kind = 'sign-out', seq LIMIT 1";
-    tx.first(sql, values![id], order)
+    let sql = "SELECT digest, frame, key_version, kind FROM orders WHERE activation = ?1 \
+               AND outcome IS NULL ORDER BY seq";
+    let waiting: Vec<(OrderRow, OrderKind)> =
+        tx.all(sql, values![id], |r| Ok((order(r)?, r.word(3)?)))?;
+    // What ends the activation goes first; of equals, the oldest.
+    let next = waiting
+        .into_iter()
+        .min_by_key(|(_, kind)| !kind.is_terminal());
+    Ok(next.map(|(order, _)| order))
 }
 
 fn order(r: &Row) -> Result<OrderRow> {

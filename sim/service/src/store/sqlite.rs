@@ -174,6 +174,10 @@ impl Database for Sqlite {
             if how.is_err() && !w.db.is_autocommit() {
                 // The commit's own error is answered. If the rollback fails as
                 // well, the next writer's BEGIN fails with the reason.
+                #[expect(
+                    clippy::let_underscore_must_use,
+                    reason = "the statement's own error is answered"
+                )]
                 let _ = w.db.execute_batch("ROLLBACK");
             }
             self.finish(&mut w, how);

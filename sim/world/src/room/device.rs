@@ -88,6 +88,10 @@ impl Inner {
     pub(super) fn save(&self, to: &SyncSender<Saved>) {
         let mut tape = self.tape.lock().unwrap_or_else(PoisonError::into_inner);
         // Who asked may have gone.
+        #[expect(
+            clippy::let_underscore_must_use,
+            reason = "the other end may have gone"
+        )]
         let _ = to.send(Saved {
             tape: tape.text(),
             flash: self.flash(),
@@ -231,6 +235,10 @@ impl Set {
 
     pub(super) fn act(&self, act: RoomAct) {
         // The thread lives as long as this.
+        #[expect(
+            clippy::let_underscore_must_use,
+            reason = "the other end may have gone"
+        )]
         let _ = self.acts.send(act);
     }
 }

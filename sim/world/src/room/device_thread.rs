@@ -6,9 +6,10 @@ use super::power::strike;
 use super::recording::{Input, Inputs, LiveInputs};
 use super::screen::{Face, Item, Key, Menu, Progress, locked};
 use nrd_agent::keypad::MenuSequence;
-use nrd_agent::wire::{Body as _, DeviceKind, MAX_FRAME, Receipt};
+use nrd_agent::wire::{Body as _, MAX_FRAME, Receipt};
 use nrd_agent::{Agent, Config, Error, Next, State};
 use nrd_hal::Clock as _;
+use nrd_sim_base::device_kind;
 use nrd_sim_device::{AgentBuffers, cache_samples};
 use nrd_sim_hw::{Board, Identity, VirtualClock, VirtualRng};
 use nrd_sim_service::Service;
@@ -49,10 +50,10 @@ pub(super) fn run(set: &Arc<Inner>, service: &Arc<Service>, inbox: &Receiver<Roo
             }
         }
         let seed = set.next_seed();
-        // Boxes have no battery-backed clock.
-        let wall_s = match set.kind {
-            DeviceKind::SetTopBox => 0,
-            _ => service.now_s(),
+        let wall_s = if device_kind::has_battery_clock(set.kind) {
+            service.now_s()
+        } else {
+            0
         };
         inputs.on(seed, wall_s);
         if !boot(set, &mut inputs, (seed, wall_s, None), &mut network) {
@@ -236,11 +237,19 @@ impl<O: Inputs> Boot<'_, '_, O> {
                 (Key::Back, false) => self.menu = None,
                 (Key::Hold, true) => {
                     self.menu = None;
+                    #[expect(
+                        clippy::let_underscore_must_use,
+                        reason = "what a refused call would say is on the screen already"
+                    )]
                     let _ = self.agent.deactivate();
                 }
                 (Key::Ok | Key::Hold, false) => match menu.items.get(menu.at) {
                     Some(Item::SignOut) => {
                         self.menu = None;
+                        #[expect(
+                            clippy::let_underscore_must_use,
+                            reason = "what a refused call would say is on the screen already"
+                        )]
                         let _ = self.agent.sign_out();
                     }
                     Some(Item::Deactivate) => menu.confirm = true,
@@ -265,6 +274,10 @@ impl<O: Inputs> Boot<'_, '_, O> {
             return;
         }
         // What a refused call would say is on the screen already.
+        #[expect(
+            clippy::let_underscore_must_use,
+            reason = "what a refused call would say is on the screen already"
+        )]
         let _ = match (key, state) {
             (Key::Ok, State::Clean | State::SignedOut) => {
                 self.answer = None;

@@ -126,6 +126,7 @@ struct SetView {
     number: usize,
     place: &'static str,
     kind: String,
+    icon: &'static str,
     id: String,
     face: Face,
     percent: u32,
@@ -230,6 +231,7 @@ fn set_view(door: &Door, room: &Room, set: &Set, wish: &Wish) -> SetView {
         number: set.number,
         place: set.place,
         kind: device_kind::heading(set.kind()),
+        icon: device_kind::picture(set.kind()),
         id: set.id().to_owned(),
         percent: face.progress.map_or(0, |p| p.percent()),
         pictogram_words: face
@@ -297,6 +299,10 @@ fn picture(all: &[Square], chosen: Option<usize>) -> String {
         let (class, words) = s.look.words();
         let chosen = if chosen == Some(n) { " chosen" } else { "" };
         // Never fails on a String.
+        #[expect(
+            clippy::let_underscore_must_use,
+            reason = "writing to a String cannot fail"
+        )]
         let _ = write!(
             svg,
             r#"<rect class="{class}{chosen}" data-sector="{n}" x="{x}" y="{y}" width="10" height="10" rx="1.5"><title>Sector {n}, {}: {words}; {}</title></rect>"#,
@@ -337,7 +343,9 @@ async fn key(
     Path(n): Path<usize>,
     Form(form): Form<Pressed>,
 ) -> PageResult {
-    let key = Key::parse(&form.key).ok_or(PageError::NotFound)?;
+    let key = Key::parse(&form.key).ok_or(PageError::Form(
+        "The remote has no such key. Nothing was pressed.",
+    ))?;
     door.room()?.set(n).ok_or(PageError::NotFound)?;
     door.room()?.press(n, key);
     back(n)
@@ -395,7 +403,9 @@ pub(super) struct Speed {
 
 async fn speed(State(door): State<Door>, Form(form): Form<Speed>) -> PageResult {
     if !SPEEDS.contains(&form.slow) {
-        return Err(PageError::NotFound);
+        return Err(PageError::Form(
+            "The room has no such speed. It runs as before.",
+        ));
     }
     door.room()?.set_slow(form.slow);
     Ok(Redirect::to("/room").into_response())
@@ -419,6 +429,10 @@ async fn tape(State(door): State<Door>) -> PageResult {
     let room = door.room()?;
     let mut text = format!("# seed {}\n# milliseconds, device, what\n", room.seed());
     for d in room.tape() {
+        #[expect(
+            clippy::let_underscore_must_use,
+            reason = "writing to a String cannot fail"
+        )]
         let _ = writeln!(text, "{:>9}  {}  {}", d.at_ms, d.device, d.what);
     }
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response())

@@ -177,25 +177,32 @@ impl RoomAct {
 pub(super) struct Replay<'t> {
     lines: Vec<(usize, &'t str)>,
     at: usize,
-    /// Where it did not fit, if anywhere: a line, from 1.
-    pub(super) misfit: Option<usize>,
+    /// What did not fit, if anything: a line, from 1, and its text.
+    pub(super) misfit: Option<(usize, &'t str)>,
 }
 
 impl<'t> Replay<'t> {
-    /// `None` where a count makes no sense or the tape is too long.
-    pub(super) fn new(text: &'t str) -> Option<Replay<'t>> {
+    /// # Errors
+    /// The first line that is no event, in words, or that the tape is too long.
+    pub(super) fn new(text: &'t str) -> Result<Replay<'t>, String> {
         let mut lines = Vec::new();
         for (n, line) in (1..).zip(text.lines()) {
             let (line, times) = match line.rsplit_once(" *") {
-                Some((line, times)) => (line, times.parse::<usize>().ok()?),
+                Some((line, times)) => {
+                    let times = times.parse::<usize>();
+                    (line, times.map_err(|_| unreadable(n, line))?)
+                }
                 None => (line, 1),
             };
-            if lines.len() + times > MAX_TAPE {
-                return None;
+            if !is_event(line) {
+                return Err(unreadable(n, line));
+            }
+            if lines.len().saturating_add(times) > MAX_TAPE {
+                return Err(format!("line {n}: more than {MAX_TAPE} events"));
             }
             lines.extend(std::iter::repeat_n((n, line), times));
         }
-        Some(Replay {
+        Ok(Replay {
             lines,
             at: 0,
             misfit: None,
@@ -224,7 +231,7 @@ impl<'t> Replay<'t> {
 
     fn must<T>(&mut self, found: Option<T>) -> Option<T> {
         if found.is_none() && !self.is_over() {
-            self.misfit = self.lines.get(self.at).map(|(n, _)| *n);
+            self.misfit = self.lines.get(self.at).copied();
         }
         found
     }
@@ -255,6 +262,25 @@ impl<'t> Replay<'t> {
         boot.take_while(|l| !l.starts_with("on "))
             .find_map(|l| l.strip_prefix("cut ")?.parse().ok())
     }
+}
+
+/// True for a line that a recorder writes.
+fn is_event(line: &str) -> bool {
+    match line.split_once(' ') {
+        Some(("on", rest)) => rest
+            .split_once(' ')
+            .is_some_and(|(seed, wall)| seed.parse::<u64>().is_ok() && wall.parse::<u64>().is_ok()),
+        Some(("t" | "cut", number)) => number.parse::<u64>().is_ok(),
+        Some(("reply", digits)) => unhex_all(digits).is_some(),
+        None if matches!(line, "lost" | "out") => true,
+        Some(_) | None => RoomAct::parse(line).is_some(),
+    }
+}
+
+/// What is wrong with a line, with its beginning: a reply may be long.
+fn unreadable(n: usize, line: &str) -> String {
+    let shown: String = line.chars().take(32).collect();
+    format!("line {n}: `{}` is no event", shown.escape_debug())
 }
 
 /// Bytes from hexadecimal digits.
@@ -315,6 +341,41 @@ impl Inputs for Replay<'_> {
             }
             None if self.is_over() => Input::Over,
             None => Input::Nothing,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unreadable_line_is_refused_by_its_number_and_its_words() {
+        let refused = |text: &str| Replay::new(text).err().unwrap_or_default();
+        let good = "on 7 0\nt 250 *12\nreply 00ff\nlost\ncut 9\nkey up\nnetwork off\n\
+                    advance 60\nwake\nout\n";
+        assert_eq!(refused(good), "");
+        for bad in [
+            "",
+            "on 7",
+            "on 7 x",
+            "t",
+            "t -1",
+            "reply 0",
+            "reply zz",
+            "lost 1",
+            "out *x",
+            "key sideways",
+            "network maybe",
+            "advance soon",
+            "prove NRD",
+            "explode",
+        ] {
+            let line = bad.strip_suffix(" *x").unwrap_or(bad);
+            assert_eq!(
+                refused(&format!("wake\n{bad}\nwake\n")),
+                format!("line 2: `{line}` is no event")
+            );
         }
     }
 }

@@ -117,8 +117,8 @@ impl Recording {
             inner.certificate = unhex_all(&device.certificate)
                 .ok_or_else(|| format!("the certificate of `{}` is no hexadecimal", device.id))?;
             inner.plug.put_in();
-            let tape = Replay::new(&device.tape);
-            let mut tape = tape.ok_or_else(|| format!("the tape of `{}` is no tape", device.id))?;
+            let mut tape = Replay::new(&device.tape)
+                .map_err(|why| format!("the tape of `{}`, {why}", device.id))?;
             report.steps += tape.events();
             live(&inner, &mut tape);
             let flash = hex(&inner.flash());
@@ -129,9 +129,11 @@ impl Recording {
                     what,
                 });
             };
-            if let Some(line) = tape.misfit {
+            if let Some((line, text)) = tape.misfit {
+                // A reply may be long.
+                let text: String = text.chars().take(32).collect();
                 wrong(format!(
-                    "{}: line {line} of its tape is not what happens next",
+                    "{}: line {line} of its tape, `{text}`, is not what happens next",
                     device.id
                 ));
             } else if flash != device.flash {
