@@ -173,19 +173,12 @@ impl Core {
     /// Found: asked for while the boot read the slot or the session, it was
     /// acknowledged and forgotten, and the device was signed in.
     fn give_up_if_asked(&mut self) {
-        let Mode::Boot(boot) = &mut self.mode else {
-            return;
-        };
+        let Mode::Boot(boot) = &self.mode else { return };
         let stuck = boot.tries >= MAX_TRIES;
         if !boot.wipe || !(stuck || boot.is_charged()) {
             return;
         }
-        if boot.step == BootStep::Counter {
-            // What is to be wiped can be read without it.
-            boot.go_to(BootStep::Load);
-        } else {
-            self.begin_wipe(WipeReason::Local, None);
-        }
+        self.begin_wipe(WipeReason::Local, None);
     }
 
     pub(super) fn boot_ended(&mut self, result: Result<Found<'_>, Error>) {

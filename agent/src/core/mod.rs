@@ -650,9 +650,13 @@ impl Core {
         }
     }
 
-    /// True while a step of the boot that failed is tried again.
+    /// True while a step that failed is tried again: its pieces are no progress.
     pub(crate) fn is_repeating(&self) -> bool {
-        matches!(&self.mode, Mode::Boot(boot) if boot.is_repeating())
+        match &self.mode {
+            Mode::Boot(boot) => boot.is_repeating(),
+            Mode::Wipe(wipe) => wipe.repeating,
+            Mode::Lost | Mode::Live(_) => false,
+        }
     }
 
     /// True when time must be charged before anything is served.

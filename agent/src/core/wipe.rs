@@ -51,6 +51,8 @@ pub struct Wipe {
     blind: bool,
     /// The counter was read; otherwise the tombstone's epoch is a guess.
     epoch_known: bool,
+    /// The step failed, and is tried again: its pieces are no progress.
+    pub(super) repeating: bool,
     /// The next boot goes on with this wipe: its tombstone is on flash, or the
     /// counter is raised.
     committed: bool,
@@ -103,6 +105,7 @@ impl Wipe {
             begun: true,
             blind,
             epoch_known,
+            repeating: false,
             committed: false,
             slots_blank: false,
             digest: None,
@@ -263,6 +266,7 @@ impl Core {
             return;
         };
         wipe.note_commit(result);
+        let step = wipe.step;
         let t = &mut wipe.tombstone;
         match (wipe.step, result) {
             (WipeStep::Close, _) => wipe.step = WipeStep::Commit,
@@ -371,6 +375,9 @@ impl Core {
                 | WipeStep::Remove,
                 _,
             ) => {}
+        }
+        if let Mode::Wipe(wipe) = &mut self.mode {
+            wipe.repeating = wipe.step == step && (wipe.repeating || result.is_err());
         }
     }
 

@@ -152,7 +152,8 @@ impl HttpsClient {
     }
 
     /// Posts `body` to `path` and reads the answer into `answer`; returns its
-    /// length. An error means that nothing of an answer may be used.
+    /// length. An error means that nothing of an answer may be used. The layer below
+    /// [`post`](fn@post): with [`AgentTime`] call [`HttpsClient::note_time`] before.
     pub fn post<S: Read + Write>(
         &self,
         stream: &mut S,

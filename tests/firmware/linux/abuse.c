@@ -109,6 +109,7 @@ static void lead_into_the_agent(uint8_t *block, size_t bytes, const NrdHttps *ht
   OWN(nrd_agent_display_name(agent, in, 32, &len));
   OWN(nrd_agent_display_name(agent, out, 32, in_len));
   OWN(nrd_agent_next_due_ms(agent, (uint64_t *)(void *)in));
+  OWN(nrd_agent_signed_time(agent, (uint64_t *)(void *)in));
   OWN(nrd_agent_poll_request(agent, in, NRD_MAX_FRAME, &len));
   OWN(nrd_agent_poll_request(agent, out, sizeof out, in_len));
   OWN(nrd_agent_handle_reply(agent, in, 64));

@@ -74,60 +74,70 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// Seconds, and enough for the dropping of most rules to show.
-    pub const SMALL: Bounds = Bounds {
-        owners: 2,
-        cuts: 1,
-        renewals: 1,
-        restores: 0,
-        rotations: 1,
-        ticks: 1,
-        faults: 0,
-        people: 1,
-    };
-    /// An older image is put back.
-    pub const IMAGES: Bounds = Bounds {
+    /// Nothing happens but what the device does.
+    const NONE: Bounds = Bounds {
         owners: 1,
-        cuts: 2,
-        renewals: 2,
-        restores: 1,
-        rotations: 0,
-        ticks: 2,
-        faults: 0,
-        people: 1,
-    };
-    /// One owner, and time until the dead-man comes.
-    pub const LONG: Bounds = Bounds {
-        owners: 1,
-        cuts: 1,
-        renewals: 1,
-        restores: 0,
-        rotations: 0,
-        ticks: 5,
-        faults: 0,
-        people: 1,
-    };
-    /// Parts that fail.
-    pub const FAULTS: Bounds = Bounds {
-        owners: 1,
-        cuts: 1,
+        cuts: 0,
         renewals: 0,
         restores: 0,
         rotations: 0,
+        ticks: 0,
+        faults: 0,
+        people: 0,
+    };
+    /// Two owners, a new order key, and a person at the device.
+    pub const OWNERS: Bounds = Bounds {
+        owners: 2,
+        rotations: 1,
+        people: 1,
+        ..Bounds::NONE
+    };
+    /// The power goes at any moment.
+    pub const CUTS: Bounds = Bounds {
+        cuts: 1,
+        renewals: 1,
+        ticks: 1,
+        people: 1,
+        ..Bounds::NONE
+    };
+    /// An older image is put back.
+    pub const IMAGES: Bounds = Bounds {
+        cuts: 1,
+        renewals: 2,
+        restores: 1,
         ticks: 2,
+        ..Bounds::NONE
+    };
+    /// Time until the dead-man comes.
+    pub const LONG: Bounds = Bounds {
+        ticks: 5,
+        renewals: 1,
+        ..Bounds::NONE
+    };
+    /// A part fails, and may recover.
+    pub const FAULTS: Bounds = Bounds {
+        ticks: 1,
         faults: 1,
         people: 1,
+        ..Bounds::NONE
     };
+    /// What the tests explore, each with its name.
+    pub const TESTED: [(&str, Bounds); 5] = [
+        ("owners", Bounds::OWNERS),
+        ("cuts", Bounds::CUTS),
+        ("images", Bounds::IMAGES),
+        ("long", Bounds::LONG),
+        ("faults", Bounds::FAULTS),
+    ];
     /// Minutes: more than ten million states.
     pub const LARGE: Bounds = Bounds {
         owners: 2,
-        cuts: 2,
+        cuts: 1,
         renewals: 1,
-        restores: 1,
         rotations: 1,
-        ticks: 2,
-        faults: 1,
-        people: 2,
+        ticks: 1,
+        people: 1,
+        ..Bounds::NONE
     };
 }
 
@@ -184,6 +194,9 @@ pub struct World {
     /// lease in force began.
     passed: u32,
     leased_at: u32,
+    /// Ticks that began with access open: each is open for what was charged, and
+    /// closed after it.
+    open: u32,
     /// Ghosts: activations whose tombstone was durable, whose keys and data
     /// are gone, that an older image was put over or brought back, that a person
     /// asked to end, that a person has signed out, that reached the device.
@@ -339,7 +352,9 @@ impl World {
         // What is destroyed is known by looking: with an activation, whatever its
         // epoch had before it.
         if self.device.flash.vault.is_none() && self.device.flash.slot == device::Slot::Blank {
-            for act in &self.committed {
+            let ended = under.filter(|_| self.device.state() == Some(State::Clean));
+            let ended = ended.and_then(|t| act_of(&t.activation_id));
+            for act in self.committed.iter().chain(&ended) {
                 let epoch = self.rows[usize::from(*act)].epoch;
                 let same = |n: &Act| self.rows[usize::from(*n)].epoch == epoch;
                 self.wiped.extend((0..=*act).filter(same));
@@ -632,6 +647,7 @@ impl Model for Protocol {
             left: self.bounds,
             passed: 0,
             leased_at: 0,
+            open: 0,
             committed: BTreeSet::new(),
             asked: BTreeSet::new(),
             wiped: BTreeSet::new(),
@@ -680,6 +696,7 @@ impl Model for Protocol {
                     return None;
                 }
                 w.left.ticks -= 1;
+                w.open += u32::from(w.device.serves().is_some());
                 let booting = w.device.is_booting();
                 w.passed += u32::from(!booting);
                 w.device.up += 1;
