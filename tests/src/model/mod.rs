@@ -14,7 +14,7 @@
 mod device;
 mod properties;
 
-use device::{Device, Faults, Flash, TICK_S, act_of};
+use device::{Device, Faults, Flash, Slot, TICK_S, act_of};
 use nrd_agent::core::{Delegated, Event, Granted, Renewal, Sent};
 use nrd_agent::lease::LeaseStatus;
 use nrd_agent::order::Verdict;
@@ -351,7 +351,9 @@ impl World {
         }
         // What is destroyed is known by looking: with an activation, whatever its
         // epoch had before it.
-        if self.device.flash.vault.is_none() && self.device.flash.slot == device::Slot::Blank {
+        let blank = self.device.flash.vault.is_none() && self.device.flash.slot == Slot::Blank;
+        let over = |t: Tombstone| t.epoch < self.device.counter || t.counter_worn_out;
+        if blank && under.is_some_and(over) {
             let ended = under.filter(|_| self.device.state() == Some(State::Clean));
             let ended = ended.and_then(|t| act_of(&t.activation_id));
             for act in self.committed.iter().chain(&ended) {
@@ -411,9 +413,6 @@ impl Protocol {
                 if !w.tell(Event::Granted(&granted)) {
                     return None;
                 }
-                if self.lacks(Without::ReceiptKept) {
-                    w.device.flash.receipts = Default::default();
-                }
             }
             Message::Order { act, epoch, key } => self.order(w, act, epoch, key)?,
             Message::Lease { act, generation } => {
@@ -446,7 +445,6 @@ impl Protocol {
             }
             Message::Delegation { key } => {
                 let held = w.device.flash.delegation;
-                w.device.delegation = key;
                 w.tell(Event::Delegated(Delegated {
                     version: TrustVersion {
                         root: 0,
@@ -457,6 +455,9 @@ impl Protocol {
                     time_version: 0,
                     time_floor: 0,
                 }));
+                if w.device.is_engaged() {
+                    w.device.delegation = key;
+                }
             }
         }
         Some(())
@@ -605,6 +606,9 @@ impl Protocol {
             return None;
         }
         w.left.owners -= 1;
+        if self.lacks(Without::ReceiptKept) {
+            w.device.flash.receipts = Default::default();
+        }
         for row in w.rows.iter_mut().filter(|r| r.epoch < w.device.counter) {
             row.revoked = true;
         }

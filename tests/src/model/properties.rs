@@ -1,7 +1,8 @@
 //! What must hold in every state, and what must be reachable.
 
-use super::device::{Slot, TICK_S};
+use super::device::Slot;
 use super::{Protocol, World, act_of, is_open};
+use nrd_agent::core::CHARGE_S;
 use nrd_agent::state::{PersistedState, State};
 use nrd_agent::wire::LockReason;
 use stateright::Property;
@@ -13,8 +14,7 @@ pub(super) fn all() -> Vec<Property<Protocol>> {
             // An image from before the tombstone, put back before the
             // counter's step, is the case that promise 1 names.
             w.device.serves().is_none_or(|a| {
-                let gone = w.wiped.contains(&a) && !w.forked.contains(&a);
-                !gone && (!w.committed.contains(&a) || w.forked.contains(&a))
+                !w.wiped.contains(&a) && (!w.committed.contains(&a) || w.forked.contains(&a))
             })
         }),
         Property::always("2: no cut loses a session", |_, w: &World| {
@@ -55,7 +55,7 @@ pub(super) fn all() -> Vec<Property<Protocol>> {
         }),
         Property::always("open time is charged time", |_, w: &World| {
             let charged = w.device.flash.snapshot.map_or(0, |s| s.charged_s);
-            w.device.serves().is_none() || w.passed * TICK_S <= charged || !w.forked.is_empty()
+            w.device.serves().is_none() || w.open * CHARGE_S <= charged || !w.forked.is_empty()
         }),
         Property::always("a lease ends", |_, w: &World| {
             let core = w.device.core.as_ref();
