@@ -193,6 +193,7 @@ impl Device {
         Ok(())
     }
 
+    #[expect(clippy::too_many_lines, reason = "one effect an arm")]
     fn carry_out(
         &mut self,
         effect: Effect,

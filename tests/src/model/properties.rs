@@ -8,6 +8,7 @@ use nrd_agent::wire::LockReason;
 use stateright::Property;
 
 /// The promises, and the rules 30 and 34, as properties.
+#[expect(clippy::too_many_lines, reason = "one property after the other")]
 pub(super) fn all() -> Vec<Property<Protocol>> {
     vec![
         Property::always("1: nothing is served after a tombstone", |_, w: &World| {
