@@ -1,11 +1,6 @@
 //! The device's HTTPS against servers that are good, broken or hostile, over
 //! real sockets on loopback (attacks 27, 28, 29).
 
-#![expect(
-    clippy::let_underscore_must_use,
-    reason = "a client may have hung up, which its own end reports"
-)]
-
 mod http;
 mod peer;
 mod renewals;

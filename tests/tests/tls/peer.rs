@@ -1,10 +1,5 @@
 //! Servers that answer as a test says, and a device's client.
 
-#![expect(
-    clippy::let_underscore_must_use,
-    reason = "a client may have hung up, which its own end reports"
-)]
-
 use embedded_io_adapters::std::FromStd;
 use nrd_agent::tls::{HttpsClient, HttpsConfig, KnownTime, PATH, TlsError};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
