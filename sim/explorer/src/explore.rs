@@ -39,13 +39,13 @@ pub struct Options {
 }
 
 /// One boot of the script.
-struct Segment<'a> {
-    acts: &'a [ScriptAct],
-    start: World,
+pub(super) struct Segment<'a> {
+    pub(super) acts: &'a [ScriptAct],
+    pub(super) start: World,
     first_boot: bool,
     /// Its operations: the first, and what each does.
-    from: u64,
-    kinds: Vec<OpKind>,
+    pub(super) from: u64,
+    pub(super) kinds: Vec<OpKind>,
 }
 
 /// Explores; `tick` is told how many of how many operations are done.
@@ -122,7 +122,7 @@ fn locked<T>(of: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 /// The uncut run: it must itself be without fault, and it says where each boot
 /// begins and how many operations it has.
-fn uncut<'a>(
+pub(super) fn uncut<'a>(
     options: &Options,
     acts: &'a [ScriptAct],
     value: usize,

@@ -5,6 +5,7 @@
 //! | `life.rs` | the script, and the model that a device is held against |
 //! | `explore.rs` | enumerates cuts, tears and second cuts ([`explore`]) |
 //! | `oracle.rs` | boots after a cut, and decides whether what it shows is allowed |
+//! | `outages.rs` | the same life with a part that goes out of order at every operation ([`outages`]) |
 //! | `judge.rs` | judges the physical cells, not reads |
 //! | `phase.rs` | names what an operation was part of |
 //! | `geometries.rs` | named parts, and the matrix of all |
@@ -48,10 +49,12 @@ mod geometries;
 mod judge;
 mod life;
 mod oracle;
+mod outages;
 mod phase;
 mod report;
 
 pub use explore::{Options, explore};
 pub use geometries::{NAMED, Named, is_small, matrix};
 pub use life::{Start, Violation};
+pub use outages::{Outage, outages};
 pub use report::ExplorerReport;

@@ -10,9 +10,9 @@ use std::collections::BTreeMap;
 
 /// What an observer sees of a settled device.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Seen {
-    state: State,
-    data: BTreeMap<(u8, u16), Option<Vec<u8>>>,
+pub(super) struct Seen {
+    pub(super) state: State,
+    pub(super) data: BTreeMap<(u8, u16), Option<Vec<u8>>>,
 }
 
 /// Runs the acts of one boot; `done` counts those acknowledged.
@@ -91,7 +91,7 @@ fn finish(world: &mut World) -> Result<(), Violation> {
     judge::clean(world)
 }
 
-fn look(world: &mut World, act: Option<ScriptAct>) -> Result<Seen, Violation> {
+pub(super) fn look(world: &mut World, act: Option<ScriptAct>) -> Result<Seen, Violation> {
     world.boot(|world, agent| {
         settle(agent).map_err(wrong)?;
         let mut keys: Vec<(u8, u16)> = world.model.data.keys().copied().collect();

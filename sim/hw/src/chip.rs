@@ -259,8 +259,8 @@ impl Chip {
         }
     }
 
-    fn check(&self, at: u32, len: usize) -> Result<(), ErrorKind> {
-        if self.off {
+    fn check(&mut self, at: u32, len: usize) -> Result<(), ErrorKind> {
+        if self.off || self.defects.is_silent(self.ops) {
             return Err(ErrorKind::Unavailable);
         }
         let end = u64::from(at) + len as u64;

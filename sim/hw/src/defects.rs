@@ -42,6 +42,8 @@ pub struct Defects {
     mute_reads: u64,
     /// So many steps of the counter get no answer and are not done.
     mute_steps: u64,
+    /// From this operation on, the whole part does not answer so many calls.
+    silence: Option<(u64, u64)>,
 }
 
 impl Defects {
@@ -66,6 +68,25 @@ impl Defects {
     pub fn silence_counter(&mut self, reads: u64, steps: u64) {
         self.mute_reads = reads;
         self.mute_steps = steps;
+    }
+
+    /// From operation `since` on, the part answers none of the next `calls` calls,
+    /// reads included, and does nothing.
+    pub fn silence(&mut self, since: u64, calls: u64) {
+        self.silence = Some((since, calls));
+    }
+
+    /// Mends what [`Defects::wear_out`] and [`Defects::silence`] did.
+    pub fn mend(&mut self) {
+        self.worn.clear();
+        self.silence = None;
+    }
+
+    pub(super) fn is_silent(&mut self, now: u64) -> bool {
+        match &mut self.silence {
+            Some((since, calls)) if now >= *since => spend(calls),
+            Some(_) | None => false,
+        }
     }
 
     /// Mends the counter.
