@@ -5,7 +5,7 @@
 //! | file | what |
 //! |---|---|
 //! | `run.rs` | the run loop: what a host does next, and when |
-//! | `effects.rs` | each [`Effect`](crate::core::Effect), carried out |
+//! | `effects.rs` | each [`Effect`], carried out |
 //! | `calls.rs` | what a person asks for: activate, cancel, sign out, deactivate |
 //! | `grant.rs` | storing a grant: randomness, slot, session |
 //! | `exchange.rs` | the next request, and what a reply says |
