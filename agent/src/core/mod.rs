@@ -404,6 +404,8 @@ impl Core {
             Event::ReceiptDelivered(place) => self.begin(Job::DropReceipt(place)),
             Event::ReceiptUnreadable(place) => {
                 self.losses.receipt = true;
+                // Once, also where the journal does not let it go.
+                self.receipts &= !(1 << place);
                 self.count_dropped();
                 self.begin(Job::DropReceipt(place));
             }
