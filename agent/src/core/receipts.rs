@@ -1,0 +1,57 @@
+//! Where undelivered receipts are kept, and which of them gives way.
+
+use super::{Core, Mode};
+use crate::state::Tombstone;
+use crate::wire::ActivationId;
+
+/// Places of receipts that prove something to an account. They are used in turn.
+pub const PLACES: u8 = 4;
+/// The place of a receipt that proves nothing to anybody's account.
+///
+/// Found: "activate, cancel" pressed four times evicted the seller's undelivered
+/// receipt.
+pub const SPARE_PLACE: u8 = PLACES;
+
+impl Core {
+    /// Places that hold a receipt, a bit each.
+    pub(crate) fn receipts(&self) -> u8 {
+        self.receipts
+    }
+
+    /// The kept receipt to deliver first: the oldest that proves something, then
+    /// the spare one.
+    pub fn oldest_receipt(&self) -> Option<u8> {
+        (0..PLACES)
+            .map(|n| self.held.next_place.wrapping_add(n) % PLACES)
+            .chain([SPARE_PLACE])
+            .find(|&place| self.holds_receipt(place))
+    }
+
+    /// The receipt that gives way when the journal is full: the spare one, then
+    /// the oldest; never the one of the wipe under way.
+    pub(crate) fn least_receipt(&self) -> Option<u8> {
+        let kept = match &self.mode {
+            Mode::Wipe(wipe) => Some(self.next_place(&wipe.tombstone)),
+            Mode::Boot(_) | Mode::Lost | Mode::Live(_) => None,
+        };
+        let spare = Some(SPARE_PLACE).filter(|&p| self.holds_receipt(p) && kept != Some(p));
+        spare.or_else(|| {
+            (0..PLACES)
+                .map(|n| self.held.next_place.wrapping_add(n) % PLACES)
+                .find(|&p| self.holds_receipt(p) && kept != Some(p))
+        })
+    }
+
+    fn holds_receipt(&self, place: u8) -> bool {
+        self.receipts >> place & 1 == 1
+    }
+
+    /// Where the receipt of this wipe is kept.
+    pub(super) fn next_place(&self, tombstone: &Tombstone) -> u8 {
+        if tombstone.activation_id == ActivationId::default() {
+            SPARE_PLACE
+        } else {
+            self.held.next_place % PLACES
+        }
+    }
+}
