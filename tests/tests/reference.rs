@@ -47,7 +47,7 @@ struct Model {
     owner: Option<usize>,
     /// What each key may hold: one value, or after a cut two.
     may: BTreeMap<Key, Vec<Option<u8>>>,
-    /// PowerCut hours since the service was last heard, at most.
+    /// Powered hours since the service was last heard, at most.
     silent_h: u64,
     pages: [Option<Page>; 2],
     /// A removal was on its way to a device that was on and in reach: whether it

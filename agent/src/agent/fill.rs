@@ -1,9 +1,11 @@
-//! `prove_fill`: the deep proof that nothing old is left in the vault.
+//! `prove_fill`: the whole vault written, read back and erased, on request.
 //!
 //! The asker's nonce seeds a stream that fills the whole vault; its digest is
-//! taken from what the flash then reads; then all is erased again. Under a
-//! bound on the device's storage nothing old can still be there, even if the
-//! agent lied. [`Agent::step`] does it block by block.
+//! taken from what the flash then reads; then all is erased again. It shows that
+//! the part can be written and read everywhere, and that this agent did so. It
+//! shows nothing about a device with other software: whoever knows the nonce
+//! knows the stream and its digest without storing a byte. [`Agent::step`] does it
+//! block by block.
 //!
 //! A fill that loses power leaves blocks of the stream behind: the device then
 //! proves nothing until it is asked again, which starts over.

@@ -80,9 +80,20 @@ pub fn serial(kind: DeviceKind) -> &'static str {
     traits(kind).serial
 }
 
-/// The kind's picture: what stands inside an `<svg viewBox="0 0 24 24">`.
-pub fn picture(kind: DeviceKind) -> &'static str {
-    traits(kind).picture
+/// What stands inside an `<svg viewBox="0 0 24 24">`. A type of its own, for
+/// templates write it unescaped: a word in its place once made a page's picture
+/// vanish.
+#[derive(Debug, Clone, Copy)]
+pub struct Picture {
+    /// The SVG elements.
+    pub svg: &'static str,
+}
+
+/// The kind's picture.
+pub fn picture(kind: DeviceKind) -> Picture {
+    Picture {
+        svg: traits(kind).picture,
+    }
 }
 
 /// True when the kind always remembers its account; false when its user is

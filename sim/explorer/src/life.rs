@@ -373,7 +373,7 @@ impl World {
             ScriptAct::WearJournal => {
                 let began = self.chip().ops();
                 while !self.journal_erased_since(began) {
-                    // PowerCut time is charged ahead: one record each time.
+                    // Powered time is charged ahead: one record each time.
                     agent.platform().clock().advance_ms(16 * 60_000);
                     settle(agent)?;
                 }

@@ -69,10 +69,10 @@ pub(crate) struct Args {
     /// Seconds between check-ins of a device that cannot wait.
     #[arg(long, default_value_t = Settings::default().check_in_s)]
     check_in: u32,
-    /// PowerCut seconds after which a device renews its token.
+    /// Powered seconds after which a device renews its token.
     #[arg(long, default_value_t = Settings::default().terms.renew_after_s)]
     renew_after: u32,
-    /// PowerCut seconds after which access closes without an answer.
+    /// Powered seconds after which access closes without an answer.
     #[arg(long, default_value_t = Settings::default().terms.expires_after_s)]
     expires_after: u32,
     /// Put this version of the privacy policy in force.

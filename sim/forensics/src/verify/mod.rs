@@ -134,7 +134,7 @@ pub struct Verified {
     pub dropped: u16,
     /// Agent version.
     pub agent_version: String,
-    /// PowerCut seconds of the device's life.
+    /// Powered seconds of the device's life.
     pub powered_s: u32,
     /// Wall time, where the device has it.
     pub wall_s: Option<u64>,

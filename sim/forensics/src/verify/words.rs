@@ -138,7 +138,7 @@ impl Verified {
             out.push(text("Device’s clock", &moment(s)));
         }
         out.push((
-            "PowerCut hours of its life",
+            "Powered hours of its life",
             (self.powered_s / 3600).to_string(),
             false,
         ));
@@ -175,7 +175,7 @@ impl Verified {
         );
         add(
             self.subject == SubjectKind::Clean,
-            "The device’s own software read the storage. The deep check, which fills the whole storage, does not have to trust that.",
+            "The device’s own software read the storage. The deep check writes and reads all of it, by that same software.",
         );
         add(
             self.subject == SubjectKind::Clean,
@@ -183,7 +183,7 @@ impl Verified {
         );
         add(
             self.subject == SubjectKind::Fill,
-            "A device that hides more storage than its maker gave it could still keep something there.",
+            "What was written follows from the nonce: a device with other software could have answered without writing it.",
         );
         add(
             !self.slots_outside_image,

@@ -24,7 +24,7 @@ struct Entry {
     renamed: bool,
     model: String,
     kind: String,
-    icon: &'static str,
+    icon: device_kind::Picture,
     device_id: String,
     since: String,
     seen: String,
@@ -44,6 +44,7 @@ struct Entry {
 
 struct Computer {
     series: String,
+    icon: device_kind::Picture,
     browser: String,
     since: String,
     seen: String,
@@ -112,6 +113,7 @@ pub(super) async fn list(State(state): State<AppState>, visitor: Visitor) -> Pag
                 .map(|c| Computer {
                     this: visitor.computer.as_ref() == Some(&c.series),
                     series: hex(&c.series),
+                    icon: device_kind::picture(nrd_agent::wire::DeviceKind::Computer),
                     browser: c.browser,
                     since: time_format::day(c.created),
                     seen: time_format::ago(c.seen, now),

@@ -126,7 +126,7 @@ struct SetView {
     number: usize,
     place: &'static str,
     kind: String,
-    icon: &'static str,
+    icon: device_kind::Picture,
     id: String,
     face: Face,
     percent: u32,
