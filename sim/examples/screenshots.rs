@@ -167,6 +167,7 @@ async fn room(world: &World, p: &Person, shoot: &impl AsyncFn(&str)) {
     p.go("/activate").await;
     p.type_into("#code", &code).await;
     p.click("main button").await;
+    p.wait_for("Is this your device?").await;
     p.click("button[value=allow]").await;
     p.arrive("/account/devices").await;
     p.go("/room?root=on").await;
