@@ -51,6 +51,8 @@ pub(super) struct Flash {
 pub(super) struct Faults {
     /// The journal takes no writes.
     pub(super) journal: bool,
+    /// What is written to the journal lands, and is reported as failed.
+    pub(super) lying: bool,
     /// The counter does not answer.
     pub(super) counter: bool,
     /// The slots do not erase.
@@ -190,6 +192,9 @@ impl Device {
             return Err(Error::WornOut);
         }
         to(&mut self.flash);
+        if self.faults.lying {
+            return Err(Error::Hardware);
+        }
         Ok(())
     }
 

@@ -136,6 +136,8 @@ pub enum Step {
     Rotate,
     /// The journal takes no more writes, or takes them again.
     Journal,
+    /// What is written lands and is reported as failed, or no longer.
+    Lying,
     /// The counter does not answer any more, or answers again.
     Counter,
     /// The slots do not erase any more.
@@ -303,7 +305,8 @@ impl Model for Protocol {
         out.extend([Step::Work, Step::WorkAndCut, Step::Cut, Step::PowerOn]);
         out.extend([Step::Activate, Step::Speak, Step::Here, Step::SignOut]);
         out.extend([Step::Cancel, Step::Tick, Step::Copy, Step::Restore]);
-        out.extend([Step::Rotate, Step::Journal, Step::Counter, Step::Slots]);
+        out.extend([Step::Rotate, Step::Journal, Step::Lying]);
+        out.extend([Step::Counter, Step::Slots]);
         out.extend((0..w.rows.len()).map(|n| Step::Remove(n as u8)));
         out.extend(w.sent.iter().map(|m| Step::Deliver(Received(*m))));
     }
@@ -393,6 +396,7 @@ impl Protocol {
                 }
             }
             Step::Journal => fault(w, |f| &mut f.journal)?,
+            Step::Lying => fault(w, |f| &mut f.lying)?,
             Step::Counter => fault(w, |f| &mut f.counter)?,
             Step::Slots => fault(w, |f| &mut f.slots)?,
             _ => return None,

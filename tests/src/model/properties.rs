@@ -107,7 +107,7 @@ pub(super) fn all() -> Vec<Property<Protocol>> {
 /// rest; what is then unproven is so for ever, and must be seen to be.
 fn ends(model: &Protocol, w: &World) -> bool {
     let faults = w.device.faults;
-    let broken = faults.journal || faults.counter || faults.slots;
+    let broken = faults.journal || faults.lying || faults.counter || faults.slots;
     if !w.rows.iter().any(|r| r.order.is_some() && !r.proven) || broken || !model.quiet(w) {
         return true;
     }
