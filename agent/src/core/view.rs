@@ -88,7 +88,7 @@ impl Core {
         digest: &Digest,
         device: &DeviceId,
     ) -> Result<Verdict, Error> {
-        use crate::wire::{OrderKind, OrderResult};
+        use crate::wire::OrderResult;
         let (epoch, activation_id, wiping, seen) = match (&self.mode, &self.held.state) {
             (Mode::Boot(_), _) => return Err(Error::Busy),
             (Mode::Lost, _) => return Err(Error::WrongState),
@@ -109,7 +109,7 @@ impl Core {
             // An order may be for the activation before this attempt, or for the
             // one that the service has granted and this device not yet stored.
             (Mode::Live(_), PersistedState::Activating(t)) => {
-                if order.activation_id == t.id && order.kind != OrderKind::Deactivate {
+                if order.activation_id == t.id && !order.kind.is_terminal() {
                     return Err(Error::Busy);
                 }
                 let named = t.before.as_ref().filter(|b| **b == order.activation_id);
