@@ -29,7 +29,7 @@ pub enum Effect {
     Load,
     /// Erase whatever a slot still holds: [`Found::Blank`].
     EffaceSlots,
-    /// Write [`Core::image`] as the snapshot and read it back: [`Found::Saved`].
+    /// Write [`Core::image`](super::Core::image) as the snapshot and read it back: [`Found::Saved`].
     Save,
     /// Read the slot that the snapshot names, derive the vault's keys, and efface
     /// the other slot: [`Found::Slot`].
@@ -58,7 +58,7 @@ pub enum Effect {
     RemoveReceipt(u8),
     /// Forget every key and secret in RAM.
     Close,
-    /// Write [`Core::tombstone`] and read it back.
+    /// Write [`Core::tombstone`](super::Core::tombstone) and read it back.
     SaveTombstone,
     /// Remove the tombstone.
     RemoveTombstone,
