@@ -36,7 +36,7 @@ pub mod run;
 mod sanitize;
 mod trust;
 
-pub use crate::core::CHARGE_S;
+pub use crate::core::{CHARGE_S, MAX_CHARGE_S};
 
 use crate::core::{Core, Effect, Event, Found, Job, Mode, PLACES, Setup, Time};
 use crate::error::Error;

@@ -57,7 +57,7 @@ pub use event::{Delegated, Effect, Event, Found, Granted};
 pub use live::{Job, Renewal, SignOutStep, Store, StoreStep, SwapStep, TrustStep};
 pub use receipts::{PLACES, SPARE_PLACE};
 pub use talk::Sent;
-pub use time::{CHARGE_S, Time};
+pub use time::{CHARGE_S, MAX_CHARGE_S, Time};
 pub use wipe::{MAX_TRIES, Wipe, WipeStep};
 
 use crate::error::Error;
@@ -236,7 +236,7 @@ impl Core {
         }
         image.used_s = self.time.used_s();
         if self.time.wants_charge(image.charged_s) {
-            image.charged_s = self.time.powered_s().saturating_add(CHARGE_S);
+            image.charged_s = self.time.charge();
         }
         if self.talk.was_answered() {
             image.unanswered = 0;

@@ -255,7 +255,7 @@ impl Device {
                 let before = spent();
                 agent
                     .platform()
-                    .advance_ms(1000 * u64::from(nrd_agent::agent::CHARGE_S + 1));
+                    .advance_ms(1000 * u64::from(nrd_agent::agent::MAX_CHARGE_S + 1));
                 settle(agent).expect("time is charged");
                 (spent() - before).flash.programmed
             });
@@ -295,7 +295,7 @@ impl Device {
             for _ in 0..commits {
                 agent
                     .platform()
-                    .advance_ms(1000 * u64::from(nrd_agent::agent::CHARGE_S + 1));
+                    .advance_ms(1000 * u64::from(nrd_agent::agent::MAX_CHARGE_S + 1));
                 settle(agent).expect("time is charged");
             }
             arrives();
