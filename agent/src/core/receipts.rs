@@ -55,3 +55,43 @@ impl Core {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::{Effect, Event, Job, Setup, Time};
+    use crate::error::Error;
+
+    /// A device at rest that keeps the receipts of these places.
+    fn with_receipts(receipts: u8) -> Core {
+        let mut core = Core::new(Setup {
+            factory_epoch: 0,
+            sectors: 16,
+            pinned_root: 0,
+        });
+        core.mode = Mode::Live(Job::Idle);
+        core.receipts = receipts;
+        core
+    }
+
+    #[test]
+    fn a_receipt_that_cannot_be_read_is_offered_no_more_though_it_stays() {
+        let mut core = with_receipts(0b1_0110);
+        core.handle(Event::ReceiptUnreadable(1), Time::default())
+            .unwrap();
+        assert_eq!(core.effect(), Effect::RemoveReceipt(1));
+        core.handle(Event::Ended(Err(Error::WornOut)), Time::default())
+            .unwrap();
+        assert_eq!((core.receipts, core.held.receipts_dropped), (0b1_0100, 1));
+        assert!(core.losses.receipt);
+    }
+
+    #[test]
+    fn a_receipt_that_gave_way_is_the_only_one_gone() {
+        let mut core = with_receipts(0b1_0110);
+        core.handle(Event::ReceiptDropped(2), Time::default())
+            .unwrap();
+        assert_eq!((core.receipts, core.held.receipts_dropped), (0b1_0010, 1));
+        assert!(!core.losses.receipt);
+    }
+}

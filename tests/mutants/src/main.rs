@@ -31,10 +31,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// The programs of tests that judge, beside the unit tests.
-const TESTS: [&str; 22] = [
+const TESTS: [&str; 25] = [
+    "calls",
+    "outages",
     "log_rules",
     "log_lives",
     "attacks",
+    "attacks_edges",
     "attacks_more",
     "attacks_trust",
     "codec",
