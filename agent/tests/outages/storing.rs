@@ -3,6 +3,7 @@
 use crate::common::{Bench, DAY_S, EMAIL, HOUR_S, ended};
 use nrd_agent::wire::{self, ActivationId, EndReason, LockReason, MAX_FRAME, OrderKind, Request};
 use nrd_agent::{Class, State};
+use nrd_agent_testkit::Failure;
 
 /// A device whose power was cut at operation `cut` of storing a grant; `None` when
 /// there are not so many.
@@ -210,4 +211,35 @@ fn a_receipt_that_cannot_be_read_stops_no_next_owner() {
     }
     println!("receipts lost: {lost}; journal lost: {closed}");
     assert!(lost > 20);
+}
+
+/// What each step of pending work says, until there is none.
+fn steps(b: &mut Bench) -> Vec<Result<nrd_agent::Step, nrd_agent::Error>> {
+    let steps = std::iter::repeat_with(|| b.agent.step());
+    steps
+        .take(500)
+        .take_while(|step| *step != Ok(nrd_agent::Step::Idle))
+        .collect()
+}
+
+#[test]
+fn a_step_says_what_failed_though_the_job_is_over() {
+    let mut b = Bench::granted(44);
+    b.port.vault.outage.set(Failure::Silent);
+    assert!(steps(&mut b).contains(&Err(nrd_agent::Error::Hardware)));
+    assert_eq!(b.state(), State::Activating);
+}
+
+/// A part that a wipe gives up is in its receipt: nothing waits for it.
+#[test]
+fn no_step_of_a_wipe_that_goes_on_is_an_error() {
+    let mut b = Bench::active(44);
+    b.port.counter.outage.set(Failure::Silent);
+    b.agent.deactivate().unwrap();
+    let steps = steps(&mut b);
+    assert!(
+        steps.len() > 8 && steps.iter().all(Result::is_ok),
+        "{steps:?}"
+    );
+    assert_ne!(b.state(), State::Wiping);
 }
