@@ -169,6 +169,37 @@ fn a_session_that_cannot_be_read_is_said_at_boot_and_costs_a_sign_in() {
     assert!(lost > 5);
 }
 
+/// The delegation is read at its first use: with the first request.
+#[test]
+fn a_delegation_that_cannot_be_read_is_said_and_sent_again() {
+    let image = Bench::active(17).port.journal.image();
+    let programmed: Vec<usize> = (0..image.len()).filter(|&at| image[at] != 0xFF).collect();
+    let mut lost = 0;
+    for at in programmed.into_iter().step_by(3) {
+        let mut b = Bench::active(17);
+        b.port.journal.edit(|cells| cells[at] ^= 1);
+        b.boot_offline();
+        b.agent.try_again();
+        let mut request = [0; MAX_FRAME];
+        let Ok(Some(n)) = b.agent.poll_request(&mut request) else {
+            continue;
+        };
+        let said: Request<'_> = wire::peek(&request[..n]).unwrap();
+        assert_eq!(said.losses, b.agent.status().losses, "byte {at}");
+        if b.state() == State::Active && said.losses.delegation {
+            lost += 1;
+            b.agent.exchange_failed();
+            b.pass(HOUR_S, 1, true);
+            assert!(b.agent.status().losses.is_empty(), "byte {at}");
+            let order = b.order(OrderKind::Deactivate);
+            b.agent.apply_order(&order, &mut [0; 192]).unwrap();
+            assert_eq!(b.state(), State::Wiping, "byte {at}");
+        }
+    }
+    println!("the delegation was lost {lost} times");
+    assert!(lost > 5);
+}
+
 /// Found (FINDINGS D15): one flipped bit in a kept receipt, and the next owner's
 /// activation answered `Corrupt` for ever.
 #[test]
