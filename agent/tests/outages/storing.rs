@@ -238,6 +238,8 @@ fn a_receipt_that_cannot_be_read_stops_no_next_owner() {
             lost += 1;
             // Dropped and counted: it is not tried for ever.
             assert_eq!(b.agent.status().receipts, 0, "byte {at}");
+            // The service has been told: the loss is over.
+            assert!(b.agent.status().losses.is_empty(), "byte {at}");
         }
     }
     println!("receipts lost: {lost}; journal lost: {closed}");
