@@ -96,7 +96,8 @@ impl<P: Platform> Agent<'_, P> {
     }
 
     fn save(&mut self) -> Result<(), Error> {
-        let mut image = self.core.image();
+        let mut image = Snapshot::BLANK;
+        self.core.write_image(&mut image);
         let stored = self.store(LogId::Journal, journal_key(id::SNAPSHOT), &mut image);
         if stored.is_ok() {
             match (&self.core.held().state, &image.state) {

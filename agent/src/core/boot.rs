@@ -181,11 +181,11 @@ impl Core {
         self.begin_wipe(WipeReason::Local, None);
     }
 
-    pub(super) fn boot_ended(&mut self, result: Result<Found<'_>, Error>) {
+    pub(super) fn boot_ended(&mut self, result: &Result<Found<'_>, Error>) {
         let Mode::Boot(boot) = &mut self.mode else {
             return;
         };
-        match (boot.step, result) {
+        match (boot.step, *result) {
             // A step of several pieces, and a piece is done. Failures of the step are
             // counted on: found, a journal that could be read and took no write was
             // mounted anew after each failure, so that the boot never said that it
@@ -194,7 +194,7 @@ impl Core {
             (BootStep::Keys, Ok(_)) => boot.go_to(BootStep::Journal),
             (BootStep::Journal, Ok(_)) => boot.go_to(BootStep::Counter),
             (BootStep::Counter, Ok(Found::Counter(_))) => boot.go_to(BootStep::Load),
-            (BootStep::Load, Ok(Found::Journal(journal))) => self.loaded(&journal),
+            (BootStep::Load, Ok(Found::Journal(ref journal))) => self.loaded(journal),
             (BootStep::Fresh, Ok(Found::Blank(true))) => {
                 boot.slots_blank = true;
                 boot.go_to(BootStep::Charge);
@@ -202,9 +202,7 @@ impl Core {
             // A slot that will not erase may hold somebody's key.
             (BootStep::Fresh, Ok(Found::Blank(false))) => self.lose(),
             (BootStep::Bury, Ok(_)) => boot.go_to(BootStep::Charge),
-            (BootStep::Charge, Ok(Found::Saved(image))) => {
-                self.charged(image);
-            }
+            (BootStep::Charge, Ok(Found::Saved(_))) => self.charged(),
             // The epoch is over for whatever stays; the next boot tries again.
             (BootStep::Efface, _) => self.live(),
             (BootStep::Slot, Ok(Found::Slot(true))) => boot.go_to(BootStep::Session),
@@ -292,9 +290,10 @@ impl Core {
         image.unanswered = image.unanswered.saturating_add(1);
     }
 
-    fn charged(&mut self, image: &Snapshot) {
-        self.talk.go_on_backing_off(self.held.unanswered);
-        self.saved(image);
+    fn charged(&mut self) {
+        // This boot has not failed yet.
+        let before = self.held.unanswered.saturating_sub(1);
+        self.talk.go_on_backing_off(before);
         self.go_on();
     }
 

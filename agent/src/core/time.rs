@@ -7,6 +7,19 @@ pub const CHARGE_S: u32 = 900;
 /// does not close for a moment on a device that is asked within them.
 const CHARGE_AHEAD_S: u32 = 60;
 
+/// The moment so many seconds after another, in milliseconds.
+pub(crate) fn after_s(moment_ms: u64, s: u32) -> u64 {
+    moment_ms.saturating_add(u64::from(s) * 1000)
+}
+
+/// The sooner of two moments, where there are any.
+pub(crate) fn sooner(a: Option<u64>, b: Option<u64>) -> Option<u64> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
 /// The time, as the parts show it at one event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Time {
@@ -23,6 +36,8 @@ pub(super) struct PoweredTime {
     raw_ms: u64,
     /// Time of this boot, in milliseconds.
     passed_ms: u64,
+    /// The same in whole seconds. More than 136 years count as that.
+    passed_s: u32,
     /// Seconds charged to earlier boots.
     charged_s: u32,
     /// Seconds that earlier boots used for certain.
@@ -41,6 +56,7 @@ impl PoweredTime {
     pub(super) fn observe(&mut self, time: Time) {
         let passed = time.uptime_ms.saturating_sub(self.raw_ms);
         self.passed_ms = self.passed_ms.saturating_add(passed);
+        self.passed_s = u32::try_from(self.passed_ms / 1000).unwrap_or(u32::MAX);
         self.raw_ms = time.uptime_ms;
         self.wall_s = time.wall_s;
     }
@@ -62,19 +78,14 @@ impl PoweredTime {
         self.raw_ms.saturating_add(ahead)
     }
 
-    fn up_s(&self) -> u32 {
-        // More than 136 years count as that.
-        u32::try_from(self.passed_ms / 1000).unwrap_or(u32::MAX)
-    }
-
     /// Powered seconds of the device's life, charged ahead: never too few.
     pub(super) fn powered_s(&self) -> u32 {
-        self.charged_s.saturating_add(self.up_s())
+        self.charged_s.saturating_add(self.passed_s)
     }
 
     /// Powered seconds of the device's life that have passed: never too many.
     pub(super) fn used_s(&self) -> u32 {
-        self.used_s.saturating_add(self.up_s())
+        self.used_s.saturating_add(self.passed_s)
     }
 
     /// True when it is time to charge more.
@@ -85,7 +96,7 @@ impl PoweredTime {
     /// The moment of this boot at which so many powered seconds of the device's
     /// life have passed, in milliseconds.
     pub(super) fn moment_of(&self, powered_s: u32) -> u64 {
-        u64::from(powered_s.saturating_sub(self.charged_s)).saturating_mul(1000)
+        after_s(0, powered_s.saturating_sub(self.charged_s))
     }
 
     /// The moment of this boot at which it is time to charge more.

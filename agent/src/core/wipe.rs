@@ -257,7 +257,7 @@ impl Core {
     }
 
     #[expect(clippy::too_many_lines, reason = "one step an arm")]
-    pub(super) fn wipe_ended(&mut self, result: Result<Found<'_>, Error>) {
+    pub(super) fn wipe_ended(&mut self, result: &Result<Found<'_>, Error>) {
         let place = match &self.mode {
             Mode::Wipe(wipe) => self.next_place(&wipe.tombstone),
             Mode::Boot(_) | Mode::Lost | Mode::Live(_) => return,
@@ -268,113 +268,103 @@ impl Core {
         wipe.note_commit(result);
         let step = wipe.step;
         let t = &mut wipe.tombstone;
-        match (wipe.step, result) {
-            (WipeStep::Close, _) => wipe.step = WipeStep::Commit,
-            (WipeStep::Commit, result) => {
+        match wipe.step {
+            WipeStep::Close => wipe.step = WipeStep::Commit,
+            WipeStep::Commit => {
                 // A wipe without a tombstone is better than none: once the counter
                 // is raised, the next boot sees an epoch that has passed and wipes.
                 t.tombstone_failed = result.is_err();
                 wipe.step = WipeStep::Raise;
             }
-            // Only now is it known what the counter has to reach.
-            (WipeStep::Raise | WipeStep::Check, Ok(Found::Counter(n))) if !wipe.epoch_known => {
-                wipe.epoch_known = true;
-                t.epoch = n;
-                t.target_epoch = n.wrapping_add(1);
-                wipe.step = WipeStep::Raise;
-            }
-            (WipeStep::Raise, result) => {
-                t.counter_worn_out = matches!(result, Err(Error::WornOut));
-                wipe.step = WipeStep::Zero;
-            }
-            (WipeStep::Zero, _) => wipe.step = WipeStep::Slots,
-            (WipeStep::Slots, result) => {
-                t.slot_stuck = !matches!(result, Ok(Found::Blank(true)));
+            WipeStep::Raise | WipeStep::Check => match *result {
+                // Only now is it known what the counter has to reach.
+                Ok(Found::Counter(n)) if !wipe.epoch_known => {
+                    wipe.epoch_known = true;
+                    t.epoch = n;
+                    t.target_epoch = n.wrapping_add(1);
+                    wipe.step = WipeStep::Raise;
+                }
+                _ if step == WipeStep::Raise => {
+                    t.counter_worn_out = matches!(*result, Err(Error::WornOut));
+                    wipe.step = WipeStep::Zero;
+                }
+                _ => wipe.checked(result),
+            },
+            WipeStep::Zero => wipe.step = WipeStep::Slots,
+            WipeStep::Slots => {
+                t.slot_stuck = !matches!(*result, Ok(Found::Blank(true)));
                 wipe.step = WipeStep::Check;
             }
-            (WipeStep::Check, result) => wipe.checked(result),
-            (WipeStep::Progress(at), _) => {
+            WipeStep::Progress(at) => {
                 // Progress is a convenience: if it cannot be stored, a cut repeats
                 // work.
                 wipe.unsaved = 0;
                 wipe.step = WipeStep::Vault(at);
             }
-            (
-                WipeStep::Vault(_),
-                Ok(Found::Erased {
+            // From here on each step is tried again until it is done: the journal
+            // or the vault does not answer, or there is more.
+            WipeStep::Vault(_) => {
+                if let Ok(Found::Erased {
                     erased,
                     failed,
                     next,
-                }),
-            ) => {
-                t.sectors.erased = t.sectors.erased.saturating_add(erased);
-                t.sectors.failed = t.sectors.failed.saturating_add(failed);
-                wipe.block_ended(next);
-            }
-            (WipeStep::Look, Ok(Found::Blank(blank))) => {
-                if blank || t.slot_stuck {
-                    // A slot whose erase reports a failure counts as not blank even
-                    // if it reads blank: its cells may be half-way.
-                    wipe.slots_blank = blank && !t.slot_stuck;
-                    wipe.step = WipeStep::Journal;
-                } else {
-                    // The slots read blank before and do not now: an unstable
-                    // erase. Begin again with the keys.
-                    t.phase = WipePhase::Keys;
-                    t.sectors.erased = 0;
-                    t.sectors.failed = 0;
-                    wipe.step = WipeStep::Raise;
+                }) = *result
+                {
+                    t.sectors.erased = t.sectors.erased.saturating_add(erased);
+                    t.sectors.failed = t.sectors.failed.saturating_add(failed);
+                    wipe.block_ended(next);
                 }
             }
-            (WipeStep::Journal, Ok(Found::Done)) => {
-                wipe.step = if wipe.blind {
-                    WipeStep::Reload
-                } else {
-                    WipeStep::Receipt
-                };
-            }
-            (WipeStep::Reload, Ok(Found::Journal(journal))) => {
-                self.receipts = journal.receipts;
-                if let Read::Found(snapshot) = journal.snapshot {
-                    self.reloaded(snapshot);
+            WipeStep::Look => {
+                if let Ok(Found::Blank(blank)) = *result {
+                    wipe.looked(blank);
                 }
-                if let Mode::Wipe(wipe) = &mut self.mode {
+            }
+            WipeStep::Journal => {
+                if let Ok(Found::Done) = *result {
+                    wipe.step = if wipe.blind {
+                        WipeStep::Reload
+                    } else {
+                        WipeStep::Receipt
+                    };
+                }
+            }
+            WipeStep::Reload => {
+                if let Ok(Found::Journal(journal)) = *result {
                     wipe.blind = false;
                     wipe.step = WipeStep::Receipt;
+                    self.receipts = journal.receipts;
+                    if let Read::Found(snapshot) = journal.snapshot {
+                        self.reloaded(snapshot);
+                    }
                 }
             }
-            (WipeStep::Receipt, Ok(Found::Receipt { digest })) => {
-                wipe.digest = Some(digest);
-                wipe.step = WipeStep::Save;
-                // A receipt that gives way to this one is counted in the next. After a
-                // cut the place may hold this wipe's own, so only a full row says
-                // that there was another.
-                let full = self.receipts & ALL == ALL;
-                if self.receipts >> place & 1 == 1 && (wipe.begun || full) {
-                    self.count_dropped();
+            WipeStep::Receipt => {
+                if let Ok(Found::Receipt { digest }) = *result {
+                    wipe.digest = Some(digest);
+                    wipe.step = WipeStep::Save;
+                    // A receipt that gives way to this one is counted in the next.
+                    // After a cut the place may hold this wipe's own, so only a full
+                    // row says that there was another.
+                    let full = self.receipts & ALL == ALL;
+                    if self.receipts >> place & 1 == 1 && (wipe.begun || full) {
+                        self.count_dropped();
+                    }
+                    self.receipts |= 1 << place;
                 }
-                self.receipts |= 1 << place;
             }
-            (WipeStep::Save, Ok(Found::Saved(image))) => {
-                wipe.step = WipeStep::Remove;
-                self.saved(image);
+            WipeStep::Save => {
+                if let Ok(Found::Saved(_)) = *result {
+                    wipe.step = WipeStep::Remove;
+                }
             }
-            (WipeStep::Remove, Ok(_)) => {
-                self.losses.snapshot = false;
-                self.reset = true;
-                self.mode = Mode::Live(Job::Idle);
+            WipeStep::Remove => {
+                if result.is_ok() {
+                    self.losses.snapshot = false;
+                    self.reset = true;
+                    self.mode = Mode::Live(Job::Idle);
+                }
             }
-            // Again: the journal or the vault does not answer, or there is more.
-            (
-                WipeStep::Vault(_)
-                | WipeStep::Look
-                | WipeStep::Journal
-                | WipeStep::Reload
-                | WipeStep::Receipt
-                | WipeStep::Save
-                | WipeStep::Remove,
-                _,
-            ) => {}
         }
         if let Mode::Wipe(wipe) = &mut self.mode {
             wipe.repeating = wipe.step == step && (wipe.repeating || result.is_err());
@@ -395,8 +385,8 @@ impl Core {
 
 impl Wipe {
     /// Takes notice of what a next boot would go by.
-    fn note_commit(&mut self, result: Result<Found<'_>, Error>) {
-        self.committed |= match (self.step, result) {
+    fn note_commit(&mut self, result: &Result<Found<'_>, Error>) {
+        self.committed |= match (self.step, *result) {
             (WipeStep::Commit | WipeStep::Progress(_), Ok(_)) => true,
             (WipeStep::Raise | WipeStep::Check, Ok(Found::Counter(n))) => {
                 self.epoch_known && n >= self.tombstone.target_epoch
@@ -415,9 +405,9 @@ impl Wipe {
     }
 
     /// The counter was read back, or does not answer.
-    fn checked(&mut self, result: Result<Found<'_>, Error>) {
+    fn checked(&mut self, result: &Result<Found<'_>, Error>) {
         let t = &mut self.tombstone;
-        let raised = matches!(result, Ok(Found::Counter(n)) if n >= t.target_epoch);
+        let raised = matches!(*result, Ok(Found::Counter(n)) if n >= t.target_epoch);
         if !raised && !t.counter_worn_out {
             self.tries = self.tries.saturating_add(1);
             if self.tries < MAX_TRIES {
@@ -428,6 +418,24 @@ impl Wipe {
         }
         t.phase = WipePhase::Vault(0);
         self.step = WipeStep::Progress(0);
+    }
+
+    /// The slots were looked at once more.
+    fn looked(&mut self, blank: bool) {
+        let t = &mut self.tombstone;
+        if blank || t.slot_stuck {
+            // A slot whose erase reports a failure counts as not blank even if it
+            // reads blank: its cells may be half-way.
+            self.slots_blank = blank && !t.slot_stuck;
+            self.step = WipeStep::Journal;
+        } else {
+            // The slots read blank before and do not now: an unstable erase. Begin
+            // again with the keys.
+            t.phase = WipePhase::Keys;
+            t.sectors.erased = 0;
+            t.sectors.failed = 0;
+            self.step = WipeStep::Raise;
+        }
     }
 
     fn block_ended(&mut self, next: Option<u32>) {
