@@ -234,31 +234,32 @@ impl Core {
         let counter = self.counter.unwrap_or(self.setup.factory_epoch);
         let mut step = BootStep::Charge;
         let mut lost = false;
+        self.held = Snapshot::fresh(counter);
         match journal.snapshot {
             Read::Found(snapshot) => self.held = *snapshot,
-            Read::Missing if journal.empty => {
-                self.held = Snapshot::fresh(counter);
-                lost = counter != self.setup.factory_epoch || journal.slot_lives;
+            Read::Missing
+                if journal.empty
+                    && !journal.slot_lives
+                    && counter == self.setup.factory_epoch =>
+            {
                 step = BootStep::Fresh;
             }
             Read::Missing | Read::Unreadable => lost = true,
         }
-        let mut resumed = None;
-        match journal.tombstone {
+        let resumed = match journal.tombstone {
             // The snapshot that ended a wipe has counted it.
-            Read::Found(t) if lost || t.wipe == self.held.next_wipe => resumed = Some(*t),
-            Read::Found(_) => step = BootStep::Bury,
-            Read::Missing => {}
+            Read::Found(t) if lost || t.wipe == self.held.next_wipe => Some(*t),
+            Read::Found(_) => {
+                step = BootStep::Bury;
+                None
+            }
             // A tombstone that does not authenticate was still written: a wipe was
             // committed, and goes on with a reason of its own.
-            Read::Unreadable if !lost => {
-                resumed = Some(self.new_tombstone(WipeReason::Recovered, None));
-            }
-            Read::Unreadable => {}
-        }
+            Read::Unreadable if !lost => Some(self.new_tombstone(WipeReason::Recovered, None)),
+            Read::Missing | Read::Unreadable => None,
+        };
         if lost {
             self.losses.snapshot = true;
-            self.held = Snapshot::fresh(counter);
             let Some(tombstone) = &resumed else {
                 return self.lose();
             };

@@ -165,23 +165,26 @@ impl Wipe {
 }
 
 impl Core {
-    pub(super) fn new_tombstone(&self, reason: WipeReason, order: Option<&Digest>) -> Tombstone {
-        let activation_id = match &self.held.state {
-            PersistedState::Active(a) => a.id,
-            PersistedState::Activating(t) if t.storing => t.id,
-            PersistedState::Activating(t) => t.before.unwrap_or_default(),
-            PersistedState::SignedOut(s) => s.id,
-            PersistedState::Clean | PersistedState::Failed | PersistedState::Filling => {
-                ActivationId::default()
-            }
+    /// The activation that a wipe ends.
+    fn ending_activation(&self) -> ActivationId {
+        let id = match &self.held.state {
+            PersistedState::Active(a) => Some(&a.id),
+            PersistedState::Activating(t) if t.storing => Some(&t.id),
+            PersistedState::Activating(t) => t.before.as_ref(),
+            PersistedState::SignedOut(s) => Some(&s.id),
+            PersistedState::Clean | PersistedState::Failed | PersistedState::Filling => None,
         };
+        id.copied().unwrap_or_default()
+    }
+
+    pub(super) fn new_tombstone(&self, reason: WipeReason, order: Option<&Digest>) -> Tombstone {
         // A counter that does not answer does not delay the wipe: the slots are
         // destroyed all the same, and the receipt says that it was not raised.
-        let epoch = self.counter.unwrap_or(self.epoch());
+        let epoch = self.counter();
         Tombstone {
             reason,
             order: order.copied(),
-            activation_id,
+            activation_id: self.ending_activation(),
             wipe: self.held.next_wipe,
             epoch,
             target_epoch: epoch.wrapping_add(1),
@@ -375,10 +378,10 @@ impl Core {
     /// names, and its receipt goes on where the earlier ones ended.
     fn reloaded(&mut self, snapshot: &Snapshot) {
         self.held = *snapshot;
-        let known = self.new_tombstone(WipeReason::Local, None);
+        let id = self.ending_activation();
         if let Mode::Wipe(wipe) = &mut self.mode {
-            wipe.tombstone.activation_id = known.activation_id;
-            wipe.tombstone.wipe = known.wipe;
+            wipe.tombstone.activation_id = id;
+            wipe.tombstone.wipe = snapshot.next_wipe;
         }
     }
 }
