@@ -185,31 +185,17 @@ impl Core {
         let Mode::Boot(boot) = &mut self.mode else {
             return;
         };
-        match (boot.step, *result) {
+        let found = match result {
             // A step of several pieces, and a piece is done. Failures of the step are
             // counted on: found, a journal that could be read and took no write was
             // mounted anew after each failure, so that the boot never said that it
             // was stuck, and a wipe that a person had asked for never began.
-            (_, Ok(Found::More)) => {}
-            (BootStep::Keys, Ok(_)) => boot.go_to(BootStep::Journal),
-            (BootStep::Journal, Ok(_)) => boot.go_to(BootStep::Counter),
-            (BootStep::Counter, Ok(Found::Counter(_))) => boot.go_to(BootStep::Load),
-            (BootStep::Load, Ok(Found::Journal(ref journal))) => self.loaded(journal),
-            (BootStep::Fresh, Ok(Found::Blank(true))) => {
-                boot.slots_blank = true;
-                boot.go_to(BootStep::Charge);
-            }
-            // A slot that will not erase may hold somebody's key.
-            (BootStep::Fresh, Ok(Found::Blank(false))) => self.lose(),
-            (BootStep::Bury, Ok(_)) => boot.go_to(BootStep::Charge),
-            (BootStep::Charge, Ok(Found::Saved(_))) => self.charged(),
+            Ok(Found::More) => return,
             // The epoch is over for whatever stays; the next boot tries again.
-            (BootStep::Efface, _) => self.live(),
-            (BootStep::Slot, Ok(Found::Slot(true))) => boot.go_to(BootStep::Session),
-            (BootStep::Slot, Ok(Found::Slot(false))) => self.session_found(false),
-            (BootStep::Session, Ok(Found::Session(found))) => self.session_found(found),
-            (_, Err(e)) => {
-                boot.failed(e);
+            _ if boot.step == BootStep::Efface => return self.live(),
+            Ok(found) => found,
+            Err(e) => {
+                boot.failed(*e);
                 // A wipe goes on without being charged, and so does one that a
                 // person asked for.
                 if boot.step == BootStep::Charge && boot.tombstone.is_some() {
@@ -217,10 +203,29 @@ impl Core {
                 } else {
                     self.give_up_if_asked();
                 }
+                return;
             }
+        };
+        let next = match (boot.step, found) {
+            (BootStep::Keys, _) => BootStep::Journal,
+            (BootStep::Journal, _) => BootStep::Counter,
+            (BootStep::Counter, Found::Counter(_)) => BootStep::Load,
+            (BootStep::Load, Found::Journal(journal)) => return self.loaded(journal),
+            (BootStep::Fresh, Found::Blank(true)) => {
+                boot.slots_blank = true;
+                BootStep::Charge
+            }
+            // A slot that will not erase may hold somebody's key.
+            (BootStep::Fresh, Found::Blank(false)) => return self.lose(),
+            (BootStep::Bury, _) => BootStep::Charge,
+            (BootStep::Charge, Found::Saved(_)) => return self.charged(),
+            (BootStep::Slot, Found::Slot(true)) => BootStep::Session,
+            (BootStep::Slot, Found::Slot(false)) => return self.session_found(false),
+            (BootStep::Session, Found::Session(found)) => return self.session_found(*found),
             // The driver answers an effect with what the effect names.
-            (_, Ok(_)) => boot.failed(Error::Hardware),
-        }
+            (_, _) => return boot.failed(Error::Hardware),
+        };
+        boot.go_to(next);
     }
 
     /// The journal was read.
@@ -238,9 +243,7 @@ impl Core {
         match journal.snapshot {
             Read::Found(snapshot) => self.held = *snapshot,
             Read::Missing
-                if journal.empty
-                    && !journal.slot_lives
-                    && counter == self.setup.factory_epoch =>
+                if journal.empty && !journal.slot_lives && counter == self.setup.factory_epoch =>
             {
                 step = BootStep::Fresh;
             }
