@@ -1,7 +1,8 @@
 //! Sealing, writing and reading one record.
 
 use super::format::{
-    FlashAddr, RECORD_HEADER, RECORD_OVERHEAD, RecordHeader, STORED_NONCE, TAG, concat, padded,
+    FlashAddr, RECORD_HEADER, RECORD_OVERHEAD, RecordHeader, STORED_NONCE, TAG, concat, copy_parts,
+    padded,
 };
 use super::index::Entry;
 use super::{Log, LogContext, LogKeys, PINNED_RECORD, RecordId};
@@ -265,6 +266,8 @@ impl Log<'_> {
 }
 
 /// The value of `n` bytes that was just read into the scratch buffer.
+// Not inlined: two checks of a range, in six places, 72 bytes.
+#[inline(never)]
 pub(crate) fn value(scratch: &[u8], n: usize) -> &[u8] {
     let value = scratch
         .get(RECORD_HEADER + STORED_NONCE..)
@@ -308,10 +311,7 @@ fn seal_record<'s, G: TryCryptoRng, C: Crypto>(
     let buf = scratch.get_mut(..size as usize).ok_or(Error::TooLong)?;
     buf.fill(0xFF);
     let body = body(buf, header).ok_or(Error::TooLong)?;
-    let bytes = value.iter().copied().flatten();
-    for (to, from) in body.text.iter_mut().zip(bytes) {
-        *to = *from;
-    }
+    copy_parts(body.text, value);
     let mut random = [0u8; 32];
     #[expect(
         clippy::let_underscore_must_use,
