@@ -2,7 +2,7 @@
 //! room as they need it.
 
 use super::{Agent, Session, id};
-use crate::core::Event;
+use crate::core::{Event, Read};
 use crate::error::Error;
 use crate::log::{LogContext, Progress, RecordId, value};
 use crate::state::{Snapshot, Tombstone};
@@ -117,31 +117,30 @@ impl<P: Platform> Agent<'_, P> {
         self.log_write(LogId::Journal, journal_key(id), Some(&[bytes]))
     }
 
-    /// Writes a record of the agent's own.
+    /// Writes a record of the journal that is the agent's own.
     pub(super) fn store(
         &mut self,
-        which: LogId,
-        key: RecordId,
+        id: u16,
         record: &mut dyn for<'f> Code<'f>,
     ) -> Result<(), Error> {
         let mut buf = Zeroizing::new([0u8; RECORD]);
         let n = codec::write(&[], record, buf.as_mut())?;
         let bytes = buf.get(..n).unwrap_or_default();
-        self.log_write(which, key, Some(&[bytes]))
+        self.put_journal(id, bytes)
     }
 
-    /// Reads a record of the agent's own into a blank.
+    /// Reads a record of the journal that is the agent's own, if it is there, into
+    /// a blank.
     pub(super) fn load(
         &mut self,
-        which: LogId,
-        key: RecordId,
+        id: u16,
         record: &mut dyn for<'f> Code<'f>,
-    ) -> Result<(), Error> {
-        let n = self.log_get(which, key)?;
-        if codec::read_into(value(self.scratch, n), record) {
-            Ok(())
-        } else {
-            Err(Error::Corrupt)
+    ) -> Result<Read<()>, Error> {
+        match self.get_journal(id) {
+            Ok(n) if codec::read_into(value(self.scratch, n), record) => Ok(Read::Found(())),
+            Ok(_) | Err(Error::Corrupt) => Ok(Read::Unreadable),
+            Err(Error::NotFound) => Ok(Read::Missing),
+            Err(e) => Err(e),
         }
     }
 

@@ -38,7 +38,7 @@ impl<P: Platform> Agent<'_, P> {
         slots_blank: bool,
         place: u8,
     ) -> Result<Found<'static>, Error> {
-        let t = *self.core.tombstone().ok_or(Error::NotFound)?;
+        let t = self.core.tombstone().ok_or(Error::NotFound)?;
         let findings = Findings {
             subject: Subject::Wipe {
                 reason: t.reason,

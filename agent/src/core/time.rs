@@ -43,6 +43,10 @@ pub(super) struct PoweredTime {
     /// Seconds charged to earlier boots.
     charged_s: u32,
     /// Seconds that earlier boots used for certain.
+    before_s: u32,
+    /// Powered seconds of the device's life, charged ahead: never too few.
+    powered_s: u32,
+    /// Powered seconds of the device's life that have passed: never too many.
     used_s: u32,
     /// Wall time seen last.
     pub(super) wall_s: Option<u64>,
@@ -58,15 +62,22 @@ impl PoweredTime {
     pub(super) fn observe(&mut self, time: Time) {
         let passed = time.uptime_ms.saturating_sub(self.raw_ms);
         self.passed_ms = self.passed_ms.saturating_add(passed);
-        self.passed_s = u32::try_from(self.passed_ms / 1000).unwrap_or(u32::MAX);
         self.raw_ms = time.uptime_ms;
         self.wall_s = time.wall_s;
+        self.passed_s = u32::try_from(self.passed_ms / 1000).unwrap_or(u32::MAX);
+        self.add_up();
     }
 
     /// A boot begins where the journal says that earlier ones ended.
     pub(super) fn begin(&mut self, charged_s: u32, used_s: u32) {
         self.charged_s = charged_s;
-        self.used_s = used_s;
+        self.before_s = used_s;
+        self.add_up();
+    }
+
+    fn add_up(&mut self) {
+        self.powered_s = self.charged_s.saturating_add(self.passed_s);
+        self.used_s = self.before_s.saturating_add(self.passed_s);
     }
 
     /// Milliseconds of this boot.
@@ -82,12 +93,12 @@ impl PoweredTime {
 
     /// Powered seconds of the device's life, charged ahead: never too few.
     pub(super) fn powered_s(&self) -> u32 {
-        self.charged_s.saturating_add(self.passed_s)
+        self.powered_s
     }
 
     /// Powered seconds of the device's life that have passed: never too many.
     pub(super) fn used_s(&self) -> u32 {
-        self.used_s.saturating_add(self.passed_s)
+        self.used_s
     }
 
     /// True when it is time to charge more.

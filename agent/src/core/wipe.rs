@@ -268,7 +268,6 @@ impl Core {
         let Mode::Wipe(wipe) = &mut self.mode else {
             return;
         };
-        wipe.note_commit(result);
         let step = wipe.step;
         let t = &mut wipe.tombstone;
         match wipe.step {
@@ -276,6 +275,7 @@ impl Core {
             WipeStep::Commit => {
                 // A wipe without a tombstone is better than none: once the counter
                 // is raised, the next boot sees an epoch that has passed and wipes.
+                wipe.committed |= result.is_ok();
                 t.tombstone_failed = result.is_err();
                 wipe.step = WipeStep::Raise;
             }
@@ -287,11 +287,16 @@ impl Core {
                     t.target_epoch = n.wrapping_add(1);
                     wipe.step = WipeStep::Raise;
                 }
-                _ if step == WipeStep::Raise => {
-                    t.counter_worn_out = matches!(*result, Err(Error::WornOut));
-                    wipe.step = WipeStep::Zero;
+                found => {
+                    let raised = matches!(found, Ok(Found::Counter(n)) if n >= t.target_epoch);
+                    wipe.committed |= raised;
+                    if step == WipeStep::Raise {
+                        t.counter_worn_out = matches!(found, Err(Error::WornOut));
+                        wipe.step = WipeStep::Zero;
+                    } else {
+                        wipe.checked(raised);
+                    }
                 }
-                _ => wipe.checked(result),
             },
             WipeStep::Zero => wipe.step = WipeStep::Slots,
             WipeStep::Slots => {
@@ -301,6 +306,7 @@ impl Core {
             WipeStep::Progress(at) => {
                 // Progress is a convenience: if it cannot be stored, a cut repeats
                 // work.
+                wipe.committed |= result.is_ok();
                 wipe.unsaved = 0;
                 wipe.step = WipeStep::Vault(at);
             }
@@ -387,17 +393,6 @@ impl Core {
 }
 
 impl Wipe {
-    /// Takes notice of what a next boot would go by.
-    fn note_commit(&mut self, result: &Result<Found<'_>, Error>) {
-        self.committed |= match (self.step, *result) {
-            (WipeStep::Commit | WipeStep::Progress(_), Ok(_)) => true,
-            (WipeStep::Raise | WipeStep::Check, Ok(Found::Counter(n))) => {
-                self.epoch_known && n >= self.tombstone.target_epoch
-            }
-            _ => false,
-        };
-    }
-
     /// Begins anew with the tombstone.
     pub(super) fn commit_again(&mut self) {
         self.tombstone.phase = WipePhase::Keys;
@@ -408,9 +403,8 @@ impl Wipe {
     }
 
     /// The counter was read back, or does not answer.
-    fn checked(&mut self, result: &Result<Found<'_>, Error>) {
+    fn checked(&mut self, raised: bool) {
         let t = &mut self.tombstone;
-        let raised = matches!(*result, Ok(Found::Counter(n)) if n >= t.target_epoch);
         if !raised && !t.counter_worn_out {
             self.tries = self.tries.saturating_add(1);
             if self.tries < MAX_TRIES {
