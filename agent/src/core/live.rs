@@ -281,6 +281,9 @@ impl Core {
     }
 
     /// A step of the job under way ended.
+    // Not inlined: what it keeps in registers would burden every other event, 82
+    // bytes.
+    #[inline(never)]
     #[expect(clippy::too_many_lines, reason = "one job an arm")]
     pub(super) fn job_ended(&mut self, result: &Result<Found<'_>, Error>) {
         let Mode::Live(job) = &mut self.mode else {
