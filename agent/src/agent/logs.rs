@@ -85,7 +85,7 @@ impl<P: Platform> Agent<'_, P> {
 
     /// Reads a record into the scratch buffer, where [`value`] finds it; returns
     /// its length.
-    pub(super) fn log_get(&mut self, which: LogId, key: RecordId) -> Result<usize, Error> {
+    pub(super) fn log_get(&mut self, which: LogId, key: RecordId) -> Result<u16, Error> {
         with_log!(self, which, |log, io| log.read(io, key))
     }
 
@@ -168,7 +168,7 @@ impl<P: Platform> Agent<'_, P> {
     }
 
     /// Reads a journal record into the scratch buffer; returns its length.
-    pub(super) fn get_journal(&mut self, id: u16) -> Result<usize, Error> {
+    pub(super) fn get_journal(&mut self, id: u16) -> Result<u16, Error> {
         self.log_get(LogId::Journal, journal_key(id))
     }
 }

@@ -214,9 +214,10 @@ impl Log<'_> {
         out: &mut [u8],
     ) -> Result<usize, Error> {
         let n = self.read(io, id)?;
-        let out = out.get_mut(..n).ok_or(Error::BufferTooSmall)?;
-        copy(out, value(io.scratch, n));
-        Ok(n)
+        let value = value(io.scratch, n);
+        let out = out.get_mut(..value.len()).ok_or(Error::BufferTooSmall)?;
+        copy(out, value);
+        Ok(value.len())
     }
 
     /// Reads a record into the scratch buffer, where [`value`] finds it; returns
@@ -225,7 +226,7 @@ impl Log<'_> {
         &mut self,
         io: &mut LogContext<'_, R, G, C>,
         id: RecordId,
-    ) -> Result<usize, Error> {
+    ) -> Result<u16, Error> {
         let undecided = !self.mounted || self.needs_new_sector;
         if undecided || self.unconfirmed.is_some_and(|u| u.id() == id) {
             // Only an opening decides it.
@@ -261,18 +262,18 @@ impl Log<'_> {
             return Err(Error::Corrupt);
         }
         open_record::<C>(record, io.keys, &entry.header)?;
-        Ok(len)
+        Ok(len as u16)
     }
 }
 
 /// The value of `n` bytes that was just read into the scratch buffer.
 // Not inlined: two checks of a range, in six places, 72 bytes.
 #[inline(never)]
-pub(crate) fn value(scratch: &[u8], n: usize) -> &[u8] {
+pub(crate) fn value(scratch: &[u8], n: u16) -> &[u8] {
     let value = scratch
         .get(RECORD_HEADER + STORED_NONCE..)
         .unwrap_or_default();
-    value.get(..n).unwrap_or_default()
+    value.get(..usize::from(n)).unwrap_or_default()
 }
 
 /// The parts of a record after its header.
