@@ -35,7 +35,7 @@ pub(super) const LONGEST_RECORD: usize = Receipt::MAX - SIGNATURE_LEN;
 
 const _: () = assert!(RECORD <= LONGEST_RECORD && Delegation::MAX <= LONGEST_RECORD);
 
-/// Runs `$body` with the log of `$which` and its `$io`; `Busy` without keys.
+/// Runs `$body` with the log of `$which` and its `$io`.
 macro_rules! with_log {
     ($self:ident, $which:expr, |$log:ident, $io:ident| $body:expr) => {{
         let parts = $self.platform.parts();
@@ -49,9 +49,6 @@ macro_rules! with_log {
                     $self.scratch,
                 );
                 let $log = &mut $self.journal;
-                if !$io.keys.are_set() {
-                    return Err(Error::Busy);
-                }
                 $body
             }
             LogId::Vault => {
@@ -63,9 +60,6 @@ macro_rules! with_log {
                     $self.scratch,
                 );
                 let $log = &mut $self.vault;
-                if !$io.keys.are_set() {
-                    return Err(Error::Busy);
-                }
                 $body
             }
         }

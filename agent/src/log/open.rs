@@ -81,6 +81,7 @@ impl Log<'_> {
         &mut self,
         io: &mut LogContext<'_, R, G, C>,
     ) -> Result<Progress, Error> {
+        io.need_keys()?;
         if !self.mounted {
             self.mount(io)?;
             return Ok(Progress::More);

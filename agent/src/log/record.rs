@@ -115,6 +115,7 @@ impl Log<'_> {
         value: Option<&[&[u8]]>,
         reserved: bool,
     ) -> Result<(), Error> {
+        io.need_keys()?;
         let len = value.map(|parts| parts.iter().map(|p| p.len()).sum::<usize>());
         let longest = len.unwrap_or(0);
         if longest > self.max_value() {
@@ -227,6 +228,7 @@ impl Log<'_> {
         io: &mut LogContext<'_, R, G, C>,
         id: RecordId,
     ) -> Result<u16, Error> {
+        io.need_keys()?;
         let undecided = !self.mounted || self.needs_new_sector;
         if undecided || self.unconfirmed.is_some_and(|u| u.id() == id) {
             // Only an opening decides it.
