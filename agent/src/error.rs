@@ -18,7 +18,6 @@
 /// assert_eq!(refused.to_string(), "the device's state does not allow this");
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[repr(u16)]
 pub enum Error {
     /// Call `step` until it answers `Idle`, then again.
     Busy = 1,

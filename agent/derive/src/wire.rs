@@ -194,15 +194,27 @@ fn of_enum(input: &DeriveInput, variants: &[&Variant]) -> Result<Passes> {
         blanks.push(blank);
         longest.push(quote!(1 #(+ #lengths)*));
     }
-    let first = blanks.first();
-    Ok(Passes {
-        write: quote!(match self { #writes }),
-        read: quote! {
+    let plain = variants.iter().all(|v| v.fields.is_empty());
+    let read = if plain {
+        // A row of values is shorter than a branch for each.
+        quote! {
+            match [#(#blanks),*].get(usize::from(reader.variant())) {
+                Some(value) => *self = *value,
+                None => reader.fail(),
+            }
+        }
+    } else {
+        quote! {
             match reader.variant() {
                 #reads
                 _ => reader.fail(),
             }
-        },
+        }
+    };
+    let first = blanks.first();
+    Ok(Passes {
+        write: quote!(match self { #writes }),
+        read,
         blank: quote!(#first),
         max_len: quote!(::nrd_agent::wire::codec::longest(&[#(#longest),*])),
     })

@@ -59,14 +59,9 @@ impl<P: Platform> Agent<'_, P> {
     /// slot gets it: a cut before the journal names that slot leaves the old one
     /// in force.
     pub(super) fn new_salt(&mut self, class: Class) -> Result<(), Error> {
-        let mut now = SlotContent::BLANK;
-        let named = self.named_slot(&mut now);
-        let remember = self.remembers();
+        let mut content = SlotContent::BLANK;
+        let named = self.content_in_force(&mut content)?;
         let parts = self.platform.parts();
-        let content = &mut self.keys.content;
-        if remember {
-            content.clone_from(&now);
-        }
         let salt = content
             .salts
             .get_mut(class as usize)
@@ -82,34 +77,38 @@ impl<P: Platform> Agent<'_, P> {
         salt.generation += 1;
         salt.salt = fresh;
         content.generation = content.generation.saturating_add(1);
-        if !remember {
+        let Some(n) = named else {
+            self.keys.content.clone_from(&content);
             return Ok(());
-        }
-        let written = match named {
-            Some(n) => slot::write::<_, P::Crypto>(parts.slot, 1 - n, content, &self.keys.slot),
-            None => false,
         };
-        // Until the journal names the other slot, this one is in force.
-        self.keys.content.clone_from(&now);
-        written.then_some(()).ok_or(Error::WornOut)
+        slot::write::<_, P::Crypto>(parts.slot, 1 - n, &mut content, &self.keys.slot)
+            .then_some(())
+            .ok_or(Error::WornOut)
     }
 
     /// Takes the new salt into use, and destroys the old slot.
     pub(super) fn swap_slot(&mut self, class: Class) -> Result<(), Error> {
         let mut content = SlotContent::BLANK;
-        let mut old = None;
-        if self.remembers() {
-            let n = self.named_slot(&mut content).ok_or(Error::WornOut)?;
-            old = Some(1 - n);
-        } else {
-            content.clone_from(&self.keys.content);
-        }
+        let named = self.content_in_force(&mut content)?;
         self.open_vault(&content)?;
         self.vault.drop_class(class as u8);
-        let Some(n) = old else { return Ok(()) };
+        let Some(n) = named else { return Ok(()) };
         let slots = self.platform.parts().slot;
-        slot::zero(slots, n);
-        slot::efface(slots, n).then_some(()).ok_or(Error::WornOut)
+        slot::zero(slots, 1 - n);
+        slot::efface(slots, 1 - n)
+            .then_some(())
+            .ok_or(Error::WornOut)
+    }
+
+    /// The content that the snapshot names, and in which slot it is; `None` where
+    /// nothing is remembered, so that it is in RAM alone.
+    fn content_in_force(&mut self, content: &mut SlotContent) -> Result<Option<u8>, Error> {
+        if self.remembers() {
+            self.named_slot(content).map(Some).ok_or(Error::WornOut)
+        } else {
+            content.clone_from(&self.keys.content);
+            Ok(None)
+        }
     }
 
     fn remembers(&self) -> bool {

@@ -1,6 +1,6 @@
 //! Each effect of the state machine, carried out on the hardware.
 
-use super::logs::{LogId, journal_key};
+use super::logs::LogId;
 use super::{Agent, id};
 use crate::class::Class;
 use crate::core::{Effect, Event, Found, Journal, Read};
@@ -96,8 +96,9 @@ impl<P: Platform> Agent<'_, P> {
     }
 
     fn save(&mut self) -> Result<(), Error> {
-        let mut image = self.core.image();
-        let stored = self.store(LogId::Journal, journal_key(id::SNAPSHOT), &mut image);
+        let mut image = Snapshot::BLANK;
+        self.core.write_image(&mut image);
+        let stored = self.store(id::SNAPSHOT, &mut image);
         if stored.is_ok() {
             match (&self.core.held().state, &image.state) {
                 _ if image.boots != self.core.held().boots => {
@@ -117,7 +118,7 @@ impl<P: Platform> Agent<'_, P> {
         if t.phase == WipePhase::Keys {
             event!("wipe begins in epoch {}", t.epoch);
         }
-        self.store(LogId::Journal, journal_key(id::TOMBSTONE), &mut t)
+        self.store(id::TOMBSTONE, &mut t)
     }
 
     fn derive_keys(&mut self) -> Result<(), Error> {
@@ -166,16 +167,10 @@ impl<P: Platform> Agent<'_, P> {
         snapshot: &'r mut Snapshot,
         tombstone: &'r mut Tombstone,
     ) -> Result<Journal<'r>, Error> {
-        let of = |loaded| match loaded {
-            Ok(()) => Ok(Read::Found(())),
-            Err(Error::NotFound) => Ok(Read::Missing),
-            Err(Error::Corrupt) => Ok(Read::Unreadable),
-            Err(e) => Err(e),
-        };
         let mut root = RootChange::BLANK;
-        let has_snapshot = of(self.load(LogId::Journal, journal_key(id::SNAPSHOT), snapshot))?;
-        let has_tombstone = of(self.load(LogId::Journal, journal_key(id::TOMBSTONE), tombstone))?;
-        let has_root = of(self.load(LogId::Journal, journal_key(id::ROOT), &mut root))?;
+        let has_snapshot = self.load(id::SNAPSHOT, snapshot)?;
+        let has_tombstone = self.load(id::TOMBSTONE, tombstone)?;
+        let has_root = self.load(id::ROOT, &mut root)?;
         // A root that the firmware pins replaces every older one.
         let newer = root.version > self.config.root_version;
         let root = match has_root {

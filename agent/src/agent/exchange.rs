@@ -68,6 +68,9 @@ impl<P: Platform> Agent<'_, P> {
         Ok(n)
     }
 
+    // Not inlined: payload and request would stand on the stack of everything that
+    // the run loop calls.
+    #[inline(never)]
     fn write_request(
         &mut self,
         sent: Sent,

@@ -23,8 +23,8 @@ pub(super) const DISPLAY_NAME: RecordId = RecordId {
 impl<P: Platform> Agent<'_, P> {
     /// A grant arrived: checks it and begins to store it.
     pub(super) fn accept_grant(&mut self, frame: &[u8]) -> Result<(), Error> {
-        let bounds = self.trust()?.bounds;
-        let key = self.trust()?.session_key;
+        let trust = self.trust()?;
+        let (bounds, key) = (trust.bounds, trust.session_key);
         let grant = &mut self.keys.grant;
         *grant = Grant::BLANK;
         crate::wire::read_signed::<P::Crypto>(frame, Grant::KIND, &key, grant)?;

@@ -2,7 +2,7 @@
 //! room as they need it.
 
 use super::{Agent, Session, id};
-use crate::core::Event;
+use crate::core::{Event, Read};
 use crate::error::Error;
 use crate::log::{LogContext, Progress, RecordId, value};
 use crate::state::{Snapshot, Tombstone};
@@ -35,7 +35,7 @@ pub(super) const LONGEST_RECORD: usize = Receipt::MAX - SIGNATURE_LEN;
 
 const _: () = assert!(RECORD <= LONGEST_RECORD && Delegation::MAX <= LONGEST_RECORD);
 
-/// Runs `$body` with the log of `$which` and its `$io`; `Busy` without keys.
+/// Runs `$body` with the log of `$which` and its `$io`.
 macro_rules! with_log {
     ($self:ident, $which:expr, |$log:ident, $io:ident| $body:expr) => {{
         let parts = $self.platform.parts();
@@ -49,9 +49,6 @@ macro_rules! with_log {
                     $self.scratch,
                 );
                 let $log = &mut $self.journal;
-                if !$io.keys.are_set() {
-                    return Err(Error::Busy);
-                }
                 $body
             }
             LogId::Vault => {
@@ -63,9 +60,6 @@ macro_rules! with_log {
                     $self.scratch,
                 );
                 let $log = &mut $self.vault;
-                if !$io.keys.are_set() {
-                    return Err(Error::Busy);
-                }
                 $body
             }
         }
@@ -85,7 +79,7 @@ impl<P: Platform> Agent<'_, P> {
 
     /// Reads a record into the scratch buffer, where [`value`] finds it; returns
     /// its length.
-    pub(super) fn log_get(&mut self, which: LogId, key: RecordId) -> Result<usize, Error> {
+    pub(super) fn log_get(&mut self, which: LogId, key: RecordId) -> Result<u16, Error> {
         with_log!(self, which, |log, io| log.read(io, key))
     }
 
@@ -117,31 +111,30 @@ impl<P: Platform> Agent<'_, P> {
         self.log_write(LogId::Journal, journal_key(id), Some(&[bytes]))
     }
 
-    /// Writes a record of the agent's own.
+    /// Writes a record of the journal that is the agent's own.
     pub(super) fn store(
         &mut self,
-        which: LogId,
-        key: RecordId,
+        id: u16,
         record: &mut dyn for<'f> Code<'f>,
     ) -> Result<(), Error> {
         let mut buf = Zeroizing::new([0u8; RECORD]);
         let n = codec::write(&[], record, buf.as_mut())?;
         let bytes = buf.get(..n).unwrap_or_default();
-        self.log_write(which, key, Some(&[bytes]))
+        self.put_journal(id, bytes)
     }
 
-    /// Reads a record of the agent's own into a blank.
+    /// Reads a record of the journal that is the agent's own, if it is there, into
+    /// a blank.
     pub(super) fn load(
         &mut self,
-        which: LogId,
-        key: RecordId,
+        id: u16,
         record: &mut dyn for<'f> Code<'f>,
-    ) -> Result<(), Error> {
-        let n = self.log_get(which, key)?;
-        if codec::read_into(value(self.scratch, n), record) {
-            Ok(())
-        } else {
-            Err(Error::Corrupt)
+    ) -> Result<Read<()>, Error> {
+        match self.get_journal(id) {
+            Ok(n) if codec::read_into(value(self.scratch, n), record) => Ok(Read::Found(())),
+            Ok(_) | Err(Error::Corrupt) => Ok(Read::Unreadable),
+            Err(Error::NotFound) => Ok(Read::Missing),
+            Err(e) => Err(e),
         }
     }
 
@@ -169,7 +162,7 @@ impl<P: Platform> Agent<'_, P> {
     }
 
     /// Reads a journal record into the scratch buffer; returns its length.
-    pub(super) fn get_journal(&mut self, id: u16) -> Result<usize, Error> {
+    pub(super) fn get_journal(&mut self, id: u16) -> Result<u16, Error> {
         self.log_get(LogId::Journal, journal_key(id))
     }
 }

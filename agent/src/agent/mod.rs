@@ -429,7 +429,7 @@ impl<'m, P: Platform> Agent<'m, P> {
         }
         match done {
             // What a wipe cannot do it reports, and goes on.
-            Err(_) if self.core.state() == State::Wiping && self.core.effect() != effect => {
+            Err(_) if self.core.state() == State::Wiping && !self.core.is_repeating() => {
                 Ok(Step::Working)
             }
             done => done.map(|()| Step::Working),

@@ -38,7 +38,7 @@ impl<P: Platform> Agent<'_, P> {
         slots_blank: bool,
         place: u8,
     ) -> Result<Found<'static>, Error> {
-        let t = *self.core.tombstone().ok_or(Error::NotFound)?;
+        let t = self.core.tombstone().ok_or(Error::NotFound)?;
         let findings = Findings {
             subject: Subject::Wipe {
                 reason: t.reason,
@@ -173,8 +173,10 @@ impl<P: Platform> Agent<'_, P> {
 
     pub(super) fn export_receipt(&mut self, place: u8, out: &mut [u8]) -> Result<usize, Error> {
         let n = self.get_journal(id::RECEIPT + u16::from(place))?;
-        let text = out.get_mut(..n).ok_or(Error::BufferTooSmall)?;
-        copy(text, value(self.scratch, n));
+        let facts = value(self.scratch, n);
+        let text = out.get_mut(..facts.len()).ok_or(Error::BufferTooSmall)?;
+        copy(text, facts);
+        let n = facts.len();
         self.sign_frame(out, n)
     }
 

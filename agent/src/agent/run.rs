@@ -25,6 +25,7 @@
 
 use super::{Agent, Step};
 pub use crate::core::retry::{FIRST_PAUSE_MS, LONGEST_PAUSE_MS, RETRIES_AT_ONCE};
+use crate::core::time::sooner;
 use crate::error::Error;
 use nrd_hal::Platform;
 
@@ -199,7 +200,7 @@ impl<P: Platform> Agent<'_, P> {
             Some(_) => None,
             None => self.core.wakes_at_ms(),
         };
-        let moment = [retry, talk, time].into_iter().flatten().min();
-        moment.map(|ms| self.core.uptime_at(ms))
+        let moment = sooner(sooner(retry, talk), time)?;
+        Some(self.core.uptime_at(moment))
     }
 }

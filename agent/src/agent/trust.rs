@@ -2,7 +2,6 @@
 //! signs the new one, versions only go up, and each is on flash before it is
 //! used.
 
-use super::logs::{LogId, journal_key};
 use super::{Agent, id};
 use crate::core::{Delegated, Event};
 use crate::error::Error;
@@ -68,7 +67,7 @@ impl<P: Platform> Agent<'_, P> {
         // Verified when it arrived; the journal authenticates it from here on.
         let mut change = RootChange::BLANK;
         wire::peek_into(frame, RootChange::KIND, &mut change)?;
-        self.store(LogId::Journal, journal_key(id::ROOT), &mut change)
+        self.store(id::ROOT, &mut change)
     }
 
     /// Accepts a newer delegation; older ones are refused without an error, for

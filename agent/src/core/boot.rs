@@ -181,37 +181,21 @@ impl Core {
         self.begin_wipe(WipeReason::Local, None);
     }
 
-    pub(super) fn boot_ended(&mut self, result: Result<Found<'_>, Error>) {
+    pub(super) fn boot_ended(&mut self, result: &Result<Found<'_>, Error>) {
         let Mode::Boot(boot) = &mut self.mode else {
             return;
         };
-        match (boot.step, result) {
+        let found = match result {
             // A step of several pieces, and a piece is done. Failures of the step are
             // counted on: found, a journal that could be read and took no write was
             // mounted anew after each failure, so that the boot never said that it
             // was stuck, and a wipe that a person had asked for never began.
-            (_, Ok(Found::More)) => {}
-            (BootStep::Keys, Ok(_)) => boot.go_to(BootStep::Journal),
-            (BootStep::Journal, Ok(_)) => boot.go_to(BootStep::Counter),
-            (BootStep::Counter, Ok(Found::Counter(_))) => boot.go_to(BootStep::Load),
-            (BootStep::Load, Ok(Found::Journal(journal))) => self.loaded(&journal),
-            (BootStep::Fresh, Ok(Found::Blank(true))) => {
-                boot.slots_blank = true;
-                boot.go_to(BootStep::Charge);
-            }
-            // A slot that will not erase may hold somebody's key.
-            (BootStep::Fresh, Ok(Found::Blank(false))) => self.lose(),
-            (BootStep::Bury, Ok(_)) => boot.go_to(BootStep::Charge),
-            (BootStep::Charge, Ok(Found::Saved(image))) => {
-                self.charged(image);
-            }
+            Ok(Found::More) => return,
             // The epoch is over for whatever stays; the next boot tries again.
-            (BootStep::Efface, _) => self.live(),
-            (BootStep::Slot, Ok(Found::Slot(true))) => boot.go_to(BootStep::Session),
-            (BootStep::Slot, Ok(Found::Slot(false))) => self.session_found(false),
-            (BootStep::Session, Ok(Found::Session(found))) => self.session_found(found),
-            (_, Err(e)) => {
-                boot.failed(e);
+            _ if boot.step == BootStep::Efface => return self.live(),
+            Ok(found) => found,
+            Err(e) => {
+                boot.failed(*e);
                 // A wipe goes on without being charged, and so does one that a
                 // person asked for.
                 if boot.step == BootStep::Charge && boot.tombstone.is_some() {
@@ -219,10 +203,29 @@ impl Core {
                 } else {
                     self.give_up_if_asked();
                 }
+                return;
             }
+        };
+        let next = match (boot.step, found) {
+            (BootStep::Keys, _) => BootStep::Journal,
+            (BootStep::Journal, _) => BootStep::Counter,
+            (BootStep::Counter, Found::Counter(_)) => BootStep::Load,
+            (BootStep::Load, Found::Journal(journal)) => return self.loaded(journal),
+            (BootStep::Fresh, Found::Blank(true)) => {
+                boot.slots_blank = true;
+                BootStep::Charge
+            }
+            // A slot that will not erase may hold somebody's key.
+            (BootStep::Fresh, Found::Blank(false)) => return self.lose(),
+            (BootStep::Bury, _) => BootStep::Charge,
+            (BootStep::Charge, Found::Saved(_)) => return self.charged(),
+            (BootStep::Slot, Found::Slot(true)) => BootStep::Session,
+            (BootStep::Slot, Found::Slot(false)) => return self.session_found(false),
+            (BootStep::Session, Found::Session(found)) => return self.session_found(*found),
             // The driver answers an effect with what the effect names.
-            (_, Ok(_)) => boot.failed(Error::Hardware),
-        }
+            (_, _) => return boot.failed(Error::Hardware),
+        };
+        boot.go_to(next);
     }
 
     /// The journal was read.
@@ -236,31 +239,30 @@ impl Core {
         let counter = self.counter.unwrap_or(self.setup.factory_epoch);
         let mut step = BootStep::Charge;
         let mut lost = false;
+        self.held = Snapshot::fresh(counter);
         match journal.snapshot {
             Read::Found(snapshot) => self.held = *snapshot,
-            Read::Missing if journal.empty => {
-                self.held = Snapshot::fresh(counter);
-                lost = counter != self.setup.factory_epoch || journal.slot_lives;
+            Read::Missing
+                if journal.empty && !journal.slot_lives && counter == self.setup.factory_epoch =>
+            {
                 step = BootStep::Fresh;
             }
             Read::Missing | Read::Unreadable => lost = true,
         }
-        let mut resumed = None;
-        match journal.tombstone {
+        let resumed = match journal.tombstone {
             // The snapshot that ended a wipe has counted it.
-            Read::Found(t) if lost || t.wipe == self.held.next_wipe => resumed = Some(*t),
-            Read::Found(_) => step = BootStep::Bury,
-            Read::Missing => {}
+            Read::Found(t) if lost || t.wipe == self.held.next_wipe => Some(*t),
+            Read::Found(_) => {
+                step = BootStep::Bury;
+                None
+            }
             // A tombstone that does not authenticate was still written: a wipe was
             // committed, and goes on with a reason of its own.
-            Read::Unreadable if !lost => {
-                resumed = Some(self.new_tombstone(WipeReason::Recovered, None));
-            }
-            Read::Unreadable => {}
-        }
+            Read::Unreadable if !lost => Some(self.new_tombstone(WipeReason::Recovered, None)),
+            Read::Missing | Read::Unreadable => None,
+        };
         if lost {
             self.losses.snapshot = true;
-            self.held = Snapshot::fresh(counter);
             let Some(tombstone) = &resumed else {
                 return self.lose();
             };
@@ -292,9 +294,10 @@ impl Core {
         image.unanswered = image.unanswered.saturating_add(1);
     }
 
-    fn charged(&mut self, image: &Snapshot) {
-        self.talk.go_on_backing_off(self.held.unanswered);
-        self.saved(image);
+    fn charged(&mut self) {
+        // This boot has not failed yet.
+        let before = self.held.unanswered.saturating_sub(1);
+        self.talk.go_on_backing_off(before);
         self.go_on();
     }
 

@@ -91,31 +91,33 @@ impl Core {
         }
         self.talk.restart();
         match attempt.before {
-            Some(id) => self.signed_out(SignedOut {
-                id,
-                epoch: attempt.epoch,
-                service_notified: true,
-                seen: SeenOrders::default(),
-            }),
-            None => self.close(PersistedState::Clean, Job::Save),
+            Some(id) => {
+                self.held.state = PersistedState::SignedOut(SignedOut {
+                    id,
+                    epoch: attempt.epoch,
+                    service_notified: true,
+                    seen: SeenOrders::default(),
+                });
+                self.signed_out();
+            }
+            None => {
+                self.held.state = PersistedState::Clean;
+                self.closed(Job::Save);
+            }
         }
     }
 
-    /// A state that closes is in force at once, and written after.
-    fn close(&mut self, state: PersistedState, job: Job) {
-        self.held.state = state;
+    /// The state in force has closed something, and is written after.
+    fn closed(&mut self, job: Job) {
         self.saved = false;
         self.begin(job);
     }
 
-    fn signed_out(&mut self, s: SignedOut) {
+    fn signed_out(&mut self) {
         self.session = false;
         self.losses.session = false;
         self.talk.restart();
-        self.close(
-            PersistedState::SignedOut(s),
-            Job::SignOut(SignOutStep::Close),
-        );
+        self.closed(Job::SignOut(SignOutStep::Close));
     }
 
     /// Signs out, for an order or for a person at the device.
@@ -124,21 +126,23 @@ impl Core {
         if !matches!(self.mode, Mode::Live(_)) {
             return Err(Error::WrongState);
         }
-        let mut s = match (&self.held.state, order) {
-            (PersistedState::Active(a), _) => SignedOut {
-                id: a.id,
-                epoch: a.epoch,
-                service_notified: order.is_some(),
-                seen: a.seen,
-            },
-            (PersistedState::SignedOut(s), Some(_)) => *s,
+        match (&self.held.state, order) {
+            (PersistedState::Active(a), _) => {
+                self.held.state = PersistedState::SignedOut(SignedOut {
+                    id: a.id,
+                    epoch: a.epoch,
+                    service_notified: false,
+                    seen: a.seen,
+                });
+            }
+            (PersistedState::SignedOut(_), Some(_)) => {}
             _ => return Err(Error::WrongState),
-        };
-        if let Some(order) = order {
+        }
+        if let (PersistedState::SignedOut(s), Some(order)) = (&mut self.held.state, order) {
             s.seen.note(order.key_version, order.seq);
             s.service_notified = true;
         }
-        self.signed_out(s);
+        self.signed_out();
         Ok(())
     }
 
@@ -202,15 +206,15 @@ impl Core {
     }
 
     pub(super) fn stated(&mut self, id: &ActivationId, reason: LockReason) -> Result<(), Error> {
-        match self.activation() {
-            None => return Ok(()),
-            Some(a) if a.id != *id || !reason.is_stated() => return Err(Error::NotForUs),
-            Some(a) if a.lock == Some(reason) => return Ok(()),
-            Some(a) => {
-                let mut locked = *a;
-                locked.lock = Some(reason);
-                self.close(PersistedState::Active(locked), Job::Save);
-            }
+        let (Mode::Live(_), PersistedState::Active(a)) = (&self.mode, &mut self.held.state) else {
+            return Ok(());
+        };
+        if a.id != *id || !reason.is_stated() {
+            return Err(Error::NotForUs);
+        }
+        if a.lock != Some(reason) {
+            a.lock = Some(reason);
+            self.closed(Job::Save);
         }
         Ok(())
     }
@@ -239,12 +243,9 @@ impl Core {
     }
 
     pub(super) fn sign_out_noted(&mut self) {
-        if let PersistedState::SignedOut(s) = self.held.state {
-            let s = SignedOut {
-                service_notified: true,
-                ..s
-            };
-            self.close(PersistedState::SignedOut(s), Job::Save);
+        if let PersistedState::SignedOut(s) = &mut self.held.state {
+            s.service_notified = true;
+            self.closed(Job::Save);
         }
     }
 

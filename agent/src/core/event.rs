@@ -29,7 +29,7 @@ pub enum Effect {
     Load,
     /// Erase whatever a slot still holds: [`Found::Blank`].
     EffaceSlots,
-    /// Write [`Core::image`](super::Core::image) as the snapshot and read it back: [`Found::Saved`].
+    /// Write [`Core::write_image`](super::Core::write_image) as the snapshot and read it back: [`Found::Saved`].
     Save,
     /// Read the slot that the snapshot names, derive the vault's keys, and efface
     /// the other slot: [`Found::Slot`].

@@ -281,18 +281,19 @@ impl Core {
     }
 
     /// A step of the job under way ended.
+    // Not inlined: what it keeps in registers would burden every other event, 82
+    // bytes.
+    #[inline(never)]
     #[expect(clippy::too_many_lines, reason = "one job an arm")]
-    pub(super) fn job_ended(&mut self, result: Result<Found<'_>, Error>) {
-        let Mode::Live(job) = &self.mode else { return };
-        let job = job.clone();
-        if let Ok(Found::Saved(image)) = result {
-            self.saved(image);
-        }
+    pub(super) fn job_ended(&mut self, result: &Result<Found<'_>, Error>) {
+        let Mode::Live(job) = &mut self.mode else {
+            return;
+        };
         let done = result.is_ok();
-        let next = match job {
+        let next = match *job {
             Job::Idle => {
                 // The only effect of this state but a save.
-                if matches!(result, Ok(Found::Done)) {
+                if matches!(*result, Ok(Found::Done)) {
                     self.reset = false;
                 }
                 Job::Idle
@@ -304,22 +305,22 @@ impl Core {
                 }
                 Job::Idle
             }
-            Job::Store(store) => return self.store_ended(store, result),
+            Job::Store(_) => return self.store_ended(result),
             Job::SignOut(step) => return self.sign_out_ended(step, result),
             Job::Lease {
-                renewal,
-                token_stored: false,
-            } if done => Job::Lease {
-                renewal,
-                token_stored: true,
-            },
+                token_stored: ref mut token @ false,
+                ..
+            } if done => {
+                *token = true;
+                return;
+            }
             Job::Trust {
-                delegated,
-                step: TrustStep::Store,
-            } if done => Job::Trust {
-                delegated,
-                step: TrustStep::Save,
-            },
+                step: ref mut step @ TrustStep::Store,
+                ..
+            } if done => {
+                *step = TrustStep::Save;
+                return;
+            }
             Job::Trust { .. } => {
                 self.losses.delegation &= !done;
                 Job::Idle
@@ -348,11 +349,11 @@ impl Core {
                 Job::Idle
             }
             Job::BeginFill if done => Job::Fill,
-            Job::Fill => match result {
+            Job::Fill => match *result {
                 Ok(Found::Filled { next: None, blank }) => Job::EndFill { failed: !blank },
                 _ => Job::Fill,
             },
-            Job::Unfill { at, failed } => match result {
+            Job::Unfill { at, failed } => match *result {
                 Ok(Found::Filled { next, blank }) => {
                     let failed = failed || !blank;
                     next.map_or(Job::EndFill { failed }, |at| Job::Unfill { at, failed })
@@ -375,33 +376,38 @@ impl Core {
         matches!(&self.held.state, PersistedState::Active(a) if a.remember)
     }
 
-    fn store_ended(&mut self, store: Store, result: Result<Found<'_>, Error>) {
-        let step = match (store.step, result) {
-            (step, Ok(Found::More)) => step,
-            (StoreStep::Mark, Ok(_)) => StoreStep::Slot,
-            (StoreStep::Slot, Ok(_)) => StoreStep::Vault,
-            (StoreStep::Vault, Ok(_)) => StoreStep::Session,
-            (StoreStep::Session, Ok(_)) => StoreStep::Commit,
-            (StoreStep::Commit, Ok(_)) => {
-                self.session = true;
-                self.talk.restart();
-                self.talk.progressed();
-                self.mode = Mode::Live(Job::Idle);
-                return;
+    fn store_ended(&mut self, result: &Result<Found<'_>, Error>) {
+        let Mode::Live(Job::Store(store)) = &mut self.mode else {
+            return;
+        };
+        match *result {
+            Ok(Found::More) => {}
+            Ok(_) => {
+                store.step = match store.step {
+                    StoreStep::Mark => StoreStep::Slot,
+                    StoreStep::Slot => StoreStep::Vault,
+                    StoreStep::Vault => StoreStep::Session,
+                    StoreStep::Session => StoreStep::Commit,
+                    StoreStep::Commit => {
+                        self.session = true;
+                        self.talk.restart();
+                        self.talk.progressed();
+                        self.mode = Mode::Live(Job::Idle);
+                        return;
+                    }
+                };
             }
             // The service gives the same grant again: after a pause, for it may
             // fail for ever.
-            (_, Err(_)) => {
+            Err(_) => {
                 self.talk.failed(self.time.now_ms());
                 self.mode = Mode::Live(Job::Idle);
-                return;
             }
-        };
-        self.mode = Mode::Live(Job::Store(Store { step, ..store }));
+        }
     }
 
-    fn sign_out_ended(&mut self, step: SignOutStep, result: Result<Found<'_>, Error>) {
-        match (step, result) {
+    fn sign_out_ended(&mut self, step: SignOutStep, result: &Result<Found<'_>, Error>) {
+        match (step, *result) {
             (SignOutStep::Close, _) => self.begin(Job::SignOut(SignOutStep::Save)),
             // Where it cannot be written that the device is signed out, the keys go
             // all the same: the next boot finds none.

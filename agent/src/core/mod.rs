@@ -48,7 +48,7 @@ mod live;
 mod receipts;
 pub(crate) mod retry;
 pub(crate) mod talk;
-mod time;
+pub(crate) mod time;
 mod view;
 mod wipe;
 
@@ -66,7 +66,7 @@ use crate::state::{Snapshot, Tombstone};
 use crate::wire::{Losses, WipeReason};
 use retry::Retry;
 use talk::Talk;
-use time::PoweredTime;
+use time::{PoweredTime, after_s, sooner};
 
 /// What the machine is doing.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -157,7 +157,7 @@ impl Core {
         match event {
             Event::Tick => self.time_passed(),
             Event::Answered(challenge) => self.talk.answered(challenge),
-            Event::Ended(result) => self.ended(result),
+            Event::Ended(ref result) => self.ended(result),
             Event::Deactivate => return self.deactivate(),
             Event::Start(id) => return self.start(id),
             Event::Cancel => return self.cancel(),
@@ -212,9 +212,11 @@ impl Core {
         }
     }
 
-    fn ended(&mut self, result: Result<Found<'_>, Error>) {
-        if let Ok(Found::Counter(n)) = result {
-            self.counter = Some(n);
+    fn ended(&mut self, result: &Result<Found<'_>, Error>) {
+        match *result {
+            Ok(Found::Counter(n)) => self.counter = Some(n),
+            Ok(Found::Saved(image)) => self.saved(image),
+            _ => {}
         }
         match &self.mode {
             Mode::Boot(_) => self.boot_ended(result),
@@ -224,15 +226,17 @@ impl Core {
         }
     }
 
-    /// The snapshot to write for [`Effect::Save`]: the state in force, with what
-    /// the step under way makes of it, and time charged ahead.
-    pub fn image(&self) -> Snapshot {
-        let mut image = self.held;
+    /// Puts into `image` the snapshot to write for [`Effect::Save`]: the state in
+    /// force, with what the step under way makes of it, and time charged ahead.
+    ///
+    /// In place, for it is the largest value here.
+    pub fn write_image(&self, image: &mut Snapshot) {
+        *image = self.held;
         match &self.mode {
-            Mode::Boot(_) => self.boot_image(&mut image),
+            Mode::Boot(_) => self.boot_image(image),
             Mode::Lost => {}
-            Mode::Live(job) => self.job_image(job, &mut image),
-            Mode::Wipe(wipe) => self.wipe_image(wipe, &mut image),
+            Mode::Live(job) => self.job_image(job, image),
+            Mode::Wipe(wipe) => self.wipe_image(wipe, image),
         }
         image.used_s = self.time.used_s();
         if self.time.wants_charge(image.charged_s) {
@@ -241,7 +245,6 @@ impl Core {
         if self.talk.was_answered() {
             image.unanswered = 0;
         }
-        image
     }
 
     /// The state in force is on flash.
@@ -350,8 +353,7 @@ impl Core {
             None => None,
         };
         let now_ms = self.time.now_ms();
-        let change = change.map(|s| now_ms.saturating_add(u64::from(s).saturating_mul(1000)));
         let charge = self.time.charges_at(self.held.charged_s);
-        Some(change.map_or(charge, |c| c.min(charge)))
+        sooner(change.map(|s| after_s(now_ms, s)), Some(charge))
     }
 }

@@ -21,10 +21,7 @@ impl Core {
     /// The kept receipt to deliver first: the oldest that proves something, then
     /// the spare one.
     pub fn oldest_receipt(&self) -> Option<u8> {
-        (0..PLACES)
-            .map(|n| self.held.next_place.wrapping_add(n) % PLACES)
-            .chain([SPARE_PLACE])
-            .find(|&place| self.holds_receipt(place))
+        self.oldest_proof(None).or(self.spare_receipt())
     }
 
     /// The receipt that gives way when the journal is full: the spare one, then
@@ -34,12 +31,19 @@ impl Core {
             Mode::Wipe(wipe) => Some(self.next_place(&wipe.tombstone)),
             Mode::Boot(_) | Mode::Lost | Mode::Live(_) => None,
         };
-        let spare = Some(SPARE_PLACE).filter(|&p| self.holds_receipt(p) && kept != Some(p));
-        spare.or_else(|| {
-            (0..PLACES)
-                .map(|n| self.held.next_place.wrapping_add(n) % PLACES)
-                .find(|&p| self.holds_receipt(p) && kept != Some(p))
-        })
+        let spare = self.spare_receipt().filter(|_| kept != Some(SPARE_PLACE));
+        spare.or_else(|| self.oldest_proof(kept))
+    }
+
+    /// The oldest receipt that proves something, but for the one at `kept`.
+    fn oldest_proof(&self, kept: Option<u8>) -> Option<u8> {
+        (0..PLACES)
+            .map(|n| self.held.next_place.wrapping_add(n) % PLACES)
+            .find(|&place| self.holds_receipt(place) && kept != Some(place))
+    }
+
+    fn spare_receipt(&self) -> Option<u8> {
+        self.holds_receipt(SPARE_PLACE).then_some(SPARE_PLACE)
     }
 
     fn holds_receipt(&self, place: u8) -> bool {

@@ -1,5 +1,6 @@
 //! When failed work is tried again.
 
+use super::time::after_s;
 use crate::error::Error;
 
 /// How often failed work is tried again without a pause. A boot and a wipe
@@ -85,7 +86,7 @@ impl Retry {
         }
         let due = self.sectors_ms.is_some_and(|at| now_ms >= at);
         if due || self.sectors_ms.is_none() {
-            self.sectors_ms = Some(now_ms.saturating_add(LONGEST_PAUSE_MS.into()));
+            self.sectors_ms = Some(after_s(now_ms, LONGEST_PAUSE_MS / 1000));
         }
         due
     }

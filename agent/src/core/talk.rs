@@ -1,6 +1,7 @@
 //! What is said next to the service, and when. Nothing that the service refuses,
 //! and nothing that is owed to a former owner, stands in the way of the rest.
 
+use super::time::{after_s, sooner};
 use super::{Core, Job, Mode};
 use crate::lease::LeaseStatus;
 use crate::state::{PersistedState, State};
@@ -14,14 +15,14 @@ const DOUBLINGS: u8 = 10;
 /// Longest back-off, in milliseconds.
 const BACK_OFF_MAX_MS: u32 = 15 * 60 * 1000;
 /// How long an exchange may take beyond what it waits for an order, in
-/// milliseconds. One that takes longer has failed.
+/// seconds. One that takes longer has failed.
 ///
 /// Found: a peer that sent a byte every three seconds held one exchange for
 /// ever.
-const EXCHANGE_MS: u64 = 60_000;
+const EXCHANGE_S: u32 = 60;
 /// How long a report that the service refused waits while others are due, in
-/// milliseconds.
-const PUT_OFF_MS: u64 = 15 * 60 * 1000;
+/// seconds.
+const PUT_OFF_S: u32 = 15 * 60;
 
 /// What a request says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -156,9 +157,7 @@ impl Talk {
         self.in_flight = Some(InFlight {
             sent,
             nonce,
-            ends_ms: now_ms
-                .saturating_add(EXCHANGE_MS)
-                .saturating_add(u64::from(wait_s) * 1000),
+            ends_ms: after_s(now_ms, EXCHANGE_S + u32::from(wait_s)),
         });
     }
 
@@ -209,7 +208,7 @@ impl Talk {
         self.code = Some(Code {
             text,
             pictogram,
-            ends_ms: now_ms.saturating_add(u64::from(expires_in_s) * 1000),
+            ends_ms: after_s(now_ms, expires_in_s),
         });
     }
 
@@ -234,7 +233,7 @@ impl Talk {
     pub(crate) fn wait_s(&mut self, s: u32, now_ms: u64) {
         self.wait = Wait::Asked;
         self.jitter_ms = None;
-        self.due_ms = now_ms.saturating_add(u64::from(s) * 1000);
+        self.due_ms = after_s(now_ms, s);
     }
 
     /// An exchange ended without progress: full jitter over a window that
@@ -250,7 +249,7 @@ impl Talk {
     pub(crate) fn refused(&mut self, sent: Sent, retry_after_s: u32, now_ms: u64) {
         self.put_off(sent, now_ms);
         self.failed(now_ms);
-        self.asked_ms = now_ms.saturating_add(u64::from(retry_after_s) * 1000);
+        self.asked_ms = after_s(now_ms, retry_after_s);
         self.due_ms = self.due_ms.max(self.asked_ms);
         self.wait = Wait::Asked;
     }
@@ -270,7 +269,7 @@ impl Talk {
     /// Found: a service that refused a receipt got 1,439 of them in a day, and not
     /// one request to activate.
     pub(crate) fn put_off(&mut self, sent: Sent, now_ms: u64) {
-        let until = now_ms.saturating_add(PUT_OFF_MS);
+        let until = after_s(now_ms, PUT_OFF_S);
         match sent {
             Sent::Receipt => self.receipts_wait_ms = until,
             Sent::Outcome => self.outcome_waits_ms = until,
@@ -332,7 +331,7 @@ impl Talk {
     pub(super) fn changes_at_ms(&self) -> Option<u64> {
         let code = self.code.as_ref().map(|c| c.ends_ms);
         let late = self.in_flight.map(|f| f.ends_ms);
-        code.into_iter().chain(late).min()
+        sooner(code, late)
     }
 
     /// The window over which the first exchange of a boot is spread.
@@ -380,22 +379,27 @@ impl Core {
                 talk.sign_out_waits_ms,
             ),
         ];
-        let ask = self.ask_of_state();
+        let mut ready = None;
+        // What was put off, and until when: said when nothing else is left.
+        let mut put_off: Option<(Sent, u64)> = None;
+        for (is_owed, sent, at) in owed {
+            if is_owed && at <= now_ms {
+                ready = Some(sent);
+                break;
+            }
+            if is_owed && put_off.is_none_or(|(_, first)| at < first) {
+                put_off = Some((sent, at));
+            }
+        }
+        let next = match (ready.or(self.ask_of_state()), put_off) {
+            (Some(sent), _) => (sent, talk.due_ms),
+            (None, Some((sent, at))) => (sent, talk.due_ms.max(at)),
+            (None, None) => return None,
+        };
         if talk.challenge.is_none() {
-            let says = ask.is_some() || owed.iter().any(|(is, _, _)| *is);
-            return if says { due(Sent::Hello) } else { None };
+            return due(Sent::Hello);
         }
-        let ready = owed.iter().find(|(is, _, at)| *is && *at <= now_ms);
-        if let Some((_, sent, _)) = ready {
-            return due(*sent);
-        }
-        if let Some(sent) = ask {
-            return due(sent);
-        }
-        // Only what was put off is left.
-        let later = owed.iter().filter(|(is, _, _)| *is);
-        let (_, sent, at) = later.min_by_key(|(_, _, at)| *at)?;
-        Some((*sent, talk.due_ms.max(*at)))
+        Some(next)
     }
 
     fn owes_sign_out(&self) -> bool {
@@ -439,8 +443,6 @@ impl Core {
     /// The moment at which time alone changes something, in milliseconds of this
     /// boot.
     pub(crate) fn wakes_at_ms(&self) -> Option<u64> {
-        let state = self.changes_at_ms();
-        let talk = self.talk.changes_at_ms();
-        state.into_iter().chain(talk).min()
+        sooner(self.changes_at_ms(), self.talk.changes_at_ms())
     }
 }

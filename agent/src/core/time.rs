@@ -12,6 +12,21 @@ pub const MAX_CHARGE_S: u32 = 3600;
 /// does not close for a moment on a device that is asked within them.
 const CHARGE_AHEAD_S: u32 = 60;
 
+/// The moment so many seconds after another, in milliseconds.
+// Not inlined: 64-bit arithmetic in a dozen places, 136 bytes on a 32-bit processor.
+#[inline(never)]
+pub(crate) fn after_s(moment_ms: u64, s: u32) -> u64 {
+    moment_ms.saturating_add(u64::from(s) * 1000)
+}
+
+/// The sooner of two moments, where there are any.
+pub(crate) fn sooner(a: Option<u64>, b: Option<u64>) -> Option<u64> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
 /// The time, as the parts show it at one event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Time {
@@ -28,9 +43,15 @@ pub(super) struct PoweredTime {
     raw_ms: u64,
     /// Time of this boot, in milliseconds.
     passed_ms: u64,
+    /// The same in whole seconds. More than 136 years count as that.
+    passed_s: u32,
     /// Seconds charged to earlier boots.
     charged_s: u32,
     /// Seconds that earlier boots used for certain.
+    before_s: u32,
+    /// Powered seconds of the device's life, charged ahead: never too few.
+    powered_s: u32,
+    /// Powered seconds of the device's life that have passed: never too many.
     used_s: u32,
     /// Wall time seen last.
     pub(super) wall_s: Option<u64>,
@@ -48,12 +69,20 @@ impl PoweredTime {
         self.passed_ms = self.passed_ms.saturating_add(passed);
         self.raw_ms = time.uptime_ms;
         self.wall_s = time.wall_s;
+        self.passed_s = u32::try_from(self.passed_ms / 1000).unwrap_or(u32::MAX);
+        self.add_up();
     }
 
     /// A boot begins where the journal says that earlier ones ended.
     pub(super) fn begin(&mut self, charged_s: u32, used_s: u32) {
         self.charged_s = charged_s;
-        self.used_s = used_s;
+        self.before_s = used_s;
+        self.add_up();
+    }
+
+    fn add_up(&mut self) {
+        self.powered_s = self.charged_s.saturating_add(self.passed_s);
+        self.used_s = self.before_s.saturating_add(self.passed_s);
     }
 
     /// Milliseconds of this boot.
@@ -67,19 +96,14 @@ impl PoweredTime {
         self.raw_ms.saturating_add(ahead)
     }
 
-    fn up_s(&self) -> u32 {
-        // More than 136 years count as that.
-        u32::try_from(self.passed_ms / 1000).unwrap_or(u32::MAX)
-    }
-
     /// Powered seconds of the device's life, charged ahead: never too few.
     pub(super) fn powered_s(&self) -> u32 {
-        self.charged_s.saturating_add(self.up_s())
+        self.powered_s
     }
 
     /// Powered seconds of the device's life that have passed: never too many.
     pub(super) fn used_s(&self) -> u32 {
-        self.used_s.saturating_add(self.up_s())
+        self.used_s
     }
 
     /// The powered seconds that a charge made now covers.
@@ -96,7 +120,7 @@ impl PoweredTime {
     /// The moment of this boot at which so many powered seconds of the device's
     /// life have passed, in milliseconds.
     pub(super) fn moment_of(&self, powered_s: u32) -> u64 {
-        u64::from(powered_s.saturating_sub(self.charged_s)).saturating_mul(1000)
+        after_s(0, powered_s.saturating_sub(self.charged_s))
     }
 
     /// The moment of this boot at which it is time to charge more.

@@ -165,23 +165,26 @@ impl Wipe {
 }
 
 impl Core {
-    pub(super) fn new_tombstone(&self, reason: WipeReason, order: Option<&Digest>) -> Tombstone {
-        let activation_id = match &self.held.state {
-            PersistedState::Active(a) => a.id,
-            PersistedState::Activating(t) if t.storing => t.id,
-            PersistedState::Activating(t) => t.before.unwrap_or_default(),
-            PersistedState::SignedOut(s) => s.id,
-            PersistedState::Clean | PersistedState::Failed | PersistedState::Filling => {
-                ActivationId::default()
-            }
+    /// The activation that a wipe ends.
+    fn ending_activation(&self) -> ActivationId {
+        let id = match &self.held.state {
+            PersistedState::Active(a) => Some(&a.id),
+            PersistedState::Activating(t) if t.storing => Some(&t.id),
+            PersistedState::Activating(t) => t.before.as_ref(),
+            PersistedState::SignedOut(s) => Some(&s.id),
+            PersistedState::Clean | PersistedState::Failed | PersistedState::Filling => None,
         };
+        id.copied().unwrap_or_default()
+    }
+
+    pub(super) fn new_tombstone(&self, reason: WipeReason, order: Option<&Digest>) -> Tombstone {
         // A counter that does not answer does not delay the wipe: the slots are
         // destroyed all the same, and the receipt says that it was not raised.
-        let epoch = self.counter.unwrap_or(self.epoch());
+        let epoch = self.counter();
         Tombstone {
             reason,
             order: order.copied(),
-            activation_id,
+            activation_id: self.ending_activation(),
             wipe: self.held.next_wipe,
             epoch,
             target_epoch: epoch.wrapping_add(1),
@@ -257,7 +260,7 @@ impl Core {
     }
 
     #[expect(clippy::too_many_lines, reason = "one step an arm")]
-    pub(super) fn wipe_ended(&mut self, result: Result<Found<'_>, Error>) {
+    pub(super) fn wipe_ended(&mut self, result: &Result<Found<'_>, Error>) {
         let place = match &self.mode {
             Mode::Wipe(wipe) => self.next_place(&wipe.tombstone),
             Mode::Boot(_) | Mode::Lost | Mode::Live(_) => return,
@@ -265,116 +268,112 @@ impl Core {
         let Mode::Wipe(wipe) = &mut self.mode else {
             return;
         };
-        wipe.note_commit(result);
         let step = wipe.step;
         let t = &mut wipe.tombstone;
-        match (wipe.step, result) {
-            (WipeStep::Close, _) => wipe.step = WipeStep::Commit,
-            (WipeStep::Commit, result) => {
+        match wipe.step {
+            WipeStep::Close => wipe.step = WipeStep::Commit,
+            WipeStep::Commit => {
                 // A wipe without a tombstone is better than none: once the counter
                 // is raised, the next boot sees an epoch that has passed and wipes.
+                wipe.committed |= result.is_ok();
                 t.tombstone_failed = result.is_err();
                 wipe.step = WipeStep::Raise;
             }
-            // Only now is it known what the counter has to reach.
-            (WipeStep::Raise | WipeStep::Check, Ok(Found::Counter(n))) if !wipe.epoch_known => {
-                wipe.epoch_known = true;
-                t.epoch = n;
-                t.target_epoch = n.wrapping_add(1);
-                wipe.step = WipeStep::Raise;
-            }
-            (WipeStep::Raise, result) => {
-                t.counter_worn_out = matches!(result, Err(Error::WornOut));
-                wipe.step = WipeStep::Zero;
-            }
-            (WipeStep::Zero, _) => wipe.step = WipeStep::Slots,
-            (WipeStep::Slots, result) => {
-                t.slot_stuck = !matches!(result, Ok(Found::Blank(true)));
+            WipeStep::Raise | WipeStep::Check => match *result {
+                // Only now is it known what the counter has to reach.
+                Ok(Found::Counter(n)) if !wipe.epoch_known => {
+                    wipe.epoch_known = true;
+                    t.epoch = n;
+                    t.target_epoch = n.wrapping_add(1);
+                    wipe.step = WipeStep::Raise;
+                }
+                found => {
+                    let raised = matches!(found, Ok(Found::Counter(n)) if n >= t.target_epoch);
+                    wipe.committed |= raised;
+                    if step == WipeStep::Raise {
+                        t.counter_worn_out = matches!(found, Err(Error::WornOut));
+                        wipe.step = WipeStep::Zero;
+                    } else {
+                        wipe.checked(raised);
+                    }
+                }
+            },
+            WipeStep::Zero => wipe.step = WipeStep::Slots,
+            WipeStep::Slots => {
+                t.slot_stuck = !matches!(*result, Ok(Found::Blank(true)));
                 wipe.step = WipeStep::Check;
             }
-            (WipeStep::Check, result) => wipe.checked(result),
-            (WipeStep::Progress(at), _) => {
+            WipeStep::Progress(at) => {
                 // Progress is a convenience: if it cannot be stored, a cut repeats
                 // work.
+                wipe.committed |= result.is_ok();
                 wipe.unsaved = 0;
                 wipe.step = WipeStep::Vault(at);
             }
-            (
-                WipeStep::Vault(_),
-                Ok(Found::Erased {
+            // From here on each step is tried again until it is done: the journal
+            // or the vault does not answer, or there is more.
+            WipeStep::Vault(_) => {
+                if let Ok(Found::Erased {
                     erased,
                     failed,
                     next,
-                }),
-            ) => {
-                t.sectors.erased = t.sectors.erased.saturating_add(erased);
-                t.sectors.failed = t.sectors.failed.saturating_add(failed);
-                wipe.block_ended(next);
-            }
-            (WipeStep::Look, Ok(Found::Blank(blank))) => {
-                if blank || t.slot_stuck {
-                    // A slot whose erase reports a failure counts as not blank even
-                    // if it reads blank: its cells may be half-way.
-                    wipe.slots_blank = blank && !t.slot_stuck;
-                    wipe.step = WipeStep::Journal;
-                } else {
-                    // The slots read blank before and do not now: an unstable
-                    // erase. Begin again with the keys.
-                    t.phase = WipePhase::Keys;
-                    t.sectors.erased = 0;
-                    t.sectors.failed = 0;
-                    wipe.step = WipeStep::Raise;
+                }) = *result
+                {
+                    t.sectors.erased = t.sectors.erased.saturating_add(erased);
+                    t.sectors.failed = t.sectors.failed.saturating_add(failed);
+                    wipe.block_ended(next);
                 }
             }
-            (WipeStep::Journal, Ok(Found::Done)) => {
-                wipe.step = if wipe.blind {
-                    WipeStep::Reload
-                } else {
-                    WipeStep::Receipt
-                };
-            }
-            (WipeStep::Reload, Ok(Found::Journal(journal))) => {
-                self.receipts = journal.receipts;
-                if let Read::Found(snapshot) = journal.snapshot {
-                    self.reloaded(snapshot);
+            WipeStep::Look => {
+                if let Ok(Found::Blank(blank)) = *result {
+                    wipe.looked(blank);
                 }
-                if let Mode::Wipe(wipe) = &mut self.mode {
+            }
+            WipeStep::Journal => {
+                if let Ok(Found::Done) = *result {
+                    wipe.step = if wipe.blind {
+                        WipeStep::Reload
+                    } else {
+                        WipeStep::Receipt
+                    };
+                }
+            }
+            WipeStep::Reload => {
+                if let Ok(Found::Journal(journal)) = *result {
                     wipe.blind = false;
                     wipe.step = WipeStep::Receipt;
+                    self.receipts = journal.receipts;
+                    if let Read::Found(snapshot) = journal.snapshot {
+                        self.reloaded(snapshot);
+                    }
                 }
             }
-            (WipeStep::Receipt, Ok(Found::Receipt { digest })) => {
-                wipe.digest = Some(digest);
-                wipe.step = WipeStep::Save;
-                // A receipt that gives way to this one is counted in the next. After a
-                // cut the place may hold this wipe's own, so only a full row says
-                // that there was another.
-                let full = self.receipts & ALL == ALL;
-                if self.receipts >> place & 1 == 1 && (wipe.begun || full) {
-                    self.count_dropped();
+            WipeStep::Receipt => {
+                if let Ok(Found::Receipt { digest }) = *result {
+                    wipe.digest = Some(digest);
+                    wipe.step = WipeStep::Save;
+                    // A receipt that gives way to this one is counted in the next.
+                    // After a cut the place may hold this wipe's own, so only a full
+                    // row says that there was another.
+                    let full = self.receipts & ALL == ALL;
+                    if self.receipts >> place & 1 == 1 && (wipe.begun || full) {
+                        self.count_dropped();
+                    }
+                    self.receipts |= 1 << place;
                 }
-                self.receipts |= 1 << place;
             }
-            (WipeStep::Save, Ok(Found::Saved(image))) => {
-                wipe.step = WipeStep::Remove;
-                self.saved(image);
+            WipeStep::Save => {
+                if let Ok(Found::Saved(_)) = *result {
+                    wipe.step = WipeStep::Remove;
+                }
             }
-            (WipeStep::Remove, Ok(_)) => {
-                self.losses.snapshot = false;
-                self.reset = true;
-                self.mode = Mode::Live(Job::Idle);
+            WipeStep::Remove => {
+                if result.is_ok() {
+                    self.losses.snapshot = false;
+                    self.reset = true;
+                    self.mode = Mode::Live(Job::Idle);
+                }
             }
-            // Again: the journal or the vault does not answer, or there is more.
-            (
-                WipeStep::Vault(_)
-                | WipeStep::Look
-                | WipeStep::Journal
-                | WipeStep::Reload
-                | WipeStep::Receipt
-                | WipeStep::Save
-                | WipeStep::Remove,
-                _,
-            ) => {}
         }
         if let Mode::Wipe(wipe) = &mut self.mode {
             wipe.repeating = wipe.step == step && (wipe.repeating || result.is_err());
@@ -385,26 +384,15 @@ impl Core {
     /// names, and its receipt goes on where the earlier ones ended.
     fn reloaded(&mut self, snapshot: &Snapshot) {
         self.held = *snapshot;
-        let known = self.new_tombstone(WipeReason::Local, None);
+        let id = self.ending_activation();
         if let Mode::Wipe(wipe) = &mut self.mode {
-            wipe.tombstone.activation_id = known.activation_id;
-            wipe.tombstone.wipe = known.wipe;
+            wipe.tombstone.activation_id = id;
+            wipe.tombstone.wipe = snapshot.next_wipe;
         }
     }
 }
 
 impl Wipe {
-    /// Takes notice of what a next boot would go by.
-    fn note_commit(&mut self, result: Result<Found<'_>, Error>) {
-        self.committed |= match (self.step, result) {
-            (WipeStep::Commit | WipeStep::Progress(_), Ok(_)) => true,
-            (WipeStep::Raise | WipeStep::Check, Ok(Found::Counter(n))) => {
-                self.epoch_known && n >= self.tombstone.target_epoch
-            }
-            _ => false,
-        };
-    }
-
     /// Begins anew with the tombstone.
     pub(super) fn commit_again(&mut self) {
         self.tombstone.phase = WipePhase::Keys;
@@ -415,9 +403,8 @@ impl Wipe {
     }
 
     /// The counter was read back, or does not answer.
-    fn checked(&mut self, result: Result<Found<'_>, Error>) {
+    fn checked(&mut self, raised: bool) {
         let t = &mut self.tombstone;
-        let raised = matches!(result, Ok(Found::Counter(n)) if n >= t.target_epoch);
         if !raised && !t.counter_worn_out {
             self.tries = self.tries.saturating_add(1);
             if self.tries < MAX_TRIES {
@@ -428,6 +415,24 @@ impl Wipe {
         }
         t.phase = WipePhase::Vault(0);
         self.step = WipeStep::Progress(0);
+    }
+
+    /// The slots were looked at once more.
+    fn looked(&mut self, blank: bool) {
+        let t = &mut self.tombstone;
+        if blank || t.slot_stuck {
+            // A slot whose erase reports a failure counts as not blank even if it
+            // reads blank: its cells may be half-way.
+            self.slots_blank = blank && !t.slot_stuck;
+            self.step = WipeStep::Journal;
+        } else {
+            // The slots read blank before and do not now: an unstable erase. Begin
+            // again with the keys.
+            t.phase = WipePhase::Keys;
+            t.sectors.erased = 0;
+            t.sectors.failed = 0;
+            self.step = WipeStep::Raise;
+        }
     }
 
     fn block_ended(&mut self, next: Option<u32>) {

@@ -74,11 +74,19 @@ pub(crate) const fn padded(bytes: u32, unit: u32) -> u32 {
 /// The parts one after the other, as far as `N` bytes go.
 pub(crate) fn concat<const N: usize>(parts: &[&[u8]]) -> [u8; N] {
     let mut out = [0; N];
-    let bytes = parts.iter().copied().flatten();
-    for (to, from) in out.iter_mut().zip(bytes) {
-        *to = *from;
-    }
+    copy_parts(&mut out, parts);
     out
+}
+
+/// Copies the parts one after the other, as far as `out` goes.
+pub(crate) fn copy_parts(out: &mut [u8], parts: &[&[u8]]) {
+    let mut out = out.iter_mut();
+    for part in parts {
+        // The part first: it ends before a place is taken for its next byte.
+        for (from, to) in part.iter().zip(out.by_ref()) {
+            *to = *from;
+        }
+    }
 }
 
 /// Address of a record: sector (8 bits) and offset in it (24 bits).

@@ -99,23 +99,23 @@ impl<'m> Index<'m> {
     /// table is full.
     pub(crate) fn set(&mut self, entry: &Entry) -> bool {
         let at = self.find(entry.id());
-        if self.get(entry.id()).is_none() {
-            if self.used >= self.entries.len() {
-                return false;
-            }
-            self.used += 1;
-            // Shifts by swaps: `rotate_right` would keep a panic path.
-            let mut moved = *entry;
-            for slot in self.entries.iter_mut().take(self.used).skip(at) {
-                core::mem::swap(slot, &mut moved);
+        let used = self.entries.get_mut(..self.used).unwrap_or_default();
+        if let Some(old) = used.get_mut(at).filter(|old| old.id() == entry.id()) {
+            // Members are read in any order, so an older version may come later. An
+            // equal sequence number is the same record, read again.
+            if old.header.seq <= entry.header.seq {
+                *old = *entry;
             }
             return true;
         }
-        // Members are read in any order, so an older version may come later. An
-        // equal sequence number is the same record, read again.
-        let old = self.entries.get_mut(at);
-        if let Some(old) = old.filter(|old| old.header.seq <= entry.header.seq) {
-            *old = *entry;
+        let Some(from_here) = self.entries.get_mut(at..self.used + 1) else {
+            return false;
+        };
+        self.used += 1;
+        // Shifts by swaps: `rotate_right` would keep a panic path.
+        let mut moved = *entry;
+        for slot in from_here {
+            core::mem::swap(slot, &mut moved);
         }
         true
     }

@@ -119,6 +119,7 @@ pub use format::{MAX_VALUE, RECORD_OVERHEAD, SECTOR_HEADER};
 pub use index::Entry;
 pub use keys::{CLASSES, LogKeys};
 
+use crate::error::Error;
 use format::{COMMIT_WORD, FlashAddr, padded};
 use index::Index;
 use nrd_hal::layout::{self, MIN_SECTORS};
@@ -187,6 +188,17 @@ impl<'a, R: Region, G: TryCryptoRng, C: Crypto> LogContext<'a, R, G, C> {
             keys,
             scratch,
             crypto: core::marker::PhantomData,
+        }
+    }
+}
+
+impl<R, G, C> LogContext<'_, R, G, C> {
+    /// `Busy` while there are no keys: nothing is read or written without.
+    pub(crate) fn need_keys(&self) -> Result<(), Error> {
+        if self.keys.are_set() {
+            Ok(())
+        } else {
+            Err(Error::Busy)
         }
     }
 }

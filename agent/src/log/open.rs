@@ -81,6 +81,7 @@ impl Log<'_> {
         &mut self,
         io: &mut LogContext<'_, R, G, C>,
     ) -> Result<Progress, Error> {
+        io.need_keys()?;
         if !self.mounted {
             self.mount(io)?;
             return Ok(Progress::More);
@@ -172,6 +173,9 @@ impl Log<'_> {
 
     /// Writes the erased `sector`, which then is the head. If that fails, the log
     /// is to be mounted again.
+    // Not inlined: its copies and headers would stand on the stack of every step, and
+    // cost 102 bytes.
+    #[inline(never)]
     fn open_sector<R: Region, G: TryCryptoRng, C: Crypto>(
         &mut self,
         io: &mut LogContext<'_, R, G, C>,

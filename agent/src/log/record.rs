@@ -1,7 +1,8 @@
 //! Sealing, writing and reading one record.
 
 use super::format::{
-    FlashAddr, RECORD_HEADER, RECORD_OVERHEAD, RecordHeader, STORED_NONCE, TAG, concat, padded,
+    FlashAddr, RECORD_HEADER, RECORD_OVERHEAD, RecordHeader, STORED_NONCE, TAG, concat, copy_parts,
+    padded,
 };
 use super::index::Entry;
 use super::{Log, LogContext, LogKeys, PINNED_RECORD, RecordId};
@@ -114,6 +115,7 @@ impl Log<'_> {
         value: Option<&[&[u8]]>,
         reserved: bool,
     ) -> Result<(), Error> {
+        io.need_keys()?;
         let len = value.map(|parts| parts.iter().map(|p| p.len()).sum::<usize>());
         let longest = len.unwrap_or(0);
         if longest > self.max_value() {
@@ -213,9 +215,10 @@ impl Log<'_> {
         out: &mut [u8],
     ) -> Result<usize, Error> {
         let n = self.read(io, id)?;
-        let out = out.get_mut(..n).ok_or(Error::BufferTooSmall)?;
-        copy(out, value(io.scratch, n));
-        Ok(n)
+        let value = value(io.scratch, n);
+        let out = out.get_mut(..value.len()).ok_or(Error::BufferTooSmall)?;
+        copy(out, value);
+        Ok(value.len())
     }
 
     /// Reads a record into the scratch buffer, where [`value`] finds it; returns
@@ -224,7 +227,8 @@ impl Log<'_> {
         &mut self,
         io: &mut LogContext<'_, R, G, C>,
         id: RecordId,
-    ) -> Result<usize, Error> {
+    ) -> Result<u16, Error> {
+        io.need_keys()?;
         let undecided = !self.mounted || self.needs_new_sector;
         if undecided || self.unconfirmed.is_some_and(|u| u.id() == id) {
             // Only an opening decides it.
@@ -260,16 +264,18 @@ impl Log<'_> {
             return Err(Error::Corrupt);
         }
         open_record::<C>(record, io.keys, &entry.header)?;
-        Ok(len)
+        Ok(len as u16)
     }
 }
 
 /// The value of `n` bytes that was just read into the scratch buffer.
-pub(crate) fn value(scratch: &[u8], n: usize) -> &[u8] {
+// Not inlined: two checks of a range, in six places, 72 bytes.
+#[inline(never)]
+pub(crate) fn value(scratch: &[u8], n: u16) -> &[u8] {
     let value = scratch
         .get(RECORD_HEADER + STORED_NONCE..)
         .unwrap_or_default();
-    value.get(..n).unwrap_or_default()
+    value.get(..usize::from(n)).unwrap_or_default()
 }
 
 /// The parts of a record after its header.
@@ -308,10 +314,7 @@ fn seal_record<'s, G: TryCryptoRng, C: Crypto>(
     let buf = scratch.get_mut(..size as usize).ok_or(Error::TooLong)?;
     buf.fill(0xFF);
     let body = body(buf, header).ok_or(Error::TooLong)?;
-    let bytes = value.iter().copied().flatten();
-    for (to, from) in body.text.iter_mut().zip(bytes) {
-        *to = *from;
-    }
+    copy_parts(body.text, value);
     let mut random = [0u8; 32];
     #[expect(
         clippy::let_underscore_must_use,

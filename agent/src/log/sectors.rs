@@ -37,7 +37,13 @@ pub(crate) fn contains(sectors: u32, sector: u32) -> bool {
 
 /// The sectors of a set, from the lowest number up.
 pub(crate) fn each(sectors: u32) -> impl Iterator<Item = u32> {
-    (0..u32::BITS).filter(move |&sector| contains(sectors, sector))
+    let mut left = sectors;
+    core::iter::from_fn(move || {
+        let sector = left.trailing_zeros();
+        // Drops the lowest one; of none, nothing is left.
+        left &= left.wrapping_sub(1);
+        (sector < u32::BITS).then_some(sector)
+    })
 }
 
 impl Log<'_> {

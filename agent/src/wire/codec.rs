@@ -223,17 +223,23 @@ impl<'o> Writer<'o> {
 
     /// The number of an enum's variant.
     pub fn variant(&mut self, number: u8) {
-        self.bytes(&[number]);
+        match core::mem::take(&mut self.output).split_first_mut() {
+            Some((to, rest)) => {
+                *to = number;
+                self.output = rest;
+            }
+            None => self.stop(Error::BufferTooSmall),
+        }
     }
 
     /// A varint: seven bits a byte, the lowest first, in the shortest form.
     pub fn varint(&mut self, value: u64) {
         let mut rest = value;
         while rest > 0x7F {
-            self.bytes(&[rest as u8 | 0x80]);
+            self.variant(rest as u8 | 0x80);
             rest >>= 7;
         }
-        self.bytes(&[rest as u8]);
+        self.variant(rest as u8);
     }
 
     /// A byte string with its length.
@@ -344,7 +350,7 @@ integers!(u16 u32 u64);
 
 impl Code<'_> for u8 {
     fn write(&self, writer: &mut Writer<'_>) {
-        writer.bytes(&[*self]);
+        writer.variant(*self);
     }
     fn read(&mut self, reader: &mut Reader<'_>) {
         reader.bytes(core::slice::from_mut(self));

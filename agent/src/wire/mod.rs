@@ -225,12 +225,21 @@ pub(crate) fn peek_into<'a>(
     read(signed, kind, body)
 }
 
+/// Refuses what cannot be a frame of this kind.
+fn check(frame: &[u8], kind: &Kind) -> Result<(), Error> {
+    if frame.len() > kind.max {
+        Err(Error::TooLong)
+    } else if frame.starts_with(kind.context) {
+        Ok(())
+    } else {
+        Err(Error::WrongType)
+    }
+}
+
 /// As [`decode`], into a blank body.
 pub(crate) fn read<'a>(frame: &'a [u8], kind: &Kind, body: &mut dyn Code<'a>) -> Result<(), Error> {
-    if frame.len() > kind.max {
-        return Err(Error::TooLong);
-    }
-    let bytes = frame.strip_prefix(kind.context).ok_or(Error::WrongType)?;
+    check(frame, kind)?;
+    let bytes = frame.get(kind.context.len()..).unwrap_or_default();
     if codec::read_into(bytes, body) {
         Ok(())
     } else {
@@ -245,12 +254,7 @@ pub(crate) fn read_signed<'a, C: Crypto>(
     public_key: &[u8; 32],
     body: &mut dyn Code<'a>,
 ) -> Result<(), Error> {
-    if frame.len() > kind.max {
-        return Err(Error::TooLong);
-    }
-    if !frame.starts_with(kind.context) {
-        return Err(Error::WrongType);
-    }
+    check(frame, kind)?;
     let (signed, signature) = signature(frame)?;
     C::verify(public_key, signed, signature).map_err(|_| Error::BadSignature)?;
     read(signed, kind, body)

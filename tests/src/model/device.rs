@@ -152,7 +152,8 @@ impl Device {
     pub(super) fn work(&mut self, without: Option<Without>, cut: bool) -> Option<()> {
         let core = self.core.as_ref()?;
         let effect = core.effect();
-        let image = core.image();
+        let mut image = *core.held();
+        core.write_image(&mut image);
         let tombstone = core.tombstone().copied();
         let (flash_snapshot, flash_tombstone) = (self.flash.snapshot, self.flash.tombstone);
         let result = match effect {

@@ -26,8 +26,9 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
 /// The factory's.
 #[unsafe(no_mangle)]
 static CERTIFICATE: [u8; 160] = [0xC5; 160];
+/// Where the pinned root lies.
 #[unsafe(no_mangle)]
-static SERVICE_ROOT: [u8; 32] = [0x50; 32];
+static SERVICE_ROOT: &[u8; 32] = &[0x50; 32];
 
 /// Written by the application processor, answered here.
 #[repr(C)]
@@ -77,8 +78,9 @@ fn main() -> ! {
         vault_index: &mut vault_index,
         scratch: &mut scratch,
     };
-    // SAFETY: a static; volatile, so that it is read and not assumed.
-    let service_root = unsafe { core::ptr::read_volatile(&raw const SERVICE_ROOT) };
+    // SAFETY: a static; volatile, so that it is read and not assumed: where it lies,
+    // not byte by byte.
+    let service_root = *unsafe { core::ptr::read_volatile(&raw const SERVICE_ROOT) };
     let config = Config {
         service_root,
         root_version: 0,
@@ -88,6 +90,13 @@ fn main() -> ! {
     let Ok(mut agent) = Agent::new(board, config, memory) else {
         cortex_m::peripheral::SCB::sys_reset()
     };
+    serve(&mut agent)
+}
+
+/// The run loop. Not a part of `main`: it reaches the agent through a pointer, as
+/// in a product, and not through main's frame, which holds the agent.
+#[inline(never)]
+fn serve(agent: &mut Agent<'_, Board>) -> ! {
     let mut menu = MenuSequence::default();
     let mut request = [0; MAX_FRAME];
     // The request to post, in bytes; 0 for none.
@@ -115,7 +124,7 @@ fn main() -> ! {
             _ => 0,
         };
         let outgoing = request.get(..fetched).unwrap_or_default();
-        mailbox.result = match obey(&mut agent, &mut menu, mailbox, outgoing) {
+        mailbox.result = match obey(agent, &mut menu, mailbox, outgoing) {
             Ok(n) => n as i32,
             Err(e) => -i32::from(e.code()),
         };
@@ -124,6 +133,9 @@ fn main() -> ! {
     }
 }
 
+/// Does what the application processor asks for. Not a part of the loop, which would
+/// compute the addresses of all that any call touches before it begins.
+#[inline(never)]
 fn obey(
     agent: &mut Agent<'_, Board>,
     menu: &mut MenuSequence,
