@@ -110,7 +110,7 @@ pub(super) fn block_end(g: &Geometry, at: u32) -> u32 {
 }
 
 /// Bytes that one step erases: the part's best erase block, at least 2 KiB.
-fn block(g: &Geometry) -> u32 {
+pub(super) fn block(g: &Geometry) -> u32 {
     g.best_erase.max(g.erase_size).max(2048)
 }
 

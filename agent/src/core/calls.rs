@@ -270,12 +270,24 @@ impl Core {
     pub(super) fn fill(&mut self) -> Result<(), Error> {
         self.booted()?;
         match self.state() {
-            State::Filling => Ok(()),
+            // Opened again, it starts over; while it is erased, it is in the way.
+            State::Filling if matches!(self.mode, Mode::Live(Job::Idle)) => Ok(()),
+            State::Filling => Err(Error::Busy),
             State::Clean => {
                 self.begin(Job::BeginFill);
                 Ok(())
             }
             _ => Err(Error::WrongState),
+        }
+    }
+
+    pub(super) fn unfill(&mut self) {
+        if self.state() == State::Filling && matches!(self.mode, Mode::Live(Job::Idle)) {
+            self.begin(Job::Unfill {
+                at: 0,
+                twice: false,
+                failed: false,
+            });
         }
     }
 }
