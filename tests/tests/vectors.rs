@@ -2,6 +2,7 @@
 //! produce, byte for byte. They are made by `NRD_WRITE_VECTORS=1 cargo test -p
 //! nrd-tests --test vectors` and compared in every other run.
 
+use nrd_agent::wire::storage::{BlockOrder, KeyedDigest};
 use nrd_agent::wire::*;
 use nrd_agent::{Class, State};
 use nrd_hal::Crypto as _;
@@ -66,7 +67,13 @@ fn keys() {
     let token = RustCrypto::hmac(&master, &[b"nrd/1/token\0", &series, &2u32.to_le_bytes()]);
     let (challenge, nonce) = ([0x66; 32], [0x77; 16]);
     let proof = RustCrypto::hmac(&token, &[PROOF_CONTEXT, &challenge, &nonce]);
-    let fill = RustCrypto::hmac(&[0x88; 32], &[b"nrd/1/fill\0", &64u32.to_le_bytes()]);
+    // Three blocks; from block 136 mod 3 on, in strides of 2.
+    let key: [u8; 32] = core::array::from_fn(|n| [136, 0, 0, 0, 1, 0, 0, 0, 0x88][n.min(8)]);
+    let order: Vec<u32> = BlockOrder::new(&key, 3).collect();
+    let mut stored = KeyedDigest::<<RustCrypto as nrd_hal::Crypto>::Sha256>::new(&key);
+    for n in &order {
+        stored.block(*n, &[*n as u8; 256]);
+    }
     same_json(
         "keys.json",
         &json!({
@@ -90,8 +97,9 @@ fn keys() {
             "challenge": hex(&challenge),
             "request_nonce": hex(&nonce),
             "token_proof": hex(&proof),
-            "fill_nonce": hex(&[0x88; 32]),
-            "fill_at_64": hex(&fill),
+            "storage_key": hex(&key),
+            "storage_order_of_3_blocks": order,
+            "storage_digest_of_256_bytes_each_of_0_1_and_2": hex(&stored.finish()),
         }),
     );
 }

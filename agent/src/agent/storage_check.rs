@@ -119,7 +119,7 @@ impl<P: Platform> Agent<'_, P> {
                 self.check = Some(StorageCheck::Storing(0));
                 Ok(Some(DeviceMessage::Here {
                     version: VERSION,
-                    device_id: self.device_id.clone(),
+                    device_id: self.device_id,
                     vault,
                     further: 0,
                     chunk: CHUNK as u16,

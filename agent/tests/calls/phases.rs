@@ -2,8 +2,8 @@
 
 use crate::common::{Bench, HOUR_S};
 use crate::each::open_check;
-use nrd_agent::wire::{LeaseTerms, LockReason};
 use nrd_agent::State;
+use nrd_agent::wire::{LeaseTerms, LockReason};
 use nrd_agent_testkit::Failure;
 use nrd_hal::ErrorKind;
 
