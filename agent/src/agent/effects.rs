@@ -48,7 +48,7 @@ impl<P: Platform> Agent<'_, P> {
             Effect::Close => {
                 self.forget_secrets();
                 self.vault.unmount();
-                self.check = None;
+                self.check.drop_it();
                 Ok(Found::Done)
             }
             Effect::SaveTombstone => self.save_tombstone().map(done),

@@ -329,8 +329,8 @@ pub struct Agent<'m, P: Platform> {
     device_id: DeviceId,
     /// Seconds over which the first exchange is spread once the boot is done.
     spread_s: u32,
-    /// A storage check under way.
-    check: Option<storage_check::StorageCheck<<P::Crypto as nrd_hal::Crypto>::Sha256>>,
+    /// A storage check, if one is under way.
+    check: storage_check::StorageCheck,
     platform: P,
 }
 
@@ -393,7 +393,7 @@ impl<'m, P: Platform> Agent<'m, P> {
             config,
             trust: None,
             spread_s: 0,
-            check: None,
+            check: storage_check::StorageCheck::NONE,
         })
     }
 

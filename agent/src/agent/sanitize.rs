@@ -105,7 +105,7 @@ impl<P: Platform> Agent<'_, P> {
 }
 
 /// Where the block of one step that begins at `at` ends.
-pub(super) fn block_end(g: &Geometry, at: u32) -> u32 {
+fn block_end(g: &Geometry, at: u32) -> u32 {
     at.wrapping_add(block(g)).min(g.size)
 }
 

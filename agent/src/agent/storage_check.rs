@@ -17,8 +17,8 @@ use crate::error::Error;
 use crate::state::State;
 use crate::wire::codec;
 use crate::wire::storage::{
-    BlockOrder, CHUNK, CREDIT, CheckRefusal, DeskMessage, DeviceMessage, KeyedDigest, MAX_MESSAGE,
-    VERSION,
+    BlockOrder, CHUNK, CREDIT, CheckRefusal, DeskMessage, DeviceMessage, MAX_MESSAGE, VERSION,
+    digest_block,
 };
 use crate::wire::{Body as _, Digest, Receipt, Subject};
 use nrd_hal::{Platform, Region};
@@ -36,18 +36,44 @@ pub enum CheckStep {
     Wait,
 }
 
-/// A check under way, over the digest `D`.
-pub(super) enum StorageCheck<D> {
-    /// So many bytes are stored.
-    Storing(u32),
-    /// All are, and are read back.
-    Reading {
-        key: [u8; 32],
-        order: BlockOrder,
-        digest: KeyedDigest<D>,
-    },
-    /// The answer is given, and everything is erased.
-    Erasing { key: [u8; 32], digest: Digest },
+/// A storage check, if one is under way.
+pub(super) struct StorageCheck {
+    stage: Stage,
+    /// Bytes of this stage that are done.
+    at: u32,
+    /// The desk's key, once all is stored.
+    key: [u8; 32],
+    order: BlockOrder,
+    /// Of what was read back so far.
+    digest: Digest,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// None is under way.
+    Idle,
+    /// The desk's chunks come.
+    Storing,
+    /// They are read back under its key.
+    Reading,
+    /// The answer is given, and they are erased.
+    Erasing,
+}
+
+impl StorageCheck {
+    /// None is under way.
+    pub(super) const NONE: StorageCheck = StorageCheck {
+        stage: Stage::Idle,
+        at: 0,
+        key: [0; 32],
+        order: BlockOrder::NONE,
+        digest: [0; 32],
+    };
+
+    /// It ends, and proves nothing.
+    pub(super) fn drop_it(&mut self) {
+        self.stage = Stage::Idle;
+    }
 }
 
 /// Blocks that one call reads back.
@@ -93,101 +119,119 @@ impl<P: Platform> Agent<'_, P> {
             [] => self.go_on_checking(&mut receipt),
             _ => self.follow_desk(message),
         };
-        let said = said.unwrap_or_else(|reason| Some(DeviceMessage::Refused { reason }));
-        match said.map(|said| codec::write(b"", &said, out)) {
-            Some(Ok(n)) => CheckStep::Send(n),
-            _ => match self.check {
-                None | Some(StorageCheck::Storing(_)) => CheckStep::Wait,
-                Some(_) => CheckStep::Again,
-            },
+        match (
+            said.map(|said| codec::write(b"", &said, out)),
+            self.check.stage,
+        ) {
+            (Some(Ok(n)), _) => CheckStep::Send(n),
+            (_, Stage::Idle | Stage::Storing) => CheckStep::Wait,
+            (_, Stage::Reading | Stage::Erasing) => CheckStep::Again,
         }
     }
 
-    fn follow_desk(
-        &mut self,
-        message: &[u8],
-    ) -> Result<Option<DeviceMessage<'static>>, CheckRefusal> {
+    fn follow_desk(&mut self, message: &[u8]) -> Option<DeviceMessage<'static>> {
         let vault = self.platform.parts().vault.geometry().size;
-        let message = codec::read(message).ok_or(CheckRefusal::OutOfTurn)?;
-        match (message, &mut self.check) {
-            (DeskMessage::Open { version: VERSION }, _) => {
-                self.settle(Event::Fill, &[]).map_err(|e| match e {
-                    Error::Busy => CheckRefusal::Busy,
-                    Error::WrongState => CheckRefusal::NotClean,
-                    _ => CheckRefusal::Failed,
-                })?;
-                self.check = Some(StorageCheck::Storing(0));
-                Ok(Some(DeviceMessage::Here {
-                    version: VERSION,
-                    device_id: self.device_id,
-                    vault,
-                    further: 0,
-                    chunk: CHUNK as u16,
-                    credit: CREDIT,
-                }))
+        let check = &mut self.check;
+        let reason = match (codec::read(message), check.stage) {
+            (Some(DeskMessage::Open { version: VERSION }), _) => {
+                match self.settle(Event::Fill, &[]) {
+                    Ok(()) => {
+                        self.check.stage = Stage::Storing;
+                        self.check.at = 0;
+                        return Some(DeviceMessage::Here {
+                            version: VERSION,
+                            device_id: self.device_id,
+                            vault,
+                            further: 0,
+                            chunk: CHUNK as u16,
+                            credit: CREDIT,
+                        });
+                    }
+                    Err(Error::Busy) => CheckRefusal::Busy,
+                    Err(Error::WrongState) => CheckRefusal::NotClean,
+                    Err(_) => CheckRefusal::Failed,
+                }
             }
-            (DeskMessage::Open { .. }, _) => Err(CheckRefusal::Version),
-            (DeskMessage::Chunk { bytes }, Some(StorageCheck::Storing(at)))
-                if *at < vault && bytes.len() == CHUNK =>
+            (Some(DeskMessage::Open { .. }), _) => CheckRefusal::Version,
+            (Some(DeskMessage::Chunk { bytes }), Stage::Storing)
+                if check.at < vault && bytes.len() == CHUNK =>
             {
-                store(self.platform.parts().vault, *at, bytes);
-                *at += CHUNK as u32;
-                let chunks = *at / CHUNK as u32;
-                Ok(Some(DeviceMessage::Stored { chunks }))
-            }
-            (DeskMessage::Key { key }, Some(StorageCheck::Storing(at))) if *at == vault => {
-                self.check = Some(StorageCheck::Reading {
-                    key,
-                    order: BlockOrder::new(&key, vault / CHUNK as u32),
-                    digest: KeyedDigest::new(&key),
+                let at = check.at;
+                check.at += CHUNK as u32;
+                self.store_chunk(at, bytes);
+                return Some(DeviceMessage::Stored {
+                    chunks: at / CHUNK as u32 + 1,
                 });
-                Ok(None)
             }
-            (DeskMessage::Close, _) => {
+            (Some(DeskMessage::Key { key }), Stage::Storing) if check.at == vault => {
+                check.stage = Stage::Reading;
+                check.at = 0;
+                check.key = key;
+                check.order = BlockOrder::new(&key, vault / CHUNK as u32);
+                check.digest = [0; 32];
+                return None;
+            }
+            (Some(DeskMessage::Close), _) => {
                 self.end_storage_check();
-                Ok(None)
+                return None;
             }
-            (DeskMessage::Chunk { .. } | DeskMessage::Key { .. }, _) => {
-                Err(CheckRefusal::OutOfTurn)
+            (None | Some(DeskMessage::Chunk { .. } | DeskMessage::Key { .. }), _) => {
+                CheckRefusal::OutOfTurn
             }
-        }
+        };
+        Some(DeviceMessage::Refused { reason })
     }
 
-    fn go_on_checking<'r>(
-        &mut self,
-        receipt: &'r mut [u8],
-    ) -> Result<Option<DeviceMessage<'r>>, CheckRefusal> {
-        match &mut self.check {
-            None | Some(StorageCheck::Storing(_)) => Ok(None),
-            Some(StorageCheck::Reading { key, order, digest }) => {
-                let flash = self.platform.parts().vault;
-                for block in order.take(READ_AT_ONCE) {
-                    let mut bytes = [0; CHUNK];
+    /// Stores a chunk; its block is erased before the first of it. What fails is
+    /// found when it is read back.
+    fn store_chunk(&mut self, at: u32, chunk: &[u8]) {
+        let g = self.platform.parts().vault.geometry();
+        if at.is_multiple_of(sanitize::block(&g)) {
+            self.erase_block(at, false);
+        }
+        #[expect(clippy::let_underscore_must_use, reason = "the digest exposes it")]
+        let _ = self.platform.parts().vault.program(at, chunk);
+    }
+
+    fn go_on_checking<'r>(&mut self, receipt: &'r mut [u8]) -> Option<DeviceMessage<'r>> {
+        let flash = self.platform.parts().vault;
+        let bytes = flash.geometry().size;
+        let check = &mut self.check;
+        match check.stage {
+            Stage::Idle | Stage::Storing => None,
+            Stage::Reading => {
+                for index in check.order.by_ref().take(READ_AT_ONCE) {
+                    let mut block = [0; CHUNK];
                     #[expect(clippy::let_underscore_must_use, reason = "the digest exposes it")]
-                    let _ = flash.read(block.wrapping_mul(CHUNK as u32), &mut bytes);
-                    digest.block(block, &bytes);
+                    let _ = flash.read(index.wrapping_mul(CHUNK as u32), &mut block);
+                    check.digest =
+                        digest_block::<P::Crypto>(&check.key, &check.digest, index, &block);
+                    check.at += CHUNK as u32;
+                    if check.at == bytes {
+                        check.stage = Stage::Erasing;
+                        let digest = check.digest;
+                        self.erase_check();
+                        return Some(DeviceMessage::Answer { digest });
+                    }
                 }
-                if order.left() > 0 {
-                    return Ok(None);
-                }
-                let key = *key;
-                let digest = core::mem::replace(digest, KeyedDigest::new(&key)).finish();
-                self.check = Some(StorageCheck::Erasing { key, digest });
-                self.erase_check();
-                Ok(Some(DeviceMessage::Answer { digest }))
+                None
             }
-            Some(StorageCheck::Erasing { key, digest }) => {
-                let (key, digest) = (*key, *digest);
-                if self.state() == State::Filling {
-                    return Ok(None);
-                }
-                self.check = None;
-                let bytes = self.platform.parts().vault.geometry().size;
-                let subject = Subject::Stored { key, digest, bytes };
-                let n = self.write_proof(subject, receipt);
-                let n = n.map_err(|_| CheckRefusal::Failed)?;
-                let frame = receipt.get(..n).unwrap_or_default();
-                Ok(Some(DeviceMessage::Receipt { frame }))
+            Stage::Erasing if self.core.state() == State::Filling => None,
+            Stage::Erasing => {
+                check.stage = Stage::Idle;
+                let subject = Subject::Stored {
+                    key: check.key,
+                    digest: check.digest,
+                    bytes,
+                };
+                Some(match self.write_proof(subject, receipt) {
+                    Ok(n) => DeviceMessage::Receipt {
+                        frame: receipt.get(..n).unwrap_or_default(),
+                    },
+                    Err(_) => DeviceMessage::Refused {
+                        reason: CheckRefusal::Failed,
+                    },
+                })
             }
         }
     }
@@ -195,7 +239,7 @@ impl<P: Platform> Agent<'_, P> {
     /// The desk is gone, or its cable: what it stored is erased, step by step, and
     /// nothing is proven. Without a check under way nothing happens.
     pub fn end_storage_check(&mut self) {
-        self.check = None;
+        self.check.drop_it();
         self.erase_check();
     }
 
@@ -209,30 +253,18 @@ impl<P: Platform> Agent<'_, P> {
     /// many that will be in all.
     pub(super) fn check_progress(&mut self) -> Option<(u32, u32)> {
         let size = self.platform.parts().vault.geometry().size;
-        // At most 32 sectors of 16 MiB: three times that is no overflow.
-        let done = match self.check.as_ref()? {
-            StorageCheck::Storing(at) => *at,
-            StorageCheck::Reading { order, .. } => {
-                let left = order.left().wrapping_mul(CHUNK as u32);
-                size.wrapping_mul(2).wrapping_sub(left)
-            }
-            StorageCheck::Erasing { .. } => match self.core.mode() {
-                Mode::Live(Job::Unfill { at, .. }) => size.wrapping_mul(2).wrapping_add(*at),
-                _ => size.wrapping_mul(3),
-            },
+        let stage = match self.check.stage {
+            Stage::Idle => return None,
+            Stage::Storing => 0,
+            Stage::Reading => 1,
+            Stage::Erasing => 2,
         };
+        let at = match self.core.mode() {
+            Mode::Live(Job::Unfill { at, .. }) => *at,
+            _ => self.check.at,
+        };
+        // At most 32 sectors of 16 MiB: three times that is no overflow.
+        let done = size.wrapping_mul(stage).wrapping_add(at);
         Some((done, size.wrapping_mul(3)))
     }
-}
-
-/// Stores a chunk; its block is erased before the first of it.
-fn store<R: Region>(flash: &mut R, at: u32, chunk: &[u8]) {
-    let g = flash.geometry();
-    // Errors are ignored on purpose: the digest of what reads back exposes them.
-    if at.is_multiple_of(sanitize::block(&g)) {
-        #[expect(clippy::let_underscore_must_use, reason = "the digest exposes it")]
-        let _ = flash.erase(at, sanitize::block_end(&g, at));
-    }
-    #[expect(clippy::let_underscore_must_use, reason = "the digest exposes it")]
-    let _ = flash.program(at, chunk);
 }

@@ -269,11 +269,11 @@ impl Core {
 
     pub(super) fn fill(&mut self) -> Result<(), Error> {
         self.booted()?;
-        match self.state() {
+        match (&self.mode, &self.held.state) {
             // Opened again, it starts over; while it is erased, it is in the way.
-            State::Filling if matches!(self.mode, Mode::Live(Job::Idle)) => Ok(()),
-            State::Filling => Err(Error::Busy),
-            State::Clean => {
+            (Mode::Live(Job::Idle), PersistedState::Filling) => Ok(()),
+            (Mode::Live(_), PersistedState::Filling) => Err(Error::Busy),
+            (Mode::Live(_), PersistedState::Clean) => {
                 self.begin(Job::BeginFill);
                 Ok(())
             }
@@ -282,7 +282,7 @@ impl Core {
     }
 
     pub(super) fn unfill(&mut self) {
-        if self.state() == State::Filling && matches!(self.mode, Mode::Live(Job::Idle)) {
+        if let (Mode::Live(Job::Idle), PersistedState::Filling) = (&self.mode, &self.held.state) {
             self.begin(Job::Unfill {
                 at: 0,
                 twice: false,

@@ -295,8 +295,8 @@ pub enum Subject {
     Stored {
         /// The asker's key.
         key: [u8; 32],
-        /// What was read back, under the key: its
-        /// [`KeyedDigest`](super::storage::KeyedDigest).
+        /// Of what was read back, under the key:
+        /// [`digest_block`](super::storage::digest_block).
         digest: Digest,
         /// Bytes that were stored and read back.
         bytes: u32,

@@ -18,7 +18,7 @@
 
 use super::codec::{Bounded as _, Wire};
 use super::{Body as _, DeviceId, Digest, Receipt};
-use nrd_hal::crypto::Digest256;
+use nrd_hal::Crypto;
 
 /// Version of the messages.
 pub const VERSION: u8 = 1;
@@ -82,7 +82,7 @@ pub enum DeviceMessage<'a> {
     },
     /// What was read back, under the key.
     Answer {
-        /// [`KeyedDigest`] of it.
+        /// Of [`digest_block`], after the last block.
         digest: Digest,
     },
     /// Everything is erased again.
@@ -113,75 +113,43 @@ pub enum CheckRefusal {
     Version,
 }
 
-/// HMAC-SHA-256 (RFC 2104) over blocks of the storage, each behind its index.
-pub struct KeyedDigest<D> {
-    inner: D,
-    key: [u8; 32],
+/// Takes the next block that is read back into the digest: HMAC-SHA-256 under the
+/// key over the digest so far (zeros at first), the block's index and the block.
+pub fn digest_block<C: Crypto>(
+    key: &[u8; 32],
+    digest: &Digest,
+    index: u32,
+    block: &[u8],
+) -> Digest {
+    C::hmac(key, &[digest, &index.to_le_bytes(), block])
 }
 
-impl<D: Digest256> KeyedDigest<D> {
-    /// Under this key.
-    pub fn new(key: &[u8; 32]) -> Self {
-        KeyedDigest {
-            inner: padded(key, 0x36),
-            key: *key,
-        }
-    }
-
-    /// Appends block `index`.
-    pub fn block(&mut self, index: u32, bytes: &[u8]) {
-        self.inner.update(&index.to_le_bytes());
-        self.inner.update(bytes);
-    }
-
-    /// The digest.
-    pub fn finish(self) -> Digest {
-        let mut outer: D = padded(&self.key, 0x5C);
-        outer.update(&self.inner.finish());
-        outer.finish()
-    }
-}
-
-fn padded<D: Digest256>(key: &[u8; 32], pad: u8) -> D {
-    let mut block = [pad; 64];
-    for (byte, key) in block.iter_mut().zip(key) {
-        *byte ^= key;
-    }
-    let mut digest = D::default();
-    digest.update(&block);
-    digest
-}
-
-/// The order in which blocks are read back: each of them once, from a place and
-/// in strides that the key chooses.
+/// The order in which blocks are read back: each of them once, its index differing
+/// from the place in the order by a mask that the key chooses.
 #[derive(Debug, Clone)]
 pub struct BlockOrder {
     count: u32,
-    stride: u32,
-    at: u32,
-    left: u32,
+    mask: u32,
+    /// Places gone through, of the least power of two that is not below the count.
+    place: u32,
 }
 
 impl BlockOrder {
+    /// Of no blocks.
+    pub const NONE: BlockOrder = BlockOrder {
+        count: 0,
+        mask: 0,
+        place: 0,
+    };
+
     /// Of `count` blocks, at most 2²⁴.
     pub fn new(key: &[u8; 32], count: u32) -> BlockOrder {
-        let [a, b, c, d, e, f, g, h, ..] = *key;
-        let modulus = count.max(1);
-        let mut stride = u32::from_le_bytes([e, f, g, h]) % modulus + 1;
-        while !are_coprime(stride, modulus) {
-            stride += 1;
-        }
+        let [a, b, c, d, ..] = *key;
         BlockOrder {
-            count: modulus,
-            stride,
-            at: u32::from_le_bytes([a, b, c, d]) % modulus,
-            left: count,
+            count,
+            mask: u32::from_le_bytes([a, b, c, d]),
+            place: 0,
         }
-    }
-
-    /// Blocks that are still to come.
-    pub fn left(&self) -> u32 {
-        self.left
     }
 }
 
@@ -189,18 +157,16 @@ impl Iterator for BlockOrder {
     type Item = u32;
 
     fn next(&mut self) -> Option<u32> {
-        self.left = self.left.checked_sub(1)?;
-        let at = self.at;
-        self.at = at.wrapping_add(self.stride) % self.count;
-        Some(at)
+        let places = self.count.next_power_of_two();
+        while self.place < places {
+            let index = (self.place ^ self.mask) & (places - 1);
+            self.place += 1;
+            if index < self.count {
+                return Some(index);
+            }
+        }
+        None
     }
-}
-
-fn are_coprime(mut a: u32, mut b: u32) -> bool {
-    while b != 0 {
-        (a, b) = (b, a % b);
-    }
-    a == 1
 }
 
 #[cfg(test)]
@@ -214,7 +180,7 @@ mod tests {
         for count in [0, 1, 2, 3, 12, 64, 1000, 1024] {
             for seed in 0..=255u8 {
                 let mut key = [seed; 32];
-                key[4] = seed.wrapping_mul(7);
+                key[1] = seed.wrapping_mul(7);
                 let mut seen: Vec<u32> = BlockOrder::new(&key, count).collect();
                 seen.sort_unstable();
                 assert!(seen.into_iter().eq(0..count), "{count} blocks, key {seed}");

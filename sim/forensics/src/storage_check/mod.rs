@@ -17,10 +17,10 @@ pub use words::{NOT_BOUNDED, chance_in_words};
 
 use nrd_agent::wire::codec::{self, Code};
 use nrd_agent::wire::storage::{
-    BlockOrder, CheckRefusal, DeskMessage, DeviceMessage, KeyedDigest, MAX_MESSAGE, VERSION,
+    BlockOrder, CheckRefusal, DeskMessage, DeviceMessage, MAX_MESSAGE, VERSION, digest_block,
 };
 use nrd_agent::wire::{self, Digest, Receipt, Subject};
-use nrd_hal::crypto::{Crypto, RingCrypto};
+use nrd_hal::crypto::RingCrypto;
 use std::time::Duration;
 
 /// Most bytes that a device may say it has: the desk keeps a copy of all.
@@ -214,12 +214,13 @@ impl Device {
 
     /// What the device must answer.
     fn digest(&self, key: &[u8; 32]) -> Digest {
-        let mut digest = KeyedDigest::<<RingCrypto as Crypto>::Sha256>::new(key);
+        let mut digest = [0; 32];
         for n in BlockOrder::new(key, self.chunks()) {
             let at = n as usize * self.chunk;
-            digest.block(n, &self.bytes[at..at + self.chunk]);
+            let block = &self.bytes[at..at + self.chunk];
+            digest = digest_block::<RingCrypto>(key, &digest, n, block);
         }
-        digest.finish()
+        digest
     }
 }
 

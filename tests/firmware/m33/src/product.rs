@@ -154,31 +154,26 @@ fn obey(
         10 => agent.handle_reply(bytes)?,
         11 => agent.exchange_failed(),
         12 => agent.end_storage_check(),
-        13 => {
-            let mut order = [0; 256];
-            let frame = order.get_mut(..len).ok_or(Error::TooLong)?;
-            for (to, from) in frame.iter_mut().zip(bytes) {
+        13 | 16 => {
+            let mut copied = [0; 4 + CHUNK];
+            let given = copied.get_mut(..len).ok_or(Error::TooLong)?;
+            for (to, from) in given.iter_mut().zip(bytes) {
                 *to = *from;
             }
-            return Ok(agent.apply_order(frame, &mut m.data)?.1);
+            if m.command == 13 {
+                return Ok(agent.apply_order(given, &mut m.data)?.1);
+            }
+            let out = m.data.first_chunk_mut().ok_or(Error::TooLong)?;
+            return match agent.storage_check(given, out) {
+                CheckStep::Send(n) => Ok(n),
+                CheckStep::Again => Err(Error::Busy),
+                CheckStep::Wait => Ok(0),
+            };
         }
         14 => return agent.newest_receipt(&mut m.data),
         15 => {
             let nonce = *bytes.first_chunk().ok_or(Error::TooLong)?;
             return agent.prove_clean(nonce, &mut m.data);
-        }
-        16 => {
-            let mut message = [0; 4 + CHUNK];
-            let message = message.get_mut(..len).ok_or(Error::TooLong)?;
-            for (to, from) in message.iter_mut().zip(bytes) {
-                *to = *from;
-            }
-            let out = m.data.first_chunk_mut().ok_or(Error::TooLong)?;
-            return match agent.storage_check(message, out) {
-                CheckStep::Send(n) => Ok(n),
-                CheckStep::Again => Err(Error::Busy),
-                CheckStep::Wait => Ok(0),
-            };
         }
         17 => return Ok(agent.is_clean().into()),
         18 => return agent.display_name(&mut m.data),
