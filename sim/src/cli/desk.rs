@@ -30,7 +30,7 @@ pub(crate) struct Args {
     )]
     link: Option<String>,
     #[command(flatten)]
-    check: storage_check::Args,
+    check: storage_check::CheckArgs,
 }
 
 const EXAMPLES: &str = "Examples:

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Arguments of a storage check.
 #[derive(clap::Args)]
-pub(crate) struct Args {
+pub(crate) struct CheckArgs {
     /// The device id that its label says.
     #[arg(long, requires = "link")]
     device: Option<String>,
@@ -44,7 +44,7 @@ enum Stop {
     Check(CheckFailure),
 }
 
-pub(crate) fn run(link: &str, args: &Args, desk: &Desk) -> Result<ExitCode, ExitCode> {
+pub(crate) fn run(link: &str, args: &CheckArgs, desk: &Desk) -> Result<ExitCode, ExitCode> {
     let limit = args.limit.map(Duration::from_millis);
     let bounded = match check(link, limit) {
         Ok(bounded) => bounded,
@@ -140,7 +140,7 @@ fn connect(link: &str) -> io::Result<TcpStream> {
 }
 
 /// Whose receipt it is.
-fn signed(bounded: &Bounded, args: &Args, desk: &Desk) -> Result<Verified, Refusal> {
+fn signed(bounded: &Bounded, args: &CheckArgs, desk: &Desk) -> Result<Verified, Refusal> {
     let mut v = verify(&bounded.receipt, desk.maker_root(), Some(&bounded.key))?;
     if let Some(id) = &args.device {
         v.must_be(id)?;
@@ -152,14 +152,14 @@ fn signed(bounded: &Bounded, args: &Args, desk: &Desk) -> Result<Verified, Refus
     Ok(v)
 }
 
-fn refuse(args: &Args, why: &str) {
+fn refuse(args: &CheckArgs, why: &str) {
     if args.json {
         say!("{}", serde_json::json!({ "bounded": false, "why": why }));
     }
     eprintln!("NOT BOUNDED: {why}");
 }
 
-fn show(args: &Args, b: &Bounded, v: &Verified) {
+fn show(args: &CheckArgs, b: &Bounded, v: &Verified) {
     let ms = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
     if args.json {
         say!(
