@@ -272,6 +272,7 @@ fn check(
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn rows() -> Vec<Row> {
     use Predicted::{Guess, GuessDigest, NotBounded, TooLate};
     /// Large enough for a hundredth of it to be many bytes.

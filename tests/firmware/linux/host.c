@@ -332,6 +332,8 @@ int main(int argc, char **argv) {
   static uint8_t certificate[256], public_key[32], ca[4096];
   static char id[33];
   setvbuf(stdout, NULL, _IOLBF, 0);
+  /* poll(2) sees no line that stdio has read ahead. */
+  setvbuf(stdin, NULL, _IONBF, 0);
   int conform = argc == 3 && strcmp(argv[2], "conformance") == 0;
   char *colon = argc == 3 ? strrchr(argv[2], ':') : NULL;
   if (!colon && !conform) {
