@@ -9,6 +9,7 @@
 //! | file | what |
 //! |---|---|
 //! | `mod.rs` | the conversation, the time, the digest |
+//! | `tests.rs` | what a device may say, and what not |
 //! | `words.rs` | what a check has bounded and what it has not, in words |
 
 mod words;
@@ -422,3 +423,6 @@ fn message<'a>(message: &dyn Code<'a>) -> Vec<u8> {
     let n = codec::write(b"", message, &mut out).unwrap_or(0);
     out[..n].to_vec()
 }
+
+#[cfg(test)]
+mod tests;
