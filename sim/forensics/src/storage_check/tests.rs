@@ -5,11 +5,15 @@ use nrd_agent::wire::{DeviceId, SectorCounts};
 
 const CHUNK: u16 = 256;
 
-fn desk() -> StorageCheck<impl FnMut(&mut [u8]) -> Result<(), NoRandom>> {
-    let mut desk = StorageCheck::new(None, |out: &mut [u8]| {
+/// A desk whose random bytes are all alike.
+type Desk = StorageCheck<fn(&mut [u8]) -> Result<(), NoRandom>>;
+
+fn desk() -> Desk {
+    let random: fn(&mut [u8]) -> Result<(), NoRandom> = |out| {
         out.fill(0xA7);
         Ok(())
-    });
+    };
+    let mut desk = StorageCheck::new(None, random);
     assert!(matches!(desk.next(Duration::ZERO), Ok(Next::Send(_))));
     desk
 }
@@ -93,10 +97,7 @@ fn what_is_not_due_ends_a_check() {
 }
 
 /// A desk whose device has answered well.
-fn answered() -> (
-    StorageCheck<impl FnMut(&mut [u8]) -> Result<(), NoRandom>>,
-    Subject,
-) {
+fn answered() -> (Desk, Subject) {
     let mut desk = desk();
     desk.take(&here(512, 0, CHUNK, 4), Duration::ZERO).unwrap();
     for chunks in 1..=2 {
