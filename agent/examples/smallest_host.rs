@@ -155,7 +155,7 @@ fn in_words(frame: &[u8], maker_key: &[u8; 32]) -> Result<String, Error> {
             WipeReason::Recovered => "finished a wipe that it found begun",
         },
         Subject::Clean { .. } => "was read again when somebody asked",
-        Subject::Fill { .. } => "was filled, read back and erased when somebody asked",
+        Subject::Stored { .. } => "stored what somebody sent, read it back and erased it",
     };
     let how = match receipt.method {
         Method::Purge => "purge (the keys were physically destroyed)",

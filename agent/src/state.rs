@@ -89,7 +89,7 @@ pub enum PersistedState {
     Failed,
     /// Signed out by a person; still on the account's list.
     SignedOut(SignedOut),
-    /// Clean, but for a deep proof that is filling the vault: `Clean` is said
+    /// Clean, but for a storage check that has filled the vault: `Clean` is said
     /// over blank cells only.
     Filling,
 }
@@ -246,6 +246,6 @@ pub enum State {
     /// A wipe ended, but some part would not erase. The keys that could be
     /// destroyed are; the device must not be handed on as clean.
     WipeFailed,
-    /// No account, no secret; a deep proof fills the vault: step.
+    /// No account, no secret; a storage check fills the vault, or erases it again.
     Filling,
 }

@@ -16,6 +16,7 @@
 //! | [`crypto`] | [`Crypto`] | AES-256-GCM, HMAC and HKDF over SHA-256, Ed25519 verification |
 //! | [`platform`] | [`Platform`] | one type that names a port's choice of each |
 //!
+//! [`messages`] frames what a desk and a device say over a cable,
 //! [`layout`] splits one flash part into key slots, journal and vault, and
 //! [`conformance`] holds checks that any port can run on its own hardware.
 //!
@@ -74,6 +75,7 @@ pub mod error;
 pub mod identity;
 pub mod layout;
 pub mod link;
+pub mod messages;
 pub mod platform;
 pub mod region;
 pub mod root_key;

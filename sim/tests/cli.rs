@@ -398,13 +398,10 @@ fn verify_says_what_is_wrong_with_a_receipt() {
     tv.type_line(&format!("prove-clean {nonce} {}", at("clean.bin")))
         .unwrap();
     tv.wait("written", |_| true).unwrap();
-    tv.type_line(&format!("prove-fill {nonce} {}", at("fill.bin")))
-        .unwrap();
-    tv.wait("written", |_| true).unwrap();
     let maker = at("service/maker-root.pub");
     let other = World::new();
     let wrong_maker = other.dir.path().join("service/maker-root.pub");
-    for name in ["clean.bin", "fill.bin"] {
+    for name in ["clean.bin"] {
         let good = run(&[
             "verify",
             &at(name),

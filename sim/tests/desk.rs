@@ -38,10 +38,9 @@ impl Bench {
         }
     }
 
-    fn answer(&mut self, nonce: &[u8; 32], deep: bool) -> Vec<u8> {
+    fn answer(&mut self, nonce: &[u8; 32]) -> Vec<u8> {
         let file = self.device.dir.join("answer.bin");
-        let word = if deep { "prove-fill" } else { "prove-clean" };
-        let line = format!("{word} {} {}", hex(nonce), file.display());
+        let line = format!("prove-clean {} {}", hex(nonce), file.display());
         self.device.type_line(&line).unwrap();
         self.device.wait("written", |_| true).unwrap();
         std::fs::read(file).unwrap()
@@ -72,8 +71,8 @@ fn a_desk_is_green_only_for_what_was_proven() {
     };
 
     // Good, however the label is typed.
-    let first = desk.begin(&b.id.to_lowercase(), false, NOW).unwrap();
-    let good = b.answer(&first.nonce, false);
+    let first = desk.begin(&b.id.to_lowercase(), NOW).unwrap();
+    let good = b.answer(&first.nonce);
     let verdict = submit(&first.id, &good, NOW + 5).verdict.unwrap();
     assert!(verdict.good, "{}: {}", verdict.title, verdict.why);
     let signed = verdict.signed.unwrap();
@@ -87,26 +86,17 @@ fn a_desk_is_green_only_for_what_was_proven() {
     let again = submit(&first.id, b"NRD", NOW + 6);
     assert!(again.verdict.unwrap().good && again.ignored.is_some());
 
-    // The deep one, and the short answer in its place.
-    let deep = desk.begin(&b.id, true, NOW).unwrap();
-    let short = b.answer(&deep.nonce, false);
-    assert_eq!(title(&deep.id, &short, NOW), "Not the deep check");
-    let filled = b.answer(&deep.nonce, true);
-    let verdict = submit(&deep.id, &filled, NOW).verdict.unwrap();
-    assert!(verdict.good, "{}: {}", verdict.title, verdict.why);
-    assert_eq!(verdict.signed.unwrap().subject, SubjectKind::Fill);
-
     // Replayed, from another check and from nowhere.
-    let next = desk.begin(&b.id, false, NOW).unwrap();
+    let next = desk.begin(&b.id, NOW).unwrap();
     assert_eq!(title(&next.id, &good, NOW), "Replayed");
-    let foreign = b.answer(&[7; 32], false);
+    let foreign = b.answer(&[7; 32]);
     assert_eq!(title(&next.id, &foreign, NOW), "Replayed");
     // Too late.
-    let fresh = b.answer(&next.nonce, false);
+    let fresh = b.answer(&next.nonce);
     assert_eq!(title(&next.id, &fresh, NOW + 86_401), "Nonce too old");
     // Another device's label.
-    let other = desk.begin("NRD-STB-0000000000", false, NOW).unwrap();
-    let answer = b.answer(&other.nonce, false);
+    let other = desk.begin("NRD-STB-0000000000", NOW).unwrap();
+    let answer = b.answer(&other.nonce);
     assert_eq!(title(&other.id, &answer, NOW), "Another device");
 
     // Altered at every byte: never green, whatever it is called.
@@ -117,8 +107,8 @@ fn a_desk_is_green_only_for_what_was_proven() {
     }
     // Another maker's.
     let strangers = Desk::new([9; 32]);
-    let check = strangers.begin(&b.id, false, NOW).unwrap();
-    let answer = b.answer(&check.nonce, false);
+    let check = strangers.begin(&b.id, NOW).unwrap();
+    let answer = b.answer(&check.nonce);
     let verdict = strangers
         .submit(&check.id, &answer, NOW)
         .unwrap()
@@ -134,8 +124,8 @@ fn a_desk_is_green_only_for_what_was_proven() {
 fn a_status_list_revokes_and_an_old_one_checks_nothing() {
     let mut b = Bench::new();
     let desk = Desk::new(b.maker);
-    let check = desk.begin(&b.id, false, NOW).unwrap();
-    let answer = b.answer(&check.nonce, false);
+    let check = desk.begin(&b.id, NOW).unwrap();
+    let answer = b.answer(&check.nonce);
     let revocation = |now| {
         let verdict = desk.read(&answer, now);
         verdict.signed.unwrap().revocation
@@ -176,7 +166,7 @@ fn a_status_list_revokes_and_an_old_one_checks_nothing() {
 fn the_command_line_makes_lists_and_verifies_with_them() {
     let mut b = Bench::new();
     let dir = b.device.dir.parent().unwrap().to_owned();
-    let answer = b.answer(&[3; 32], false);
+    let answer = b.answer(&[3; 32]);
     let path = |name: &str| dir.join(name).display().to_string();
     let (root, key) = (path("service/maker-root.pub"), path("service/maker.key"));
     std::fs::write(path("a.txt"), answer_text(&answer)).unwrap();
@@ -235,10 +225,7 @@ fn the_command_line_makes_lists_and_verifies_with_them() {
 
 #[test]
 fn a_code_is_short_enough_for_a_phone_and_reads_back() {
-    let challenge = Challenge {
-        nonce: [0x5A; 32],
-        deep: true,
-    };
+    let challenge = Challenge { nonce: [0x5A; 32] };
     let svg = qr_svg(&challenge.text(), "x").unwrap();
     assert!(svg.contains("viewBox=\"0 0 37 37\""), "{}", &svg[..80]);
     // The largest answer still fits a code.

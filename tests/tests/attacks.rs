@@ -3,7 +3,7 @@
 use nrd_agent::wire::{ActivationId, OrderKind, OrderResult};
 use nrd_agent::{Agent, Class, Error, State};
 use nrd_sim::device::StubService;
-use nrd_sim::device::{TestBench, prove_fill, settle, talk};
+use nrd_sim::device::{TestBench, settle, talk};
 use nrd_sim::hw::Board;
 use nrd_tests::test_bench;
 
@@ -26,10 +26,6 @@ fn order_now(service: &StubService, agent: &mut Agent<'_, Board>, kind: OrderKin
 fn apply(agent: &mut Agent<'_, Board>, order: &[u8]) -> Result<OrderResult, Error> {
     let mut out = [0; 192];
     agent.apply_order(order, &mut out).map(|(r, _)| r)
-}
-
-fn erases(agent: &mut Agent<'_, Board>) -> u32 {
-    agent.platform().with_chip(|c| c.wear().iter().sum())
 }
 
 #[test]
@@ -243,7 +239,7 @@ fn an_order_that_does_not_verify_changes_nothing() {
 }
 
 #[test]
-fn a_returns_desk_gets_a_fresh_proof_and_a_full_fill() {
+fn a_returns_desk_gets_a_proof_of_a_clean_device_alone() {
     let mut bench = test_bench(41);
     activate(&mut bench);
     bench.boot(|_, agent| {
@@ -252,13 +248,6 @@ fn a_returns_desk_gets_a_fresh_proof_and_a_full_fill() {
         agent.deactivate().unwrap();
         settle(agent).unwrap();
         assert!(agent.prove_clean([7; 32], &mut out).is_ok());
-        let before = erases(agent);
-        assert_eq!(agent.prove_fill([8; 32], &mut out), Err(Error::Busy));
-        // Another nonce starts over.
-        assert_eq!(agent.prove_fill([9; 32], &mut out), Err(Error::Busy));
-        assert!(prove_fill(agent, [8; 32], &mut out, |_, _| {}).is_ok());
-        assert!(erases(agent) > before, "nothing was filled");
-        assert!(agent.is_clean());
     });
 }
 

@@ -4,6 +4,8 @@
 //! phases is in `agent/tests/calls/`.
 
 use nrd_agent::lease::LeaseStatus;
+use nrd_agent::wire::codec;
+use nrd_agent::wire::storage::{CheckRefusal, DeviceMessage, VERSION};
 use nrd_agent::wire::{
     self, Answer, Grant, Lease, LeaseTerms, LockReason, MAX_FRAME, Order, OrderKind, OrderResult,
     Reply, Request, Statement,
@@ -85,8 +87,13 @@ fn refuses_the_rest(agent: &mut Agent<'_, Board>, with: Error) {
     assert_eq!(agent.forget(Class::Email), Err(with));
     let proof = agent.prove_clean([9; 32], &mut [0; 640]);
     assert_eq!(proof, Err(with));
-    let fill = agent.prove_fill([9; 32], &mut [0; 640]);
-    assert_eq!(fill, Err(with));
+    let check = nrd_sim::device::say(agent, &[0, VERSION]);
+    let reason = match with {
+        Error::Busy => CheckRefusal::Busy,
+        _ => CheckRefusal::NotClean,
+    };
+    let refused = DeviceMessage::Refused { reason };
+    assert_eq!(codec::read(&check[0]), Some(refused));
     assert!(!agent.is_clean());
     assert_eq!((kept(agent), agent.state()), before, "nothing has changed");
 }

@@ -5,12 +5,15 @@ use nrd_agent::wire::DeviceKind;
 use nrd_hal::Geometry;
 use nrd_sim::base::sample::Samples;
 use nrd_sim::base::sign;
-use nrd_sim::base::unhex;
+use nrd_sim::base::{hex, unhex};
 use nrd_sim::demo::Browser;
 use nrd_sim::forensics::inspect::{Image, Search, Secret, inspect};
+use nrd_sim::forensics::storage_check::{Next, NoRandom, StorageCheck};
+use nrd_sim::forensics::verify::verify;
 use nrd_sim::hw::maker_certificate;
 use nrd_sim::service::server::{Ports, Running, start};
 use nrd_sim::service::{Service, Settings};
+use ring::rand::{SecureRandom as _, SystemRandom};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use std::fs;
@@ -298,14 +301,37 @@ fn whole_life(name: &str, machine: Machine, kind: DeviceKind, flags: &[&str]) {
     browser.wait_state("C firmware", "Proven wiped").unwrap();
     host.say("get 3 1");
     assert!(host.wait("get").starts_with("-2 "));
-    host.say("prove proof.bin");
-    assert!(host.wait("prove").starts_with("0 "));
+    let maker = world.running.service.keys.maker_public();
+    storage_check(&mut host, &maker);
     host.say("quit");
     assert!(host.process.wait().unwrap().success());
 
     assert_eq!(read_flash(&dir), (0, 0));
-    assert!(fs::metadata(dir.join("proof.bin")).unwrap().len() > 64);
     println!("account bytes readable with the root key: {readable} before, 0 after");
+}
+
+/// A storage check of the whole flash of the C program.
+fn storage_check(host: &mut Host, maker: &[u8; 32]) {
+    let random = SystemRandom::new();
+    let mut check = StorageCheck::new(Some(Duration::from_secs(60)), |out: &mut [u8]| {
+        random.fill(out).map_err(|_| NoRandom)
+    });
+    let begun = Instant::now();
+    let bounded = loop {
+        match check.next(begun.elapsed()).unwrap() {
+            Next::Send(message) => host.say(&format!("cable {}", hex(&message))),
+            Next::Wait => {
+                let said = host.wait("cable");
+                let byte = |n: usize| u8::from_str_radix(&said[n..n + 2], 16).unwrap();
+                let said: Vec<u8> = (0..said.len()).step_by(2).map(byte).collect();
+                check.take(&said, begun.elapsed()).unwrap();
+            }
+            Next::Done(bounded) => break bounded,
+        }
+    };
+    let signed = verify(&bounded.receipt, maker, Some(&bounded.key)).unwrap();
+    assert!(signed.clean);
+    println!("{} bytes stored and read back", bounded.bytes());
 }
 
 /// Account bytes that open with the root key in hand, and plain finds.

@@ -2,6 +2,7 @@
 //! produce, byte for byte. They are made by `NRD_WRITE_VECTORS=1 cargo test -p
 //! nrd-tests --test vectors` and compared in every other run.
 
+use nrd_agent::wire::storage::{BlockOrder, digest_block};
 use nrd_agent::wire::*;
 use nrd_agent::{Class, State};
 use nrd_hal::Crypto as _;
@@ -66,7 +67,12 @@ fn keys() {
     let token = RustCrypto::hmac(&master, &[b"nrd/1/token\0", &series, &2u32.to_le_bytes()]);
     let (challenge, nonce) = ([0x66; 32], [0x77; 16]);
     let proof = RustCrypto::hmac(&token, &[PROOF_CONTEXT, &challenge, &nonce]);
-    let fill = RustCrypto::hmac(&[0x88; 32], &[b"nrd/1/fill\0", &64u32.to_le_bytes()]);
+    // Three blocks: the key's first bytes are odd, so block 1 comes before block 0.
+    let key = [0x89; 32];
+    let order: Vec<u32> = BlockOrder::new(&key, 3).collect();
+    let stored = order.iter().fold([0; 32], |digest, n| {
+        digest_block::<RustCrypto>(&key, &digest, *n, &[*n as u8; 256])
+    });
     same_json(
         "keys.json",
         &json!({
@@ -90,8 +96,9 @@ fn keys() {
             "challenge": hex(&challenge),
             "request_nonce": hex(&nonce),
             "token_proof": hex(&proof),
-            "fill_nonce": hex(&[0x88; 32]),
-            "fill_at_64": hex(&fill),
+            "storage_key": hex(&key),
+            "storage_order_of_3_blocks": order,
+            "storage_digest_of_256_bytes_each_of_0_1_and_2": hex(&stored),
         }),
     );
 }

@@ -216,7 +216,7 @@
 // A wipe ended, but some part would not erase.
 #define NRD_STATE_WIPE_FAILED 7
 
-// No account, no secret; a deep proof fills the vault.
+// No account, no secret; a storage check fills the vault, or erases it again.
 #define NRD_STATE_FILLING 8
 
 // Not locked.
@@ -333,6 +333,9 @@
 
 // Bytes that the longest request, reply, receipt or proof needs.
 #define NRD_MAX_FRAME 1536
+
+// Bytes of the longest message of a storage check, without its length.
+#define NRD_MAX_MESSAGE 643
 
 // The agent, in memory that the caller lent.
 typedef struct NrdAgent NrdAgent;
@@ -513,7 +516,7 @@ typedef struct NrdStatus {
   uint32_t policy;
   // The token's generation; goes up with each renewal. 0 without a session.
   uint32_t generation;
-  // Bytes of a deep proof done so far, see `nrd_agent_prove`.
+  // Bytes of a storage check stored, read back and erased so far.
   uint32_t proof_done;
   // Bytes of it in all; 0 when none is under way.
   uint32_t proof_total;
@@ -851,20 +854,47 @@ int32_t nrd_agent_newest_receipt(struct NrdAgent *agent,
 int32_t nrd_agent_is_clean(struct NrdAgent *agent, uint8_t *clean);
 
 // A signed answer to a returns desk's nonce (32 bytes), after reading the
-// flash again; with `fill` not 0 after filling it, reading it back and
-// erasing it as well, which takes a while: `NRD_E_BUSY` until
-// `nrd_agent_poll` has done it, then call again with the same nonce.
-// `NRD_E_WRONG_STATE` unless the device is clean or, without `fill`, a wipe
-// failed.
+// flash again. `NRD_E_WRONG_STATE` unless the device is clean or a wipe failed.
 //
 // # Safety
 // The pointers are NULL or valid.
-int32_t nrd_agent_prove(struct NrdAgent *agent,
-                        const uint8_t *nonce,
-                        uint8_t fill,
-                        uint8_t *out,
-                        size_t out_size,
-                        size_t *out_len);
+int32_t nrd_agent_prove_clean(struct NrdAgent *agent,
+                              const uint8_t *nonce,
+                              uint8_t *out,
+                              size_t out_size,
+                              size_t *out_len);
+
+// A returns desk's storage check, over any cable: takes the desk's next message,
+// without the two bytes of its length; `message_len` 0 to go on. Writes what the
+// device answers into `out` (`NRD_MAX_MESSAGE` bytes are always enough) and its
+// length to `*out_len`: send its length, 2 bytes, the lowest first, then the
+// answer, and call again with `message_len` 0. `NRD_OK` with a length of 0: wait
+// for the desk's next message. `NRD_E_BUSY`: call `nrd_agent_poll`, then this again
+// with `message_len` 0.
+//
+// ```c
+// int32_t r = nrd_agent_storage_check(agent, in, in_len, out, sizeof out, &n);
+// while (r == NRD_E_BUSY || n > 0) {
+//   if (n > 0) send_message(out, n); else poll_the_agent();
+//   r = nrd_agent_storage_check(agent, NULL, 0, out, sizeof out, &n);
+// }
+// ```
+//
+// # Safety
+// The pointers are NULL or valid.
+int32_t nrd_agent_storage_check(struct NrdAgent *agent,
+                                const uint8_t *message,
+                                size_t message_len,
+                                uint8_t *out,
+                                size_t out_size,
+                                size_t *out_len);
+
+// The desk or its cable is gone: what a storage check has stored is erased, step by
+// step. Does nothing where none is under way.
+//
+// # Safety
+// `agent` is NULL or readable.
+int32_t nrd_agent_end_storage_check(struct NrdAgent *agent);
 
 // The meaning of a result, for a log: English, NUL-terminated, never freed. Holds
 // no secret.

@@ -202,7 +202,7 @@ pub const NRD_STATE_SIGNED_OUT: u8 = 5;
 pub const NRD_STATE_WIPING: u8 = 6;
 /// A wipe ended, but some part would not erase.
 pub const NRD_STATE_WIPE_FAILED: u8 = 7;
-/// No account, no secret; a deep proof fills the vault.
+/// No account, no secret; a storage check fills the vault, or erases it again.
 pub const NRD_STATE_FILLING: u8 = 8;
 
 // Reasons, in `NrdStatus.lock_reason`.
@@ -327,6 +327,8 @@ pub const NRD_ORDER_STALE: u8 = 3;
 
 /// Bytes that the longest request, reply, receipt or proof needs.
 pub const NRD_MAX_FRAME: usize = 1536;
+/// Bytes of the longest message of a storage check, without its length.
+pub const NRD_MAX_MESSAGE: usize = 643;
 
 /// Sizes of the flash, in bytes.
 #[repr(C)]
@@ -483,7 +485,7 @@ pub struct NrdStatus {
     pub policy: u32,
     /// The token's generation; goes up with each renewal. 0 without a session.
     pub generation: u32,
-    /// Bytes of a deep proof done so far, see `nrd_agent_prove`.
+    /// Bytes of a storage check stored, read back and erased so far.
     pub proof_done: u32,
     /// Bytes of it in all; 0 when none is under way.
     pub proof_total: u32,

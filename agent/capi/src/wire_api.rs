@@ -4,9 +4,11 @@ use crate::ffi::{Range, enter, input, output, put, refused};
 use crate::platform::Port;
 use crate::types::*;
 use nrd_agent::Agent;
+use nrd_agent::agent::CheckStep;
 use nrd_agent::wire::OrderResult;
 
 const _: () = assert!(NRD_MAX_FRAME == nrd_agent::wire::MAX_FRAME);
+const _: () = assert!(NRD_MAX_MESSAGE == nrd_agent::wire::storage::MAX_MESSAGE);
 
 /// A call that writes bytes, and reads `read`.
 ///
@@ -197,19 +199,14 @@ pub unsafe extern "C" fn nrd_agent_is_clean(agent: *mut NrdAgent, clean: *mut u8
 }
 
 /// A signed answer to a returns desk's nonce (32 bytes), after reading the
-/// flash again; with `fill` not 0 after filling it, reading it back and
-/// erasing it as well, which takes a while: `NRD_E_BUSY` until
-/// `nrd_agent_poll` has done it, then call again with the same nonce.
-/// `NRD_E_WRONG_STATE` unless the device is clean or, without `fill`, a wipe
-/// failed.
+/// flash again. `NRD_E_WRONG_STATE` unless the device is clean or a wipe failed.
 ///
 /// # Safety
 /// The pointers are NULL or valid.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn nrd_agent_prove(
+pub unsafe extern "C" fn nrd_agent_prove_clean(
     agent: *mut NrdAgent,
     nonce: *const u8,
-    fill: u8,
     out: *mut u8,
     out_size: usize,
     out_len: *mut usize,
@@ -219,11 +216,65 @@ pub unsafe extern "C" fn nrd_agent_prove(
         let read = Range::of(nonce, 32);
         write(agent, read, out, out_size, out_len, |a, out| {
             let nonce = <[u8; 32]>::try_from(input(nonce, 32)?).map_err(|_| NRD_E_ARGUMENT)?;
-            match fill {
-                0 => a.prove_clean(nonce, out),
-                _ => a.prove_fill(nonce, out),
+            a.prove_clean(nonce, out).map_err(refused)
+        })
+    }
+}
+
+/// A returns desk's storage check, over any cable: takes the desk's next message,
+/// without the two bytes of its length; `message_len` 0 to go on. Writes what the
+/// device answers into `out` (`NRD_MAX_MESSAGE` bytes are always enough) and its
+/// length to `*out_len`: send its length, 2 bytes, the lowest first, then the
+/// answer, and call again with `message_len` 0. `NRD_OK` with a length of 0: wait
+/// for the desk's next message. `NRD_E_BUSY`: call `nrd_agent_poll`, then this again
+/// with `message_len` 0.
+///
+/// ```c
+/// int32_t r = nrd_agent_storage_check(agent, in, in_len, out, sizeof out, &n);
+/// while (r == NRD_E_BUSY || n > 0) {
+///   if (n > 0) send_message(out, n); else poll_the_agent();
+///   r = nrd_agent_storage_check(agent, NULL, 0, out, sizeof out, &n);
+/// }
+/// ```
+///
+/// # Safety
+/// The pointers are NULL or valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nrd_agent_storage_check(
+    agent: *mut NrdAgent,
+    message: *const u8,
+    message_len: usize,
+    out: *mut u8,
+    out_size: usize,
+    out_len: *mut usize,
+) -> i32 {
+    // SAFETY: passed on.
+    unsafe {
+        let read = Range::of(message, message_len);
+        write(agent, read, out, out_size, out_len, |a, out| {
+            let message = input(message, message_len)?;
+            let out = out.first_chunk_mut().ok_or(NRD_E_BUFFER_TOO_SMALL)?;
+            match a.storage_check(message, out) {
+                CheckStep::Send(n) => Ok(n),
+                CheckStep::Again => Err(NRD_E_BUSY),
+                CheckStep::Wait => Ok(0),
             }
-            .map_err(refused)
+        })
+    }
+}
+
+/// The desk or its cable is gone: what a storage check has stored is erased, step by
+/// step. Does nothing where none is under way.
+///
+/// # Safety
+/// `agent` is NULL or readable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nrd_agent_end_storage_check(agent: *mut NrdAgent) -> i32 {
+    // SAFETY: passed on.
+    unsafe {
+        enter(agent, &[], |inner| {
+            inner.agent.end_storage_check();
+            Ok(())
         })
     }
 }

@@ -24,7 +24,7 @@ impl<P: Platform> Agent<'_, P> {
         self.core.may_start()?;
         let mut id = ActivationId::default();
         healthy_random(self.platform.parts().rng, &mut id.0)?;
-        self.fill_proof = None;
+        self.check.drop_it();
         self.settle(Event::Start(id), &[])
     }
 

@@ -48,7 +48,7 @@ impl<P: Platform> Agent<'_, P> {
             Effect::Close => {
                 self.forget_secrets();
                 self.vault.unmount();
-                self.fill_proof = None;
+                self.check.drop_it();
                 Ok(Found::Done)
             }
             Effect::SaveTombstone => self.save_tombstone().map(done),
@@ -73,17 +73,6 @@ impl<P: Platform> Agent<'_, P> {
             }
             Effect::LookAtSlots => Ok(Found::Blank(slot::are_blank(self.platform.parts().slot))),
             Effect::StoreReceipt { slots_blank, place } => self.store_receipt(slots_blank, place),
-            Effect::Fill => Ok(self.fill_step()),
-            Effect::Unfill { at } => {
-                let erased = self.erase_block(at, true);
-                Ok(match erased {
-                    Found::Erased { failed, next, .. } => Found::Filled {
-                        next,
-                        blank: failed == 0,
-                    },
-                    other => other,
-                })
-            }
         };
         self.report(found)
     }

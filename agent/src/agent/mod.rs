@@ -15,7 +15,7 @@
 //! | `logs.rs` | journal and vault |
 //! | `sanitize.rs` | slots and vault: erase, look |
 //! | `receipt.rs` | receipts and proofs |
-//! | `fill.rs` | the deep proof |
+//! | `storage_check.rs` | the storage check |
 //!
 //! Firmware calls [`Agent::poll`] in a loop, does what it says (go on, post a
 //! request, sleep, restart), hands replies to [`Agent::handle_reply`], and shows
@@ -27,16 +27,17 @@ mod cache;
 mod calls;
 mod effects;
 mod exchange;
-mod fill;
 mod grant;
 mod logs;
 mod orders;
 mod receipt;
 pub mod run;
 mod sanitize;
+mod storage_check;
 mod trust;
 
 pub use crate::core::{CHARGE_S, MAX_CHARGE_S};
+pub use storage_check::CheckStep;
 
 use crate::core::{Core, Effect, Event, Found, Job, Mode, PLACES, Setup, Time};
 use crate::error::Error;
@@ -226,7 +227,8 @@ pub struct Status {
     pub code: Option<(String<12>, u8)>,
     /// Progress of a wipe: sectors done and in all.
     pub wipe: Option<(u32, u32)>,
-    /// Progress of a deep proof: bytes done and in all.
+    /// Progress of a storage check: bytes stored, read back and erased, and how
+    /// many that will be in all.
     pub fill: Option<(u32, u32)>,
     /// The policy version consented to.
     pub policy: Option<u32>,
@@ -327,8 +329,8 @@ pub struct Agent<'m, P: Platform> {
     device_id: DeviceId,
     /// Seconds over which the first exchange is spread once the boot is done.
     spread_s: u32,
-    /// A deep proof under way.
-    fill_proof: Option<fill::FillProof<<P::Crypto as nrd_hal::Crypto>::Sha256>>,
+    /// A storage check, if one is under way.
+    check: storage_check::StorageCheck,
     platform: P,
 }
 
@@ -391,7 +393,7 @@ impl<'m, P: Platform> Agent<'m, P> {
             config,
             trust: None,
             spread_s: 0,
-            fill_proof: None,
+            check: storage_check::StorageCheck::NONE,
         })
     }
 
@@ -523,7 +525,7 @@ impl<'m, P: Platform> Agent<'m, P> {
             worn_out: held.worn_out,
             losses: self.core.losses(),
             fault: self.core.retry.fault(),
-            fill: self.fill_progress(),
+            fill: self.check_progress(),
         }
     }
 

@@ -105,12 +105,12 @@ impl<P: Platform> Agent<'_, P> {
 }
 
 /// Where the block of one step that begins at `at` ends.
-pub(super) fn block_end(g: &Geometry, at: u32) -> u32 {
+fn block_end(g: &Geometry, at: u32) -> u32 {
     at.wrapping_add(block(g)).min(g.size)
 }
 
 /// Bytes that one step erases: the part's best erase block, at least 2 KiB.
-fn block(g: &Geometry) -> u32 {
+pub(super) fn block(g: &Geometry) -> u32 {
     g.best_erase.max(g.erase_size).max(2048)
 }
 

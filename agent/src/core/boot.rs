@@ -334,10 +334,12 @@ impl Core {
             PersistedState::Clean if !slots_blank => {
                 return self.begin_wipe(WipeReason::Recovered, None);
             }
-            // Blocks of the proof's stream are left in the vault.
+            // Chunks of a storage check are left in the vault, and one of its erases
+            // may have been cut.
             PersistedState::Filling => {
                 self.mode = Mode::Live(Job::Unfill {
                     at: 0,
+                    twice: true,
                     failed: false,
                 });
                 return;

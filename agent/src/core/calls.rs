@@ -270,13 +270,25 @@ impl Core {
 
     pub(super) fn fill(&mut self) -> Result<(), Error> {
         self.booted()?;
-        match self.state() {
-            State::Filling => Ok(()),
-            State::Clean => {
+        match (&self.mode, &self.held.state) {
+            // Opened again, it starts over; while it is erased, it is in the way.
+            (Mode::Live(Job::Idle), PersistedState::Filling) => Ok(()),
+            (Mode::Live(_), PersistedState::Filling) => Err(Error::Busy),
+            (Mode::Live(_), PersistedState::Clean) => {
                 self.begin(Job::BeginFill);
                 Ok(())
             }
             _ => Err(Error::WrongState),
+        }
+    }
+
+    pub(super) fn unfill(&mut self) {
+        if let (Mode::Live(Job::Idle), PersistedState::Filling) = (&self.mode, &self.held.state) {
+            self.begin(Job::Unfill {
+                at: 0,
+                twice: false,
+                failed: false,
+            });
         }
     }
 }

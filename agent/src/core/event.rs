@@ -89,13 +89,6 @@ pub enum Effect {
         /// Where.
         place: u8,
     },
-    /// One block of a deep proof: [`Found::Filled`].
-    Fill,
-    /// Erase what a deep proof that lost power left behind: [`Found::Filled`].
-    Unfill {
-        /// Offset in the vault, in bytes.
-        at: u32,
-    },
 }
 
 /// What the driver found when it carried out an effect.
@@ -131,13 +124,6 @@ pub enum Found<'a> {
         /// Its digest.
         digest: Digest,
     },
-    /// A block of a deep proof was dealt with.
-    Filled {
-        /// Where the next one begins; `None` at the end of the proof.
-        next: Option<u32>,
-        /// The vault reads blank as far as it was erased.
-        blank: bool,
-    },
 }
 
 /// Something that happened.
@@ -159,8 +145,10 @@ pub enum Event<'a> {
     SignOut,
     /// A caller forgets a class of account data.
     Forget(Class),
-    /// Somebody asks for a deep proof.
+    /// A desk opens a storage check.
     Fill,
+    /// A storage check has its answer, or its desk is gone.
+    Unfill,
     /// An order whose signature and addressee are verified, and which applies.
     Order {
         /// The order.

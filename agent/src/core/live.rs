@@ -60,18 +60,18 @@ pub enum Job {
     },
     /// The receipt at this place goes.
     DropReceipt(u8),
-    /// A deep proof begins.
+    /// A storage check begins.
     BeginFill,
-    /// A deep proof goes on.
-    Fill,
-    /// What a deep proof left is erased.
+    /// What a storage check stored is erased.
     Unfill {
         /// From this offset in the vault on, in bytes.
         at: u32,
+        /// A cut may have torn an erase: erase once before.
+        twice: bool,
         /// Some of it did not erase.
         failed: bool,
     },
-    /// A deep proof is over.
+    /// A storage check is over.
     EndFill {
         /// Some of the vault did not erase.
         failed: bool,
@@ -159,9 +159,7 @@ impl Job {
             | Job::Forget { .. }
             | Job::DropReceipt(_)
             | Job::BeginFill => true,
-            Job::Idle | Job::Store(_) | Job::Fill | Job::Unfill { .. } | Job::EndFill { .. } => {
-                false
-            }
+            Job::Idle | Job::Store(_) | Job::Unfill { .. } | Job::EndFill { .. } => false,
         }
     }
 }
@@ -205,8 +203,10 @@ impl Core {
                 SwapStep::Swap => Effect::SwapSlot(*class),
             },
             Job::DropReceipt(place) => Effect::RemoveReceipt(*place),
-            Job::Fill => Effect::Fill,
-            Job::Unfill { at, .. } => Effect::Unfill { at: *at },
+            Job::Unfill { at, twice, .. } => Effect::EraseBlock {
+                at: *at,
+                twice: *twice,
+            },
         }
     }
 
@@ -236,7 +236,6 @@ impl Core {
             | Job::SignOut(_)
             | Job::Root(_)
             | Job::DropReceipt(_)
-            | Job::Fill
             | Job::Unfill { .. } => {}
         }
     }
@@ -348,17 +347,20 @@ impl Core {
                 }
                 Job::Idle
             }
-            Job::BeginFill if done => Job::Fill,
-            Job::Fill => match *result {
-                Ok(Found::Filled { next: None, blank }) => Job::EndFill { failed: !blank },
-                _ => Job::Fill,
-            },
-            Job::Unfill { at, failed } => match *result {
-                Ok(Found::Filled { next, blank }) => {
-                    let failed = failed || !blank;
-                    next.map_or(Job::EndFill { failed }, |at| Job::Unfill { at, failed })
+            Job::Unfill { at, twice, failed } => match *result {
+                Ok(Found::Erased {
+                    failed: stuck,
+                    next,
+                    ..
+                }) => {
+                    let failed = failed || stuck > 0;
+                    next.map_or(Job::EndFill { failed }, |at| Job::Unfill {
+                        at,
+                        twice,
+                        failed,
+                    })
                 }
-                _ => Job::Unfill { at, failed },
+                _ => Job::Unfill { at, twice, failed },
             },
             Job::EndFill { failed } if !done => Job::EndFill { failed },
             // Done, or as before: what opens has not opened, what closed is

@@ -164,6 +164,7 @@ impl Core {
             Event::SignOut => return self.sign_out(None),
             Event::Forget(class) => return self.forget(class),
             Event::Fill => return self.fill(),
+            Event::Unfill => self.unfill(),
             Event::Order { order, digest } => return self.order(order, digest),
             Event::Granted(granted) => return self.granted(granted),
             Event::AttemptEnded => self.attempt_ended(),

@@ -108,7 +108,7 @@ impl PoweredTime {
 
     /// The powered seconds that a charge made now covers.
     pub(super) fn charge(&self) -> u32 {
-        let ahead_s = self.up_s().clamp(CHARGE_S, MAX_CHARGE_S);
+        let ahead_s = self.passed_s.clamp(CHARGE_S, MAX_CHARGE_S);
         self.powered_s().saturating_add(ahead_s)
     }
 

@@ -15,7 +15,8 @@
 //! body, no trailing bytes. Bytes are verified before they are parsed.
 //!
 //! [`codec`] reads and writes bodies, [`types`] holds the small types,
-//! [`object`] the signed objects, [`message`] the request and the reply.
+//! [`object`] the signed objects, [`message`] the request and the reply,
+//! [`storage`] what a desk and a device say over a cable.
 //!
 //! # Examples
 //!
@@ -51,6 +52,7 @@
 pub mod codec;
 pub mod message;
 pub mod object;
+pub mod storage;
 pub mod types;
 
 pub use message::*;

@@ -290,13 +290,15 @@ pub enum Subject {
         /// The asker's nonce.
         nonce: [u8; 32],
     },
-    /// The vault was filled from the nonce, read back and erased: `prove_fill`.
-    Fill {
-        /// The asker's nonce.
-        nonce: [u8; 32],
-        /// SHA-256 of the filled vault as read back.
+    /// Random bytes of the asker were stored, read back under a key that came
+    /// after them, and erased: [`storage`](super::storage).
+    Stored {
+        /// The asker's key.
+        key: [u8; 32],
+        /// Of what was read back, under the key:
+        /// [`digest_block`](super::storage::digest_block).
         digest: Digest,
-        /// Size of the filled region in bytes.
+        /// Bytes that were stored and read back.
         bytes: u32,
     },
 }

@@ -2,6 +2,8 @@
 
 use crate::common::Bench;
 use crate::phases::NONCE;
+use nrd_agent::wire::codec;
+use nrd_agent::wire::storage::{CheckRefusal, DeskMessage, DeviceMessage, VERSION};
 use nrd_agent::wire::{Body as _, OrderKind, OrderResult, Receipt};
 use nrd_agent::{Class, Error, State};
 
@@ -30,7 +32,8 @@ calls! {
     "`forget`", |b| b.agent.forget(Class::Email).map(done);
     "`display_name`", |b| b.agent.display_name(&mut [0; 64]).map(done);
     "`prove_clean`", |b| b.agent.prove_clean(NONCE, &mut [0; Receipt::MAX]).map(done);
-    "`prove_fill`", prove_fill;
+    "`storage_check` (open)", open_check;
+    "`end_storage_check`", |b| { b.agent.end_storage_check(); Ok("done") };
     "`newest_receipt`", |b| b.agent.newest_receipt(&mut [0; Receipt::MAX]).map(done);
     "`is_clean`", |b| Ok(if b.agent.is_clean() { "yes" } else { "no" });
     "`poll_request`, `handle_reply`", exchange;
@@ -72,12 +75,20 @@ fn order(b: &mut Bench, kind: OrderKind) -> Result<&'static str, Error> {
     })
 }
 
-fn prove_fill(b: &mut Bench) -> Result<&'static str, Error> {
-    let before = b.state();
-    let proven = b.agent.prove_fill(NONCE, &mut [0; Receipt::MAX]).map(done);
-    match (proven, before, b.state()) {
-        (Err(Error::Busy), State::Clean, State::Filling) => Ok("begun"),
-        (proven, ..) => proven,
+/// A desk opens a storage check. The device says no over the cable; here it is the
+/// error of the same meaning.
+pub(crate) fn open_check(b: &mut Bench) -> Result<&'static str, Error> {
+    let answers = b.say(&DeskMessage::Open { version: VERSION });
+    let answer = answers.first().and_then(|a| codec::read(a));
+    match answer.expect("every Open has an answer") {
+        DeviceMessage::Here { .. } => Ok("done"),
+        DeviceMessage::Refused { reason } => Err(match reason {
+            CheckRefusal::Busy => Error::Busy,
+            CheckRefusal::NotClean => Error::WrongState,
+            CheckRefusal::Failed => Error::Hardware,
+            CheckRefusal::OutOfTurn | CheckRefusal::Version => panic!("{reason:?}"),
+        }),
+        other => panic!("{other:?}"),
     }
 }
 

@@ -147,7 +147,7 @@ fn every_word_is_defined_and_every_public_call_has_a_row() {
         include_str!("../../src/agent/cache.rs"),
         include_str!("../../src/agent/calls.rs"),
         include_str!("../../src/agent/exchange.rs"),
-        include_str!("../../src/agent/fill.rs"),
+        include_str!("../../src/agent/storage_check.rs"),
         include_str!("../../src/agent/orders.rs"),
         include_str!("../../src/agent/receipt.rs"),
         include_str!("../../src/agent/run.rs"),

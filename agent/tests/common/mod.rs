@@ -1,6 +1,9 @@
 //! A device in RAM with its service, for tests of calls and outages.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+use nrd_agent::agent::CheckStep;
+use nrd_agent::wire::codec;
+use nrd_agent::wire::storage::{DeskMessage, MAX_MESSAGE};
 use nrd_agent::wire::{
     self, ActivationId, Ask, MAX_FRAME, OrderKind, Receipt, RefusalCode, Request, Subject,
 };
@@ -69,6 +72,23 @@ impl Bench {
             }
         }
         panic!("the agent does not come to rest");
+    }
+
+    /// Says this to the device over a cable; its answers, with what the work between
+    /// them brings.
+    pub(crate) fn say(&mut self, message: &DeskMessage<'_>) -> Vec<Vec<u8>> {
+        let mut heard = [0; MAX_MESSAGE];
+        let n = codec::write(b"", message, &mut heard).expect("it fits");
+        let (mut out, mut answers) = ([0; MAX_MESSAGE], Vec::new());
+        let mut heard = &heard[..n];
+        loop {
+            match self.agent.storage_check(heard, &mut out) {
+                CheckStep::Send(n) => answers.push(out[..n].to_vec()),
+                CheckStep::Again => drop(self.agent.poll_work()),
+                CheckStep::Wait => return answers,
+            }
+            heard = &[];
+        }
     }
 
     /// Posts one request, if one is due; false if not.

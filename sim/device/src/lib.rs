@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `bench.rs` | [`TestBench`]: what stays over all boots, and a boot; sample data |
 //! | `buffers.rs` | [`AgentBuffers`], lent to the agent for one boot |
-//! | `run.rs` | the run loop: to rest, one exchange, a conversation, the deep proof |
+//! | `run.rs` | the run loop: to rest, one exchange, a conversation, a storage check |
 //!
 //! The service that answers in process, [`StubService`], is the test kit's.
 //!
@@ -46,5 +46,5 @@ pub use bench::{Filled, TestBench, cache_samples};
 pub use buffers::AgentBuffers;
 pub use nrd_agent_testkit::StubService;
 pub use run::{
-    MAX_CALLS, MAX_EXCHANGES, Rest, ServiceEndpoint, Stop, exchange, prove_fill, rest, settle, talk,
+    MAX_CALLS, MAX_EXCHANGES, Rest, ServiceEndpoint, Stop, exchange, rest, say, settle, talk,
 };

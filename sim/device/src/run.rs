@@ -4,7 +4,9 @@
 //! (`agent/src/agent/run.rs`). No host here has an error budget of its own; the
 //! one bound is [`MAX_CALLS`], against an agent that never rests.
 
+use nrd_agent::agent::CheckStep;
 use nrd_agent::wire::MAX_FRAME;
+use nrd_agent::wire::storage::MAX_MESSAGE;
 use nrd_agent::{Agent, Error, Next};
 use nrd_hal::Platform;
 use nrd_sim_hw::PowerCut;
@@ -102,30 +104,24 @@ pub fn settle<P: PowerCut>(agent: &mut Agent<'_, P>) -> Result<(), Stop> {
     }
 }
 
-/// Asks for the deep proof and works until it is there; returns its length.
-///
-/// # Errors
-/// What the agent refuses with.
-pub fn prove_fill<P: Platform>(
-    agent: &mut Agent<'_, P>,
-    nonce: [u8; 32],
-    out: &mut [u8],
-    mut progress: impl FnMut(u32, u32),
-) -> Result<usize, Error> {
-    loop {
-        match agent.prove_fill(nonce, out) {
-            Err(Error::Busy) => {}
-            done => return done,
+/// Hands a desk's message of a storage check to the device and lets it work until
+/// it waits for the next; what it answers meanwhile.
+pub fn say<P: Platform>(agent: &mut Agent<'_, P>, message: &[u8]) -> Vec<Vec<u8>> {
+    let (mut out, mut answers) = ([0; MAX_MESSAGE], Vec::new());
+    let mut message = message;
+    for _ in 0..MAX_CALLS {
+        match agent.storage_check(message, &mut out) {
+            CheckStep::Send(n) => answers.push(out[..n].to_vec()),
+            // A part that fails is in what the device signs, or in its silence.
+            CheckStep::Again => match rest(agent, |_| false, |_| {}) {
+                Rest::Until(_) => {}
+                Rest::Fault(_) | Rest::Off | Rest::Never => break,
+            },
+            CheckStep::Wait => break,
         }
-        let seen = |agent: &mut Agent<'_, P>| {
-            if let Some((done, all)) = agent.status().fill {
-                progress(done, all);
-            }
-        };
-        if let Rest::Fault(e) = rest(agent, |_| false, seen) {
-            return Err(e);
-        }
+        message = &[];
     }
+    answers
 }
 
 /// Talks to the service until nothing is due now.

@@ -4,6 +4,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`inspect`] | what stands in a flash image, and what of it can be read |
+//! | [`storage_check`] | a device’s whole storage, filled over a cable and read back |
 //! | [`verify`] | a receipt or a proof held against the maker's key and status list |
 //!
 //! ```
@@ -23,4 +24,5 @@
 #![forbid(unsafe_code)]
 
 pub mod inspect;
+pub mod storage_check;
 pub mod verify;

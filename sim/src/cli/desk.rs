@@ -1,7 +1,7 @@
 //! `nrd-sim desk`.
 
-use super::fail;
 use super::verify::{maker_root, read};
+use super::{fail, storage_check};
 use nrd_sim::service::desk::{Desk, serve};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -20,20 +20,32 @@ pub(crate) struct Args {
     /// The pages' port, for browsers on this machine; 0 for any free one.
     #[arg(long, default_value_t = 8490)]
     port: u16,
+    /// No pages: check the storage of the device at the other end of this cable,
+    /// HOST:PORT, and say what that has bounded and what not.
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        requires = "device",
+        conflicts_with = "port"
+    )]
+    link: Option<String>,
+    #[command(flatten)]
+    check: storage_check::CheckArgs,
 }
 
 const EXAMPLES: &str = "Examples:
   nrd-sim desk --maker-root service/maker-root.pub
-  nrd-sim desk --maker-root service/maker-root.pub --status-list status.bin --port 0";
+  nrd-sim desk --maker-root service/maker-root.pub --status-list status.bin --port 0
+  nrd-sim device … --idle --link 7070      a device that a desk can reach, and:
+  nrd-sim desk --maker-root service/maker-root.pub --link localhost:7070 --device ID";
 
 pub(crate) fn run(args: &Args) -> ExitCode {
     match start(args) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(code) => code,
+        Ok(code) | Err(code) => code,
     }
 }
 
-fn start(args: &Args) -> Result<(), ExitCode> {
+fn start(args: &Args) -> Result<ExitCode, ExitCode> {
     let desk = Desk::new(maker_root(&args.maker_root)?);
     if let Some(path) = &args.status_list {
         let frame = read(path, 8 << 20, "the maker's status list file")?;
@@ -43,6 +55,9 @@ fn start(args: &Args) -> Result<(), ExitCode> {
                 "the file as the maker published it",
             )
         })?;
+    }
+    if let Some(link) = &args.link {
+        return storage_check::run(link, &args.check, &desk);
     }
     let running = serve(Arc::new(desk), args.port).map_err(|e| {
         fail(
@@ -60,5 +75,5 @@ fn start(args: &Args) -> Result<(), ExitCode> {
     say!("Ctrl-C stops it.");
     running.wait_for_ctrl_c();
     say!("stopped");
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }

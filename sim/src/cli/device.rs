@@ -48,6 +48,10 @@ pub(crate) struct Args {
     /// that is switched on in crowds does.
     #[arg(long, default_value_t = 0)]
     spread: u32,
+    /// Listen for a returns desk on this port of this machine (0 for any free one),
+    /// as over a cable: see `nrd-sim desk --link`.
+    #[arg(long)]
+    link: Option<u16>,
     /// Hear orders from this broker as well, mqtt://host:1883.
     #[arg(long)]
     mqtt: Option<String>,
@@ -100,6 +104,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         activate: !args.idle,
         samples,
         wait_s: args.wait,
+        link: args.link,
         broker,
         spread_s: args.spread,
         seed: args.seed,

@@ -25,6 +25,7 @@ mod room;
 mod run;
 mod serve;
 mod status_list;
+mod storage_check;
 mod store_admin;
 mod verify;
 

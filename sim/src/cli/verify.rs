@@ -145,8 +145,8 @@ fn text(v: &Verified) {
         (false, _) => "VERIFIED, BUT NOT CLEAN: a step failed",
         (true, SubjectKind::Wipe) => "VERIFIED: this device was wiped",
         (true, SubjectKind::Clean) => "VERIFIED: this device was clean when it was asked",
-        (true, SubjectKind::Fill) => {
-            "VERIFIED: this device filled its storage as asked, and erased it"
+        (true, SubjectKind::Stored) => {
+            "VERIFIED: this device says that it stored what a desk sent, and erased it"
         }
     };
     say!("{verdict}");
@@ -175,8 +175,8 @@ fn text(v: &Verified) {
         }
     );
     say!("  epoch     {}, counter {}", v.epoch, v.counter);
-    if let Some(bytes) = v.filled_bytes {
-        say!("  filled    {bytes} bytes");
+    if let Some(bytes) = v.stored_bytes {
+        say!("  stored    {bytes} bytes");
     }
     if let Some(nonce) = &v.nonce {
         say!("  nonce     {nonce}");

@@ -31,8 +31,6 @@ pub(super) enum Command {
     Order(Vec<u8>),
     /// `prove_clean` for a nonce, into a file.
     ProveClean([u8; 32], String),
-    /// `prove_fill` for a nonce, into a file.
-    ProveFill([u8; 32], String),
     /// The newest receipt, into a file.
     Receipt(String),
     /// End the process.
@@ -45,7 +43,7 @@ pub(super) const HELP: &str = "\
             left right up up up up opens the device menu
   menu:     sign-out | deactivate yes | close
   device:   activate | cancel | try-again | restart | status | quit
-  desk:     receipt FILE | prove-clean NONCE FILE | prove-fill NONCE FILE
+  desk:     receipt FILE | prove-clean NONCE FILE
   faults:   network off | network on | lose-answers N | advance SECONDS
   order:    order HEX (a signed order from a USB stick, say)";
 
@@ -76,7 +74,6 @@ pub(super) fn parse(line: &str) -> Result<Option<Command>, String> {
         ("order", [hex]) => Command::Order(bytes(hex)?),
         ("receipt", [file]) => Command::Receipt((*file).to_owned()),
         ("prove-clean", [nonce, file]) => Command::ProveClean(self::nonce(nonce)?, (*file).into()),
-        ("prove-fill", [nonce, file]) => Command::ProveFill(self::nonce(nonce)?, (*file).into()),
         ("help" | "?", _) => return Err(HELP.to_owned()),
         (other, _) => {
             return Err(format!(

@@ -1,19 +1,22 @@
 //! The main loop of a device, as a firmware's: step the agent until it is
 //! idle, post what is due, show what changed, take keys.
 
+use super::cable::{self, Brought};
 use super::command::{Command, parse};
 use super::net::{Answer, EXCHANGE_MS, Net};
 use super::screen::{Screen, Show};
 use super::wipe_cost::{Mark, cost, mark};
+use nrd_agent::agent::CheckStep;
 use nrd_agent::keypad::MenuSequence;
 use nrd_agent::tls::{AgentTime, HttpsClient, HttpsConfig, KnownTime, TlsError};
+use nrd_agent::wire::storage::MAX_MESSAGE;
 use nrd_agent::wire::{LockReason, MAX_FRAME, OrderResult, Receipt};
 use nrd_agent::{Agent, Config, Error, Next, State};
 use nrd_sim_base::device_kind;
 use nrd_sim_base::pictogram;
 use nrd_sim_base::sample::Sample;
 use nrd_sim_base::unhex;
-use nrd_sim_device::{AgentBuffers, cache_samples, prove_fill};
+use nrd_sim_device::{AgentBuffers, cache_samples};
 use nrd_sim_hw::{Board, Folder, Identity, VirtualClock, VirtualRng};
 use nrd_sim_service::outbox::mqtt::{self, Broker};
 use rustls::pki_types::CertificateDer;
@@ -36,6 +39,8 @@ pub struct Options {
     pub wait_s: u16,
     /// Spread the first exchange of a boot over this many seconds.
     pub spread_s: u32,
+    /// Listen for a returns desk on this port of the loopback interface.
+    pub link: Option<u16>,
     /// Orders come from here as well.
     pub broker: Option<Broker>,
     /// Feeds the random generator; the system's unless said.
@@ -52,6 +57,8 @@ enum Wake {
     Answer(u64, Answer),
     /// An order by the broker.
     Order(Vec<u8>),
+    /// A returns desk, by cable.
+    Cable(Brought),
     /// The keyboard is gone.
     NoMoreLines,
 }
@@ -82,6 +89,14 @@ pub fn run(folder: Folder, options: &Options, screen: &mut Screen) -> Result<(),
         std::thread::spawn(move || {
             mqtt::listen(&broker, &id, |order| wakes.send(Wake::Order(order)).is_ok());
         });
+    }
+    if let Some(port) = options.link {
+        let wakes = wakes.clone();
+        let port = cable::listen(port, move |brought| {
+            wakes.send(Wake::Cable(brought)).is_ok()
+        })
+        .map_err(|e| format!("no desk can be heard on port {port}: {e}"))?;
+        screen.show(&Show::Link { port });
     }
     let net = Net::start(client, options.authority.clone(), move |id, answer| {
         #[expect(
@@ -158,6 +173,7 @@ fn one_boot(
         shown: None,
         shown_code: None,
         wipe: None,
+        check_shown: None,
         failure: None,
     };
     boot.run(inbox, screen, activate)
@@ -216,6 +232,8 @@ struct Boot<'a, 'm> {
     shown_code: Option<String>,
     /// A wipe under way, and where it began.
     wipe: Option<Mark>,
+    /// Progress of a storage check that was shown last, in 64ths.
+    check_shown: Option<u64>,
     failure: Option<TlsError>,
 }
 
@@ -248,6 +266,11 @@ impl Boot<'_, '_> {
                     Err(text) => screen.show(&Show::Refused { text }),
                 },
                 Ok(Wake::Order(frame)) => self.order(&frame, screen),
+                Ok(Wake::Cable(brought)) => {
+                    if self.hear_desk(brought, screen)? {
+                        return Ok(End::Restart);
+                    }
+                }
                 Ok(Wake::Answer(id, answer)) => self.take(id, answer, screen),
                 Ok(Wake::NoMoreLines) if self.options.ends_with_input => return Ok(End::Quit),
                 // Without a keyboard the device goes on, as one in a cupboard.
@@ -309,6 +332,14 @@ impl Boot<'_, '_> {
         if let Some((done, total)) = status.wipe {
             screen.show(&Show::Wipe { done, total });
         }
+        let check =
+            (status.fill).map(|(done, all)| (done, all, 64 * u64::from(done) / u64::from(all)));
+        if let Some((done, total, part)) = check
+            && self.check_shown != Some(part)
+        {
+            screen.show(&Show::Fill { done, total });
+        }
+        self.check_shown = check.map(|(.., part)| part);
         if self.shown != Some(status.state) && status.state != State::Booting {
             self.shown = Some(status.state);
             let name = match status.state {
@@ -476,18 +507,38 @@ impl Boot<'_, '_> {
             Command::TryAgain => self.agent.try_again(),
             Command::Status => self.say_status(screen),
             Command::Order(frame) => self.order(&frame, screen),
-            Command::Receipt(file) => self.write(screen, &file, |_, a, out| a.newest_receipt(out)),
+            Command::Receipt(file) => self.write(screen, &file, |a, out| a.newest_receipt(out)),
             Command::ProveClean(nonce, file) => {
-                self.write(screen, &file, |_, a, out| a.prove_clean(nonce, out));
-            }
-            Command::ProveFill(nonce, file) => {
-                self.write(screen, &file, |screen, a, out| {
-                    prove_fill(a, nonce, out, |done, total| {
-                        screen.show(&Show::Fill { done, total });
-                    })
-                });
+                self.write(screen, &file, |a, out| a.prove_clean(nonce, out));
             }
             Command::Restart | Command::Quit => {}
+        }
+    }
+
+    /// Takes what a desk's cable brings and answers it; true when a wipe has ended
+    /// meanwhile and the platform should restart.
+    fn hear_desk(&mut self, brought: Brought, screen: &mut Screen) -> Result<bool, String> {
+        let Brought::Message(message, answers) = brought else {
+            self.agent.end_storage_check();
+            return Ok(false);
+        };
+        let mut out = [0; MAX_MESSAGE];
+        let mut message = &message[..];
+        let mut reset = false;
+        loop {
+            self.tick();
+            let before = mark(&self.folder.hw);
+            let step = self.agent.storage_check(message, &mut out);
+            if self.options.real_time {
+                std::thread::sleep(before.busy_since(&self.folder.hw));
+            }
+            match step {
+                // Where the desk has gone meanwhile, the cable says so next.
+                CheckStep::Send(n) => drop(answers.send(out[..n].to_vec())),
+                CheckStep::Again => reset |= self.settle(screen)?,
+                CheckStep::Wait => return Ok(reset),
+            }
+            message = &[];
         }
     }
 
@@ -513,10 +564,10 @@ impl Boot<'_, '_> {
         &mut self,
         screen: &mut Screen,
         file: &str,
-        make: impl FnOnce(&mut Screen, &mut Agent<'_, Board>, &mut [u8]) -> Result<usize, Error>,
+        make: impl FnOnce(&mut Agent<'_, Board>, &mut [u8]) -> Result<usize, Error>,
     ) {
         let mut out = [0; <Receipt<'_> as nrd_agent::wire::Body<'_>>::MAX];
-        match make(screen, &mut self.agent, &mut out) {
+        match make(&mut self.agent, &mut out) {
             Ok(bytes) => match std::fs::write(file, &out[..bytes]) {
                 Ok(()) => screen.show(&Show::Written { file, bytes }),
                 Err(e) => screen.show(&Show::Refused {
@@ -589,7 +640,7 @@ fn words(state: State) -> (&'static str, Option<&'static str>) {
         State::SignedOut => ("signed-out", Some("type `activate` to sign in again")),
         State::Wiping => ("wiping", None),
         State::WipeFailed => ("wipe-failed", Some("do not hand this device on")),
-        State::Filling => ("proving", None),
+        State::Filling => ("filling", Some("a desk checks its storage")),
         State::Booting => ("starting", None),
     }
 }

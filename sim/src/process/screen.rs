@@ -28,7 +28,9 @@ pub(super) enum Show<'a> {
     Code { code: &'a str, pictogram: String },
     /// How far a wipe has come.
     Wipe { done: u32, total: u32 },
-    /// How far a deep proof has come, in bytes.
+    /// A returns desk is heard on this port of the loopback interface.
+    Link { port: u16 },
+    /// How far a storage check has come: bytes stored, read back, erased.
     Fill { done: u32, total: u32 },
     /// A wipe ended.
     Wiped { cost: WipeCost },
@@ -83,7 +85,7 @@ impl Screen {
                 Some((done, total, "wiping {bar:40} {pos}/{len} sectors"))
             }
             Show::Fill { done, total } => {
-                Some((done, total, "proving {bar:40} {bytes}/{total_bytes}"))
+                Some((done, total, "storage check {bar:40} {bytes}/{total_bytes}"))
             }
             _ => None,
         };
@@ -132,6 +134,7 @@ impl Screen {
                 self.pages
             ),
             Show::Wipe { .. } | Show::Fill { .. } => String::new(),
+            Show::Link { port } => format!("[link]   a desk is heard on localhost:{port}"),
             Show::Wiped { cost } => format!(
                 "[wiped]  the keys were dead after {} operations ({:.1} ms modelled); all of it took {:.0} ms, {} sectors",
                 cost.flash_ops_to_key_death,

@@ -117,15 +117,11 @@ impl Actor {
     }
 
     /// Its answer to a returns desk.
-    pub(crate) fn prove(&mut self, nonce: [u8; 32], deep: bool) -> Vec<u8> {
+    pub(crate) fn prove(&mut self, nonce: [u8; 32]) -> Vec<u8> {
         self.boot(|_, agent| {
             let mut out = [0; 640];
-            let n = if deep {
-                nrd_sim::device::prove_fill(agent, nonce, &mut out, |_, _| {})
-            } else {
-                agent.prove_clean(nonce, &mut out)
-            };
-            out[..n.unwrap()].to_vec()
+            let n = agent.prove_clean(nonce, &mut out).unwrap();
+            out[..n].to_vec()
         })
     }
 

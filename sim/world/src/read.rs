@@ -191,7 +191,7 @@ pub const STATES: [&str; 10] = [
     "wiping",
     "wipe-failed",
     "booting",
-    "proving",
+    "filling",
 ];
 /// What an account page says of a device.
 pub const PAGES: [&str; 15] = [

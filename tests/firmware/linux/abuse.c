@@ -120,9 +120,12 @@ static void lead_into_the_agent(uint8_t *block, size_t bytes, const NrdHttps *ht
   OWN(nrd_agent_newest_receipt(agent, in, 512, &len));
   OWN(nrd_agent_newest_receipt(agent, out, sizeof out, in_len));
   OWN(nrd_agent_is_clean(agent, last));
-  OWN(nrd_agent_prove(agent, in, 0, out, sizeof out, &len));
-  OWN(nrd_agent_prove(agent, certificate, 0, in, 512, &len));
-  OWN(nrd_agent_prove(agent, certificate, 0, out, sizeof out, in_len));
+  OWN(nrd_agent_prove_clean(agent, in, out, sizeof out, &len));
+  OWN(nrd_agent_prove_clean(agent, certificate, in, 512, &len));
+  OWN(nrd_agent_prove_clean(agent, certificate, out, sizeof out, in_len));
+  OWN(nrd_agent_storage_check(agent, in, 64, out, sizeof out, &len));
+  OWN(nrd_agent_storage_check(agent, out, 64, in, NRD_MAX_MESSAGE, &len));
+  OWN(nrd_agent_storage_check(agent, out, 64, out + 64, NRD_MAX_MESSAGE, in_len));
   OWN(nrd_agent_post(agent, (NrdHttps *)(void *)in, link, out, 64));
   OWN(nrd_agent_post(agent, https, (NrdLink *)(void *)in, out, 64));
   OWN(nrd_agent_post(agent, https, link, in, 64));
@@ -303,13 +306,28 @@ int main(void) {
          nrd_agent_apply_order(agent, out, 200, &did, out + 100, 192, &n));
   expect("a reply that nobody asked for", NRD_E_WRONG_STATE, nrd_agent_handle_reply(agent, out, 64));
   expect("a proof into too short a buffer", NRD_E_BUFFER_TOO_SMALL,
-         nrd_agent_prove(agent, out, 0, answer, 10, &n));
-  expect("a proof of NULL", NRD_E_NULL, nrd_agent_prove(agent, NULL, 0, answer, 10, &n));
+         nrd_agent_prove_clean(agent, out, answer, 10, &n));
+  expect("a proof of NULL", NRD_E_NULL, nrd_agent_prove_clean(agent, NULL, answer, 10, &n));
   sign_fails = 1;
   expect("a device key that does not sign", NRD_E_SIGNING,
-         nrd_agent_prove(agent, certificate, 0, out, sizeof out, &n));
+         nrd_agent_prove_clean(agent, certificate, out, sizeof out, &n));
   sign_fails = 0;
-  expect("and does again", NRD_OK, nrd_agent_prove(agent, certificate, 0, out, sizeof out, &n));
+  expect("and does again", NRD_OK,
+         nrd_agent_prove_clean(agent, certificate, out, sizeof out, &n));
+  /* A storage check: noise has an answer, a key nobody asked for as well. */
+  static uint8_t message[NRD_MAX_MESSAGE], noise[NRD_MAX_MESSAGE];
+  memset(noise, 0xA5, sizeof noise);
+  expect("an answer into too short a buffer", NRD_E_BUFFER_TOO_SMALL,
+         nrd_agent_storage_check(agent, noise, 2, message, sizeof message - 1, &n));
+  expect("a message of NULL", NRD_E_NULL,
+         nrd_agent_storage_check(agent, NULL, 2, message, sizeof message, &n));
+  expect("a message of noise", NRD_OK,
+         nrd_agent_storage_check(agent, noise, sizeof noise, message, sizeof message, &n));
+  failures += n != 2 || message[0] != 4 || message[1] != 3;
+  expect("no message", NRD_OK, nrd_agent_storage_check(agent, NULL, 0, message, sizeof message, &n));
+  failures += n != 0;
+  expect("the end of no check", NRD_OK, nrd_agent_end_storage_check(agent));
+  expect_state("clean as before", NRD_STATE_CLEAN, state());
   random_fails = 1;
   int32_t refused = nrd_agent_start_activation(agent);
   expect("activation without random numbers", NRD_E_RANDOM, refused);

@@ -10,7 +10,7 @@
  * on standard input, what happens goes to standard output, a line each:
  *
  *   activate | deactivate | sign-out | key up|down|left|right
- *   put CLASS ID TEXT | get CLASS ID | forget CLASS | prove NONCE FILE | quit
+ *   put CLASS ID TEXT | get CLASS ID | forget CLASS | cable HEX | quit
  */
 #include "nrd_agent.h"
 
@@ -200,7 +200,7 @@ static int keep(const char *name, size_t len, uint8_t fill) {
 /* ---- the main loop ---- */
 
 static const char *const STATES[] = {"booting",    "clean",  "activating",  "active", "locked",
-                                     "signed-out", "wiping", "wipe-failed"};
+                                     "signed-out", "wiping", "wipe-failed", "filling"};
 
 static NrdAgent *agent;
 
@@ -208,21 +208,35 @@ static void say(const char *what, int32_t result) {
   printf("%s %d %s\n", what, result, nrd_error_text(result));
 }
 
-/* The file that takes the answer to `prove`, until it is there. */
-static char proof[256];
+/* One piece of the agent's work, while a desk waits for it. */
+static void work(void) {
+  uint8_t request[NRD_MAX_FRAME];
+  NrdNext next;
+  memset(&next, 0, sizeof next);
+  next.size = sizeof next;
+  check("poll", nrd_agent_poll(agent, request, sizeof request, &next));
+}
 
-static void go_on_proving(void) {
-  uint8_t nonce[32], bytes[NRD_MAX_FRAME];
-  size_t n;
-  memset(nonce, 0x42, sizeof nonce);
-  int32_t proved = nrd_agent_prove(agent, nonce, 1, bytes, sizeof bytes, &n);
-  if (proved == NRD_E_BUSY) return;
-  if (proved == NRD_OK) {
-    FILE *file = fopen(proof, "wb");
-    if (!file || fwrite(bytes, 1, n, file) != n || fclose(file)) die(proof);
+/* What a returns desk's cable brings: a message, in hexadecimal digits, as its
+ * answers are. */
+static void cable(const char *hex) {
+  uint8_t message[NRD_MAX_MESSAGE], out[NRD_MAX_MESSAGE];
+  size_t len = 0, n = 0;
+  for (unsigned byte; len < sizeof message && sscanf(hex + 2 * len, "%2x", &byte) == 1; len++)
+    message[len] = (uint8_t)byte;
+  for (;;) {
+    int32_t result = nrd_agent_storage_check(agent, message, len, out, sizeof out, &n);
+    len = 0;
+    if (result == NRD_E_BUSY) {
+      work();
+      continue;
+    }
+    check("storage check", result);
+    if (n == 0) return;
+    printf("cable ");
+    for (size_t i = 0; i < n; i++) printf("%02x", out[i]);
+    printf("\n");
   }
-  proof[0] = 0;
-  say("prove", proved);
 }
 
 static void obey(char *line) {
@@ -256,8 +270,8 @@ static void obey(char *line) {
       say("get", got);
   } else if (sscanf(line, "forget %u", &class) == 1) {
     say("forget", nrd_agent_forget(agent, (uint8_t)class));
-  } else if (sscanf(line, "prove %255s", proof) == 1) {
-    go_on_proving();
+  } else if (strncmp(line, "cable ", 6) == 0) {
+    cable(line + 6);
   } else {
     printf("unknown command\n");
   }
@@ -293,7 +307,7 @@ static void show(void) {
 static int listen_until(uint64_t until_ms) {
   uint64_t now = uptime_ms(NULL), pause = until_ms > now ? until_ms - now : 0;
   struct pollfd input = {0, POLLIN, 0};
-  char line[512];
+  char line[1024];
   if (poll(&input, 1, pause < 500 ? (int)pause : 500) <= 0) return 1;
   if (!fgets(line, sizeof line, stdin)) return 0;
   line[strcspn(line, "\n")] = 0;
@@ -318,6 +332,8 @@ int main(int argc, char **argv) {
   static uint8_t certificate[256], public_key[32], ca[4096];
   static char id[33];
   setvbuf(stdout, NULL, _IOLBF, 0);
+  /* poll(2) sees no line that stdio has read ahead. */
+  setvbuf(stdin, NULL, _IONBF, 0);
   int conform = argc == 3 && strcmp(argv[2], "conformance") == 0;
   char *colon = argc == 3 ? strrchr(argv[2], ':') : NULL;
   if (!colon && !conform) {
@@ -406,9 +422,7 @@ int main(int argc, char **argv) {
         if (failed != NRD_OK) say("exchange", failed);
         break;
       }
-      case NRD_NEXT_WAIT:
-        if (proof[0]) go_on_proving();
-        break;
+      case NRD_NEXT_WAIT: break;
       case NRD_NEXT_RESET:
         /* What a product does with a platform reset. */
         check("close", nrd_agent_close(agent));

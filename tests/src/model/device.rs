@@ -296,9 +296,7 @@ impl Device {
             | Effect::Load
             | Effect::StoreRoot
             | Effect::NewSalt(_)
-            | Effect::SwapSlot(_)
-            | Effect::Fill
-            | Effect::Unfill { .. } => Err(Error::WrongState),
+            | Effect::SwapSlot(_) => Err(Error::WrongState),
         }
     }
 

@@ -5,10 +5,10 @@ mod activate;
 mod boot;
 mod cache;
 mod exchange;
-mod fill;
 mod order;
 mod receipt;
 mod run;
+mod storage_check;
 mod wipe;
 
 use nrd_agent::wire::{self, Answer, MAX_FRAME, Reply};

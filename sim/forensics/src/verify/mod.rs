@@ -3,7 +3,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `mod.rs` | signatures, the nonce, the fill's digest |
+//! | `mod.rs` | signatures, the nonce |
 //! | `status.rs` | the maker's status list: what counts no longer |
 //! | `words.rs` | what a receipt says, in words |
 
@@ -18,7 +18,7 @@ use nrd_agent::wire::{
     self, DeviceKind, MakerCertificate, Method, Receipt, ReceiptFlags, Subject, WipeReason,
     decode_signed,
 };
-use nrd_hal::crypto::{Crypto as _, Digest256 as _, RingCrypto};
+use nrd_hal::crypto::RingCrypto;
 use nrd_sim_base::hex;
 use serde::Serialize;
 
@@ -33,8 +33,6 @@ pub enum Refusal {
     Signature(Error),
     /// It answers another nonce, or none.
     Nonce,
-    /// The fill's digest is not what the nonce prescribes.
-    Fill,
     /// It is another device's: this is the one that signed it.
     Device(String),
 }
@@ -52,7 +50,6 @@ impl std::fmt::Display for Refusal {
             Refusal::Nonce => f.write_str(
                 "it does not answer this nonce: an older receipt, or one made for somebody else",
             ),
-            Refusal::Fill => f.write_str("the fill read back is not the one that was asked for"),
             Refusal::Device(id) => write!(f, "it was signed by another device: {id}"),
         }
     }
@@ -68,8 +65,8 @@ pub enum SubjectKind {
     Wipe,
     /// Its storage, read again when it was asked.
     Clean,
-    /// Its storage, filled as asked, read back and erased.
-    Fill,
+    /// A storage check: its storage, filled by a desk, read back and erased.
+    Stored,
 }
 
 /// JSON has the method's stable word.
@@ -103,8 +100,8 @@ pub struct Verified {
     pub previous: Option<String>,
     /// The nonce it answers.
     pub nonce: Option<String>,
-    /// Bytes filled, read back and erased.
-    pub filled_bytes: Option<u32>,
+    /// Bytes stored, read back and erased in a storage check.
+    pub stored_bytes: Option<u32>,
     /// How it was sanitized, by NIST SP 800-88 Rev. 1.
     #[serde(serialize_with = "by_name")]
     pub method: Method,
@@ -193,13 +190,13 @@ pub fn verify(
         subject: match &subject {
             Subject::Wipe { .. } => SubjectKind::Wipe,
             Subject::Clean { .. } => SubjectKind::Clean,
-            Subject::Fill { .. } => SubjectKind::Fill,
+            Subject::Stored { .. } => SubjectKind::Stored,
         },
         reason: None,
         order: None,
         previous: None,
         nonce: None,
-        filled_bytes: None,
+        stored_bytes: None,
         method,
         clean: method != Method::Failed,
         epoch,
@@ -218,7 +215,7 @@ pub fn verify(
         wall_s,
         revocation: Revocation::NotChecked,
     };
-    let answered = answered(&subject, &mut v)?;
+    let answered = answered(&subject, &mut v);
     v.nonce = answered.map(|n| hex(&n));
     match nonce {
         Some(asked) if answered.as_ref() != Some(asked) => Err(Refusal::Nonce),
@@ -227,8 +224,8 @@ pub fn verify(
 }
 
 /// Notes what a subject says, and returns the nonce that it answers.
-fn answered(subject: &Subject, v: &mut Verified) -> Result<Option<[u8; 32]>, Refusal> {
-    Ok(match subject {
+fn answered(subject: &Subject, v: &mut Verified) -> Option<[u8; 32]> {
+    match subject {
         Subject::Wipe {
             reason,
             order,
@@ -241,18 +238,12 @@ fn answered(subject: &Subject, v: &mut Verified) -> Result<Option<[u8; 32]>, Ref
             None
         }
         Subject::Clean { nonce } => Some(*nonce),
-        Subject::Fill {
-            nonce,
-            digest,
-            bytes,
-        } => {
-            v.filled_bytes = Some(*bytes);
-            if *bytes > MAX_FILL || fill_digest(nonce, *bytes) != *digest {
-                return Err(Refusal::Fill);
-            }
-            Some(*nonce)
+        // Only the desk that drew the bytes can tell whether the digest is theirs.
+        Subject::Stored { key, bytes, .. } => {
+            v.stored_bytes = Some(*bytes);
+            Some(*key)
         }
-    })
+    }
 }
 
 /// The maker's certificate and the receipt of `frame`, once both signatures hold.
@@ -266,19 +257,6 @@ fn authentic<'f>(
     let receipt =
         decode_signed::<_, RingCrypto>(frame, &cert.public_key).map_err(Refusal::Signature)?;
     Ok((cert, receipt))
-}
-
-/// Largest fill that is recomputed, in bytes: the largest vault a part may have.
-const MAX_FILL: u32 = 64 << 20;
-
-/// SHA-256 of the first `bytes` bytes of the nonce's fill stream (SPEC §9).
-fn fill_digest(nonce: &[u8; 32], bytes: u32) -> [u8; 32] {
-    let mut digest = <RingCrypto as nrd_hal::Crypto>::Sha256::default();
-    for at in (0..bytes).step_by(32) {
-        let block = RingCrypto::hmac(nonce, &[b"nrd/1/fill\0", &at.to_le_bytes()]);
-        digest.update(&block[..(bytes - at).min(32) as usize]);
-    }
-    digest.finish()
 }
 
 fn reason_text(reason: WipeReason) -> &'static str {

@@ -39,14 +39,14 @@ impl Verified {
                     ", and a key slot is not blank"
                 }
             ),
-            (SubjectKind::Fill, true) => format!(
-                "{when} it filled its whole storage, {}, with what the nonce prescribes, read every byte of it back, erased it, and read it back again: {read_back}.",
-                count(self.filled_bytes.unwrap_or(0).into(), "byte")
+            (SubjectKind::Stored, true) => format!(
+                "{when} it stored {} that a desk sent, answered for them under a key that came after them, erased them, and read its storage back: {read_back}.",
+                count(self.stored_bytes.unwrap_or(0).into(), "byte")
             ),
             (SubjectKind::Clean, true) => format!(
                 "{when} it read its whole storage again and found nothing in it: {read_back}, and both key slots are blank."
             ),
-            (SubjectKind::Clean | SubjectKind::Fill, false) => format!(
+            (SubjectKind::Clean | SubjectKind::Stored, false) => format!(
                 "{when} it read its storage again, and it is not clean: {read_back}{}.",
                 if self.slots_blank {
                     ""
@@ -71,10 +71,10 @@ impl Verified {
             (Method::Clear, SubjectKind::Wipe) => {
                 "In the words of NIST SP 800-88 Rev. 1 this is clear: the keys were erased as far as this kind of storage allows, and the data was erased and read back through its ordinary interface."
             }
-            (Method::Purge, SubjectKind::Clean | SubjectKind::Fill) => {
+            (Method::Purge, SubjectKind::Clean | SubjectKind::Stored) => {
                 "It names the method purge (NIST SP 800-88 Rev. 1): its key slots are of a kind whose erase physically destroys what was in them, and they are blank."
             }
-            (Method::Clear, SubjectKind::Clean | SubjectKind::Fill) => {
+            (Method::Clear, SubjectKind::Clean | SubjectKind::Stored) => {
                 "It names the method clear (NIST SP 800-88 Rev. 1): its key slots are blank, on storage whose erase is no more than logical."
             }
             (Method::Failed, _) => {
@@ -95,7 +95,9 @@ impl Verified {
                 "About",
                 match self.subject {
                     SubjectKind::Wipe => "a wipe that it carried out",
-                    SubjectKind::Fill => "its storage, filled as asked, read back and erased",
+                    SubjectKind::Stored => {
+                        "a storage check: its storage, filled by a desk, read back and erased"
+                    }
                     SubjectKind::Clean => "its storage, read again when it was asked",
                 },
             ),
@@ -106,8 +108,8 @@ impl Verified {
         if let Some(nonce) = &self.nonce {
             out.push(exact("Nonce answered", nonce));
         }
-        if let Some(bytes) = self.filled_bytes {
-            out.push(text("Filled and read back", &count(bytes.into(), "byte")));
+        if let Some(bytes) = self.stored_bytes {
+            out.push(text("Stored and read back", &count(bytes.into(), "byte")));
         }
         out.push(text(
             "Sectors",
@@ -128,7 +130,7 @@ impl Verified {
                     "epoch {} ended; the counter stands at {}",
                     self.epoch, self.counter
                 ),
-                SubjectKind::Clean | SubjectKind::Fill => {
+                SubjectKind::Clean | SubjectKind::Stored => {
                     format!("{}; the counter stands at {}", self.epoch, self.counter)
                 }
             },
@@ -175,15 +177,15 @@ impl Verified {
         );
         add(
             self.subject == SubjectKind::Clean,
-            "The device’s own software read the storage. The deep check writes and reads all of it, by that same software.",
+            "The device’s own software read the storage, and nobody else did. A storage check over a cable needs less trust in it.",
         );
         add(
             self.subject == SubjectKind::Clean,
             "It says what is there now, not who erased it, nor when: that is what the receipt of a wipe says.",
         );
         add(
-            self.subject == SubjectKind::Fill,
-            "What was written follows from the nonce: a device with other software could have answered without writing it.",
+            self.subject == SubjectKind::Stored,
+            "Only the desk that drew the bytes can tell whether the digest in it is theirs, and how long the answer took: without that desk’s word this is the device’s own statement.",
         );
         add(
             !self.slots_outside_image,

@@ -3,7 +3,6 @@
 //!
 //! ```text
 //!   NRD:1:CLEAN:<64 hexadecimal digits>    what a desk asks
-//!   NRD:1:FILL:<64 hexadecimal digits>     the deep check
 //!   NRD:1:ANSWER:<hexadecimal digits>      what a device answers: a receipt frame
 //! ```
 
@@ -14,7 +13,6 @@ use qrcode::{Color, EcLevel, QrCode};
 use std::io::Cursor;
 
 const CLEAN: &str = "NRD:1:CLEAN:";
-const FILL: &str = "NRD:1:FILL:";
 const ANSWER: &str = "NRD:1:ANSWER:";
 
 /// What a desk asks.
@@ -22,27 +20,19 @@ const ANSWER: &str = "NRD:1:ANSWER:";
 pub struct Challenge {
     /// What must be answered.
     pub nonce: [u8; 32],
-    /// Fill the storage first.
-    pub deep: bool,
 }
 
 impl Challenge {
     /// As text.
     pub fn text(&self) -> String {
-        let head = if self.deep { FILL } else { CLEAN };
-        head.to_owned() + &hex(&self.nonce).to_uppercase()
+        CLEAN.to_owned() + &hex(&self.nonce).to_uppercase()
     }
 
     /// From text.
     pub fn parse(text: &str) -> Option<Challenge> {
         let text: String = plain(text);
-        let (deep, digits) = match (text.strip_prefix(CLEAN), text.strip_prefix(FILL)) {
-            (Some(digits), _) => (false, digits),
-            (_, Some(digits)) => (true, digits),
-            _ => return None,
-        };
-        let nonce = unhex(digits)?;
-        Some(Challenge { nonce, deep })
+        let nonce = unhex(text.strip_prefix(CLEAN)?)?;
+        Some(Challenge { nonce })
     }
 }
 
@@ -199,14 +189,9 @@ mod tests {
 
     #[test]
     fn a_challenge_and_an_answer_are_read_as_they_were_written() {
-        for deep in [false, true] {
-            let c = Challenge {
-                nonce: [0xA7; 32],
-                deep,
-            };
-            assert_eq!(Challenge::parse(&c.text()), Some(c));
-            assert_eq!(Challenge::parse(&c.text().to_lowercase()), Some(c));
-        }
+        let c = Challenge { nonce: [0xA7; 32] };
+        assert_eq!(Challenge::parse(&c.text()), Some(c));
+        assert_eq!(Challenge::parse(&c.text().to_lowercase()), Some(c));
         let mut frame = Receipt::CONTEXT.to_vec();
         frame.extend([0, 1, 254, 255]);
         assert_eq!(parse_answer(&frame), Ok(frame.clone()));

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   begin ──▶ nonce ──▶ device (typed, stick, cable, QR code)
-//!                          │ prove_clean / prove_fill
+//!                          │ prove_clean
 //!   submit ◀── answer ◀────┘ (pasted, file, photo of a QR code)
 //!      │
 //!      ▼
@@ -30,8 +30,7 @@ use nrd_sim_forensics::verify::{Refusal, Revocation, StatusList, SubjectKind, Ve
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// A nonce is good for this long, in seconds: a deep check of a large part
-/// takes its time.
+/// A nonce is good for this long, in seconds.
 pub const NONCE_LIFE_S: u64 = 24 * 3600;
 /// Checks that a desk remembers; the oldest is dropped for a new one.
 const MAX_CHECKS: usize = 500;
@@ -56,8 +55,6 @@ pub struct Check {
     pub id: String,
     /// What the device must answer.
     pub nonce: [u8; 32],
-    /// Ask it to fill its storage.
-    pub deep: bool,
     /// The device id that the label says.
     pub device_id: String,
     /// When it began, Unix seconds.
@@ -141,12 +138,11 @@ impl Desk {
     }
 
     /// Begins a check at `now` (Unix seconds) with a fresh nonce.
-    pub fn begin(&self, device_id: &str, deep: bool, now: u64) -> crate::Result<Check> {
+    pub fn begin(&self, device_id: &str, now: u64) -> crate::Result<Check> {
         let id: [u8; 8] = random()?;
         let check = Check {
             id: hex(&id),
             nonce: random()?,
-            deep,
             device_id: device_id.split_whitespace().collect(),
             began: now,
             verdict: None,
@@ -264,30 +260,25 @@ fn judge(root: &[u8; 32], inner: &Inner, check: &Check, frame: &[u8], now: u64) 
         return refused(&e, inner, Some(check), frame, now);
     }
     v.revocation = look_up(inner, &v, now);
-    let (good, title, why) = match (&v.revocation, v.clean, check.deep, v.subject) {
+    let (good, title, why) = match (&v.revocation, v.clean, v.subject) {
         (Revocation::Revoked { .. }, ..) => (false, "Revoked", v.revocation.in_words()),
         (_, false, ..) => (
             false,
             "Not clean",
             "The device itself says that it is not clean. Do not hand it on.".to_owned(),
         ),
-        (_, true, true, SubjectKind::Clean) => (
+        (_, true, SubjectKind::Stored) => (
             false,
-            "Not the deep check",
-            "The deep check was asked, and this answers only the short one.".to_owned(),
+            "Not this question",
+            "It answers a storage check, which is judged where its cable is.".to_owned(),
         ),
-        (_, true, _, SubjectKind::Fill) => (
-            true,
-            "Proven clean, deeply",
-            "This device filled all of its storage with what this desk’s fresh nonce prescribes, read it back, and erased it. Within the storage that its maker gave it, nothing old is left.".to_owned(),
-        ),
-        (_, true, false, SubjectKind::Clean) => (
+        (_, true, SubjectKind::Clean) => (
             true,
             "Proven clean",
             "This device read all of its storage again just now, found it blank, and signed that over this desk’s fresh nonce.".to_owned(),
         ),
         // It answers no nonce, and was refused for that above.
-        (_, true, _, SubjectKind::Wipe) => {
+        (_, true, SubjectKind::Wipe) => {
             return refused(&Refusal::Nonce, inner, Some(check), frame, now);
         }
     };
@@ -309,10 +300,6 @@ fn refused(e: &Refusal, inner: &Inner, check: Option<&Check>, frame: &[u8], now:
             "Altered",
             "The device’s signature does not verify: something in it was changed after it was signed.".to_owned(),
         ),
-        Refusal::Fill => (
-            "The fill does not match",
-            "What the device read back from its storage is not what the nonce prescribes: it did not write all of it, or does not have as much storage as it says.".to_owned(),
-        ),
         Refusal::Device(id) => (
             "Another device",
             format!(
@@ -332,8 +319,8 @@ fn replayed(inner: &Inner, check: Option<&Check>, frame: &[u8]) -> (&'static str
         .ok()
         .and_then(|r| match r.subject {
             nrd_agent::wire::Subject::Wipe { .. } => None,
-            nrd_agent::wire::Subject::Clean { nonce }
-            | nrd_agent::wire::Subject::Fill { nonce, .. } => Some(nonce),
+            nrd_agent::wire::Subject::Clean { nonce: asked }
+            | nrd_agent::wire::Subject::Stored { key: asked, .. } => Some(asked),
         });
     let Some(nonce) = answered else {
         return (

@@ -124,7 +124,7 @@ fn choices(v: &Verified, good: bool) -> Vec<Choice> {
             name: "Method used",
             options: vec![
                 ("Degauss", false),
-                ("Overwrite", good && v.subject == SubjectKind::Fill),
+                ("Overwrite", good && v.subject == SubjectKind::Stored),
                 ("Block erase", good && v.subject != SubjectKind::Clean),
                 // A proof says that storage and slots are blank, not how
                 // they came to be.
@@ -150,9 +150,9 @@ fn details(v: &Verified) -> Vec<Field> {
         ),
     };
     let method = match v.subject {
-        SubjectKind::Fill => format!(
-            "all {} bytes of storage filled as the nonce prescribes, read back, erased, read back",
-            v.filled_bytes.unwrap_or(0)
+        SubjectKind::Stored => format!(
+            "{} bytes that a desk sent stored, read back under its key, erased, read back",
+            v.stored_bytes.unwrap_or(0)
         ),
         SubjectKind::Clean => "storage and key slots read back when asked".to_owned(),
         SubjectKind::Wipe => "keys destroyed, then every sector erased".to_owned(),

@@ -7,7 +7,7 @@ use super::recording::{Input, Inputs, LiveInputs};
 use super::screen::{Face, Item, Key, Menu, Progress, locked};
 use nrd_agent::keypad::MenuSequence;
 use nrd_agent::wire::{Body as _, LockReason, MAX_FRAME, Receipt};
-use nrd_agent::{Agent, Config, Error, Next, State, Status};
+use nrd_agent::{Agent, Config, Next, State, Status};
 use nrd_hal::Clock as _;
 use nrd_sim_base::device_kind;
 use nrd_sim_device::{AgentBuffers, cache_samples};
@@ -100,7 +100,6 @@ pub(super) fn boot(
         network,
         sequence: MenuSequence::default(),
         menu: None,
-        prove: None,
         answer: None,
         receipt: None,
     };
@@ -115,8 +114,6 @@ struct Boot<'a, 'm, O> {
     network: &'a mut bool,
     sequence: MenuSequence,
     menu: Option<Menu>,
-    /// A desk's nonce that is being answered by the deep proof.
-    prove: Option<[u8; 32]>,
     answer: Option<Vec<u8>>,
     receipt: Option<Vec<u8>>,
 }
@@ -130,10 +127,8 @@ impl<O: Inputs> Boot<'_, '_, O> {
             }
             self.tick();
             let next = match self.agent.poll_work() {
-                // Before it talks: the account's data is there when the check-in
-                // is, and a desk's answer does not wait for the network.
+                // Before it talks: the account's data is there when the check-in is.
                 Next::WaitUntil(_) => {
-                    self.finish_proof();
                     cache_samples(&mut self.agent, &self.set.samples);
                     self.agent.poll(&mut request)
                 }
@@ -200,28 +195,11 @@ impl<O: Inputs> Boot<'_, '_, O> {
             RoomAct::Advance(s) => self.clock.advance_ms(s.saturating_mul(1000)),
             RoomAct::Prove(c) => {
                 self.answer = None;
-                if c.deep {
-                    self.prove = Some(c.nonce)
-                } else {
-                    let mut out = [0; Receipt::MAX];
-                    let done = self.agent.prove_clean(c.nonce, &mut out);
-                    self.answer = done.ok().map(|n| out[..n].to_vec());
-                }
-            }
-            RoomAct::Wake | RoomAct::Save(_) => {}
-        }
-    }
-
-    /// The deep proof: begun, or done.
-    fn finish_proof(&mut self) {
-        let Some(nonce) = self.prove else { return };
-        let mut out = [0; Receipt::MAX];
-        match self.agent.prove_fill(nonce, &mut out) {
-            Err(Error::Busy) => {}
-            done => {
-                self.prove = None;
+                let mut out = [0; Receipt::MAX];
+                let done = self.agent.prove_clean(c.nonce, &mut out);
                 self.answer = done.ok().map(|n| out[..n].to_vec());
             }
+            RoomAct::Wake | RoomAct::Save(_) => {}
         }
     }
 
@@ -335,9 +313,9 @@ impl<O: Inputs> Boot<'_, '_, O> {
         match status.state {
             State::Booting => ("booting", "Starting …".to_owned(), String::new()),
             State::Filling => (
-                "proving",
-                "Proving".to_owned(),
-                "Filling all of its storage as the desk asked, reading it back, erasing it.".to_owned(),
+                "filling",
+                "Storage check".to_owned(),
+                "A desk fills all of its storage, has it read back, and has it erased.".to_owned(),
             ),
             State::Clean if self.answer.is_some() => (
                 "clean",

@@ -63,7 +63,7 @@ impl Neighbour for RoomSite {
             hint: "It stands in the living room; it must be on.".to_owned(),
             percent: face
                 .progress
-                .filter(|_| face.state == "proving")
+                .filter(|_| face.state == "filling")
                 .map(|p| p.percent()),
         })
     }
@@ -455,15 +455,12 @@ async fn session(State(door): State<Door>) -> PageResult {
 /// A check of the desk is handed to the device of the room whose label it is,
 /// by cable; its answer comes back the same way.
 async fn ask(State(door): State<Door>, Path(check): Path<String>) -> PageResult {
-    /// The deep proof in slow motion takes a while.
+    /// A device that boots in slow motion takes a while.
     const PATIENCE: Duration = Duration::from_secs(15 * 60);
     let room = door.room()?.clone();
     let check = door.counter.desk.check(&check).ok_or(PageError::NotFound)?;
     let number = at_desk(&room, &check.device_id).ok_or(PageError::NotFound)?;
-    let challenge = Challenge {
-        nonce: check.nonce,
-        deep: check.deep,
-    };
+    let challenge = Challenge { nonce: check.nonce };
     room.prove(number, challenge);
     let (counter, id) = (door.counter.clone(), check.id.clone());
     let mut news = room.news();

@@ -14,7 +14,9 @@ mod stack;
 use board::{Board, GEOMETRY, World, world};
 use cortex_m_rt::entry;
 use cortex_m_semihosting::{debug, hprintln};
+use nrd_agent::agent::CheckStep;
 use nrd_agent::log::Entry;
+use nrd_agent::wire::storage::{CHUNK, MAX_MESSAGE, VERSION};
 use nrd_agent::wire::{MAX_FRAME, OrderResult};
 use nrd_agent::{Agent, Class, Config, Memory, Next, State};
 use nrd_hal::conformance;
@@ -211,16 +213,38 @@ fn rest(agent: &mut Agent<'_, Board>, service: Option<&Service>) {
     fail("the agent does not come to rest")
 }
 
+/// Hands in a desk's message, and works until the device waits; `said` holds its
+/// last answer.
+fn tell(agent: &mut Agent<'_, Board>, message: &[u8], said: &mut [u8; MAX_MESSAGE]) {
+    let mut message = message;
+    loop {
+        match call(|| agent.storage_check(message, said)) {
+            CheckStep::Send(_) => {}
+            CheckStep::Again => rest(agent, None),
+            CheckStep::Wait => return,
+        }
+        message = &[];
+    }
+}
+
 /// Looks at the cells themselves.
 fn judge(agent: &mut Agent<'_, Board>, layout: &nrd_hal::layout::Layout) {
-    // A fill that a cut ended is mended by asking again.
-    let mut proof = [0; 640];
-    loop {
-        match call(|| agent.prove_fill([7; 32], &mut proof)) {
-            Ok(_) => break,
-            Err(nrd_agent::Error::Busy) => rest(agent, None),
-            Err(_) => fail("no proof"),
-        }
+    // A check that a cut ended is mended by asking again.
+    let mut said = [0; MAX_MESSAGE];
+    tell(agent, &[0, VERSION], &mut said);
+    let mut chunk = [0x5A; 3 + CHUNK];
+    for (to, from) in chunk.iter_mut().zip([1, 0x80, 0x02]) {
+        *to = from;
+    }
+    for _ in 0..layout.vault_size / CHUNK as u32 {
+        tell(agent, &chunk, &mut said);
+    }
+    let mut key = [7; 1 + 32];
+    key[0] = 2;
+    tell(agent, &key, &mut said);
+    // The kind of a receipt.
+    if said.first() != Some(&3) {
+        fail("no receipt of a storage check");
     }
     if agent.state() != State::Clean || !call(|| agent.is_clean()) {
         fail("not clean");

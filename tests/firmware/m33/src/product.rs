@@ -12,9 +12,11 @@ mod board;
 use board::Board;
 use core::cell::UnsafeCell;
 use cortex_m_rt::entry;
+use nrd_agent::agent::CheckStep;
 use nrd_agent::keypad::{MenuSequence, RemoteKey};
 use nrd_agent::log::Entry;
 use nrd_agent::wire::MAX_FRAME;
+use nrd_agent::wire::storage::CHUNK;
 use nrd_agent::{Agent, Class, Config, Error, Memory, Next};
 
 #[panic_handler]
@@ -163,22 +165,27 @@ fn obey(
         }
         10 => agent.handle_reply(bytes)?,
         11 => agent.exchange_failed(),
-        13 => {
-            let mut order = [0; 256];
-            let frame = order.get_mut(..len).ok_or(Error::TooLong)?;
-            for (to, from) in frame.iter_mut().zip(bytes) {
+        12 => agent.end_storage_check(),
+        13 | 16 => {
+            let mut copied = [0; 4 + CHUNK];
+            let given = copied.get_mut(..len).ok_or(Error::TooLong)?;
+            for (to, from) in given.iter_mut().zip(bytes) {
                 *to = *from;
             }
-            return Ok(agent.apply_order(frame, &mut m.data)?.1);
+            if m.command == 13 {
+                return Ok(agent.apply_order(given, &mut m.data)?.1);
+            }
+            let out = m.data.first_chunk_mut().ok_or(Error::TooLong)?;
+            return match agent.storage_check(given, out) {
+                CheckStep::Send(n) => Ok(n),
+                CheckStep::Again => Err(Error::Busy),
+                CheckStep::Wait => Ok(0),
+            };
         }
         14 => return agent.newest_receipt(&mut m.data),
-        15 | 16 => {
-            let nonce = bytes.first_chunk().ok_or(Error::TooLong)?;
-            let (nonce, fill) = (*nonce, m.command == 16);
-            return match fill {
-                true => agent.prove_fill(nonce, &mut m.data),
-                false => agent.prove_clean(nonce, &mut m.data),
-            };
+        15 => {
+            let nonce = *bytes.first_chunk().ok_or(Error::TooLong)?;
+            return agent.prove_clean(nonce, &mut m.data);
         }
         17 => return Ok(agent.is_clean().into()),
         18 => return agent.display_name(&mut m.data),

@@ -49,7 +49,6 @@ impl VerdictView {
 struct Page {
     id: String,
     device_id: String,
-    deep: bool,
     began: String,
     until: String,
     challenge: String,
@@ -67,10 +66,7 @@ struct Page {
 fn page(c: Check, state: &DeskState) -> Page {
     let neighbour = state.neighbour.as_ref();
     let cable = neighbour.and_then(|n| n.by_cable(&c.device_id, &c.id));
-    let challenge = Challenge {
-        nonce: c.nonce,
-        deep: c.deep,
-    };
+    let challenge = Challenge { nonce: c.nonce };
     let text = challenge.text();
     let nonce = hex(&c.nonce);
     let groups = nonce.as_bytes().chunks(8);
@@ -86,7 +82,6 @@ fn page(c: Check, state: &DeskState) -> Page {
         nonce,
         id: c.id,
         device_id: c.device_id,
-        deep: c.deep,
         ignored: c.ignored,
         cable,
         good: c.verdict.as_ref().is_some_and(|v| v.good),

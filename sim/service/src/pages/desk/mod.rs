@@ -162,20 +162,9 @@ async fn first(State(state): State<DeskState>) -> PageResult {
     Ok(render(&page(&state, None, String::new())))
 }
 
-/// How much is asked of the device.
-#[derive(Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Depth {
-    /// Read all storage again and sign that it is blank.
-    Quick,
-    /// Fill all storage first.
-    Deep,
-}
-
 #[derive(Deserialize)]
 struct Begin {
     device_id: String,
-    depth: Depth,
 }
 
 async fn begin(State(state): State<DeskState>, Form(form): Form<Begin>) -> PageResult {
@@ -188,7 +177,7 @@ async fn begin(State(state): State<DeskState>, Form(form): Form<Begin>) -> PageR
     }
     let check = state
         .desk
-        .begin(&id, form.depth == Depth::Deep, (state.now)())
+        .begin(&id, (state.now)())
         .map_err(PageError::from)?;
     Ok(Redirect::to(&format!("/desk/checks/{}", check.id)).into_response())
 }
