@@ -158,14 +158,14 @@ fn in_words(frame: &[u8], maker_key: &[u8; 32]) -> Result<String, Error> {
         Subject::Stored { .. } => "stored what somebody sent, read it back and erased it",
     };
     let how = match receipt.method {
-        Method::Purge => "purge (the keys were physically destroyed)",
+        Method::Purge => "purge (the keys were erased from their cells)",
         Method::Clear => "clear (the keys were destroyed as far as the part allows)",
         Method::Failed => "FAILED: the device is not clean",
     };
     let sectors = receipt.sectors;
     Ok(format!(
         "Receipt: {} ({}) {why}. {} of {} sectors were erased and read back, {} failed. \
-         Method after NIST SP 800-88: {how}. Its epoch counter went from {} to {}.",
+         Method after NIST SP 800-88 Rev. 2: {how}. Its epoch counter went from {} to {}.",
         device.device_id,
         device.model,
         sectors.erased,

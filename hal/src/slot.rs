@@ -7,7 +7,8 @@ use crate::region::Region;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Guarantee {
     /// The cells themselves were erased: no laboratory read-out short of
-    /// attacking the silicon recovers them (NIST SP 800-88 Rev. 1, *purge*).
+    /// attacking the silicon recovers them (what NIST SP 800-88 Rev. 2 asks of
+    /// keys for *purge* by cryptographic erase).
     Physical,
     /// The part no longer returns the old bytes through its interface, but a
     /// copy may survive beneath it (a flash translation layer).

@@ -1,6 +1,7 @@
 //! The docs name only what exists: every relative link, every heading that a
-//! link points to, every path of the repository. Every page is reached from the
-//! README, every dependency has its reason, and PORTING's C compiles.
+//! link points to, every path of the repository, every test that is cited as
+//! evidence. Every page is reached from the README, every dependency has its
+//! reason, PORTING's C compiles, and no withdrawn standard is claimed.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -147,6 +148,110 @@ fn every_path_that_a_page_names_exists() {
         }
     }
     assert!(seen > 100, "only {seen} paths were found");
+    assert!(broken.is_empty(), "\n{}", broken.join("\n"));
+}
+
+/// The tests that a line cites as `path.rs::name`, with their files.
+fn cited_tests(line: &str) -> Vec<(&str, &str)> {
+    line.split(|c: char| c.is_whitespace() || "`()|,;\"'".contains(c))
+        .filter_map(|word| word.split_once(".rs::").map(|(_, name)| (word, name)))
+        .map(|(word, name)| (&word[..word.len() - name.len() - 2], name))
+        .collect()
+}
+
+/// True when `text` has a test of this name: a mention or a helper is none.
+fn has_test(text: &str, name: &str) -> bool {
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    let head = format!("fn {name}(");
+    (0..lines.len())
+        .filter(|&n| lines[n].trim_start_matches("async ").starts_with(&head))
+        .any(|n| {
+            let before = lines[..n].iter().rev();
+            before
+                .take_while(|line| line.starts_with("#[") || line.starts_with("//"))
+                .any(|line| line.starts_with("#[") && line.contains("test"))
+        })
+}
+
+#[test]
+fn every_test_that_a_page_cites_exists_and_is_a_test() {
+    let mut broken = Vec::new();
+    let mut seen = BTreeSet::new();
+    for page in pages() {
+        for (n, line, _) in lines(&read(&page)) {
+            for (file, name) in cited_tests(line) {
+                let text = fs::read_to_string(root().join(file)).unwrap_or_default();
+                if !has_test(&text, name) {
+                    broken.push(format!("{}:{n}: {file}::{name}", page.display()));
+                }
+                seen.insert(name.to_owned());
+            }
+        }
+    }
+    assert!(seen.len() > 40, "only {} tests are cited", seen.len());
+    assert!(broken.is_empty(), "\n{}", broken.join("\n"));
+}
+
+/// Every text file of the repository that people read or that is compiled.
+fn sources() -> Vec<PathBuf> {
+    const KINDS: [&str; 10] = [
+        "c", "css", "h", "html", "js", "md", "rs", "sql", "toml", "txt",
+    ];
+    let mut found: Vec<PathBuf> = pages();
+    let mut folders: Vec<PathBuf> = FOLDERS.iter().map(PathBuf::from).collect();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(root().join(&folder)).into_iter().flatten() {
+            let entry = entry.unwrap();
+            let path = folder.join(entry.file_name());
+            let kind = entry.file_type().unwrap();
+            if kind.is_dir() && entry.file_name() != "target" {
+                folders.push(path);
+            } else if kind.is_file()
+                && path
+                    .extension()
+                    .is_some_and(|e| KINDS.iter().any(|k| e == *k))
+            {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn nothing_claims_the_withdrawn_revision_of_sp_800_88() {
+    // In parts, so that this file does not find itself.
+    let claims = ["Rev. 1", "Rev 1", "Rev.1", "Revision 1", "r1"].map(|revision| {
+        format!(
+            "800-88{}{revision}",
+            if revision == "r1" { "" } else { " " }
+        )
+    });
+    // The one sentence that says what happened to it.
+    let told = format!("NIST withdrew SP {}", claims[0]);
+    let mut broken = Vec::new();
+    let mut seen = 0;
+    for file in sources() {
+        // The past is not rewritten.
+        if file == Path::new("CHANGELOG.md") {
+            continue;
+        }
+        let Ok(text) = fs::read_to_string(root().join(&file)) else {
+            continue;
+        };
+        // A claim may go on in the next line of a comment.
+        let words = text.split_whitespace();
+        let text = words
+            .filter(|word| !["///", "//!", "//", "*"].contains(word))
+            .collect::<Vec<_>>()
+            .join(" ")
+            .replace(&told, "");
+        seen += usize::from(text.contains("800-88"));
+        if let Some(claim) = claims.iter().find(|claim| text.contains(claim.as_str())) {
+            broken.push(format!("{}: {claim}", file.display()));
+        }
+    }
+    assert!(seen > 5, "only {seen} files name the standard");
     assert!(broken.is_empty(), "\n{}", broken.join("\n"));
 }
 

@@ -221,7 +221,8 @@ pub struct Statement {
 }
 
 /// The sanitization method for key slots and data, in the terms of NIST SP 800-88
-/// Rev. 1, section 2.5.
+/// Rev. 2, section 3.1. The device claims and verifies it; `docs/SANITIZATION.md`
+/// says on which grounds, and who validates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Wire, Named)]
 #[cfg_attr(feature = "serde", derive(Serialize, Deserialize))]
 pub enum Method {

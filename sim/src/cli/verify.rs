@@ -159,7 +159,10 @@ fn text(v: &Verified) {
     if let Some(reason) = v.reason {
         say!("  why       {reason}");
     }
-    say!("  method    {} (NIST SP 800-88 Rev. 1)", v.method.name());
+    say!(
+        "  method    {} (NIST SP 800-88 Rev. 2, verified by the device itself)",
+        v.method.name()
+    );
     say!(
         "  sectors   {} of {} erased and read back, {} failed",
         v.erased,

@@ -102,7 +102,7 @@ pub struct Verified {
     pub nonce: Option<String>,
     /// Bytes stored, read back and erased in a storage check.
     pub stored_bytes: Option<u32>,
-    /// How it was sanitized, by NIST SP 800-88 Rev. 1.
+    /// How it was sanitized, by NIST SP 800-88 Rev. 2.
     #[serde(serialize_with = "by_name")]
     pub method: Method,
     /// True when nothing failed: the device proved itself clean.

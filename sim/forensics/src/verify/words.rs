@@ -62,23 +62,23 @@ impl Verified {
         vec![why, what, self.method_in_words().to_owned()]
     }
 
-    /// What NIST SP 800-88 calls it.
+    /// What NIST SP 800-88 Rev. 2 calls it (`docs/SANITIZATION.md`).
     pub fn method_in_words(&self) -> &'static str {
         match (self.method, self.subject) {
             (Method::Purge, SubjectKind::Wipe) => {
-                "In the words of NIST SP 800-88 Rev. 1 this is purge, by cryptographic erase: the only keys that opened the data were physically destroyed; and the data itself was block-erased as well."
+                "In the words of NIST SP 800-88 Rev. 2 this is purge, by cryptographic erase: the only keys that opened the data were erased from the cells that held them; the data itself was block-erased as well. The device verified this itself; validating it is left to whoever accepts it."
             }
             (Method::Clear, SubjectKind::Wipe) => {
-                "In the words of NIST SP 800-88 Rev. 1 this is clear: the keys were erased as far as this kind of storage allows, and the data was erased and read back through its ordinary interface."
+                "In the words of NIST SP 800-88 Rev. 2 this is clear: the keys were erased as far as this kind of storage allows, and the data was erased and read back through its ordinary interface. The device verified this itself; validating it is left to whoever accepts it."
             }
             (Method::Purge, SubjectKind::Clean | SubjectKind::Stored) => {
-                "It names the method purge (NIST SP 800-88 Rev. 1): its key slots are of a kind whose erase physically destroys what was in them, and they are blank."
+                "It names the method purge (NIST SP 800-88 Rev. 2): its key slots are of a kind whose erase reaches the cells themselves, and they are blank. The device verified this itself; validating it is left to whoever accepts it."
             }
             (Method::Clear, SubjectKind::Clean | SubjectKind::Stored) => {
-                "It names the method clear (NIST SP 800-88 Rev. 1): its key slots are blank, on storage whose erase is no more than logical."
+                "It names the method clear (NIST SP 800-88 Rev. 2): its key slots are blank, on storage whose erase is no more than logical. The device verified this itself; validating it is left to whoever accepts it."
             }
             (Method::Failed, _) => {
-                "In the words of NIST SP 800-88 Rev. 1 this is neither clear nor purge: a step failed."
+                "In the words of NIST SP 800-88 Rev. 2 this is neither clear nor purge: a step failed."
             }
         }
     }

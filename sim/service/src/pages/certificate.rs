@@ -1,5 +1,5 @@
-//! A certificate of sanitization to print, with the fields of the sample
-//! certificate of NIST SP 800-88 Rev. 1, Appendix G. What the device signed is
+//! A certificate of sanitization to print, with fields after NIST SP 800-88
+//! Rev. 2 (`docs/SANITIZATION.md` says which). What the device signed is
 //! filled in and marked; what no receipt can know is left to fill in by hand.
 
 use askama::Template;
