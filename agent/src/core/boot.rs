@@ -245,6 +245,8 @@ impl Core {
             Read::Missing
                 if journal.empty && !journal.slot_lives && counter == self.setup.factory_epoch =>
             {
+                // Nobody knows what the vault holds: clean once it is erased.
+                self.held.state = PersistedState::Filling;
                 step = BootStep::Fresh;
             }
             Read::Missing | Read::Unreadable => lost = true,
