@@ -80,9 +80,10 @@ impl PoweredTime {
         self.add_up();
     }
 
+    /// Adds up what is asked for often, once for each event.
     fn add_up(&mut self) {
-        self.powered_s = self.charged_s.saturating_add(self.passed_s);
-        self.used_s = self.before_s.saturating_add(self.passed_s);
+        self.powered_s = self.charged_s.saturating_add(self.up_s());
+        self.used_s = self.before_s.saturating_add(self.up_s());
     }
 
     /// Milliseconds of this boot.
@@ -94,6 +95,10 @@ impl PoweredTime {
     pub(super) fn uptime_at(&self, moment_ms: u64) -> u64 {
         let ahead = moment_ms.saturating_sub(self.passed_ms);
         self.raw_ms.saturating_add(ahead)
+    }
+
+    fn up_s(&self) -> u32 {
+        self.passed_s
     }
 
     /// Powered seconds of the device's life, charged ahead: never too few.
