@@ -9,6 +9,7 @@ use nrd_hal::Crypto as _;
 use nrd_hal::crypto::RingCrypto;
 use nrd_sim::device::{TestBench, say, settle};
 use nrd_sim::hw::Board;
+use nrd_sim::hw::{Chip, FaultMode, Hardware, PlannedFault};
 
 const KEY: [u8; 32] = [0xA5; 32];
 const BLOCK: u32 = 4096;
@@ -247,4 +248,63 @@ fn a_check_that_loses_power_is_erased_at_the_next_boot_and_proves_nothing() {
         assert_eq!(agent.storage_check(&[], &mut out), CheckStep::Wait);
         assert!(agent.is_clean());
     });
+}
+
+/// A whole check, as far as the power lasts.
+fn whole_check(agent: &mut Agent<'_, Board>) {
+    let stream = stream(agent.platform().layout().vault_size as usize);
+    let open = DeskMessage::Open { version: VERSION };
+    let chunks = stream
+        .chunks(CHUNK)
+        .map(|bytes| DeskMessage::Chunk { bytes });
+    let key = DeskMessage::Key { key: KEY };
+    for message in std::iter::once(open).chain(chunks).chain([key]) {
+        drop(say(agent, &encoded(&message)));
+    }
+}
+
+#[test]
+fn a_check_cut_at_any_operation_leaves_a_clean_device_at_the_next_boot() {
+    let new = || {
+        let chip = Chip::new(nrd_tests::part(4, 2048, 9), 707);
+        let mut bench = TestBench::new(Hardware::new(chip), 707);
+        bench.boot(|_, agent| {
+            agent.deactivate().unwrap();
+            settle(agent).unwrap();
+            assert!(agent.is_clean());
+        });
+        bench
+    };
+    let ops = |agent: &mut Agent<'_, Board>| agent.platform().with_chip(|c| c.ops());
+    let all = new().boot(|_, agent| {
+        settle(agent).unwrap();
+        let from = ops(agent);
+        whole_check(agent);
+        assert!(agent.is_clean());
+        ops(agent) - from
+    });
+    for n in 0..all {
+        for tear in [FaultMode::AllButOne, FaultMode::Weak, FaultMode::Random] {
+            let mut bench = new();
+            bench.boot(|_, agent| {
+                settle(agent).unwrap();
+                let at = ops(agent) + n;
+                let unstable = true;
+                let fault = PlannedFault { at, tear, unstable };
+                agent.platform().with_chip(|c| c.plan(Some(fault)));
+                whole_check(agent);
+                assert!(agent.platform().with_chip(|c| c.is_off()), "operation {n}");
+            });
+            for salt in 0..3 {
+                bench.power_on(salt);
+                bench.boot(|_, agent| {
+                    settle(agent).unwrap();
+                    let state = agent.state();
+                    let is = format!("seed 707, operation {n}, {tear:?}: {state:?}");
+                    assert!(agent.is_clean(), "{is}");
+                });
+            }
+        }
+    }
+    println!("{all} operations, each cut in three ways");
 }
