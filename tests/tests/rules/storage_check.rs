@@ -9,6 +9,7 @@ use nrd_hal::Crypto as _;
 use nrd_hal::crypto::RingCrypto;
 use nrd_sim::device::{TestBench, say, settle};
 use nrd_sim::hw::Board;
+use nrd_sim::hw::{Chip, FaultMode, Hardware, PlannedFault};
 
 const KEY: [u8; 32] = [0xA5; 32];
 const BLOCK: u32 = 4096;
@@ -247,4 +248,102 @@ fn a_check_that_loses_power_is_erased_at_the_next_boot_and_proves_nothing() {
         assert_eq!(agent.storage_check(&[], &mut out), CheckStep::Wait);
         assert!(agent.is_clean());
     });
+}
+
+/// A whole check, as far as the power lasts.
+fn whole_check(agent: &mut Agent<'_, Board>) {
+    let stream = stream(agent.platform().layout().vault_size as usize);
+    let open = DeskMessage::Open { version: VERSION };
+    let chunks = stream
+        .chunks(CHUNK)
+        .map(|bytes| DeskMessage::Chunk { bytes });
+    let key = DeskMessage::Key { key: KEY };
+    for message in std::iter::once(open).chain(chunks).chain([key]) {
+        drop(say(agent, &encoded(&message)));
+    }
+}
+
+/// A clean device with a small vault, and how many operations a whole check is.
+fn small(seed: u64) -> (TestBench, u64) {
+    let chip = Chip::new(nrd_tests::part(4, 2048, 9), seed);
+    let mut bench = TestBench::new(Hardware::new(chip), seed);
+    bench.boot(|_, agent| {
+        agent.deactivate().unwrap();
+        settle(agent).unwrap();
+        assert!(agent.is_clean());
+    });
+    let from = bench.fork().hw.chip().ops();
+    let mut other = bench.fork();
+    let all = other.boot(|_, agent| {
+        let from = agent.platform().with_chip(|c| c.ops());
+        whole_check(agent);
+        assert!(agent.is_clean());
+        agent.platform().with_chip(|c| c.ops()) - from
+    });
+    assert_eq!(bench.hw.chip().ops(), from, "a fork is a device of its own");
+    (bench, all)
+}
+
+/// Cuts a whole check at its operation `n`.
+fn cut_at(bench: &mut TestBench, n: u64, tear: FaultMode) {
+    bench.boot(|_, agent| {
+        agent.platform().with_chip(|c| {
+            let at = c.ops() + n;
+            let unstable = true;
+            c.plan(Some(PlannedFault { at, tear, unstable }));
+        });
+        whole_check(agent);
+        let off = agent.platform().with_chip(|c| c.is_off());
+        assert!(off, "operation {n}");
+    });
+}
+
+#[test]
+fn a_check_cut_at_any_operation_leaves_a_clean_device_at_the_next_boot() {
+    let (bench, all) = small(707);
+    for n in 0..all {
+        for tear in [FaultMode::AllButOne, FaultMode::Weak, FaultMode::Random] {
+            let mut bench = bench.fork();
+            cut_at(&mut bench, n, tear);
+            for salt in 0..3 {
+                bench.power_on(salt);
+                bench.boot(|_, agent| {
+                    let is = format!("seed 707, operation {n}, {tear:?}: {:?}", agent.state());
+                    assert!(agent.is_clean(), "{is}");
+                });
+            }
+        }
+    }
+    println!("{all} operations, each cut in three ways");
+}
+
+/// A cut erase leaves cells that read blank now and otherwise later; an erase of the
+/// next boot that silently does nothing must not leave them so.
+#[test]
+fn a_cut_check_is_clean_for_good_though_an_erase_of_the_next_boot_does_nothing() {
+    let (bench, all) = small(708);
+    let mut struck = 0;
+    for n in 0..all {
+        let mut bench = bench.fork();
+        cut_at(&mut bench, n, FaultMode::AllButOne);
+        for nothing in 0..30 {
+            let mut bench = bench.fork();
+            bench.power_on(nothing);
+            let at = bench.hw.chip().ops() + nothing;
+            bench.hw.chip().plan(Some(PlannedFault {
+                at,
+                tear: FaultMode::NoOp,
+                unstable: false,
+            }));
+            bench.boot(|_, agent| assert_eq!(agent.state(), State::Clean));
+            struck += u32::from(bench.hw.chip().struck().is_some());
+            for salt in 0..8 {
+                bench.power_on(salt);
+                let is = format!("seed 708, operation {n}, then {nothing} did nothing");
+                bench.boot(|_, agent| assert!(agent.is_clean(), "{is}"));
+            }
+        }
+    }
+    println!("{struck} operations did nothing");
+    assert!(struck > 100);
 }
