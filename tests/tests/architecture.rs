@@ -16,6 +16,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("nrd-agent", &["nrd-hal", "nrd-agent-derive"]),
     ("nrd-agent-capi", &["nrd-hal", "nrd-agent"]),
     ("nrd-agent-testkit", &["nrd-hal", "nrd-agent"]),
+    ("nrd-verifier", &["nrd-hal", "nrd-agent"]),
     ("nrd-sim-base", &["nrd-agent"]),
     ("nrd-sim-hw", &["nrd-hal", "nrd-agent", "nrd-sim-base"]),
     (
@@ -30,7 +31,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     (
         "nrd-sim-forensics",
-        &["nrd-hal", "nrd-agent", "nrd-sim-base", "nrd-sim-hw"],
+        &[
+            "nrd-hal",
+            "nrd-agent",
+            "nrd-verifier",
+            "nrd-sim-base",
+            "nrd-sim-hw",
+        ],
     ),
     (
         "nrd-sim-explorer",

@@ -8,7 +8,7 @@ use nrd_hal::messages::{MessageError, Messages};
 use nrd_sim::forensics::storage_check::{
     Bounded, CheckFailure, NOT_BOUNDED, Next, NoRandom, StorageCheck, close,
 };
-use nrd_sim::forensics::verify::{Refusal, Verified, verify};
+use nrd_sim::forensics::verify::{Asked, Question, Refusal, Verified, verify_with};
 use nrd_sim::service::desk::Desk;
 use std::io;
 use std::net::{TcpStream, ToSocketAddrs as _};
@@ -141,10 +141,16 @@ fn connect(link: &str) -> io::Result<TcpStream> {
 
 /// Whose receipt it is.
 fn signed(bounded: &Bounded, args: &CheckArgs, desk: &Desk) -> Result<Verified, Refusal> {
-    let mut v = verify(&bounded.receipt, desk.maker_root(), Some(&bounded.key))?;
-    if let Some(id) = &args.device {
-        v.must_be(id)?;
-    }
+    let question = Question {
+        device_id: args.device.as_deref(),
+        asked: Some(Asked {
+            nonce: &bounded.key,
+            earlier: &[],
+        }),
+        stored: Some(&bounded.digest),
+        ..Question::new(desk.maker_root())
+    };
+    let mut v = verify_with(&bounded.receipt, question)?;
     if let Some(list) = desk.list() {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         v.revocation = list.look_up(&v, now.map_or(0, |d| d.as_secs()));

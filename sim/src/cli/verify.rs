@@ -2,7 +2,9 @@
 
 use super::fail;
 use nrd_sim::base::unhex;
-use nrd_sim::forensics::verify::{Refusal, StatusList, SubjectKind, Verified, verify};
+use nrd_sim::forensics::verify::{
+    Asked, ModelList, Question, Refusal, StatusList, SubjectKind, Verdict, Verified, verify_with,
+};
 use nrd_sim::service::desk::parse_answer;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -25,10 +27,17 @@ pub(crate) struct Args {
     /// The maker's status list; without one, revocation is not checked.
     #[arg(long)]
     status_list: Option<PathBuf>,
+    /// The maker's model list; without one, sectors and what the key slots
+    /// guarantee are the device's word.
+    #[arg(long)]
+    model_list: Option<PathBuf>,
     /// Print one JSON object and nothing else on standard output.
     #[arg(long)]
     json: bool,
 }
+
+/// The exit code of a receipt that contradicts itself: no honest device made it.
+const CONTRADICTORY: u8 = 3;
 
 /// No receipt is larger.
 const MAX: u64 = 64 * 1024;
@@ -72,9 +81,30 @@ fn look(args: &Args) -> Result<Result<Verified, Refusal>, ExitCode> {
             Some(list)
         }
     };
+    let models = match &args.model_list {
+        None => None,
+        Some(path) => {
+            let frame = read(path, 1 << 20, "the maker's model list file")?;
+            let list = ModelList::read(&frame, &maker).map_err(|e| {
+                fail(
+                    &format!("{}: no model list of this maker: {e}", path.display()),
+                    "the file as the maker published it",
+                )
+            })?;
+            Some(list)
+        }
+    };
+    let mut question = Question::new(&maker);
+    question.asked = nonce.as_ref().map(|nonce| Asked {
+        nonce,
+        earlier: &[],
+    });
+    if let Some(models) = &models {
+        question.lists = models;
+    }
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let now = now.map_or(0, |d| d.as_secs());
-    Ok(verify(&frame, &maker, nonce.as_ref()).and_then(|mut v| {
+    Ok(verify_with(&frame, question).and_then(|mut v| {
         if let Some(id) = &args.device {
             v.must_be(id)?;
         }
@@ -132,6 +162,8 @@ fn show(args: &Args, v: &Verified) -> ExitCode {
     }
     if v.clean && !v.revocation.revoked() {
         ExitCode::SUCCESS
+    } else if !v.contradictions.is_empty() {
+        ExitCode::from(CONTRADICTORY)
     } else {
         ExitCode::from(1)
     }
@@ -141,6 +173,12 @@ fn text(v: &Verified) {
     let verdict = match (v.clean, v.subject) {
         _ if v.revocation.revoked() => {
             "REVOKED: the signatures are good, but the maker no longer counts them"
+        }
+        _ if !v.contradictions.is_empty() => {
+            "NOT PROVEN: the signatures are good, but what was signed contradicts itself"
+        }
+        (false, _) if v.verdict == Verdict::NotChecked => {
+            "NOT PROVEN: there is nothing to hold it against"
         }
         (false, _) => "VERIFIED, BUT NOT CLEAN: a step failed",
         (true, SubjectKind::Wipe) => "VERIFIED: this device was wiped",
@@ -152,10 +190,14 @@ fn text(v: &Verified) {
     say!("{verdict}");
     say!(
         "  device    {} {} ({})",
-        v.model,
-        v.device_id,
+        // A maker's model is any text: none of it may steer a terminal.
+        v.model.escape_debug(),
+        v.device_id.escape_debug(),
         v.kind.name()
     );
+    for contradiction in &v.contradictions {
+        say!("  wrong     {contradiction}");
+    }
     if let Some(reason) = v.reason {
         say!("  why       {reason}");
     }

@@ -3,23 +3,25 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `mod.rs` | signatures, the nonce |
+//! | `mod.rs` | what a receipt says, and the verdict on it (`nrd-verifier`) |
+//! | `models.rs` | the maker's model list: what its models are built of |
 //! | `status.rs` | the maker's status list: what counts no longer |
 //! | `words.rs` | what a receipt says, in words |
 
+mod models;
 mod status;
 mod words;
 
+pub use models::{ModelEntry, ModelList};
+pub use nrd_verifier::{Asked, Known, MakerLists, Question, Rule, Verdict};
 pub use status::{Revocation, StatusList};
 pub use words::Fact;
 
 use nrd_agent::Error;
-use nrd_agent::wire::{
-    self, DeviceKind, MakerCertificate, Method, Receipt, ReceiptFlags, Subject, WipeReason,
-    decode_signed,
-};
+use nrd_agent::wire::{DeviceKind, Method, Receipt, ReceiptFlags, Subject, WipeReason};
 use nrd_hal::crypto::RingCrypto;
 use nrd_sim_base::hex;
+use nrd_verifier::judge;
 use serde::Serialize;
 
 /// Why a receipt proves nothing.
@@ -105,8 +107,16 @@ pub struct Verified {
     /// How it was sanitized, by NIST SP 800-88 Rev. 2.
     #[serde(serialize_with = "by_name")]
     pub method: Method,
-    /// True when nothing failed: the device proved itself clean.
+    /// True for [`Verdict::Proven`] alone: the device proved itself clean.
     pub clean: bool,
+    /// What follows from every field of it.
+    #[serde(serialize_with = "verdict_name")]
+    pub verdict: Verdict,
+    /// What in it contradicts what, a sentence each; empty unless the verdict
+    /// is [`Verdict::Contradictory`].
+    pub contradictions: Vec<&'static str>,
+    /// It was held against the maker's model list.
+    pub model_checked: bool,
     /// Epoch that ended, or the current one.
     pub epoch: u64,
     /// The counter when it was signed.
@@ -139,6 +149,20 @@ pub struct Verified {
     pub revocation: Revocation,
 }
 
+/// JSON has a stable word.
+fn verdict_name<S: serde::Serializer>(verdict: &Verdict, s: S) -> Result<S::Ok, S::Error> {
+    s.serialize_str(match verdict {
+        Verdict::Proven => "proven",
+        Verdict::Revoked => "revoked",
+        Verdict::NotThisDevice => "not this device",
+        Verdict::Replayed => "replayed",
+        Verdict::NotThisQuestion => "not this question",
+        Verdict::Contradictory(_) => "contradictory",
+        Verdict::Failed => "failed",
+        Verdict::NotChecked => "not checked",
+    })
+}
+
 impl Verified {
     /// Refuses the answer of any device but the one whose label says `id`;
     /// case and spaces do not matter.
@@ -158,7 +182,30 @@ pub fn verify(
     maker_root: &[u8; 32],
     nonce: Option<&[u8; 32]>,
 ) -> Result<Verified, Refusal> {
-    let (cert, receipt) = authentic(frame, maker_root)?;
+    let mut question = Question::new(maker_root);
+    question.asked = nonce.map(|nonce| nrd_verifier::Asked {
+        nonce,
+        earlier: &[],
+    });
+    verify_with(frame, question)
+}
+
+/// Verifies `frame` against all that the caller knows.
+pub fn verify_with(frame: &[u8], question: Question<'_>) -> Result<Verified, Refusal> {
+    let judged = judge::<RingCrypto>(frame, &question).map_err(|e| match e {
+        nrd_verifier::Refusal::NoReceipt(e) => Refusal::NoReceipt(e),
+        nrd_verifier::Refusal::Certificate(e) => Refusal::Certificate(e),
+        nrd_verifier::Refusal::Signature(e) => Refusal::Signature(e),
+    })?;
+    let cert = &judged.certificate;
+    let contradictions: Vec<_> = match judged.verdict {
+        Verdict::NotThisQuestion | Verdict::Replayed => return Err(Refusal::Nonce),
+        Verdict::NotThisDevice => {
+            return Err(Refusal::Device(cert.device_id.as_str().to_owned()));
+        }
+        Verdict::Contradictory(broken) => broken.iter().map(Rule::says).collect(),
+        Verdict::Proven | Verdict::Revoked | Verdict::Failed | Verdict::NotChecked => Vec::new(),
+    };
     // Every field has a name here: one that is added does not compile before the
     // verdict has a place for it.
     let Receipt {
@@ -180,10 +227,9 @@ pub fn verify(
         agent_version: [major, minor, patch],
         powered_s,
         wall_s,
-    } = receipt;
-    let digest = wire::receipt_digest::<RingCrypto>(frame).unwrap_or_default();
+    } = judged.receipt;
     let mut v = Verified {
-        digest: hex(&digest),
+        digest: hex(&judged.digest),
         device_id: cert.device_id.as_str().to_owned(),
         model: cert.model.as_str().to_owned(),
         kind: cert.kind,
@@ -198,7 +244,10 @@ pub fn verify(
         nonce: None,
         stored_bytes: None,
         method,
-        clean: method != Method::Failed,
+        clean: judged.verdict == Verdict::Proven,
+        verdict: judged.verdict,
+        contradictions,
+        model_checked: judged.model_checked,
         epoch,
         counter,
         sectors: sectors.total,
@@ -215,12 +264,8 @@ pub fn verify(
         wall_s,
         revocation: Revocation::NotChecked,
     };
-    let answered = answered(&subject, &mut v);
-    v.nonce = answered.map(|n| hex(&n));
-    match nonce {
-        Some(asked) if answered.as_ref() != Some(asked) => Err(Refusal::Nonce),
-        _ => Ok(v),
-    }
+    v.nonce = answered(&subject, &mut v).map(|n| hex(&n));
+    Ok(v)
 }
 
 /// Notes what a subject says, and returns the nonce that it answers.
@@ -244,19 +289,6 @@ fn answered(subject: &Subject, v: &mut Verified) -> Option<[u8; 32]> {
             Some(*key)
         }
     }
-}
-
-/// The maker's certificate and the receipt of `frame`, once both signatures hold.
-fn authentic<'f>(
-    frame: &'f [u8],
-    maker_root: &[u8; 32],
-) -> Result<(MakerCertificate, Receipt<'f>), Refusal> {
-    let claimed: Receipt<'_> = wire::peek(frame).map_err(Refusal::NoReceipt)?;
-    let cert: MakerCertificate = decode_signed::<_, RingCrypto>(claimed.certificate, maker_root)
-        .map_err(Refusal::Certificate)?;
-    let receipt =
-        decode_signed::<_, RingCrypto>(frame, &cert.public_key).map_err(Refusal::Signature)?;
-    Ok((cert, receipt))
 }
 
 fn reason_text(reason: WipeReason) -> &'static str {

@@ -4,6 +4,7 @@
 use super::{SubjectKind, Verified};
 use nrd_agent::wire::Method;
 use nrd_sim_base::time_format::{count, moment};
+use nrd_verifier::Verdict;
 
 /// A line of what was signed: its name, its value, and whether it is to be
 /// compared letter by letter.
@@ -21,12 +22,20 @@ impl Verified {
                 count(u64::from(self.powered_s / 3600), "powered hour")
             ),
         };
+        if !self.contradictions.is_empty() {
+            return vec![
+                format!(
+                    "{who} signed this, and it contradicts itself: no device with its maker’s software signs it."
+                ),
+                format!("{}.", self.contradictions.join("; ")),
+            ];
+        }
         let read_back = format!(
             "{} of {} were read back blank",
             self.erased,
             count(self.sectors.into(), "sector")
         );
-        let what = match (self.subject, self.clean) {
+        let what = match (self.subject, self.method != Method::Failed) {
             (SubjectKind::Wipe, true) => format!(
                 "{when} it destroyed its keys, erased everything it had stored of the account, and read it all back: {read_back}."
             ),
@@ -44,7 +53,12 @@ impl Verified {
                 count(self.stored_bytes.unwrap_or(0).into(), "byte")
             ),
             (SubjectKind::Clean, true) => format!(
-                "{when} it read its whole storage again and found nothing in it: {read_back}, and both key slots are blank."
+                "{when} it read its whole storage again and found nothing in it: {read_back}{}.",
+                if self.slots_blank {
+                    ", and both key slots are blank"
+                } else {
+                    ", and a key slot is not blank"
+                }
             ),
             (SubjectKind::Clean | SubjectKind::Stored, false) => format!(
                 "{when} it read its storage again, and it is not clean: {read_back}{}.",
@@ -206,6 +220,14 @@ impl Verified {
         add(
             self.dropped > 0,
             "Older receipts of this device were dropped before they were delivered.",
+        );
+        add(
+            self.verdict == Verdict::NotChecked,
+            "Nothing was at hand to hold it against: it is the device’s word.",
+        );
+        add(
+            !self.model_checked,
+            "Not held against the maker’s model list: its sectors and what its key slots guarantee are the device’s word.",
         );
         out.push(self.revocation.in_words());
         out

@@ -208,6 +208,9 @@ impl Desk {
                 v.revocation = look_up(&inner, &v, now);
                 let (title, why) = match (&v.revocation, v.clean) {
                     (Revocation::Revoked { .. }, _) => ("Revoked", v.revocation.in_words()),
+                    (_, false) if !v.contradictions.is_empty() => {
+                        ("Contradicts itself", v.in_words().join(" "))
+                    }
                     (_, false) => ("Verified, and not clean", v.in_words().join(" ")),
                     _ => (
                         "Verified: it tells of the past",
@@ -262,6 +265,11 @@ fn judge(root: &[u8; 32], inner: &Inner, check: &Check, frame: &[u8], now: u64) 
     v.revocation = look_up(inner, &v, now);
     let (good, title, why) = match (&v.revocation, v.clean, v.subject) {
         (Revocation::Revoked { .. }, ..) => (false, "Revoked", v.revocation.in_words()),
+        (_, false, ..) if !v.contradictions.is_empty() => (
+            false,
+            "Contradicts itself",
+            v.in_words().join(" "),
+        ),
         (_, false, ..) => (
             false,
             "Not clean",
@@ -330,6 +338,15 @@ fn replayed(inner: &Inner, check: Option<&Check>, frame: &[u8]) -> (&'static str
     };
     let other = inner.checks.iter().find(|c| c.nonce == nonce);
     match other {
+        // Found: a device still showed its last answer, and an honest one was
+        // called a replay.
+        Some(c) if check.is_some_and(|now| c.id != now.id && c.device_id.eq_ignore_ascii_case(&now.device_id)) => (
+            "The answer to an earlier question",
+            format!(
+                "The device still shows what it answered to the check of {}. That proves nothing about now: give it this check’s question, and take the answer that it shows then.",
+                nrd_sim_base::time_format::moment(c.began)
+            ),
+        ),
         Some(c) if Some(&c.id) != check.map(|c| &c.id) => (
             "Replayed",
             format!(

@@ -2,13 +2,14 @@
 
 use super::Response;
 use crate::events::EventKind;
-use crate::store::{ActivationPhase, DeviceRow, NewReceipt};
+use crate::store::{ActivationPhase, ActivationRow, DeviceRow, NewReceipt};
 use crate::{Result, Service, metrics, short_id};
 use nrd_agent::wire::{
-    Answer, Method, OrderOutcome, OrderResult, Receipt, RefusalCode, Subject, decode_signed,
+    ActivationId, Answer, OrderOutcome, OrderResult, Receipt, RefusalCode, Subject, decode_signed,
     receipt_digest,
 };
 use nrd_hal::crypto::RingCrypto;
+use nrd_sim_forensics::verify::{Known, Question, Refusal, Verdict, Verified, verify_with};
 
 impl Service {
     pub(super) fn take_outcome(&self, device: &DeviceRow, frame: &[u8]) -> Result<Response> {
@@ -47,6 +48,30 @@ impl Service {
         Ok(Response::Plain(Answer::Noted))
     }
 
+    /// What a receipt proves of this activation: the same when it is stored and
+    /// whenever it is shown.
+    pub(crate) fn judge_receipt(
+        &self,
+        frame: &[u8],
+        device: &str,
+        row: Option<&ActivationRow>,
+    ) -> std::result::Result<Verified, Refusal> {
+        let maker_root = self.keys.maker_public();
+        let known = row.map(|row| Known {
+            activation_id: ActivationId(row.id),
+            epoch: row.epoch,
+            // An order is signed anew when its key changes, and a device may
+            // have carried out the one before.
+            orders: None,
+        });
+        let question = Question {
+            device_id: Some(device),
+            known,
+            ..Question::new(&maker_root)
+        };
+        verify_with(frame, question)
+    }
+
     pub(super) fn take_receipt(&self, device: &DeviceRow, frame: &[u8]) -> Result<Response> {
         let receipt = decode_signed::<Receipt<'_>, RingCrypto>(frame, &device.public_key);
         let digest = receipt_digest::<RingCrypto>(frame);
@@ -56,10 +81,26 @@ impl Service {
         let Subject::Wipe { activation_id, .. } = receipt.subject else {
             return Ok(Response::refused(RefusalCode::BadRequest, 3600));
         };
-        let (clean, kind, says) = match receipt.method {
-            Method::Purge | Method::Clear => (true, EventKind::Wiped, "clean"),
-            Method::Failed => (false, EventKind::WipeFailed, "failed"),
+        // A good signature says who speaks, not that it is true.
+        let row = self.store.activation(&activation_id.0)?;
+        let row = row.filter(|row| row.device == device.id);
+        let Ok(judged) = self.judge_receipt(frame, &device.id, row.as_ref()) else {
+            return Ok(Response::refused(RefusalCode::BadRequest, 3600));
         };
+        let (clean, kind, says) = match judged.verdict {
+            Verdict::Proven => (true, EventKind::Wiped, "clean"),
+            Verdict::Failed => (false, EventKind::WipeFailed, "failed"),
+            Verdict::Contradictory(_) => (false, EventKind::WipeFailed, "contradictory"),
+            Verdict::Revoked
+            | Verdict::NotThisDevice
+            | Verdict::Replayed
+            | Verdict::NotThisQuestion
+            | Verdict::NotChecked => (false, EventKind::WipeFailed, "not proven"),
+        };
+        if !judged.contradictions.is_empty() {
+            let contradicts = judged.contradictions.join("; ");
+            tracing::warn!(activation = %short_id(&activation_id.0), contradicts, "receipt contradicts itself");
+        }
         // The former owner learns that the wipe was proven, never from where
         // the receipt came.
         let receipt = NewReceipt {

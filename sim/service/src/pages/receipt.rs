@@ -12,7 +12,7 @@ use axum::extract::{Path, State};
 use axum::http::header;
 use axum::response::IntoResponse;
 use nrd_sim_base::unhex;
-use nrd_sim_forensics::verify::{Fact, Verified, verify};
+use nrd_sim_forensics::verify::{Fact, Verified};
 
 #[derive(Template)]
 #[template(path = "receipt.html")]
@@ -30,7 +30,12 @@ struct Page {
 fn find(service: &Service, account: AccountId, id: &str) -> Result<Verified, Error> {
     let activation = unhex(id).ok_or(Error::NotFound)?;
     let frame = service.store.receipt(account, &activation)?;
-    verify(&frame, &service.keys.maker_public(), None).map_err(|_| Error::Sealed)
+    let row = service
+        .store
+        .activation(&activation)?
+        .ok_or(Error::NotFound)?;
+    let judged = service.judge_receipt(&frame, &row.device, Some(&row));
+    judged.map_err(|_| Error::Sealed)
 }
 
 pub(super) async fn show(

@@ -1,0 +1,533 @@
+//! Receipts of real agents, honest and then changed field by field.
+
+use nrd_agent::wire::{
+    self, ActivationId, Body as _, DeviceKind, Method, OrderKind, Receipt, Subject, WipeReason,
+};
+use nrd_agent::{Agent, Step};
+use nrd_agent_testkit::{Failure, StubService, TestMemory, TestPlatform, keys};
+use nrd_hal::crypto::RingCrypto;
+use nrd_hal::{ErrorKind, MonotonicCounter as _};
+use nrd_verifier::{Asked, Known, MakerLists, ModelData, Question, Rule, Verdict, judge};
+
+const MAKER: [u8; 32] = [11; 32];
+const DEVICE: [u8; 32] = [12; 32];
+const NONCE: [u8; 32] = [0x2A; 32];
+
+/// The model list of these tests: one model.
+struct Models;
+
+impl MakerLists for Models {
+    fn model(&self, model: &str) -> Option<Option<ModelData>> {
+        Some((model == "Test box").then_some(ModelData {
+            kind: DeviceKind::Computer,
+            sectors: 16,
+            vault_bytes: 65536,
+            physical: true,
+            slots_outside_image: true,
+            root_refuses_past: true,
+        }))
+    }
+    fn revoked(&self, device_id: &str, _: &str, agent: [u8; 3]) -> Option<bool> {
+        Some(device_id == "NRD-STOLEN" || agent == [9, 9, 9])
+    }
+}
+
+/// One life: what happens to a device, and what it signed in the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Life {
+    Order,
+    Local,
+    DeadMan,
+    VisitEnded,
+    Abandoned,
+    Recovered,
+    FailedSector,
+    StuckSlot,
+    WornOut,
+    TombstoneFailed,
+    NewProof,
+    CleanProof,
+    FailedProof,
+    WornProof,
+    StoredProof,
+}
+
+const LIVES: [Life; 15] = [
+    Life::Order,
+    Life::Local,
+    Life::DeadMan,
+    Life::VisitEnded,
+    Life::Abandoned,
+    Life::Recovered,
+    Life::FailedSector,
+    Life::StuckSlot,
+    Life::WornOut,
+    Life::TombstoneFailed,
+    Life::NewProof,
+    Life::CleanProof,
+    Life::FailedProof,
+    Life::WornProof,
+    Life::StoredProof,
+];
+
+type Device<'m> = Agent<'m, TestPlatform>;
+
+fn rest(agent: &mut Device<'_>) {
+    for _ in 0..100_000 {
+        match agent.step() {
+            Ok(Step::Idle { .. }) => return,
+            // A part that does not answer is asked again later.
+            _ => agent.platform().clock.advance_s(1),
+        }
+    }
+    panic!("the agent does not come to rest: {:?}", agent.status());
+}
+
+fn boot<R>(
+    device: &TestPlatform,
+    service: &mut StubService,
+    then: impl FnOnce(&mut Device<'_>, &mut StubService) -> R,
+) -> R {
+    device.reboot();
+    let mut memory = TestMemory::default();
+    let mut agent = Agent::new(device.clone(), service.config(), memory.lend()).unwrap();
+    rest(&mut agent);
+    then(&mut agent, service)
+}
+
+fn newest(agent: &mut Device<'_>) -> Vec<u8> {
+    let mut out = [0; Receipt::MAX];
+    let n = agent.newest_receipt(&mut out).unwrap();
+    out[..n].to_vec()
+}
+
+/// The power goes while a grant is being stored, and the attempt is given up.
+fn abandoned() -> Vec<u8> {
+    for cut in 0..100 {
+        let mut service = StubService::new(1);
+        let device = TestPlatform::builder()
+            .kind(DeviceKind::Computer)
+            .build(&service);
+        boot(&device, &mut service, |a, s| {
+            s.serve(a).unwrap();
+            a.start_activation().unwrap();
+            device.power.cut_after(cut);
+            // The cut ends it one way or another.
+            s.serve(a).is_ok()
+        });
+        let frame = boot(&device, &mut service, |a, _| {
+            a.cancel_activation().ok()?;
+            rest(a);
+            let mut out = [0; Receipt::MAX];
+            let n = a.newest_receipt(&mut out).ok()?;
+            Some(out[..n].to_vec())
+        });
+        if let Some(frame) = frame {
+            return frame;
+        }
+    }
+    panic!("no cut while a grant was stored");
+}
+
+fn live(life: Life) -> Vec<u8> {
+    let mut service = StubService::new(1);
+    service.remember = life != Life::VisitEnded;
+    let worn = matches!(life, Life::WornOut | Life::WornProof);
+    let device = TestPlatform::builder()
+        .kind(DeviceKind::Computer)
+        .counter_steps(if worn { 0 } else { 100 })
+        .build(&service);
+    let service = &mut service;
+    let activate = |agent: &mut Device<'_>, service: &mut StubService| {
+        service.serve(agent).unwrap();
+        agent.start_activation().unwrap();
+        service.serve(agent).unwrap();
+    };
+    let prove = |agent: &mut Device<'_>| {
+        let mut out = [0; Receipt::MAX];
+        let n = agent.prove_clean(NONCE, &mut out).unwrap();
+        out[..n].to_vec()
+    };
+    match life {
+        Life::NewProof => return boot(&device, service, |a, _| prove(a)),
+        Life::StoredProof => {
+            return boot(&device, service, |a, _| {
+                let mut out = [0; Receipt::MAX];
+                for _ in 0..3 {
+                    match a.prove_fill(NONCE, &mut out) {
+                        Ok(n) => return out[..n].to_vec(),
+                        Err(_) => rest(a),
+                    }
+                }
+                panic!("no answer");
+            });
+        }
+        Life::Abandoned => return abandoned(),
+        _ => {}
+    }
+    let ordered = boot(&device, service, |a, s| {
+        activate(a, s);
+        match life {
+            Life::Order => {
+                let order = {
+                    assert!(s.send_order(OrderKind::Deactivate));
+                    s.pending.clone().unwrap()
+                };
+                let mut out = [0; wire::MAX_FRAME];
+                a.apply_order(&order, &mut out).unwrap();
+            }
+            Life::VisitEnded | Life::Recovered => return None,
+            Life::DeadMan => {
+                for _ in 0..200 {
+                    device.clock.advance_s(24 * 3600);
+                    rest(a);
+                }
+            }
+            Life::FailedSector | Life::FailedProof => {
+                device.vault.outage.set(Failure::Protected);
+                a.deactivate().unwrap();
+            }
+            Life::StuckSlot => {
+                device.slots.outage.set(Failure::Protected);
+                a.deactivate().unwrap();
+            }
+            Life::TombstoneFailed => {
+                device
+                    .journal
+                    .outage
+                    .set(Failure::NoWrites(ErrorKind::OperationFailed));
+                a.deactivate().unwrap();
+                device.journal.outage.end();
+            }
+            _ => a.deactivate().unwrap(),
+        }
+        rest(a);
+        if matches!(life, Life::CleanProof | Life::FailedProof | Life::WornProof) {
+            Some(prove(a))
+        } else {
+            Some(newest(a))
+        }
+    });
+    if let Some(frame) = ordered {
+        return frame;
+    }
+    if life == Life::Recovered {
+        device.counter.clone().increment().unwrap();
+    }
+    boot(&device, service, |a, _| newest(a))
+}
+
+fn certificate(model: &str) -> Vec<u8> {
+    let public = keys::public(&keys::keypair(&DEVICE));
+    let maker = keys::keypair(&MAKER);
+    keys::certificate(&maker, "NRD-TEST-0001", public, model, DeviceKind::Computer)
+}
+
+fn root() -> [u8; 32] {
+    keys::public(&keys::keypair(&MAKER))
+}
+
+fn sign(receipt: &Receipt<'_>) -> Vec<u8> {
+    keys::signed(&keys::keypair(&DEVICE), receipt)
+}
+
+/// All that a verifier may know of this life.
+fn verdict(frame: &[u8], honest: &Receipt<'_>) -> Verdict {
+    let root = root();
+    let mut orders = Vec::new();
+    let mut question = Question {
+        lists: &Models,
+        device_id: Some("nrd-test-0001"),
+        ..Question::new(&root)
+    };
+    match &honest.subject {
+        Subject::Wipe {
+            activation_id,
+            order,
+            ..
+        } => {
+            orders.extend(*order);
+            question.known = Some(Known {
+                activation_id: *activation_id,
+                epoch: honest.epoch,
+                orders: Some(&orders),
+            });
+        }
+        Subject::Clean { .. } => {
+            question.asked = Some(Asked {
+                nonce: &NONCE,
+                earlier: &[],
+            });
+        }
+        Subject::Fill { digest, .. } => {
+            question.asked = Some(Asked {
+                nonce: &NONCE,
+                earlier: &[],
+            });
+            question.stored = Some(digest);
+        }
+    }
+    judge::<RingCrypto>(frame, &question).unwrap().verdict
+}
+
+fn fails(life: Life) -> bool {
+    matches!(
+        life,
+        Life::FailedSector | Life::StuckSlot | Life::FailedProof
+    )
+}
+
+#[test]
+fn honest_receipts_of_every_life_are_proven_or_failed() {
+    for life in LIVES {
+        let frame = live(life);
+        let mut receipt: Receipt<'_> = wire::peek(&frame).unwrap();
+        let certificate = certificate("Test box");
+        receipt.certificate = &certificate;
+        let wanted = if fails(life) {
+            Verdict::Failed
+        } else {
+            Verdict::Proven
+        };
+        assert_eq!(
+            verdict(&sign(&receipt), &receipt),
+            wanted,
+            "{life:?}: {receipt:?}"
+        );
+        // Each life is the one that it is called.
+        let reason = match &receipt.subject {
+            Subject::Wipe { reason, .. } => Some(*reason),
+            Subject::Clean { .. } | Subject::Fill { .. } => None,
+        };
+        let expected = match life {
+            Life::Order => Some(WipeReason::Order),
+            Life::DeadMan => Some(WipeReason::DeadMan),
+            Life::VisitEnded => Some(WipeReason::VisitEnded),
+            Life::Abandoned => Some(WipeReason::Abandoned),
+            Life::Recovered => Some(WipeReason::Recovered),
+            Life::Local
+            | Life::FailedSector
+            | Life::StuckSlot
+            | Life::WornOut
+            | Life::TombstoneFailed => Some(WipeReason::Local),
+            Life::NewProof
+            | Life::CleanProof
+            | Life::FailedProof
+            | Life::WornProof
+            | Life::StoredProof => None,
+        };
+        assert_eq!(reason, expected, "{life:?}");
+        assert_eq!(
+            receipt.flags.counter_worn_out,
+            matches!(life, Life::WornOut | Life::WornProof)
+        );
+        assert_eq!(
+            receipt.flags.tombstone_failed,
+            life == Life::TombstoneFailed
+        );
+    }
+}
+
+/// A receipt with one field changed; and whether an honest device in some other
+/// state could have signed exactly that.
+fn changed<'a>(honest: &Receipt<'a>) -> Vec<(&'static str, bool, Receipt<'a>)> {
+    let mut out = Vec::new();
+    let mut add = |name, could_be, change: &dyn Fn(&mut Receipt<'a>)| {
+        let mut receipt = honest.clone();
+        change(&mut receipt);
+        if receipt != *honest {
+            out.push((name, could_be, receipt));
+        }
+    };
+    let worn = honest.flags.counter_worn_out;
+    let wipe = matches!(honest.subject, Subject::Wipe { .. });
+    for method in [Method::Purge, Method::Clear, Method::Failed] {
+        add("method", false, &|r| r.method = method);
+    }
+    for n in [0, 1, 2, 3, 15, 17, u32::MAX] {
+        add("total", false, &|r| r.sectors.total = n);
+        add("erased", false, &|r| r.sectors.erased = n);
+        add("failed", false, &|r| r.sectors.failed = n);
+    }
+    for by in [1u64, 2, 1 << 40, u64::MAX] {
+        // A worn counter stands anywhere from the epoch on (rule 4): it may not
+        // have answered.
+        add("counter", worn, &|r| r.counter = r.counter.wrapping_add(by));
+        add("counter", worn, &|r| r.counter = r.counter.wrapping_sub(by));
+        add("epoch", worn, &|r| r.epoch = r.epoch.wrapping_add(by));
+        add("epoch", worn, &|r| r.epoch = r.epoch.wrapping_sub(by));
+    }
+    add("slots_blank", false, &|r| r.flags.slots_blank ^= true);
+    add("slots_outside_image", false, &|r| {
+        r.flags.slots_outside_image ^= true;
+    });
+    add("root_refuses_past", false, &|r| {
+        r.flags.root_refuses_past ^= true;
+    });
+    // A counter that took its last step, and did not answer afterwards, says that
+    // it is worn out; a worn one that says it is not, stands where it must not.
+    add("counter_worn_out", true, &|r| {
+        r.flags.counter_worn_out ^= true;
+    });
+    // Any wipe may meet a journal that takes no writes.
+    add("tombstone_failed", wipe, &|r| {
+        r.flags.tombstone_failed ^= true;
+    });
+    // What a device lived through, which version it runs and what its clock said
+    // are its own: no other field speaks of them.
+    add("dropped", true, &|r| r.flags.dropped ^= 7);
+    add("agent_version", true, &|r| r.agent_version[0] ^= 3);
+    add("agent_version", false, &|r| r.agent_version = [9, 9, 9]);
+    add("powered_s", true, &|r| r.powered_s ^= 12345);
+    add("wall_s", true, &|r| r.wall_s = Some(1_800_000_001));
+    for reason in [
+        WipeReason::Order,
+        WipeReason::Local,
+        WipeReason::DeadMan,
+        WipeReason::VisitEnded,
+        WipeReason::Abandoned,
+        WipeReason::Recovered,
+    ] {
+        let is_order = reason == WipeReason::Order;
+        let was_order = matches!(honest.subject, Subject::Wipe { order: Some(_), .. });
+        // The same device could have been wiped for another reason, if it was on
+        // an account; with an order, never without its digest.
+        add("reason", !is_order && !was_order, &|r| {
+            if let Subject::Wipe { reason: was, .. } = &mut r.subject {
+                *was = reason;
+            }
+        });
+    }
+    for other in [None, Some([7; 32])] {
+        add("order", false, &|r| {
+            if let Subject::Wipe { order, .. } = &mut r.subject {
+                *order = other;
+            }
+        });
+        // The chain is held by whoever has the receipt before.
+        add("previous", true, &|r| {
+            if let Subject::Wipe { previous, .. } = &mut r.subject {
+                *previous = other;
+            }
+        });
+    }
+    for id in [ActivationId::default(), ActivationId([7; 16])] {
+        add("activation_id", false, &|r| {
+            if let Subject::Wipe { activation_id, .. } = &mut r.subject {
+                *activation_id = id;
+            }
+        });
+    }
+    add("nonce", false, &|r| match &mut r.subject {
+        Subject::Clean { nonce } | Subject::Fill { nonce, .. } => nonce[31] ^= 1,
+        Subject::Wipe { .. } => {}
+    });
+    add("digest", false, &|r| {
+        if let Subject::Fill { digest, .. } = &mut r.subject {
+            digest[0] ^= 1;
+        }
+    });
+    for n in [0, 1, 65535, 65537, u32::MAX] {
+        add("bytes", false, &|r| {
+            if let Subject::Fill { bytes, .. } = &mut r.subject {
+                *bytes = n;
+            }
+        });
+    }
+    add("subject", false, &|r| {
+        r.subject = match r.subject {
+            Subject::Wipe { .. } => Subject::Clean { nonce: NONCE },
+            Subject::Clean { .. } | Subject::Fill { .. } => Subject::Wipe {
+                reason: WipeReason::Order,
+                order: None,
+                activation_id: ActivationId([1; 16]),
+                previous: None,
+            },
+        };
+    });
+    out
+}
+
+#[test]
+fn attack_50_no_field_changed_and_signed_again_is_proven() {
+    let mut judged = 0;
+    for life in LIVES {
+        let frame = live(life);
+        let mut honest: Receipt<'_> = wire::peek(&frame).unwrap();
+        let certificate = certificate("Test box");
+        honest.certificate = &certificate;
+        for (field, could_be, receipt) in changed(&honest) {
+            let verdict = verdict(&sign(&receipt), &honest);
+            assert!(
+                verdict != Verdict::Proven || could_be,
+                "{life:?}, {field}: {receipt:?}"
+            );
+            judged += 1;
+        }
+        // Another maker's word on the model.
+        for model in ["Other box", ""] {
+            let certificate = self::certificate(model);
+            let receipt = Receipt {
+                certificate: &certificate,
+                ..honest.clone()
+            };
+            assert_ne!(verdict(&sign(&receipt), &honest), Verdict::Proven);
+        }
+    }
+    assert!(judged > 500, "{judged}");
+}
+
+#[test]
+fn a_contradiction_names_its_rule() {
+    let frame = live(Life::Local);
+    let mut receipt: Receipt<'_> = wire::peek(&frame).unwrap();
+    let certificate = certificate("Test box");
+    receipt.certificate = &certificate;
+    let honest = receipt.clone();
+    receipt.flags.slots_blank = false;
+    let Verdict::Contradictory(broken) = verdict(&sign(&receipt), &honest) else {
+        panic!("believed");
+    };
+    assert_eq!(broken.iter().collect::<Vec<_>>(), [Rule::MethodAndFindings]);
+    for (n, rule) in Rule::ALL.iter().enumerate() {
+        assert_eq!(*rule as usize, n + 1);
+    }
+}
+
+#[test]
+fn an_answer_to_an_earlier_question_is_told_from_a_strangers() {
+    let frame = live(Life::CleanProof);
+    let service = StubService::new(1);
+    let root = service.maker_key();
+    let ask = |nonce: &[u8; 32], earlier: &[[u8; 32]]| {
+        let question = Question {
+            asked: Some(Asked { nonce, earlier }),
+            ..Question::new(&root)
+        };
+        judge::<RingCrypto>(&frame, &question).unwrap().verdict
+    };
+    assert_eq!(ask(&NONCE, &[]), Verdict::Proven);
+    assert_eq!(ask(&[1; 32], &[NONCE]), Verdict::Replayed);
+    assert_eq!(ask(&[1; 32], &[]), Verdict::NotThisQuestion);
+}
+
+#[test]
+fn attack_52_any_bytes_are_judged_without_panic() {
+    let root = root();
+    let question = Question::new(&root);
+    let honest = live(Life::Local);
+    for len in 0..honest.len() {
+        assert!(judge::<RingCrypto>(&honest[..len], &question).is_err());
+    }
+    for at in 0..honest.len() {
+        for bit in 0..8 {
+            let mut frame = honest.clone();
+            frame[at] ^= 1 << bit;
+            assert!(judge::<RingCrypto>(&frame, &question).is_err());
+        }
+    }
+    // Refused for its length, before a byte of it is read.
+    let mut huge = honest.clone();
+    huge.resize(64 << 20, 0x5A);
+    assert!(judge::<RingCrypto>(&huge, &question).is_err());
+}
