@@ -194,6 +194,7 @@ pub fn verify(
 }
 
 /// Verifies `frame` against all that the caller knows.
+#[expect(clippy::too_many_lines, reason = "a line for every field")]
 pub fn verify_with(frame: &[u8], question: Question<'_>) -> Result<Verified, Refusal> {
     // What a fill must have read follows from its nonce. A stranger's is made
     // only as large as a part may be.
