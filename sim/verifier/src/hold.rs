@@ -146,7 +146,7 @@ pub(crate) fn against_model(
     broken.unless(certificate.kind == model.kind, Rule::ModelKind);
     broken.unless(receipt.sectors.total == model.sectors, Rule::ModelSectors);
     if let Subject::Stored { bytes, .. } = receipt.subject {
-        broken.unless(bytes >= model.vault_bytes, Rule::ModelBytes);
+        broken.unless(bytes == model.vault_bytes, Rule::ModelBytes);
     }
     let allowed = match receipt.method {
         Method::Purge => model.physical,

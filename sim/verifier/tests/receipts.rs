@@ -1,12 +1,15 @@
 //! Receipts of real agents, honest and then changed field by field.
 
+use nrd_agent::agent::CheckStep;
+use nrd_agent::wire::codec;
+use nrd_agent::wire::storage::{DeskMessage, DeviceMessage, MAX_MESSAGE, VERSION};
 use nrd_agent::wire::{
     self, ActivationId, Body as _, DeviceKind, Method, OrderKind, Receipt, Subject, WipeReason,
 };
 use nrd_agent::{Agent, Step};
 use nrd_agent_testkit::{Failure, StubService, TestMemory, TestPlatform, keys};
+use nrd_hal::MonotonicCounter as _;
 use nrd_hal::crypto::RingCrypto;
-use nrd_hal::{ErrorKind, MonotonicCounter as _};
 use nrd_verifier::{Asked, Known, MakerLists, ModelData, Question, Rule, Verdict, judge};
 
 const MAKER: [u8; 32] = [11; 32];
@@ -44,7 +47,6 @@ enum Life {
     FailedSector,
     StuckSlot,
     WornOut,
-    TombstoneFailed,
     NewProof,
     CleanProof,
     FailedProof,
@@ -52,7 +54,7 @@ enum Life {
     StoredProof,
 }
 
-const LIVES: [Life; 15] = [
+const LIVES: [Life; 14] = [
     Life::Order,
     Life::Local,
     Life::DeadMan,
@@ -62,7 +64,6 @@ const LIVES: [Life; 15] = [
     Life::FailedSector,
     Life::StuckSlot,
     Life::WornOut,
-    Life::TombstoneFailed,
     Life::NewProof,
     Life::CleanProof,
     Life::FailedProof,
@@ -75,7 +76,7 @@ type Device<'m> = Agent<'m, TestPlatform>;
 fn rest(agent: &mut Device<'_>) {
     for _ in 0..100_000 {
         match agent.step() {
-            Ok(Step::Idle { .. }) => return,
+            Ok(Step::Idle) => return,
             // A part that does not answer is asked again later.
             _ => agent.platform().clock.advance_s(1),
         }
@@ -99,6 +100,38 @@ fn newest(agent: &mut Device<'_>) -> Vec<u8> {
     let mut out = [0; Receipt::MAX];
     let n = agent.newest_receipt(&mut out).unwrap();
     out[..n].to_vec()
+}
+
+/// Says `message` to a device whose storage is checked; its newest answer.
+fn say(agent: &mut Device<'_>, message: &DeskMessage<'_>) -> Vec<u8> {
+    let (mut heard, mut out) = ([0; MAX_MESSAGE], [0; MAX_MESSAGE]);
+    let n = codec::write(b"", message, &mut heard).unwrap();
+    let (mut heard, mut answer) = (&heard[..n], Vec::new());
+    loop {
+        match agent.storage_check(heard, &mut out) {
+            CheckStep::Send(n) => answer = out[..n].to_vec(),
+            CheckStep::Again => rest(agent),
+            CheckStep::Wait => return answer,
+        }
+        heard = &[];
+    }
+}
+
+/// The receipt of a storage check whose key is the nonce asked.
+fn stored_proof(agent: &mut Device<'_>) -> Vec<u8> {
+    let here = say(agent, &DeskMessage::Open { version: VERSION });
+    let Some(DeviceMessage::Here { vault, chunk, .. }) = codec::read(&here) else {
+        panic!("no check: {here:?}");
+    };
+    for n in 0..vault / u32::from(chunk) {
+        let bytes = vec![n as u8; chunk.into()];
+        say(agent, &DeskMessage::Chunk { bytes: &bytes });
+    }
+    let said = say(agent, &DeskMessage::Key { key: NONCE });
+    match codec::read(&said) {
+        Some(DeviceMessage::Receipt { frame }) => frame.to_vec(),
+        other => panic!("no receipt: {other:?}"),
+    }
 }
 
 /// The power goes while a grant is being stored, and the attempt is given up.
@@ -151,16 +184,7 @@ fn live(life: Life) -> Vec<u8> {
     match life {
         Life::NewProof => return boot(&device, service, |a, _| prove(a)),
         Life::StoredProof => {
-            return boot(&device, service, |a, _| {
-                let mut out = [0; Receipt::MAX];
-                for _ in 0..3 {
-                    match a.prove_fill(NONCE, &mut out) {
-                        Ok(n) => return out[..n].to_vec(),
-                        Err(_) => rest(a),
-                    }
-                }
-                panic!("no answer");
-            });
+            return boot(&device, service, |a, _| stored_proof(a));
         }
         Life::Abandoned => return abandoned(),
         _ => {}
@@ -190,14 +214,6 @@ fn live(life: Life) -> Vec<u8> {
             Life::StuckSlot => {
                 device.slots.outage.set(Failure::Protected);
                 a.deactivate().unwrap();
-            }
-            Life::TombstoneFailed => {
-                device
-                    .journal
-                    .outage
-                    .set(Failure::NoWrites(ErrorKind::OperationFailed));
-                a.deactivate().unwrap();
-                device.journal.outage.end();
             }
             _ => a.deactivate().unwrap(),
         }
@@ -259,7 +275,7 @@ fn verdict(frame: &[u8], honest: &Receipt<'_>) -> Verdict {
                 earlier: &[],
             });
         }
-        Subject::Fill { digest, .. } => {
+        Subject::Stored { digest, .. } => {
             question.asked = Some(Asked {
                 nonce: &NONCE,
                 earlier: &[],
@@ -297,7 +313,7 @@ fn honest_receipts_of_every_life_are_proven_or_failed() {
         // Each life is the one that it is called.
         let reason = match &receipt.subject {
             Subject::Wipe { reason, .. } => Some(*reason),
-            Subject::Clean { .. } | Subject::Fill { .. } => None,
+            Subject::Clean { .. } | Subject::Stored { .. } => None,
         };
         let expected = match life {
             Life::Order => Some(WipeReason::Order),
@@ -305,11 +321,9 @@ fn honest_receipts_of_every_life_are_proven_or_failed() {
             Life::VisitEnded => Some(WipeReason::VisitEnded),
             Life::Abandoned => Some(WipeReason::Abandoned),
             Life::Recovered => Some(WipeReason::Recovered),
-            Life::Local
-            | Life::FailedSector
-            | Life::StuckSlot
-            | Life::WornOut
-            | Life::TombstoneFailed => Some(WipeReason::Local),
+            Life::Local | Life::FailedSector | Life::StuckSlot | Life::WornOut => {
+                Some(WipeReason::Local)
+            }
             Life::NewProof
             | Life::CleanProof
             | Life::FailedProof
@@ -321,15 +335,13 @@ fn honest_receipts_of_every_life_are_proven_or_failed() {
             receipt.flags.counter_worn_out,
             matches!(life, Life::WornOut | Life::WornProof)
         );
-        assert_eq!(
-            receipt.flags.tombstone_failed,
-            life == Life::TombstoneFailed
-        );
+        assert!(!receipt.flags.tombstone_failed, "{life:?}");
     }
 }
 
 /// A receipt with one field changed; and whether an honest device in some other
 /// state could have signed exactly that.
+#[expect(clippy::too_many_lines, reason = "one field after the other")]
 fn changed<'a>(honest: &Receipt<'a>) -> Vec<(&'static str, bool, Receipt<'a>)> {
     let mut out = Vec::new();
     let mut add = |name, could_be, change: &dyn Fn(&mut Receipt<'a>)| {
@@ -419,17 +431,17 @@ fn changed<'a>(honest: &Receipt<'a>) -> Vec<(&'static str, bool, Receipt<'a>)> {
         });
     }
     add("nonce", false, &|r| match &mut r.subject {
-        Subject::Clean { nonce } | Subject::Fill { nonce, .. } => nonce[31] ^= 1,
+        Subject::Clean { nonce: key } | Subject::Stored { key, .. } => key[31] ^= 1,
         Subject::Wipe { .. } => {}
     });
     add("digest", false, &|r| {
-        if let Subject::Fill { digest, .. } = &mut r.subject {
+        if let Subject::Stored { digest, .. } = &mut r.subject {
             digest[0] ^= 1;
         }
     });
     for n in [0, 1, 65535, 65537, u32::MAX] {
         add("bytes", false, &|r| {
-            if let Subject::Fill { bytes, .. } = &mut r.subject {
+            if let Subject::Stored { bytes, .. } = &mut r.subject {
                 *bytes = n;
             }
         });
@@ -437,7 +449,7 @@ fn changed<'a>(honest: &Receipt<'a>) -> Vec<(&'static str, bool, Receipt<'a>)> {
     add("subject", false, &|r| {
         r.subject = match r.subject {
             Subject::Wipe { .. } => Subject::Clean { nonce: NONCE },
-            Subject::Clean { .. } | Subject::Fill { .. } => Subject::Wipe {
+            Subject::Clean { .. } | Subject::Stored { .. } => Subject::Wipe {
                 reason: WipeReason::Order,
                 order: None,
                 activation_id: ActivationId([1; 16]),
