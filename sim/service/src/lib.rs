@@ -74,6 +74,7 @@ use nrd_agent::wire::{KeyVersion, LeaseTerms, TermBounds, TrustVersion};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use store::{AccountId, Announcement, RootRow, Store};
 
 /// The operator's settings.
@@ -179,6 +180,9 @@ pub struct Service {
     shift_s: AtomicU64,
 }
 
+/// How long until the revocation log is replayed again after a failure.
+const REPLAY_AGAIN: Duration = Duration::from_secs(1);
+
 /// Enough of an activation's id to find its lines in a log by.
 pub(crate) fn short_id(id: &[u8; 16]) -> String {
     hex(&id[..4])
@@ -229,7 +233,7 @@ impl Service {
         host: Box<dyn Host>,
     ) -> Result<Arc<Service>> {
         store.belongs_to(&keys.owners())?;
-        let metrics = Metrics::new(&store.faults);
+        let metrics = Metrics::new(&store.faults, &store.unreadable_revocations());
         let service = Arc::new(Service {
             keys,
             store,
@@ -270,9 +274,16 @@ impl Service {
                 self.notifier.everybody();
                 // The line also breaks when a backup is restored: what was
                 // revoked since stays revoked. This is no thread that may wait.
+                let this = Arc::downgrade(&self);
                 std::thread::spawn(move || {
-                    if let Err(e) = self.store.replay() {
-                        tracing::error!(error = %e, "the revocation log was not replayed");
+                    // A database that has just come back may be busy.
+                    while let Some(service) = this.upgrade() {
+                        let Err(e) = service.store.replay() else {
+                            return;
+                        };
+                        tracing::error!(error = %e, "the revocation log was not replayed; trying again");
+                        drop(service);
+                        std::thread::sleep(REPLAY_AGAIN);
                     }
                 });
             }
@@ -365,6 +376,18 @@ impl Service {
             time_floor: self.now_s() - 86_400,
             bounds: self.settings.bounds,
         })
+    }
+
+    /// Shortens what would grow for ever.
+    ///
+    /// # Errors
+    /// What was not shortened stays as it was.
+    pub fn keep_house(&self) -> Result<()> {
+        let lines = self.store.shorten_revocations(self.now_s())?;
+        if lines > 0 {
+            tracing::info!(lines, "the revocation log was shortened");
+        }
+        Ok(())
     }
 
     /// Adds the sample accounts that are not there yet.

@@ -42,7 +42,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    pub(super) fn new(faults: &Family<Label, Counter>) -> Metrics {
+    pub(super) fn new(faults: &Family<Label, Counter>, unreadable: &Counter) -> Metrics {
         let mut r = Registry::with_prefix("nrd");
         let times = || Histogram::new(exponential_buckets(0.000_25, 2.0, 16));
         let m = Metrics {
@@ -95,6 +95,11 @@ impl Metrics {
             "store_errors",
             text("What the database refused"),
             faults.clone(),
+        );
+        r.register(
+            "revocation_log_unreadable",
+            text("Lines of the revocation log that were not understood"),
+            unreadable.clone(),
         );
         r.register(
             "handed_over",
