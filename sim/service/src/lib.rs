@@ -19,6 +19,7 @@
 //! | `account.rs` | operations of an account holder: devices, orders, consent |
 //! | `order_rules.rs` | what each kind of order does here |
 //! | `login.rs` | passwords, failed attempts, browser sessions, remembered computers |
+//! | `ration.rs` | costly work: so much at once, and a short queue |
 //! | `events.rs` | security activity: the entries of an account |
 //! | `security_events.rs` | the claims of security event tokens, for a receiver outside |
 //! | `metrics.rs` | metrics, and the comparison of clocks |
@@ -54,6 +55,7 @@ mod notify;
 mod order_rules;
 pub mod outbox;
 pub mod pages;
+mod ration;
 mod security_events;
 pub mod server;
 pub mod store;
@@ -71,6 +73,7 @@ use keys::NewDelegation;
 use metrics::Metrics;
 use notify::Notifier;
 use nrd_agent::wire::{KeyVersion, LeaseTerms, TermBounds, TrustVersion};
+use ration::Ration;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -175,6 +178,8 @@ pub struct Service {
     pub settings: Settings,
     pub(crate) notifier: Notifier,
     pub(crate) metrics: Metrics,
+    /// Password checks.
+    hashing: Ration,
     host: Box<dyn Host>,
     /// Seconds that tests have moved the clock.
     shift_s: AtomicU64,
@@ -240,6 +245,7 @@ impl Service {
             settings,
             notifier: Notifier::default(),
             metrics,
+            hashing: Ration::of_cores(),
             host,
             shift_s: AtomicU64::new(0),
         });
@@ -387,7 +393,7 @@ impl Service {
         if lines > 0 {
             tracing::info!(lines, "the revocation log was shortened");
         }
-        Ok(())
+        self.purge_sign_ins()
     }
 
     /// Adds the sample accounts that are not there yet.

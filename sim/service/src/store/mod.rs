@@ -66,7 +66,7 @@ pub use orders::{NewReceipt, OrderRow, OrderState, Sign, SignedOrder};
 pub use outbox::{Outbox, OutboxMessage};
 pub use restore::restore_sqlite;
 pub use trust::{Delegate, DelegationRow, RootRow, TrustNews};
-pub use web::{ComputerRow, Recall, SessionRow};
+pub use web::{ComputerRow, Recall, SessionRow, Throttle};
 pub use words::WORD_COLUMNS;
 
 use super::error::{Error, Result};
