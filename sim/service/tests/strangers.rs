@@ -2,8 +2,9 @@
 
 use nrd_sim_base::sample::{Sample, Samples};
 use nrd_sim_service::account::CodeError;
+use nrd_sim_service::ca::{self, LeafLife};
 use nrd_sim_service::login::{LoginError, Remembered};
-use nrd_sim_service::store::AccountId;
+use nrd_sim_service::store::{AccountId, restore_sqlite};
 use nrd_sim_service::{Service, Settings};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -282,4 +283,48 @@ fn a_remembered_sign_in_survives_answers_that_get_lost() {
     let copied = site.service.recall(&first, HOME).unwrap();
     assert!(matches!(copied, Remembered::Stolen));
     assert!(recalled(&site, &next).is_none(), "all of it is void");
+}
+
+/// Database, write-ahead log, revocation log, backup, and a database that came
+/// back; made here, or found readable for others.
+#[test]
+fn attack_58_no_other_user_of_the_machine_reads_what_the_service_keeps() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let site = Site::new();
+    let dir = site.dir.path().to_owned();
+    let backup = dir.join("copy.db");
+    site.service.store.back_up(&backup).unwrap();
+    let open_to_others = || {
+        let files = std::fs::read_dir(&dir).unwrap().map(|f| f.unwrap());
+        let modes = files.map(|f| (f.file_name(), f.metadata().unwrap().permissions().mode()));
+        let open: Vec<_> = modes
+            .filter(|(name, mode)| mode & 0o077 != 0 && !name.to_string_lossy().ends_with(".pub"))
+            .collect();
+        open
+    };
+    assert!(dir.join("service.db-wal").exists());
+    assert_eq!(open_to_others(), []);
+    let readable = |path: &std::path::Path| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)).unwrap();
+    };
+    drop(site.service);
+    for name in ["service.db", "revocations.log", "copy.db"] {
+        readable(&dir.join(name));
+    }
+    restore_sqlite(&dir.join("service.db"), &backup).unwrap();
+    // The copy, and what SQLite made beside it while it was read.
+    for end in ["", "-wal", "-shm"] {
+        let gone = std::fs::remove_file(format!("{}{end}", backup.display()));
+        assert!(gone.is_ok() || end != "", "{end}");
+    }
+    assert_eq!(open_to_others().len(), 1, "the log alone");
+    drop(Service::open(&dir, Settings::default()).unwrap());
+    assert_eq!(open_to_others(), []);
+    // The key of the certificate authority is refused, like every key.
+    let clock = Arc::new(|| 1_800_000_000);
+    let config = || ca::server_config(&dir, clock.clone(), LeafLife::default());
+    config().unwrap();
+    readable(&dir.join("ca.key"));
+    let refused = config().unwrap_err().to_string();
+    assert!(refused.contains("chmod 600"), "{refused}");
 }

@@ -26,6 +26,7 @@
 //! | `outbox.rs` | messages for a broker or a receiver |
 //! | `owner.rs` | which keys the database belongs to |
 //! | `revocations.rs` | `revocations.log` |
+//! | `private.rs` | files that others must not read |
 //! | `restore.rs` | brings a copy of a SQLite store back |
 //! | `fault.rs` | errors of a database |
 //! | `sql.rs`, `sqlite.rs`, `postgres.rs`, `migrate.rs` | the databases |
@@ -47,6 +48,7 @@ mod orders;
 mod outbox;
 mod owner;
 mod postgres;
+mod private;
 mod restore;
 mod revocations;
 mod sql;

@@ -10,7 +10,7 @@
 //! may be brought back. Lines that were not understood go to a file of their own.
 
 use super::sql::values;
-use super::{Fault, FaultKind, RevocationReason, Store};
+use super::{Fault, FaultKind, RevocationReason, Store, private};
 use crate::error::{Error, Result};
 use crc::{CRC_32_ISO_HDLC, Crc};
 use nrd_sim_base::{hex, unhex};
@@ -89,6 +89,7 @@ impl Line {
 impl Revocations {
     pub(super) fn open(dir: &Path) -> Result<Revocations> {
         let path = dir.join(LOG);
+        private::make(&path)?;
         let file = append(&path).map_err(|e| Error::File(path.clone(), e))?;
         Ok(Revocations {
             path,
