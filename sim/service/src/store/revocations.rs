@@ -201,9 +201,10 @@ impl Revocations {
         }
         seen.clear();
         let aside = self.path.with_file_name(UNREADABLE);
-        let mut aside = match unreadable {
-            true => Some(append(&aside).map_err(|e| Error::File(aside, e))?),
-            false => None,
+        let mut aside = if unreadable {
+            Some(append(&aside).map_err(|e| Error::File(aside, e))?)
+        } else {
+            None
         };
         let part = self.path.with_file_name(format!("{LOG}.part"));
         let written = fresh(&part)
