@@ -202,7 +202,7 @@ fn cookies_are_closed_to_scripts_and_signing_out_ends_them() {
     let world = World::new();
     let raw = Raw::new(&world);
     let answer = raw.sign_in(A.0, A.1);
-    assert_eq!(answer.cookies.len(), 2);
+    assert_eq!(answer.cookies.len(), 3);
     for c in &answer.cookies {
         assert!(
             c.contains("HttpOnly") && c.contains("SameSite=Lax") && c.contains("Path=/"),

@@ -328,7 +328,11 @@ fn a_copied_remember_me_cookie_is_noticed_and_everything_of_it_is_void() {
         bench.service.recall(&cookie, HOME).unwrap(),
         Remembered::SignedIn(_)
     ));
-    bench.service.advance_s(120);
+    // Its successor is used, and then it comes once more: a copy exists.
+    let Remembered::SignedIn(third) = bench.service.recall(&next, HOME).unwrap() else {
+        panic!("the successor was refused");
+    };
+    let next = third.remember.expect("a new value");
     assert!(matches!(
         bench.service.recall(&cookie, HOME).unwrap(),
         Remembered::Stolen
@@ -417,6 +421,86 @@ fn attack_38_a_restored_database_neither_forgets_a_removal_nor_cries_theft() {
     let row = bench.service.store.activation(&kept_id).unwrap().unwrap();
     assert_eq!(row.revoked, None);
     assert!(row.generation >= 3);
+}
+
+/// What a disk, a copying tool or another program may leave in the revocation
+/// log costs its own line.
+#[test]
+fn attack_57_a_line_of_the_revocation_log_that_is_torn_or_foreign_costs_itself_alone() {
+    use std::io::Write as _;
+    let mut bench = Bench::new();
+    let holder = bench.account(0);
+    let mut removed = bench.device("NRD-STB-57A", 57);
+    let mut before = bench.device("NRD-STB-57B", 58);
+    let mut kept = bench.device("NRD-STB-57C", 59);
+    let mut ids = Vec::new();
+    for tv in [&mut removed, &mut before, &mut kept] {
+        bench.service.advance_s(1);
+        tv.boot(|service, agent| activate(service, agent, holder, true));
+        ids.push(bench.newest(0).id);
+    }
+    let db = bench.dir.path().join("service.db");
+    let backup = bench.dir.path().join("backup.db");
+    bench.service.store.back_up(&backup).unwrap();
+    let log = bench.dir.path().join("revocations.log");
+    let id = |n: usize| nrd_sim::base::hex(&ids[n]);
+    let mut file = std::fs::OpenOptions::new().append(true).open(&log).unwrap();
+    let huge = vec![b'7'; 3 << 20];
+    for line in [
+        format!("{} remo", id(2)).as_bytes(),
+        format!("2 {} removed 1800000000", id(2)).as_bytes(),
+        format!("2 {} removed 1800000000 00000000", id(2)).as_bytes(),
+        format!("{} lost", id(2)).as_bytes(),
+        b"\xff\xfe\0\xc3 no text",
+        &huge,
+        // As older versions wrote it: it counts.
+        format!("{} removed", id(1)).as_bytes(),
+    ] {
+        file.write_all(line).unwrap();
+        file.write_all(b"\n").unwrap();
+    }
+    bench.service.remove(holder, &ids[0], HOME).unwrap();
+    // The end of the file is torn as well.
+    file.write_all(format!("\n2 {} re", id(2)).as_bytes())
+        .unwrap();
+    for suffix in ["-wal", "-shm", ""] {
+        #[expect(
+            clippy::let_underscore_must_use,
+            reason = "what is not there needs no removal"
+        )]
+        let _ = std::fs::remove_file(format!("{}{suffix}", db.display()));
+    }
+    std::fs::copy(&backup, &db).unwrap();
+    bench.restart();
+    let text = bench.service.metrics();
+    assert!(
+        text.contains("nrd_revocation_log_unreadable_total 7\n"),
+        "no alarm: {text}"
+    );
+    for tv in [&mut removed, &mut before] {
+        tv.service = bench.service.clone();
+        tv.boot(|service, agent| {
+            talk_later(service, agent);
+            assert_eq!(agent.state(), State::Locked(LockReason::Revoked));
+        });
+    }
+    kept.service = bench.service.clone();
+    kept.boot(|service, agent| {
+        agent.platform().clock().advance_ms(2 * DAY_MS);
+        talk(service, agent).unwrap();
+        assert_eq!(agent.state(), State::Active);
+    });
+    // Shortened, it says the same and raises the alarm no more.
+    bench.service.keep_house().unwrap();
+    assert!(std::fs::metadata(&log).unwrap().len() < 400);
+    std::fs::copy(&backup, &db).unwrap();
+    bench.restart();
+    let text = bench.service.metrics();
+    assert!(text.contains("nrd_revocation_log_unreadable_total 0\n"));
+    for (id, revoked) in ids.iter().zip([true, true, false]) {
+        let row = bench.service.store.activation(id).unwrap().unwrap();
+        assert_eq!(row.revoked.is_some(), revoked);
+    }
 }
 
 #[test]

@@ -9,8 +9,8 @@ use nrd_sim::service::account::DeviceStatus;
 use nrd_sim::service::events::EventKind;
 use nrd_sim::service::store::{
     AccountId, ActivationPhase, ActivationRow, CheckIn, CheckedIn, DeviceRow, EventRow, FaultKind,
-    Fresh, NewActivation, NewReceipt, Outbox, Recall, RevocationReason, Sealed, Store, TokenUse,
-    Used,
+    Fresh, NewActivation, NewReceipt, Outbox, Recall, RevocationReason, Sealed, Store, Throttle,
+    TokenUse, Used,
 };
 use nrd_sim::service::{Error, Result};
 use nrd_tests::bench::{Bench, HOME, activate, talk_later};
@@ -361,18 +361,39 @@ fn a_remembered_computer_is_recalled_by_one(pair: &Pair) {
     let good = won.iter().filter(|r| matches!(r, Recall::Good(_)));
     assert_eq!(good.count(), 1);
     assert!(!won.contains(&Recall::Unknown));
-    let late = pair.b().recall(&series, &[0; 32], &[9; 32], NOW + 120);
+    let late = pair
+        .b()
+        .recall(&series, &[0; 32], &[9; 32], NOW + 31 * 86_400);
     assert_eq!(late.unwrap(), Recall::Stolen(holder));
     assert!(pair.a.computers(holder).unwrap().is_empty());
 }
 
-fn failures_are_counted_at_every_place(pair: &Pair) {
-    let scope = bytes(pair.number());
-    pair.at_once(8, |_, store| store.failed_attempt(&scope, 5, NOW).unwrap());
-    // The eighth failure waits 2 << 3 seconds.
-    assert_eq!(pair.b().must_wait(&scope, NOW).unwrap(), 16);
-    pair.b().clear_attempts(&scope).unwrap();
-    assert_eq!(pair.a.must_wait(&scope, NOW).unwrap(), 0);
+fn throttle(scope: [u8; 32]) -> [Throttle; 1] {
+    [Throttle {
+        scope,
+        free: 5,
+        longest_s: 900,
+    }]
+}
+
+fn tries_are_counted_at_every_place(pair: &Pair) {
+    let scope = throttle(bytes(pair.number()));
+    let tried = pair.at_once(8, |_, store| store.reserve_try(&scope, NOW).unwrap());
+    assert_eq!(tried.iter().filter(|t| t.is_ok()).count(), 5);
+    assert_eq!(pair.b().reserve_try(&scope, NOW).unwrap(), Err(2));
+    assert_eq!(pair.b().reserve_try(&scope, NOW + 2).unwrap(), Ok(()));
+    assert_eq!(pair.a.reserve_try(&scope, NOW + 2).unwrap(), Err(4));
+    // A good try takes itself from the count, and nothing else.
+    pair.b().give_try_back(&scope, NOW + 2).unwrap();
+    assert_eq!(pair.a.reserve_try(&scope, NOW + 2).unwrap(), Ok(()));
+    assert_eq!(pair.a.reserve_try(&scope, NOW + 2).unwrap(), Err(4));
+    // Where one scope must wait, no other is used up.
+    let other = throttle(bytes(pair.number()));
+    let both = [other[0].clone(), scope[0].clone()];
+    assert_eq!(pair.a.reserve_try(&both, NOW + 2).unwrap(), Err(4));
+    for _ in 0..5 {
+        assert_eq!(pair.a.reserve_try(&other, NOW + 2).unwrap(), Ok(()));
+    }
 }
 
 fn an_outbox_holds_what_happened_and_gives_it_to_one(pair: &Pair) {
@@ -429,7 +450,7 @@ fn a_failure_takes_nothing_of_others_along(pair: &Pair) {
     for (i, done) in done.iter().enumerate() {
         assert_eq!(done.is_ok(), i % 4 != 0, "{i}: {done:?}");
         let id = bytes(base + i as u32);
-        let found = pair.b().session(&id, NOW, 60, true).unwrap();
+        let found = pair.b().session(&id, NOW, 60, 60, true).unwrap();
         assert_eq!(found.is_some(), i % 4 != 0, "{i}");
     }
 }
@@ -439,11 +460,13 @@ fn a_failure_takes_nothing_of_others_along(pair: &Pair) {
 fn what_was_answered_is_stored(pair: &Pair) {
     for _ in 0..20 {
         let seen = pair.at_once(16, |_, store| {
-            let scope: [u8; 32] = bytes(pair.number());
-            store.failed_attempt(&scope, 1, NOW).unwrap();
-            store.must_wait(&scope, NOW).unwrap()
+            let [mut scope] = throttle(bytes(pair.number()));
+            scope.free = 1;
+            let scope = [scope];
+            store.reserve_try(&scope, NOW).unwrap().unwrap();
+            store.reserve_try(&scope, NOW).unwrap()
         });
-        assert!(seen.iter().all(|wait| *wait == 2), "{seen:?}");
+        assert!(seen.iter().all(|wait| *wait == Err(2)), "{seen:?}");
     }
 }
 
@@ -483,7 +506,7 @@ const CHECKS: &[Check] = &[
     ("consent", consent_is_given_once_and_ends_earlier_epochs),
     ("receipts", a_receipt_counts_once),
     ("computers", a_remembered_computer_is_recalled_by_one),
-    ("attempts", failures_are_counted_at_every_place),
+    ("attempts", tries_are_counted_at_every_place),
     ("outbox", an_outbox_holds_what_happened_and_gives_it_to_one),
     ("failures", a_failure_takes_nothing_of_others_along),
     ("answered is stored", what_was_answered_is_stored),

@@ -62,8 +62,12 @@ pub fn write(path: &Path, text: &str) -> io::Result<()> {
     file.sync_all()
 }
 
+/// Refuses a secret that others than its owner can read.
+///
+/// # Errors
+/// Then; and when there is no such file.
 #[cfg(unix)]
-fn check_private(path: &Path) -> Result<(), FileError> {
+pub fn check_private(path: &Path) -> Result<(), FileError> {
     use std::os::unix::fs::PermissionsExt as _;
     let meta = fs::metadata(path).map_err(|e| FileError::Io(path.to_owned(), e))?;
     if meta.permissions().mode() & 0o077 == 0 {
@@ -75,7 +79,11 @@ fn check_private(path: &Path) -> Result<(), FileError> {
     ))
 }
 
+/// Nothing is known of other systems' rights.
+///
+/// # Errors
+/// None.
 #[cfg(not(unix))]
-fn check_private(_: &Path) -> Result<(), FileError> {
+pub fn check_private(_: &Path) -> Result<(), FileError> {
     Ok(())
 }

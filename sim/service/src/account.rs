@@ -3,8 +3,11 @@
 use super::device::ADDRESS;
 use super::events::EventKind;
 use super::keys::Index;
+use super::login::network;
 use super::order_rules::rules;
-use super::store::{AccountId, ActivationPhase, ActivationRow, RevocationReason, SignedOrder};
+use super::store::{
+    AccountId, ActivationPhase, ActivationRow, RevocationReason, SignedOrder, Throttle,
+};
 use super::{Error, Keys, Result, Service, metrics, short_id};
 use nrd_agent::wire::{ActivationId, DeviceId, KeyVersion, Order, OrderKind, OrderSeq};
 use nrd_hal::Crypto as _;
@@ -15,6 +18,10 @@ use nrd_sim_base::sign::signed;
 
 /// Wrong codes before typing has to wait.
 const FREE_CODES: u32 = 5;
+/// Wrong codes from one address before everybody there has to wait.
+const FREE_AT_ADDRESS: u32 = 30;
+/// The longest wait, in seconds.
+const LONGEST_WAIT_S: u64 = 15 * 60;
 
 /// Why a code leads nowhere.
 #[derive(Debug)]
@@ -129,29 +136,53 @@ impl Service {
         })
     }
 
-    /// The attempt whose screen shows `typed`; slows guessing down.
+    /// The attempt whose screen shows `typed`, of somebody whose address is not
+    /// known.
     pub fn look_up_code(
         &self,
         account: AccountId,
         typed: &str,
     ) -> std::result::Result<ActivationRow, CodeError> {
+        self.look_up_code_from(account, typed, None)
+    }
+
+    /// The attempt whose screen shows `typed`; slows guessing down, by account and
+    /// by address. A code that is good takes nothing from the count of the others.
+    pub fn look_up_code_from(
+        &self,
+        account: AccountId,
+        typed: &str,
+        address: Option<&str>,
+    ) -> std::result::Result<ActivationRow, CodeError> {
         let code = clean_code(typed);
-        let scope = self.keys.index(Index::Codes, &account.0.to_string());
         let now = self.now_s();
-        match self.store.must_wait(&scope, now)? {
-            0 => {}
-            s => return Err(CodeError::Wait(s)),
+        let throttle = |scope, free| Throttle {
+            scope,
+            free,
+            longest_s: LONGEST_WAIT_S,
+        };
+        let mut throttles = vec![throttle(
+            self.keys.index(Index::Codes, &account.0.to_string()),
+            FREE_CODES,
+        )];
+        throttles.extend(address.map(|a| {
+            let scope = self.keys.index(Index::CodeAddress, &network(a));
+            throttle(scope, FREE_AT_ADDRESS)
+        }));
+        if let Err(s) = self.store.reserve_try(&throttles, now)? {
+            return Err(CodeError::Wait(s));
         }
         match self.store.by_code(&code, now, self.settings.code_life_s) {
             Ok(row) => {
-                self.store.clear_attempts(&scope)?;
+                self.store.give_try_back(&throttles, now)?;
                 Ok(row)
             }
-            Err(Error::NotFound) => {
-                self.store.failed_attempt(&scope, FREE_CODES, now)?;
-                Err(CodeError::Unknown)
+            Err(Error::NotFound) => Err(CodeError::Unknown),
+            Err(e) => {
+                // Nothing was learned.
+                self.store.give_try_back(&throttles, now)?;
+                Err(e.into())
             }
-            Err(e) => Err(e.into()),
         }
     }
 
@@ -291,9 +322,15 @@ impl Service {
     pub fn remove_all(&self, account: AccountId, address: &str) -> Result<u32> {
         let mut n = 0;
         for d in self.devices(account)? {
-            if d.removable() {
-                self.remove(account, &d.row.id, address)?;
-                n += 1;
+            if !d.removable() {
+                continue;
+            }
+            match self.remove(account, &d.row.id, address) {
+                Ok(()) => n += 1,
+                // Meanwhile it was wiped, or has gone another way: it needs no
+                // removal any more, and the others still do.
+                Err(Error::WrongState | Error::NotFound) => {}
+                Err(e) => return Err(e),
             }
         }
         Ok(n)

@@ -108,6 +108,7 @@ impl Authority {
                 Err(e) => return Err(Error::File(key, e)),
             }
         }
+        secret_file::check_private(&key)?;
         let text = fs::read_to_string(&key).map_err(|e| Error::File(key.clone(), e))?;
         let ca_key = KeyPair::from_pem(&text).map_err(|e| content(&key, e))?;
         // The dates of the root are not part of what it signs.

@@ -29,6 +29,18 @@ pub enum Index {
     LoginAddress,
     /// Counts wrong codes typed for an account.
     Codes,
+    /// Counts wrong codes typed from an address.
+    #[named("code address")]
+    CodeAddress,
+    /// The token that follows one of a remembered computer.
+    #[named("next remember token")]
+    NextRememberToken,
+    /// Marks a browser from which an account was signed in to.
+    #[named("known browser")]
+    KnownBrowser,
+    /// Counts wrong passwords from a known browser.
+    #[named("known browser tries")]
+    KnownBrowserTries,
     /// Names an account to a receiver of security events.
     Subject,
 }

@@ -19,6 +19,7 @@
 //! | `account.rs` | operations of an account holder: devices, orders, consent |
 //! | `order_rules.rs` | what each kind of order does here |
 //! | `login.rs` | passwords, failed attempts, browser sessions, remembered computers |
+//! | `ration.rs` | costly work: so much at once, and a short queue |
 //! | `events.rs` | security activity: the entries of an account |
 //! | `security_events.rs` | the claims of security event tokens, for a receiver outside |
 //! | `metrics.rs` | metrics, and the comparison of clocks |
@@ -54,6 +55,7 @@ mod notify;
 mod order_rules;
 pub mod outbox;
 pub mod pages;
+mod ration;
 mod security_events;
 pub mod server;
 pub mod store;
@@ -71,9 +73,11 @@ use keys::NewDelegation;
 use metrics::Metrics;
 use notify::Notifier;
 use nrd_agent::wire::{KeyVersion, LeaseTerms, TermBounds, TrustVersion};
+use ration::Ration;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use store::{AccountId, Announcement, RootRow, Store};
 
 /// The operator's settings.
@@ -174,10 +178,15 @@ pub struct Service {
     pub settings: Settings,
     pub(crate) notifier: Notifier,
     pub(crate) metrics: Metrics,
+    /// Password checks.
+    hashing: Ration,
     host: Box<dyn Host>,
     /// Seconds that tests have moved the clock.
     shift_s: AtomicU64,
 }
+
+/// How long until the revocation log is replayed again after a failure.
+const REPLAY_AGAIN: Duration = Duration::from_secs(1);
 
 /// Enough of an activation's id to find its lines in a log by.
 pub(crate) fn short_id(id: &[u8; 16]) -> String {
@@ -229,13 +238,14 @@ impl Service {
         host: Box<dyn Host>,
     ) -> Result<Arc<Service>> {
         store.belongs_to(&keys.owners())?;
-        let metrics = Metrics::new(&store.faults);
+        let metrics = Metrics::new(&store.faults, &store.unreadable_revocations());
         let service = Arc::new(Service {
             keys,
             store,
             settings,
             notifier: Notifier::default(),
             metrics,
+            hashing: Ration::of_cores(),
             host,
             shift_s: AtomicU64::new(0),
         });
@@ -270,9 +280,16 @@ impl Service {
                 self.notifier.everybody();
                 // The line also breaks when a backup is restored: what was
                 // revoked since stays revoked. This is no thread that may wait.
+                let this = Arc::downgrade(&self);
                 std::thread::spawn(move || {
-                    if let Err(e) = self.store.replay() {
-                        tracing::error!(error = %e, "the revocation log was not replayed");
+                    // A database that has just come back may be busy.
+                    while let Some(service) = this.upgrade() {
+                        let Err(e) = service.store.replay() else {
+                            return;
+                        };
+                        tracing::error!(error = %e, "the revocation log was not replayed; trying again");
+                        drop(service);
+                        std::thread::sleep(REPLAY_AGAIN);
                     }
                 });
             }
@@ -365,6 +382,18 @@ impl Service {
             time_floor: self.now_s() - 86_400,
             bounds: self.settings.bounds,
         })
+    }
+
+    /// Shortens what would grow for ever.
+    ///
+    /// # Errors
+    /// What was not shortened stays as it was.
+    pub fn keep_house(&self) -> Result<()> {
+        let lines = self.store.shorten_revocations(self.now_s())?;
+        if lines > 0 {
+            tracing::info!(lines, "the revocation log was shortened");
+        }
+        self.purge_sign_ins()
     }
 
     /// Adds the sample accounts that are not there yet.

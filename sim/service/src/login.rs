@@ -2,18 +2,30 @@
 
 use super::events::EventKind;
 use super::keys::Index;
-use super::store::{AccountId, Recall, Sealed, SessionRow};
+use super::store::{AccountId, Recall, Sealed, SessionRow, Throttle};
 use super::{Error, Result, Service};
 use argon2::{Argon2, PasswordHash, PasswordHasher as _, PasswordVerifier as _};
 use nrd_hal::Crypto as _;
 use nrd_hal::crypto::RingCrypto;
 use nrd_sim_base::sample::Sample;
 use nrd_sim_base::{hex, unhex};
+use std::net::{IpAddr, Ipv6Addr};
+use subtle::ConstantTimeEq as _;
 
-/// Failures in a row before a login has to wait.
+/// Wrong passwords of an account, or from a known browser, before the next has to
+/// wait.
 const FREE_FAILURES: u32 = 5;
+/// The longest such wait, in seconds.
+const LONGEST_WAIT_S: u64 = 15 * 60;
+/// Wrong passwords from one address before everybody unknown there has to wait:
+/// many people may stand behind it.
+const FREE_AT_ADDRESS: u32 = 50;
+/// The longest wait of an address, in seconds.
+const LONGEST_AT_ADDRESS_S: u64 = 30;
 /// A browser session ends after this long without a request, in seconds.
 const SESSION_IDLE_S: u64 = 30 * 60;
+/// A browser session ends after this long, whatever happens in it, in seconds.
+const SESSION_LONGEST_S: u64 = 12 * 3600;
 
 /// The hash of no account's password, verified where an e-mail is unknown, so that
 /// an unknown e-mail takes as long as a wrong password.
@@ -27,6 +39,8 @@ pub enum LoginError {
     Wrong,
     /// Too many failures: wait this many seconds.
     Wait(u64),
+    /// So many passwords are being checked that this one would wait for long.
+    Busy,
     /// The service cannot tell now.
     Service(Error),
 }
@@ -102,44 +116,101 @@ impl Service {
         self.keys.open_column(&place(id, column), sealed)
     }
 
-    /// Checks a password; slows guessing down, by account and by address.
+    /// Checks a password from a browser that nothing is known of.
     pub fn check_password(
         &self,
         email: &str,
         password: &str,
         address: &str,
     ) -> std::result::Result<AccountId, LoginError> {
+        self.check_password_of(email, password, address, None)
+    }
+
+    /// Checks a password; slows guessing down, by account and by address. A
+    /// browser that was signed in to this account before (`known`) counts for
+    /// itself alone: whoever guesses elsewhere cannot lock it out.
+    pub fn check_password_of(
+        &self,
+        email: &str,
+        password: &str,
+        address: &str,
+        known: Option<&str>,
+    ) -> std::result::Result<AccountId, LoginError> {
         let index = self.email_index(email);
-        let scopes = [index, self.keys.index(Index::LoginAddress, address)];
         let now = self.now_s();
-        for scope in &scopes {
-            match self.store.must_wait(scope, now)? {
-                0 => {}
-                s => return Err(LoginError::Wait(s)),
-            }
+        let throttles = match known.filter(|k| self.knows_browser(email, k)) {
+            Some(known) => vec![Throttle {
+                scope: self.keys.index(Index::KnownBrowserTries, known),
+                free: FREE_FAILURES,
+                longest_s: LONGEST_WAIT_S,
+            }],
+            None => vec![
+                Throttle {
+                    scope: index,
+                    free: FREE_FAILURES,
+                    longest_s: LONGEST_WAIT_S,
+                },
+                Throttle {
+                    scope: self.keys.index(Index::LoginAddress, &network(address)),
+                    free: FREE_AT_ADDRESS,
+                    longest_s: LONGEST_AT_ADDRESS_S,
+                },
+            ],
+        };
+        if let Err(s) = self.store.reserve_try(&throttles, now)? {
+            return Err(LoginError::Wait(s));
         }
         let account = self.store.account_by_email(&index)?;
         let stored = account.as_ref().map_or(DUMMY_HASH, |a| a.password.as_str());
-        let good = PasswordHash::new(stored).is_ok_and(|h| {
-            Argon2::default()
-                .verify_password(password.as_bytes(), &h)
-                .is_ok()
-        });
+        let verify = || {
+            PasswordHash::new(stored).is_ok_and(|h| {
+                Argon2::default()
+                    .verify_password(password.as_bytes(), &h)
+                    .is_ok()
+            })
+        };
+        let Some(good) = self.hashing.run(verify) else {
+            // Nothing was tried.
+            self.store.give_try_back(&throttles, now)?;
+            return Err(LoginError::Busy);
+        };
         match account {
             Some(a) if good => {
-                self.store.clear_attempts(&scopes[0])?;
+                self.store.give_try_back(&throttles, now)?;
                 Ok(a.id)
             }
             account => {
-                self.store.failed_attempt(&scopes[0], FREE_FAILURES, now)?;
-                self.store
-                    .failed_attempt(&scopes[1], 4 * FREE_FAILURES, now)?;
                 if let Some(a) = account {
                     self.note(a.id, EventKind::WrongPassword, "Website", Some(address))?;
                 }
                 Err(LoginError::Wrong)
             }
         }
+    }
+
+    /// What marks a browser as known to the account of `email` from now on: random
+    /// digits and their digest. It opens nothing.
+    pub fn mark_browser(&self, email: &str) -> Result<String> {
+        let nonce = hex(&self.random::<16>()?);
+        let digest = self.browser_digest(email, &nonce);
+        Ok(nonce + &digest)
+    }
+
+    fn knows_browser(&self, email: &str, mark: &str) -> bool {
+        mark.split_at_checked(32).is_some_and(|(nonce, digest)| {
+            let expected = self.browser_digest(email, nonce);
+            bool::from(expected.as_bytes().ct_eq(digest.as_bytes()))
+        })
+    }
+
+    fn browser_digest(&self, email: &str, nonce: &str) -> String {
+        let of = format!("{nonce}\0{}", email.trim().to_lowercase());
+        hex(&self.keys.index(Index::KnownBrowser, &of))
+    }
+
+    /// How many passwords were checked at once so far, at most.
+    pub fn most_hashes_at_once(&self) -> usize {
+        self.hashing.most()
     }
 
     /// Starts a session; remembers the computer if the box was ticked.
@@ -187,20 +258,46 @@ impl Service {
             return Ok(None);
         };
         let digest = RingCrypto::sha256(&id);
-        self.store
-            .session(&digest, self.now_s(), SESSION_IDLE_S, by_hand)
+        self.store.session(
+            &digest,
+            self.now_s(),
+            SESSION_IDLE_S,
+            SESSION_LONGEST_S,
+            by_hand,
+        )
     }
 
-    /// Signs a browser out and forgets the computer.
+    /// Whether the session behind a cookie is still good.
+    pub fn session_lasts(&self, cookie: &str) -> Result<bool> {
+        let Some(id) = unhex::<32>(cookie) else {
+            return Ok(false);
+        };
+        let digest = RingCrypto::sha256(&id);
+        self.store
+            .session_lasts(&digest, self.now_s(), SESSION_IDLE_S, SESSION_LONGEST_S)
+    }
+
+    /// Signs a browser out and forgets the computer. Its open pages learn it.
     pub fn sign_out(&self, cookie: &str) -> Result<()> {
-        match unhex::<32>(cookie) {
-            Some(id) => self.store.end_session(&RingCrypto::sha256(&id)),
-            None => Ok(()),
+        let Some(id) = unhex::<32>(cookie) else {
+            return Ok(());
+        };
+        if let Some(account) = self.store.end_session(&RingCrypto::sha256(&id))? {
+            self.notify_page(account);
         }
+        Ok(())
+    }
+
+    /// Deletes what has ended of sessions, computers and waits.
+    pub(super) fn purge_sign_ins(&self) -> Result<()> {
+        self.store
+            .purge_web(self.now_s(), SESSION_IDLE_S, SESSION_LONGEST_S)
     }
 
     /// Signs in by a "remember me" cookie: series, then a token that is
-    /// replaced at each use. A replaced token means that a copy exists.
+    /// replaced at each use. The one before stays good until its successor is
+    /// used, because the answer with the successor may be lost: the same successor
+    /// is given again. Any older one means that a copy exists.
     pub fn recall(&self, cookie: &str, address: &str) -> Result<Remembered> {
         let Some((series, token)) = cookie.split_at_checked(32) else {
             return Ok(Remembered::Unknown);
@@ -208,7 +305,7 @@ impl Service {
         let (Some(series), Some(token)) = (unhex::<16>(series), unhex::<32>(token)) else {
             return Ok(Remembered::Unknown);
         };
-        let next: [u8; 32] = self.random()?;
+        let next = self.keys.index(Index::NextRememberToken, cookie);
         let found = self.store.recall(
             &series,
             &RingCrypto::sha256(&token),
@@ -216,13 +313,9 @@ impl Service {
             self.now_s(),
         )?;
         Ok(match found {
-            Recall::Good(account) => Remembered::SignedIn(SignedIn {
+            Recall::Good(account) | Recall::Late(account) => Remembered::SignedIn(SignedIn {
                 session: self.start_session(account, Some(series))?,
                 remember: Some(hex(&series) + &hex(&next)),
-            }),
-            Recall::Late(account) => Remembered::SignedIn(SignedIn {
-                session: self.start_session(account, Some(series))?,
-                remember: None,
             }),
             Recall::Stolen(account) => {
                 self.note(account, EventKind::ComputerStolen, "Website", Some(address))?;
@@ -230,6 +323,18 @@ impl Service {
             }
             Recall::Unknown => Remembered::Unknown,
         })
+    }
+}
+
+/// Who shares an address: a home has a whole /64 of IPv6.
+pub(super) fn network(address: &str) -> String {
+    match address.parse::<IpAddr>().map(|a| a.to_canonical()) {
+        Ok(IpAddr::V6(v6)) => {
+            let [a, b, c, d, ..] = v6.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).to_string()
+        }
+        Ok(v4) => v4.to_string(),
+        Err(_) => address.to_owned(),
     }
 }
 

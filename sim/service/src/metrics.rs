@@ -42,8 +42,9 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    pub(super) fn new(faults: &Family<Label, Counter>) -> Metrics {
+    pub(super) fn new(faults: &Family<Label, Counter>, unreadable: &Counter) -> Metrics {
         let mut r = Registry::with_prefix("nrd");
+        of_the_store(&mut r, faults, unreadable);
         let times = || Histogram::new(exponential_buckets(0.000_25, 2.0, 16));
         let m = Metrics {
             requests: Family::default(),
@@ -92,11 +93,6 @@ impl Metrics {
             m.thefts.clone(),
         );
         r.register(
-            "store_errors",
-            text("What the database refused"),
-            faults.clone(),
-        );
-        r.register(
             "handed_over",
             text("Outbox hand-overs tried"),
             m.handed.clone(),
@@ -130,6 +126,16 @@ impl Metrics {
         let labels = [("outbox", name(which)), ("result", result)];
         self.handed.get_or_create(&labels).inc();
     }
+}
+
+/// What the store counts by itself.
+fn of_the_store(r: &mut Registry, faults: &Family<Label, Counter>, unreadable: &Counter) {
+    r.register("store_errors", "What the database refused", faults.clone());
+    r.register(
+        "revocation_log_unreadable",
+        "Lines of the revocation log that were not understood",
+        unreadable.clone(),
+    );
 }
 
 fn name(which: Outbox) -> &'static str {

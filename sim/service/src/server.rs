@@ -167,6 +167,7 @@ pub fn start_with(
     }
     let watched = Arc::downgrade(&service);
     runtime.spawn(watch_database_clock(watched));
+    runtime.spawn(keep_house(Arc::downgrade(&service)));
     drop(guard);
     let mut drains = Vec::new();
     if let Some(broker) = options.broker {
@@ -204,6 +205,20 @@ async fn watch_database_clock(service: Weak<Service>) {
             tracing::error!(error = %e, "the clocks were not compared");
         }
         tokio::time::sleep(Duration::from_secs(30)).await;
+    }
+}
+
+/// Shortens, once a day and at the start, what would grow for ever.
+async fn keep_house(service: Weak<Service>) {
+    loop {
+        let Some(service) = service.upgrade() else {
+            return;
+        };
+        match blocking(move || service.keep_house()).await {
+            Ok(()) => {}
+            Err(e) => tracing::error!(error = %e, "the house was not kept; tomorrow again"),
+        }
+        tokio::time::sleep(Duration::from_secs(86_400)).await;
     }
 }
 

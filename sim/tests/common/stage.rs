@@ -211,7 +211,7 @@ pub(crate) fn fill(service: &Arc<Service>, account: AccountId) {
     copied.activate(account, true, false);
     service
         .store
-        .revoke_theft(&newest("NRD-STB-D00DFE"), None)
+        .revoke_theft(&newest("NRD-STB-D00DFE"), None, service.now_s())
         .unwrap();
     let mut guest = actor(
         "NRD-CON-66B02A",

@@ -197,7 +197,7 @@ impl Service {
         tracing::warn!(activation = %short_id(&row.id), "a copied token was used");
         let event = self.event_of(EventKind::TheftSuspected, row, &row.model, None)?;
         let event = row.account.map(|account| (account, &event));
-        self.store.revoke_theft(&row.id, event)?;
+        self.store.revoke_theft(&row.id, event, self.now_s())?;
         if let Some(account) = row.account {
             self.notify_page(account);
         }

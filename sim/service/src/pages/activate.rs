@@ -60,10 +60,11 @@ pub(super) async fn look_up(
     let service = state.service.clone();
     let csrf = visitor.csrf.clone();
     let found = blocking(move || {
-        let row = match service.look_up_code(visitor.account, &form.code) {
-            Ok(row) => row,
-            Err(e) => return Ok(Err(e)),
-        };
+        let row =
+            match service.look_up_code_from(visitor.account, &form.code, Some(&visitor.address)) {
+                Ok(row) => row,
+                Err(e) => return Ok(Err(e)),
+            };
         Ok(Ok(ConfirmPage {
             csrf: visitor.csrf,
             code: row.code.unwrap_or_default(),
@@ -132,10 +133,11 @@ pub(super) async fn confirm(
     let service = state.service.clone();
     let csrf = visitor.csrf.clone();
     let done = blocking(move || {
-        let row = match service.look_up_code(visitor.account, &form.code) {
-            Ok(row) => row,
-            Err(e) => return Ok(Err(e)),
-        };
+        let row =
+            match service.look_up_code_from(visitor.account, &form.code, Some(&visitor.address)) {
+                Ok(row) => row,
+                Err(e) => return Ok(Err(e)),
+            };
         match form.decision {
             Decision::Allow => {
                 let remember = form.remember.is_some();

@@ -9,7 +9,7 @@ use crate::worker::blocking;
 use askama::Template;
 use axum::Form;
 use axum::extract::{ConnectInfo, Query, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect};
 use nrd_sim_base::{hex, random, unhex};
 use serde::Deserialize;
@@ -48,6 +48,10 @@ pub(super) struct Login {
 
 /// A form's token before anybody is signed in lives in a cookie of its own.
 const BEFORE: &str = "before-login";
+/// Marks a browser that was signed in before.
+const KNOWN: &str = "known-browser";
+/// For how long, in days.
+const KNOWN_DAYS: i64 = 365;
 
 pub(super) async fn form(
     State(state): State<AppState>,
@@ -103,18 +107,24 @@ pub(super) async fn submit(
         problem: None,
     };
     let remember = again.remember;
+    let known = cookie(&headers, KNOWN);
     let tried = blocking(move || {
-        Ok(service
-            .check_password(&login.email, &login.password, &address)
-            .and_then(|account| Ok(service.sign_in(account, remember, &browser, &address)?)))
+        let (email, password) = (&login.email, &login.password);
+        let checked = service.check_password_of(email, password, &address, known.as_deref());
+        Ok(checked.and_then(|account| {
+            let signed_in = service.sign_in(account, remember, &browser, &address)?;
+            Ok((signed_in, service.mark_browser(email)?))
+        }))
     })
     .await?;
     let (status, problem) = match tried {
-        Ok(signed_in) => {
+        Ok((signed_in, mark)) => {
             let mut answer = Redirect::to(&inside(&again.next)).into_response();
             for c in set_both(&state, &signed_in) {
                 answer.headers_mut().append(header::SET_COOKIE, c);
             }
+            let known = set(&state, KNOWN, &mark, Some(KNOWN_DAYS));
+            answer.headers_mut().append(header::SET_COOKIE, known);
             return Ok(answer);
         }
         Err(LoginError::Wrong) => (
@@ -128,13 +138,23 @@ pub(super) async fn submit(
                 device_status::wait(s)
             ),
         ),
+        Err(LoginError::Busy) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Very many people sign in at this moment. Please try again in a few seconds."
+                .to_owned(),
+        ),
         Err(LoginError::Service(e)) => return Err(e.into()),
     };
     let again = Page {
         problem: Some(problem),
         ..again
     };
-    show(&state, &headers, status, again)
+    let mut answer = show(&state, &headers, status, again)?;
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        let soon = HeaderValue::from_static("3");
+        answer.headers_mut().insert(header::RETRY_AFTER, soon);
+    }
+    Ok(answer)
 }
 
 #[derive(Deserialize)]

@@ -2,12 +2,17 @@
 
 use super::AppState;
 use super::session::Visitor;
+use crate::worker::blocking;
 use axum::extract::State;
 use axum::response::Sse;
 use axum::response::sse::{Event, KeepAlive};
 use futures_util::stream::{Stream, unfold};
 use std::convert::Infallible;
+use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
+
+/// How often an open stream looks whether its session has ended by itself.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 /// Events carry no content: the page loads itself again.
 pub(super) async fn stream(
@@ -17,22 +22,33 @@ pub(super) async fn stream(
     let service = state.service.clone();
     let changes = service.notifier.pages();
     let events = unfold(
-        (changes, visitor.account, service),
-        |(mut changes, account, service)| async move {
+        (changes, visitor, service),
+        |(mut changes, visitor, service)| async move {
             loop {
                 if service.stopping() {
                     return None;
                 }
-                match changes.recv().await {
-                    Ok(whose) if whose.is_none_or(|w| w == account) => break,
-                    Ok(_) => {}
+                let change = tokio::time::timeout(LOOK_AGAIN, changes.recv()).await;
+                let changed = match change {
+                    Ok(Ok(whose)) => whose.is_none_or(|w| w == visitor.account),
                     // Some were missed: one of them may have been ours.
-                    Err(RecvError::Lagged(_)) => break,
-                    Err(RecvError::Closed) => return None,
+                    Ok(Err(RecvError::Lagged(_))) => true,
+                    Ok(Err(RecvError::Closed)) => return None,
+                    Err(_) => false,
+                };
+                if !changed && change.is_ok() {
+                    continue;
+                }
+                // The session may have ended with it, or by itself.
+                let (asked, cookie) = (service.clone(), visitor.session.clone());
+                match blocking(move || asked.session_lasts(&cookie)).await {
+                    Ok(true) if changed => break,
+                    Ok(true) => {}
+                    Ok(false) | Err(_) => return None,
                 }
             }
             let event = Event::default().data("changed");
-            Some((Ok(event), (changes, account, service)))
+            Some((Ok(event), (changes, visitor, service)))
         },
     );
     Sse::new(events).keep_alive(KeepAlive::default())

@@ -288,8 +288,13 @@ impl Store {
 
     /// Revokes a series whose token was copied. `event` is written for the
     /// account, once.
-    pub fn revoke_theft(&self, id: &[u8; 16], event: Option<(AccountId, &EventRow)>) -> Result<()> {
-        self.log_revocation(id, RevocationReason::Theft)?;
+    pub fn revoke_theft(
+        &self,
+        id: &[u8; 16],
+        event: Option<(AccountId, &EventRow)>,
+        now: u64,
+    ) -> Result<()> {
+        self.log_revocation(id, RevocationReason::Theft, now)?;
         self.write(|tx| {
             let sql = "UPDATE activations SET revoked = 'theft' WHERE id = ?1 AND revoked IS NULL";
             if tx.execute(sql, values![id])? == 1

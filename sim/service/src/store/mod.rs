@@ -25,6 +25,8 @@
 //! | `events.rs` | security activity |
 //! | `outbox.rs` | messages for a broker or a receiver |
 //! | `owner.rs` | which keys the database belongs to |
+//! | `revocations.rs` | `revocations.log` |
+//! | `private.rs` | files that others must not read |
 //! | `restore.rs` | brings a copy of a SQLite store back |
 //! | `fault.rs` | errors of a database |
 //! | `sql.rs`, `sqlite.rs`, `postgres.rs`, `migrate.rs` | the databases |
@@ -46,7 +48,9 @@ mod orders;
 mod outbox;
 mod owner;
 mod postgres;
+mod private;
 mod restore;
+mod revocations;
 mod sql;
 mod sqlite;
 mod trust;
@@ -64,20 +68,17 @@ pub use orders::{NewReceipt, OrderRow, OrderState, Sign, SignedOrder};
 pub use outbox::{Outbox, OutboxMessage};
 pub use restore::restore_sqlite;
 pub use trust::{Delegate, DelegationRow, RootRow, TrustNews};
-pub use web::{ComputerRow, Recall, SessionRow};
+pub use web::{ComputerRow, Recall, SessionRow, Throttle};
 pub use words::WORD_COLUMNS;
 
 use super::error::{Error, Result};
-use nrd_sim_base::{hex, unhex};
 use postgres::Postgres;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use sql::{Database, Tx, values};
+use revocations::Revocations;
+use sql::{Database, Tx};
 use sqlite::Sqlite;
-use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Write as _};
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::path::Path;
 
 /// The store.
 pub struct Store {
@@ -86,14 +87,6 @@ pub struct Store {
     revocations: Option<Revocations>,
     /// What the database refused, by kind.
     pub(super) faults: Family<[(&'static str, &'static str); 1], Counter>,
-}
-
-/// The file that outlives a restored database.
-const LOG: &str = "revocations.log";
-
-struct Revocations {
-    path: PathBuf,
-    file: Mutex<File>,
 }
 
 /// An account's number.
@@ -124,18 +117,9 @@ impl Store {
     }
 
     fn with_log(db: Box<dyn Database>, dir: &Path) -> Result<Store> {
-        let path = dir.join(LOG);
-        let file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .map_err(|e| Error::File(path.clone(), e))?;
         let store = Store {
             db,
-            revocations: Some(Revocations {
-                path,
-                file: Mutex::new(file),
-            }),
+            revocations: Some(Revocations::open(dir)?),
             faults: Family::default(),
         };
         store.replay()?;
@@ -168,12 +152,12 @@ impl Store {
         out.ok_or(Error::NotFound)
     }
 
-    fn counted(&self, done: Result<()>) -> Result<()> {
+    fn counted<T>(&self, done: Result<T>) -> Result<T> {
         let kind = match &done {
             Err(Error::Storage(fault)) => Some(fault.name()),
             Err(Error::UnknownWord { .. }) => Some("unknown word"),
             // Nothing that the database refused.
-            Ok(()) | Err(_) => None,
+            Ok(_) | Err(_) => None,
         };
         if let Some(kind) = kind {
             self.faults.get_or_create(&[("kind", kind)]).inc();
@@ -217,94 +201,5 @@ impl Store {
         self.db.listen(Box::new(move |text| {
             heard(text.map(Announcement::parse).transpose());
         }));
-    }
-
-    /// Notes a revocation outside the database; on disk when this returns.
-    fn log_revocation(&self, activation: &[u8; 16], why: RevocationReason) -> Result<()> {
-        let Some(log) = &self.revocations else {
-            return Ok(());
-        };
-        let mut file = log.file.lock().unwrap_or_else(PoisonError::into_inner);
-        // The first line end closes what a full disk may have left of an older line.
-        let line = format!("\n{} {}\n", hex(activation), why.name());
-        let written = file
-            .write_all(line.as_bytes())
-            .and_then(|()| file.sync_data());
-        self.counted(written.map_err(|e| match e.kind() {
-            ErrorKind::StorageFull => {
-                let text = format!("{}: {e}", log.path.display());
-                Fault::new(FaultKind::Full, text).into()
-            }
-            _ => Error::File(log.path.clone(), e),
-        }))
-    }
-
-    /// Revokes every activation that the log names and the database does not
-    /// know as revoked.
-    pub(super) fn replay(&self) -> Result<()> {
-        let Some(log) = &self.revocations else {
-            return Ok(());
-        };
-        let known =
-            std::fs::read_to_string(&log.path).map_err(|e| Error::File(log.path.clone(), e))?;
-        let revoked = known
-            .lines()
-            .filter_map(|line| logged_revocation(line).transpose())
-            .collect::<Result<Vec<_>>>()?;
-        self.write(|tx| {
-            for (id, why) in &revoked {
-                let sql = "UPDATE activations SET revoked = ?2 WHERE id = ?1 AND revoked IS NULL";
-                tx.execute(sql, values![id, why.name()])?;
-            }
-            Ok(())
-        })
-    }
-}
-
-/// What one line of `revocations.log` says; `None` for an empty line, and for
-/// one that was torn.
-///
-/// A line is torn where the disk was full or the power failed while it was
-/// written. Then the call that wrote it failed, and the database was not changed:
-/// there is nothing to revoke. It reads as too few
-/// digits, or as digits and the beginning of a reason.
-///
-/// # Errors
-/// [`Error::UnknownWord`] for a reason that is no beginning of any known one.
-fn logged_revocation(line: &str) -> Result<Option<([u8; 16], RevocationReason)>> {
-    let mut words = line.split_whitespace();
-    let id = words.next().and_then(unhex::<16>);
-    let (Some(id), Some(why)) = (id, words.next()) else {
-        return Ok(None);
-    };
-    match RevocationReason::from_name(why) {
-        Some(why) => Ok(Some((id, why))),
-        None if RevocationReason::ALL
-            .iter()
-            .any(|r| r.name().starts_with(why)) =>
-        {
-            Ok(None)
-        }
-        None => Err(Error::unknown_word(LOG, why)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_torn_line_of_the_revocation_log_revokes_nothing_and_an_unknown_reason_is_an_error() {
-        let id = "a7".repeat(16);
-        let whole = logged_revocation(&format!("{id} theft")).unwrap();
-        assert_eq!(whole, Some(([0xA7; 16], RevocationReason::Theft)));
-        for torn in ["", "a7a7", &id, &format!("{id} "), &format!("{id} remo")] {
-            assert_eq!(logged_revocation(torn).unwrap(), None, "{torn}");
-        }
-        let unknown = logged_revocation(&format!("{id} lost")).unwrap_err();
-        assert_eq!(
-            unknown.to_string(),
-            "revocations.log holds a word that this program does not know: \"lost\""
-        );
     }
 }

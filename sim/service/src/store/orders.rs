@@ -101,7 +101,7 @@ impl Store {
             | ActivationPhase::Ended => return Err(Error::WrongState),
         }
         if let Some((reason, _)) = rules(kind).ends {
-            self.log_revocation(id, reason)?;
+            self.log_revocation(id, reason, now)?;
         }
         self.write(|tx| {
             // In this order, as everybody takes them: the order key, then the

@@ -1,5 +1,6 @@
 //! Brings a copy of a SQLite store back.
 
+use super::private;
 use std::path::Path;
 
 /// Puts the copy `from` in the place of the database `db`, which no process may
@@ -36,6 +37,7 @@ pub fn restore_sqlite(db: &Path, from: &Path) -> Result<(), String> {
     let parent = db.parent().unwrap_or(Path::new("."));
     let part = parent.join("service.db.part");
     std::fs::copy(from, &part).map_err(|e| named(&part, &e))?;
+    private::close(&part).map_err(|e| e.to_string())?;
     std::fs::File::open(&part)
         .and_then(|f| f.sync_all())
         .map_err(|e| named(&part, &e))?;

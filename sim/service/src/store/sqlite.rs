@@ -7,8 +7,8 @@
 //! check-ins as came while the one before it ran.
 
 use super::fault::{Fault, FaultKind};
-use super::migrate;
 use super::sql::{Cell, Connection, Database, Listener, Row, Value, Work};
+use super::{migrate, private};
 use crate::error::{Error, Result};
 use crate::worker;
 use rusqlite::config::DbConfig;
@@ -56,6 +56,11 @@ struct Ended {
 impl Sqlite {
     /// Opens or makes the file at `path`.
     pub(super) fn open(path: &Path) -> Result<Sqlite> {
+        // SQLite gives what it writes beside it the same mode.
+        private::make(path)?;
+        private::beside(path)
+            .iter()
+            .try_for_each(|f| private::close(f))?;
         let db = Handle::open(path).map_err(Fault::from)?;
         db.pragma_update(None, "journal_mode", "WAL")
             .and_then(|()| db.pragma_update(None, "synchronous", "FULL"))
@@ -194,6 +199,7 @@ impl Database for Sqlite {
             return Err(Error::WrongState);
         };
         let from = reader.lock().unwrap_or_else(PoisonError::into_inner);
+        private::make(to)?;
         let copied = Handle::open(to).and_then(|mut to| {
             let run = rusqlite::backup::Backup::new(&from, &mut to)?;
             run.run_to_completion(256, Duration::ZERO, None)

@@ -1,6 +1,6 @@
 //! Browser sessions, remembered computers, failed attempts.
 
-use super::sql::values;
+use super::sql::{Tx, values};
 use super::{AccountId, Store};
 use crate::error::Result;
 
@@ -31,7 +31,7 @@ pub struct ComputerRow {
 pub enum Recall {
     /// Good: the successor is in force now.
     Good(AccountId),
-    /// The token just before, shortly after it was replaced: an answer was
+    /// The token just before, whose successor nobody has used yet: an answer was
     /// lost or two pages were loaded at once. Good, nothing was replaced.
     Late(AccountId),
     /// A replaced token of a series in force, so a copy of it exists. The series
@@ -41,8 +41,11 @@ pub enum Recall {
     Unknown,
 }
 
-/// How long the token just before is still honoured, in seconds.
-const GRACE_S: u64 = 60;
+/// How long the token just before is still honoured while its successor is
+/// unused, in seconds.
+const GRACE_S: u64 = 30 * 86_400;
+/// How long a computer is remembered, however often it is used, in seconds.
+pub(crate) const REMEMBER_S: u64 = 90 * 86_400;
 
 impl Store {
     /// Adds a session.
@@ -61,20 +64,23 @@ impl Store {
         })
     }
 
-    /// The session of this id, if it was used within the last `idle` seconds.
+    /// The session of this id, if it was used within the last `idle` seconds and
+    /// began within the last `longest`.
     /// `by_hand`: a person asks, not a page by itself, so it counts as use.
     pub fn session(
         &self,
         id: &[u8; 32],
         now: u64,
         idle: u64,
+        longest: u64,
         by_hand: bool,
     ) -> Result<Option<SessionRow>> {
         self.write(|tx| {
             // The seen time stays where a page asked by itself.
             let sql = "UPDATE sessions SET seen = CASE WHEN ?4 = 1 THEN ?2 ELSE seen END \
-                       WHERE id = ?1 AND seen + ?3 >= ?2 RETURNING account, csrf, computer";
-            tx.first(sql, values![id, now, idle, by_hand], |r| {
+                       WHERE id = ?1 AND seen + ?3 >= ?2 AND created + ?5 >= ?2 \
+                       RETURNING account, csrf, computer";
+            tx.first(sql, values![id, now, idle, by_hand, longest], |r| {
                 Ok(SessionRow {
                     account: AccountId(r.get(0)?),
                     csrf: r.get(1)?,
@@ -84,14 +90,36 @@ impl Store {
         })
     }
 
-    /// Ends a session and forgets the computer behind it.
-    pub fn end_session(&self, id: &[u8; 32]) -> Result<()> {
+    /// Whether a session is still good; asking is no use of it.
+    pub fn session_lasts(&self, id: &[u8; 32], now: u64, idle: u64, longest: u64) -> Result<bool> {
+        let sql = "SELECT count(*) FROM sessions WHERE id = ?1 AND seen + ?3 >= ?2 \
+                   AND created + ?4 >= ?2";
+        let values = values![id, now, idle, longest];
+        self.read(|tx| tx.one(sql, values, |r| Ok(r.get::<u32>(0)? == 1)))
+    }
+
+    /// Deletes sessions and computers whose time is over, and waits that ended
+    /// a day ago.
+    pub fn purge_web(&self, now: u64, idle: u64, longest: u64) -> Result<()> {
+        self.write(|tx| {
+            let sql = "DELETE FROM sessions WHERE seen + ?2 < ?1 OR created + ?3 < ?1";
+            tx.execute(sql, values![now, idle, longest])?;
+            let sql = "DELETE FROM computers WHERE created + ?2 < ?1";
+            tx.execute(sql, values![now, REMEMBER_S])?;
+            let sql = "DELETE FROM attempts WHERE until + 86400 < ?1";
+            tx.execute(sql, values![now])?;
+            Ok(())
+        })
+    }
+
+    /// Ends a session and forgets the computer behind it. Returns whose it was.
+    pub fn end_session(&self, id: &[u8; 32]) -> Result<Option<AccountId>> {
         self.write(|tx| {
             let sql = "DELETE FROM computers WHERE series = \
                        (SELECT computer FROM sessions WHERE id = ?1)";
             tx.execute(sql, values![id])?;
-            tx.execute("DELETE FROM sessions WHERE id = ?1", values![id])?;
-            Ok(())
+            let sql = "DELETE FROM sessions WHERE id = ?1 RETURNING account";
+            tx.first(sql, values![id], |r| Ok(AccountId(r.get(0)?)))
         })
     }
 
@@ -123,6 +151,10 @@ impl Store {
         now: u64,
     ) -> Result<Recall> {
         self.write(|tx| {
+            let sql = "DELETE FROM computers WHERE series = ?1 AND created + ?2 < ?3";
+            if tx.execute(sql, values![series, REMEMBER_S, now])? == 1 {
+                return Ok(Recall::Unknown);
+            }
             let sql = "UPDATE computers SET token = ?3, previous = ?2, rotated = ?4, seen = ?4 \
                        WHERE series = ?1 AND token = ?2 RETURNING account";
             let account = |r: &super::sql::Row| Ok(AccountId(r.get(0)?));
@@ -169,37 +201,80 @@ impl Store {
         })
     }
 
-    /// Seconds to wait before `scope` may try again; 0 for none.
-    pub fn must_wait(&self, scope: &[u8; 32], now: u64) -> Result<u64> {
-        let sql = "SELECT until FROM attempts WHERE scope = ?1";
-        let until: Option<u64> = self.read(|tx| tx.first(sql, values![scope], |r| r.get(0)))?;
-        Ok(until.unwrap_or(0).saturating_sub(now))
-    }
-
-    /// Notes a failed attempt. After `free` failures the wait doubles from 2 s
-    /// up to 15 minutes; an hour without failures starts over.
-    pub fn failed_attempt(&self, scope: &[u8; 32], free: u32, now: u64) -> Result<()> {
+    /// Reserves one try in every scope, before it is made: so many tries at once,
+    /// at whatever process, count like as many in a row. `Err` with the seconds to
+    /// wait where one of them must wait; then none was reserved.
+    ///
+    /// After `free` tries that were not given back the wait doubles from 2 s up to
+    /// `longest_s`; an hour without any starts over.
+    pub fn reserve_try(
+        &self,
+        scopes: &[Throttle],
+        now: u64,
+    ) -> Result<std::result::Result<(), u64>> {
         self.write(|tx| {
-            let sql = "INSERT INTO attempts VALUES (?1, 1, ?2) ON CONFLICT (scope) DO UPDATE SET \
-                       failures = CASE WHEN attempts.until + 3600 < ?2 THEN 1 \
-                       ELSE attempts.failures + 1 END, \
-                       until = CASE WHEN attempts.until < ?2 THEN ?2 ELSE attempts.until END \
-                       RETURNING failures";
-            let failures: u32 = tx.one(sql, values![scope, now], |r| r.get(0))?;
-            if failures >= free {
-                let wait = (2u64 << (failures - free).min(16)).min(15 * 60);
-                let sql = "UPDATE attempts SET until = ?1 WHERE scope = ?2";
-                tx.execute(sql, values![now + wait, scope])?;
+            for (n, t) in scopes.iter().enumerate() {
+                let wait = reserve(tx, t, now)?;
+                if wait > 0 {
+                    for before in &scopes[..n] {
+                        give_back(tx, before, now)?;
+                    }
+                    return Ok(Err(wait));
+                }
             }
-            Ok(())
+            Ok(Ok(()))
         })
     }
 
-    /// Forgets failed attempts.
-    pub fn clear_attempts(&self, scope: &[u8; 32]) -> Result<()> {
-        self.write(|tx| {
-            tx.execute("DELETE FROM attempts WHERE scope = ?1", values![scope])?;
-            Ok(())
-        })
+    /// The reserved try was a good one: it does not count. Those before it do.
+    pub fn give_try_back(&self, scopes: &[Throttle], now: u64) -> Result<()> {
+        self.write(|tx| scopes.iter().try_for_each(|t| give_back(tx, t, now)))
     }
+}
+
+/// A scope in which tries are counted.
+#[derive(Debug, Clone)]
+pub struct Throttle {
+    /// Its name, a keyed digest.
+    pub scope: [u8; 32],
+    /// Tries without a wait.
+    pub free: u32,
+    /// The longest wait, in seconds.
+    pub longest_s: u64,
+}
+
+impl Throttle {
+    /// How long to wait after this many tries, in seconds.
+    fn wait_after(&self, tries: u32) -> u64 {
+        match tries.checked_sub(self.free) {
+            Some(over) => (2u64 << over.min(16)).min(self.longest_s),
+            None => 0,
+        }
+    }
+}
+
+/// One conditional update holds the scope's row until the transaction ends.
+fn reserve(tx: &mut Tx<'_>, t: &Throttle, now: u64) -> Result<u64> {
+    let sql = "INSERT INTO attempts VALUES (?1, 1, ?2) ON CONFLICT (scope) DO UPDATE SET \
+               failures = CASE WHEN attempts.until + 3600 < ?2 THEN 1 \
+               ELSE attempts.failures + 1 END, until = ?2 \
+               WHERE attempts.until <= ?2 RETURNING failures";
+    let tries: Option<u32> = tx.first(sql, values![&t.scope, now], |r| r.get(0))?;
+    let Some(tries) = tries else {
+        let sql = "SELECT until FROM attempts WHERE scope = ?1";
+        let until: u64 = tx.one(sql, values![&t.scope], |r| r.get(0))?;
+        return Ok(until.saturating_sub(now).max(1));
+    };
+    let sql = "UPDATE attempts SET until = ?2 WHERE scope = ?1";
+    tx.execute(sql, values![&t.scope, now + t.wait_after(tries)])?;
+    Ok(0)
+}
+
+/// A wait that this try began ends with it; there is no other, because nobody
+/// tries during a wait.
+fn give_back(tx: &mut Tx<'_>, t: &Throttle, now: u64) -> Result<()> {
+    let sql = "UPDATE attempts SET until = ?2, failures = failures - 1 \
+               WHERE scope = ?1 AND failures > 0";
+    tx.execute(sql, values![&t.scope, now])?;
+    Ok(())
 }
