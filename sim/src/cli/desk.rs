@@ -2,6 +2,7 @@
 
 use super::fail;
 use super::verify::{maker_root, read};
+use nrd_sim::service::desk::photo::PhotoReader;
 use nrd_sim::service::desk::{Desk, serve};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -44,12 +45,13 @@ fn start(args: &Args) -> Result<(), ExitCode> {
             )
         })?;
     }
-    let running = serve(Arc::new(desk), args.port).map_err(|e| {
-        fail(
-            &e.to_string(),
-            "--port with another number, or 0 for any free port",
-        )
-    })?;
+    let running =
+        serve(Arc::new(desk), PhotoReader::of_this_program(), args.port).map_err(|e| {
+            fail(
+                &e.to_string(),
+                "--port with another number, or 0 for any free port",
+            )
+        })?;
     say!(
         "returns desk  http://localhost:{}/desk   (this machine only)",
         running.port
