@@ -5,6 +5,7 @@ use crate::Service;
 use crate::admin_api;
 use crate::ca::{self, LeafLife};
 use crate::desk::Desk;
+use crate::desk::photo::PhotoReader;
 use crate::outbox::OutboxWorker;
 use crate::outbox::mqtt::{self, Broker};
 use crate::outbox::push::{self, Receiver};
@@ -72,6 +73,8 @@ impl From<crate::Error> for ServeError {
 pub struct ServerOptions {
     /// Devices beside the desk, with pages of their own.
     pub neighbour: Option<Arc<dyn Neighbour>>,
+    /// What reads photos of codes at the desk.
+    pub photos: PhotoReader,
     /// Where an operator's tools ask: metrics and health; 0 for any port.
     pub ops: Option<u16>,
     /// Hand orders to this broker.
@@ -140,6 +143,7 @@ pub fn start_with(
         service: service.clone(),
         desk: desk.clone(),
         neighbour: options.neighbour.clone(),
+        photos: options.photos.clone(),
         tls,
     };
     let handles: Vec<_> = (0..3).map(|_| Handle::new()).collect();

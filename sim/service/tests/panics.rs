@@ -191,6 +191,7 @@ fn a_device_is_answered_500_and_not_503_after_a_panic() {
         service: world.running.service.clone(),
         desk: world.running.desk.clone(),
         neighbour: None,
+        photos: Default::default(),
         tls: true,
     };
     let mut api = pages_and_device_api(state);

@@ -2,6 +2,7 @@
 
 use super::verify::{maker_root, read};
 use super::{fail, storage_check};
+use nrd_sim::service::desk::photo::PhotoReader;
 use nrd_sim::service::desk::{Desk, serve};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -59,12 +60,13 @@ fn start(args: &Args) -> Result<ExitCode, ExitCode> {
     if let Some(link) = &args.link {
         return storage_check::run(link, &args.check, &desk);
     }
-    let running = serve(Arc::new(desk), args.port).map_err(|e| {
-        fail(
-            &e.to_string(),
-            "--port with another number, or 0 for any free port",
-        )
-    })?;
+    let running =
+        serve(Arc::new(desk), PhotoReader::of_this_program(), args.port).map_err(|e| {
+            fail(
+                &e.to_string(),
+                "--port with another number, or 0 for any free port",
+            )
+        })?;
     say!(
         "returns desk  http://localhost:{}/desk   (this machine only)",
         running.port

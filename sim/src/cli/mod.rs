@@ -86,6 +86,10 @@ enum Command {
     Run(run::Args),
     /// Live the life of many devices against one service, in virtual time.
     Fleet(fleet::Args),
+    /// Read the code in a picture: standard input to standard output. The
+    /// pages run it, so that a hostile picture hurts this process alone.
+    #[command(hide = true)]
+    ReadPhoto,
     /// Print what a shell needs to complete these commands.
     Completions(completions::Args),
     /// Cut the power at every flash, slot and counter operation of a whole
@@ -111,8 +115,16 @@ pub(crate) fn main() -> ExitCode {
         Command::StatusList(args) => status_list::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Fleet(args) => fleet::run(&args),
+        Command::ReadPhoto => read_photo(),
         Command::Completions(args) => completions::run(&args),
         Command::Powercut(args) => powercut::run(&args),
+    }
+}
+
+fn read_photo() -> ExitCode {
+    match nrd_sim::service::desk::photo::helper::main() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => fail(&e.to_string(), "this command through the pages of a desk"),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::{fail, random_seed};
 use nrd_sim::base::sample::Samples;
+use nrd_sim::service::desk::photo::PhotoReader;
 use nrd_sim::service::server::{Ports, ServerOptions, start_with};
 use nrd_sim::service::{Service, Settings};
 use nrd_sim::world::room::{Room, RoomSite};
@@ -53,6 +54,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     let site = Arc::new(RoomSite::default());
     let options = ServerOptions {
         neighbour: Some(site.clone()),
+        photos: PhotoReader::of_this_program(),
         ..ServerOptions::default()
     };
     let running = Service::open(home.path(), settings)

@@ -4,6 +4,7 @@ use super::fail;
 use nrd_sim::base::sample::Samples;
 use nrd_sim::logs::{self, LogFormat};
 use nrd_sim::service::ca::LeafLife;
+use nrd_sim::service::desk::photo::PhotoReader;
 use nrd_sim::service::outbox::mqtt::Broker;
 use nrd_sim::service::outbox::push::Receiver;
 use nrd_sim::service::server::{Ports, ServeError, ServerOptions, start_with};
@@ -161,6 +162,7 @@ fn serve(args: &Args, settings: Settings, broker: Option<Broker>) -> Result<(), 
         broker,
         receiver,
         neighbour: None,
+        photos: PhotoReader::of_this_program(),
         certificate_life: LeafLife::days(args.certificate_days),
     };
     let running = start_with(service, &place.keys, ports, options)?;

@@ -7,6 +7,7 @@ use nrd_sim_base::{hex, unhex};
 use nrd_sim_forensics::inspect::{Image, Search, Secret, inspect};
 use nrd_sim_forensics::verify::verify;
 use nrd_sim_hw::Made;
+use nrd_sim_service::desk::photo::PhotoReader;
 use nrd_sim_service::server::{Ports, Running, ServerOptions, start_with};
 use nrd_sim_service::{Service, Settings};
 use nrd_sim_world::room::RoomSite;
@@ -75,6 +76,7 @@ pub fn run(options: &Options, tell: &mut dyn FnMut(&Step)) -> Result<(DemoReport
     let room = Arc::new(RoomSite::default());
     let server_options = ServerOptions {
         neighbour: Some(room.clone()),
+        photos: PhotoReader::with(options.exe.clone()),
         ..ServerOptions::default()
     };
     let running = start_with(service, &service_dir, options.ports, server_options)

@@ -3,11 +3,13 @@
 
 pub(crate) mod axe;
 pub(crate) mod chromium;
+pub(crate) mod photos;
 pub(crate) mod stage;
 
 use chromium::Driver;
 use nrd_sim::base::sample::Samples;
 use nrd_sim::demo::{Browser, Child};
+use nrd_sim::service::desk::photo::PhotoReader;
 use nrd_sim::service::server::{Ports, Running, ServerOptions, start_with};
 use nrd_sim::service::{Service, Settings};
 use nrd_sim::world::room::RoomSite;
@@ -45,6 +47,7 @@ impl World {
         let room = Arc::new(RoomSite::default());
         let options = ServerOptions {
             neighbour: Some(room.clone()),
+            photos: PhotoReader::with(EXE.into()),
             ..ServerOptions::default()
         };
         let running = start_with(service, &home, ports, options).unwrap();

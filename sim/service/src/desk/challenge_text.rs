@@ -1,16 +1,17 @@
-//! A nonce and an answer as text that a person can copy, and as a QR code of
-//! the same text (ISO/IEC 18004, alphanumeric).
+//! A nonce and an answer as text, and as a QR code of that text (ISO/IEC
+//! 18004, alphanumeric).
 //!
 //! ```text
-//!   NRD:1:CLEAN:<64 hexadecimal digits>    what a desk asks
-//!   NRD:1:ANSWER:<hexadecimal digits>      what a device answers: a receipt frame
+//!   NRD:1:CLEAN:<nonce in base45>     what a desk asks
+//!   NRD:1:ANSWER:<frame in base45>    what a device answers: a receipt frame
+//!   <hexadecimal digits>              an answer that somebody types
 //! ```
+//!
+//! Base45 (RFC 9285) because a code has 45 signs in 5.5 bits each: 288 bytes
+//! then fit version 13 at level M, where hexadecimal digits need version 15.
 
-use image::{ImageReader, Limits, imageops};
 use nrd_agent::wire::{Body as _, Receipt};
-use nrd_sim_base::{hex, unhex};
 use qrcode::{Color, EcLevel, QrCode};
-use std::io::Cursor;
 
 const CLEAN: &str = "NRD:1:CLEAN:";
 const ANSWER: &str = "NRD:1:ANSWER:";
@@ -25,13 +26,13 @@ pub struct Challenge {
 impl Challenge {
     /// As text.
     pub fn text(&self) -> String {
-        CLEAN.to_owned() + &hex(&self.nonce).to_uppercase()
+        CLEAN.to_owned() + &base45::encode(self.nonce)
     }
 
     /// From text.
     pub fn parse(text: &str) -> Option<Challenge> {
-        let text: String = plain(text);
-        let nonce = unhex(text.strip_prefix(CLEAN)?)?;
+        let text = one_line(text);
+        let nonce = bytes_of(text.strip_prefix(CLEAN)?)?.try_into().ok()?;
         Some(Challenge { nonce })
     }
 }
@@ -43,10 +44,6 @@ pub enum ChallengeTextError {
     NoAnswer,
     /// Larger than any answer.
     TooLong,
-    /// Not a picture that can be read: PNG or JPEG are.
-    NoPicture,
-    /// A picture without a code in it that can be read.
-    NoCode,
 }
 
 impl ChallengeTextError {
@@ -54,15 +51,9 @@ impl ChallengeTextError {
     pub fn text(self) -> &'static str {
         match self {
             ChallengeTextError::NoAnswer => {
-                "This is not a device’s answer. It begins with NRD:1:ANSWER:, or is the file that the device wrote."
+                "This is not a device’s answer. It begins with NRD:1:ANSWER:, or is the file that the device wrote. Copy all of it, spaces included."
             }
             ChallengeTextError::TooLong => "This is larger than any answer of a device.",
-            ChallengeTextError::NoPicture => {
-                "This is no picture that can be read. Use PNG or JPEG."
-            }
-            ChallengeTextError::NoCode => {
-                "There is no readable code in this picture. Fill the picture with the whole code, hold still, and avoid reflections."
-            }
         }
     }
 }
@@ -75,52 +66,66 @@ impl std::fmt::Display for ChallengeTextError {
 
 impl std::error::Error for ChallengeTextError {}
 
-/// Upper case, without white space.
-fn plain(text: &str) -> String {
-    let text = text.chars().filter(|c| !c.is_whitespace());
+/// The text of a code as one line, in upper case. Programs that scan and
+/// forms that are pasted into break lines; a space inside is a digit.
+fn one_line(text: &str) -> String {
+    let text = text.trim().chars().filter(|c| !matches!(c, '\r' | '\n'));
     text.map(|c| c.to_ascii_uppercase()).collect()
+}
+
+/// The bytes of base45 digits, of which each value has one spelling only.
+fn bytes_of(digits: &str) -> Option<Vec<u8>> {
+    let bytes = base45::decode(digits).ok()?;
+    // The library takes a last pair of digits above 255 for its low byte.
+    (base45::encode(&bytes) == digits).then_some(bytes)
+}
+
+/// The bytes of hexadecimal digits that were typed, in groups or not.
+fn typed(text: &str) -> Option<Vec<u8>> {
+    let digits: Vec<char> = text.chars().filter(|c| !c.is_whitespace()).collect();
+    let value = |c: char| c.to_digit(16);
+    let (pairs, []) = digits.as_chunks::<2>() else {
+        return None;
+    };
+    pairs
+        .iter()
+        .map(|[a, b]| Some((value(*a)? << 4 | value(*b)?) as u8))
+        .collect()
 }
 
 /// An answer as text.
 pub fn answer_text(frame: &[u8]) -> String {
-    ANSWER.to_owned() + &hex(frame).to_uppercase()
+    ANSWER.to_owned() + &base45::encode(frame)
 }
 
 /// An answer's frame, from its bytes or its text.
 pub fn parse_answer(given: &[u8]) -> Result<Vec<u8>, ChallengeTextError> {
     const MAX: usize = <Receipt<'_> as nrd_agent::wire::Body<'_>>::MAX;
+    let within = |frame: Vec<u8>| match frame.len() {
+        0 => Err(ChallengeTextError::NoAnswer),
+        ..=MAX => Ok(frame),
+        _ => Err(ChallengeTextError::TooLong),
+    };
     if given.starts_with(Receipt::CONTEXT) {
-        return match given.len() {
-            ..=MAX => Ok(given.to_vec()),
-            _ => Err(ChallengeTextError::TooLong),
-        };
+        return within(given.to_vec());
     }
-    // Text may be broken into lines.
+    // Typed digits may stand in groups and lines.
     if given.len() > 8 * MAX {
         return Err(ChallengeTextError::TooLong);
     }
     let text = std::str::from_utf8(given).map_err(|_| ChallengeTextError::NoAnswer)?;
-    let text = plain(text);
-    let digits = text.strip_prefix(ANSWER).unwrap_or(&text).as_bytes();
-    if digits.is_empty() || !digits.len().is_multiple_of(2) {
-        return Err(ChallengeTextError::NoAnswer);
-    }
-    if digits.len() > 2 * MAX {
-        return Err(ChallengeTextError::TooLong);
-    }
-    let value = |c: u8| char::from(c).to_digit(16);
-    digits
-        .chunks_exact(2)
-        .map(|p| Some((value(p[0])? << 4 | value(p[1])?) as u8))
-        .collect::<Option<_>>()
-        .ok_or(ChallengeTextError::NoAnswer)
+    let bytes = match one_line(text).strip_prefix(ANSWER) {
+        Some(digits) => bytes_of(digits),
+        None => typed(text),
+    };
+    bytes.ok_or(ChallengeTextError::NoAnswer).and_then(within)
 }
 
 /// A QR code of `text` as an SVG element: black on white, whatever the page's
 /// colours, with its quiet zone. `None` when the text is too long for a code.
 pub fn qr_svg(text: &str, label: &str) -> Option<String> {
     const QUIET: usize = 4;
-    let code = QrCode::with_error_correction_level(text, EcLevel::L).ok()?;
+    let code = QrCode::with_error_correction_level(text, EcLevel::M).ok()?;
     let n = code.width();
     let mut path = String::new();
     for (y, row) in code.to_colors().chunks(n).enumerate() {
@@ -140,66 +145,64 @@ pub fn qr_svg(text: &str, label: &str) -> Option<String> {
     ))
 }
 
-/// Largest picture that is decoded, in pixels a side.
-const MAX_SIDE: u32 = 9000;
-/// Pictures are looked at in sizes up to this, in pixels a side.
-const LOOK: u32 = 1600;
-
-/// The text of the QR code in a photo (PNG or JPEG).
-pub fn read_photo(file: &[u8]) -> Result<String, ChallengeTextError> {
-    let mut reader = ImageReader::new(Cursor::new(file))
-        .with_guessed_format()
-        .map_err(|_| ChallengeTextError::NoPicture)?;
-    let mut limits = Limits::default();
-    limits.max_image_width = Some(MAX_SIDE);
-    limits.max_image_height = Some(MAX_SIDE);
-    limits.max_alloc = Some(256 << 20);
-    reader.limits(limits);
-    let picture = reader.decode().map_err(|_| ChallengeTextError::NoPicture)?;
-    let grey = picture.into_luma8();
-    // As it is first, then smaller: noise in a large photo hides a code.
-    let longest = grey.width().max(grey.height());
-    let mut sizes = vec![longest.min(LOOK)];
-    sizes.extend([LOOK / 2].into_iter().filter(|s| *s < longest));
-    for size in sizes {
-        let scale = f64::from(size) / f64::from(longest.max(1));
-        let side = |s: u32| ((f64::from(s) * scale) as u32).max(1);
-        let view = if size == longest {
-            grey.clone()
-        } else {
-            let (w, h) = (side(grey.width()), side(grey.height()));
-            imageops::resize(&grey, w, h, imageops::FilterType::Triangle)
-        };
-        let (w, h) = view.dimensions();
-        let mut seen =
-            rqrr::PreparedImage::prepare_from_greyscale(w as usize, h as usize, |x, y| {
-                view.get_pixel(x as u32, y as u32).0[0]
-            });
-        let text = seen.detect_grids().iter().find_map(|g| g.decode().ok());
-        if let Some((_, text)) = text {
-            return Ok(text);
-        }
-    }
-    Err(ChallengeTextError::NoCode)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nrd_sim_base::hex;
+
+    /// A frame of `n` bytes that looks like a receipt's.
+    fn frame(n: usize) -> Vec<u8> {
+        let mut frame = Receipt::CONTEXT.to_vec();
+        frame.extend(
+            (0..)
+                .map(|i: usize| (i * 151 + 7) as u8)
+                .take(n - frame.len()),
+        );
+        frame
+    }
 
     #[test]
-    fn a_challenge_and_an_answer_are_read_as_they_were_written() {
-        let c = Challenge { nonce: [0xA7; 32] };
-        assert_eq!(Challenge::parse(&c.text()), Some(c));
-        assert_eq!(Challenge::parse(&c.text().to_lowercase()), Some(c));
-        let mut frame = Receipt::CONTEXT.to_vec();
-        frame.extend([0, 1, 254, 255]);
-        assert_eq!(parse_answer(&frame), Ok(frame.clone()));
-        let text = answer_text(&frame);
-        assert_eq!(parse_answer(text.as_bytes()), Ok(frame.clone()));
-        let (a, b) = text.split_at(20);
-        let broken = format!("  {a}\n {b}\n").to_lowercase();
-        assert_eq!(parse_answer(broken.as_bytes()), Ok(frame));
+    fn a_challenge_is_read_as_it_was_written() {
+        // A nonce of zeros, and one with spaces among its digits.
+        for nonce in [[0; 32], [0x06; 32], [0xA7; 32], [0xFF; 32]] {
+            let c = Challenge { nonce };
+            assert_eq!(Challenge::parse(&c.text()), Some(c));
+            assert_eq!(Challenge::parse(&c.text().to_lowercase()), Some(c));
+            let text = c.text();
+            let (a, b) = text.split_at(20);
+            let broken = format!(" {a}\r\n{b}\n");
+            assert_eq!(Challenge::parse(&broken), Some(c));
+        }
+    }
+
+    #[test]
+    fn an_answer_is_read_from_bytes_code_and_typed_digits() {
+        for n in [15, 16, 288, 289, 640] {
+            let frame = frame(n);
+            assert_eq!(parse_answer(&frame), Ok(frame.clone()));
+            let text = answer_text(&frame);
+            assert_eq!(parse_answer(text.as_bytes()), Ok(frame.clone()));
+            let (a, b) = text.split_at(20);
+            let broken = format!("  {a}\n{b}\n").to_lowercase();
+            assert_eq!(parse_answer(broken.as_bytes()), Ok(frame.clone()));
+            let digits = hex(&frame);
+            let (a, b) = digits.split_at(7);
+            let typed = format!("{a} {b}\n").to_uppercase();
+            assert_eq!(parse_answer(typed.as_bytes()), Ok(frame));
+        }
+    }
+
+    #[test]
+    fn codes_are_small_enough_for_a_phone() {
+        let version = |text: &str| {
+            let code = QrCode::with_error_correction_level(text, EcLevel::M).unwrap();
+            (code.width() - 17) / 4
+        };
+        let nonce = [0x5A; 32];
+        assert_eq!(version(&Challenge { nonce }.text()), 3);
+        assert_eq!(version(&answer_text(&frame(288))), 13);
+        // The largest answer still fits a code.
+        assert!(qr_svg(&answer_text(&[0xFF; 640]), "x").is_some());
     }
 
     #[test]
@@ -208,8 +211,13 @@ mod tests {
             "",
             "NRD:1:ANSWER:",
             "NRD:1:ANSWER:0",
-            "zz",
+            // Beyond two bytes, beyond one byte, and no digits of base45.
+            "NRD:1:ANSWER::::",
+            "NRD:1:ANSWER:::",
+            "NRD:1:ANSWER:ab_",
             "NRD:1:CLEAN:00",
+            "zz",
+            "0",
             "é",
         ] {
             assert_eq!(
@@ -219,14 +227,19 @@ mod tests {
             );
             assert_eq!(Challenge::parse(bad), None, "{bad}");
         }
-        let long = "0".repeat(5000);
+        // Hexadecimal digits belong into the typed form alone.
+        let old = format!("NRD:1:CLEAN:{}", "A7".repeat(32));
+        assert_eq!(Challenge::parse(&old), None);
+        for long in ["0".repeat(5000), "0".repeat(6000)] {
+            assert_eq!(
+                parse_answer(long.as_bytes()),
+                Err(ChallengeTextError::TooLong)
+            );
+        }
+        let long = answer_text(&frame(641));
         assert_eq!(
             parse_answer(long.as_bytes()),
             Err(ChallengeTextError::TooLong)
-        );
-        assert_eq!(
-            read_photo(b"no picture"),
-            Err(ChallengeTextError::NoPicture)
         );
     }
 }

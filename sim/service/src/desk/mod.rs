@@ -17,11 +17,10 @@
 //! | `challenge_text.rs` | nonce and answer as text and as QR code |
 
 mod challenge_text;
+pub mod photo;
 mod run;
 
-pub use challenge_text::{
-    Challenge, ChallengeTextError, answer_text, parse_answer, qr_svg, read_photo,
-};
+pub use challenge_text::{Challenge, ChallengeTextError, answer_text, parse_answer, qr_svg};
 pub use run::{RunningDesk, serve};
 
 use nrd_agent::Error;

@@ -1,6 +1,7 @@
 //! Runs a desk by itself, as a shop would.
 
 use super::Desk;
+use super::photo::PhotoReader;
 use crate::pages::{DeskState, desk_alone};
 use crate::server::{ServeError, listen, report};
 use axum_server::Handle;
@@ -21,7 +22,7 @@ pub struct RunningDesk {
 }
 
 /// Starts a desk on plain HTTP, for this machine only; port 0 takes any.
-pub fn serve(desk: Arc<Desk>, port: u16) -> Result<RunningDesk, ServeError> {
+pub fn serve(desk: Arc<Desk>, photos: PhotoReader, port: u16) -> Result<RunningDesk, ServeError> {
     let (listener, port) = listen(port)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -33,7 +34,7 @@ pub fn serve(desk: Arc<Desk>, port: u16) -> Result<RunningDesk, ServeError> {
     let server = axum_server::from_tcp(listener)
         .map_err(ServeError::System)?
         .handle(handle.clone());
-    let pages = desk_alone(DeskState::on_system_time(desk)).into_make_service();
+    let pages = desk_alone(DeskState::on_system_time(desk, photos)).into_make_service();
     runtime.spawn(async move { report(server.serve(pages).await) });
     drop(guard);
     Ok(RunningDesk {

@@ -21,6 +21,8 @@ pub enum PageError {
     Form(&'static str),
     /// A form with a file did not arrive whole, or is too large.
     Upload,
+    /// Too many forms with files are on their way.
+    UploadsBusy,
 }
 
 impl From<Error> for PageError {
@@ -65,6 +67,12 @@ impl IntoResponse for PageError {
                 "Not read",
                 "What was sent did not arrive whole, or is larger than anything this page needs.",
                 "Go back and choose a smaller file; a photo of up to 16 MB will do.",
+            ),
+            PageError::UploadsBusy => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Not now",
+                "Others are handing in files just now. Nothing of yours was read.",
+                "Go back and hand it in again in a moment.",
             ),
             PageError::Service(Error::WrongState) => (
                 StatusCode::CONFLICT,

@@ -34,11 +34,12 @@ mod receipt;
 mod session;
 
 pub use assets::file;
-pub use desk::{ByCable, DeskState, Neighbour, alone as desk_alone};
+pub use desk::{ByCable, DeskState, Neighbour, Uploads, alone as desk_alone};
 pub use errors::{PageError, PageResult, render};
 
 use crate::Service;
 use crate::desk::Desk;
+use crate::desk::photo::PhotoReader;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::header;
 use axum::response::IntoResponse;
@@ -58,6 +59,8 @@ pub struct AppState {
     pub desk: Arc<Desk>,
     /// Devices beside the desk, with pages of their own.
     pub neighbour: Option<Arc<dyn Neighbour>>,
+    /// What reads photos of codes at the desk.
+    pub photos: PhotoReader,
     /// The pages come over TLS: cookies are marked so.
     pub tls: bool,
 }
@@ -70,6 +73,8 @@ impl AppState {
             desk: self.desk.clone(),
             now: Arc::new(move || service.now_s()),
             neighbour: self.neighbour.clone(),
+            photos: self.photos.clone(),
+            uploads: desk::Uploads::default(),
         }
     }
 }

@@ -5,7 +5,7 @@
 //! flash again, to the last bit, without any service.
 //!
 //! One event a line: `on SEED WALL`, `t MS`, `reply HEX`, `lost`, `cut OPERATION`,
-//! `out`, and acts (`key up`, `network off`, `advance 3600`, `prove NRD:1:…`,
+//! `out`, and acts (`key up`, `network off`, `advance 3600`, `prove clean HEX`,
 //! `wake`). Repeated lines are counted: `t 250 *12`.
 
 use super::device::RoomAct;
@@ -154,7 +154,7 @@ impl RoomAct {
             RoomAct::Key(key) => Some(format!("key {}", key.name())),
             RoomAct::Network(on) => Some(format!("network {}", if *on { "on" } else { "off" })),
             RoomAct::Advance(s) => Some(format!("advance {s}")),
-            RoomAct::Prove(c) => Some(format!("prove {}", c.text())),
+            RoomAct::Prove(c) => Some(format!("prove clean {}", hex(&c.nonce))),
             RoomAct::Wake => Some("wake".to_owned()),
             RoomAct::Save(_) => None,
         }
@@ -167,7 +167,10 @@ impl RoomAct {
             Some(("network", "on")) => Some(RoomAct::Network(true)),
             Some(("network", "off")) => Some(RoomAct::Network(false)),
             Some(("advance", s)) => s.parse().ok().map(RoomAct::Advance),
-            Some(("prove", text)) => Challenge::parse(text).map(RoomAct::Prove),
+            Some(("prove", what)) => {
+                let nonce = unhex(what.strip_prefix("clean ")?)?;
+                Some(RoomAct::Prove(Challenge { nonce }))
+            }
             Some(_) => None,
         }
     }
@@ -369,6 +372,7 @@ mod tests {
             "network maybe",
             "advance soon",
             "prove NRD",
+            "prove clean 00",
             "explode",
         ] {
             let line = bad.strip_suffix(" *x").unwrap_or(bad);

@@ -99,7 +99,10 @@ pub(super) async fn submit(
     Path(id): Path<String>,
     form: Multipart,
 ) -> PageResult {
-    let answer = Upload::read(form).await?.answer().await;
+    let answer = Upload::read(form, &state)
+        .await?
+        .answer(&state.photos)
+        .await;
     match answer {
         Ok(frame) => state.desk.submit(&id, &frame, (state.now)()),
         Err(why) => state.desk.unreadable(&id, why),

@@ -13,10 +13,12 @@ mod neighbour;
 mod upload;
 
 pub use neighbour::{ByCable, Neighbour};
+pub use upload::Uploads;
 
 use super::errors::{PageError, PageResult, render};
 use super::{assets, session};
 use crate::desk::Desk;
+use crate::desk::photo::PhotoReader;
 use askama::Template;
 use axum::extract::{DefaultBodyLimit, Form, Multipart, State};
 use axum::response::{IntoResponse, Redirect};
@@ -42,11 +44,15 @@ pub struct DeskState {
     pub now: Arc<dyn Fn() -> u64 + Send + Sync>,
     /// Devices beside it that it can ask by cable.
     pub neighbour: Option<Arc<dyn Neighbour>>,
+    /// What reads photos of codes.
+    pub photos: PhotoReader,
+    /// Admits forms with files.
+    pub uploads: Uploads,
 }
 
 impl DeskState {
     /// A desk on the system's clock.
-    pub fn on_system_time(desk: Arc<Desk>) -> DeskState {
+    pub fn on_system_time(desk: Arc<Desk>, photos: PhotoReader) -> DeskState {
         let now = || {
             SystemTime::now()
                 .duration_since(UNIX_EPOCH)
@@ -56,6 +62,8 @@ impl DeskState {
             desk,
             now: Arc::new(now),
             neighbour: None,
+            photos,
+            uploads: Uploads::default(),
         }
     }
 }
@@ -183,7 +191,7 @@ async fn begin(State(state): State<DeskState>, Form(form): Form<Begin>) -> PageR
 }
 
 async fn take_list(State(state): State<DeskState>, form: Multipart) -> PageResult {
-    let upload = Upload::read(form).await?;
+    let upload = Upload::read(form, &state).await?;
     let taken = match upload.file {
         Some(frame) => state.desk.take_list(&frame).map_err(|e| e.to_string()),
         None => Err("Choose the maker’s status list file first.".to_owned()),
@@ -213,8 +221,8 @@ async fn ask_read() -> PageResult {
 }
 
 async fn read(State(state): State<DeskState>, form: Multipart) -> PageResult {
-    let upload = Upload::read(form).await?;
-    let page = match upload.answer().await {
+    let upload = Upload::read(form, &state).await?;
+    let page = match upload.answer(&state.photos).await {
         Ok(frame) => {
             let verdict = state.desk.read(&frame, (state.now)());
             ReadPage {

@@ -1,12 +1,31 @@
-//! Forms with files, bounded by the body's limit.
+//! Forms with files. What strangers may make this program hold is bounded:
+//! the body's limit for one form, and a number of forms at a time.
 
-use super::PageError;
-use crate::desk::{ChallengeTextError, parse_answer, read_photo};
-use crate::worker::blocking;
+use super::{DeskState, PageError};
+use crate::desk::photo::{PhotoError, PhotoReader};
+use crate::desk::{ChallengeTextError, parse_answer};
 use axum::extract::Multipart;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Forms that are read at once; with the largest upload they are what the
+/// desk holds of strangers' bytes at most.
+const FORMS: usize = 12;
+/// How long a form may take to arrive.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Admits forms with files.
+#[derive(Clone)]
+pub struct Uploads(Arc<Semaphore>);
+
+impl Default for Uploads {
+    fn default() -> Uploads {
+        Uploads(Arc::new(Semaphore::new(FORMS)))
+    }
+}
 
 /// What a form brought.
-#[derive(Default)]
 pub(super) struct Upload {
     /// A pasted answer.
     pub(super) text: Option<String>,
@@ -14,12 +33,27 @@ pub(super) struct Upload {
     pub(super) file: Option<Vec<u8>>,
     /// A picture of a code.
     pub(super) photo: Option<Vec<u8>>,
+    /// Held until its bytes are gone.
+    _admitted: OwnedSemaphorePermit,
 }
 
 impl Upload {
     /// Reads the form; fields that were left empty are `None`.
-    pub(super) async fn read(mut form: Multipart) -> Result<Upload, PageError> {
-        let mut upload = Upload::default();
+    pub(super) async fn read(form: Multipart, state: &DeskState) -> Result<Upload, PageError> {
+        let admitted = state.uploads.0.clone().try_acquire_owned();
+        let admitted = admitted.map_err(|_| PageError::UploadsBusy)?;
+        let mut upload = Upload {
+            text: None,
+            file: None,
+            photo: None,
+            _admitted: admitted,
+        };
+        let arrived = tokio::time::timeout(PATIENCE, upload.fields(form)).await;
+        arrived.map_err(|_| PageError::Upload)??;
+        Ok(upload)
+    }
+
+    async fn fields(&mut self, mut form: Multipart) -> Result<(), PageError> {
         while let Some(field) = form.next_field().await.map_err(|_| PageError::Upload)? {
             let name = field.name().unwrap_or_default().to_owned();
             let bytes = field.bytes().await.map_err(|_| PageError::Upload)?;
@@ -29,32 +63,26 @@ impl Upload {
             match name.as_str() {
                 "text" => {
                     let text = String::from_utf8_lossy(&bytes).trim().to_owned();
-                    upload.text = Some(text).filter(|t| !t.is_empty());
+                    self.text = Some(text).filter(|t| !t.is_empty());
                 }
-                "file" => upload.file = Some(bytes.to_vec()),
-                "photo" => upload.photo = Some(bytes.to_vec()),
+                "file" => self.file = Some(bytes.to_vec()),
+                "photo" => self.photo = Some(bytes.to_vec()),
                 // Browsers' add-ons send fields of their own; nothing is read
                 // from a field that this page does not have.
                 _ => {}
             }
         }
-        Ok(upload)
+        Ok(())
     }
 
     /// The answer's frame, however it was handed in.
-    pub(super) async fn answer(self) -> Result<Vec<u8>, &'static str> {
+    pub(super) async fn answer(self, photos: &PhotoReader) -> Result<Vec<u8>, &'static str> {
         let read = match (self.text, self.file, self.photo) {
             (Some(text), ..) => parse_answer(text.as_bytes()),
             (_, Some(file), _) => parse_answer(&file),
             (.., Some(photo)) => {
-                let text = blocking(move || Ok(read_photo(&photo))).await;
-                // A decoder that fails on a picture has read no code: the clerk
-                // takes another photo.
-                let text = text.unwrap_or_else(|e| {
-                    tracing::error!(error = %e, "a photo was not decoded");
-                    Err(ChallengeTextError::NoCode)
-                });
-                text.and_then(|t| parse_answer(t.as_bytes()))
+                let text = photos.read(photo).await.map_err(PhotoError::text)?;
+                parse_answer(text.as_bytes())
             }
             (None, None, None) => {
                 return Err(
