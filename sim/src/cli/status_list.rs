@@ -1,7 +1,7 @@
 //! `nrd-sim status-list`.
 
 use super::fail;
-use super::verify::{maker_root, read};
+use super::verify::{maker_root, printable, read};
 use nrd_sim::base::sign;
 use nrd_sim::base::time_format::moment;
 use nrd_sim::base::unhex;
@@ -138,10 +138,10 @@ fn tell(list: &StatusList) {
     say!("  made      {}", moment(list.issued_at));
     say!("  in date   until {}", moment(list.next_update));
     for id in &list.devices {
-        say!("  device    {id}");
+        say!("  device    {}", printable(id));
     }
     for model in &list.models {
-        say!("  model     {model}");
+        say!("  model     {}", printable(model));
     }
     for [a, b, c] in &list.agents {
         say!("  agent     {a}.{b}.{c}");

@@ -191,8 +191,8 @@ fn text(v: &Verified) {
     say!(
         "  device    {} {} ({})",
         // A maker's model is any text: none of it may steer a terminal.
-        v.model.escape_debug(),
-        v.device_id.escape_debug(),
+        printable(&v.model),
+        printable(&v.device_id),
         v.kind.name()
     );
     for contradiction in &v.contradictions {
@@ -228,6 +228,29 @@ fn text(v: &Verified) {
     }
     say!("  digest    {}", v.digest);
     for limit in v.limits() {
-        say!("  limit     {limit}");
+        say!("  limit     {}", printable(&limit));
+    }
+}
+
+/// Text from a stranger, with its control characters spelled out.
+pub(super) fn printable(text: &str) -> String {
+    let spell = |c: char| {
+        if c.is_control() {
+            c.escape_unicode().to_string()
+        } else {
+            c.to_string()
+        }
+    };
+    text.chars().map(spell).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::printable;
+
+    #[test]
+    fn attack_52_a_model_does_not_steer_a_terminal() {
+        let shown = printable("TV\u{1b}[2J\r\u{9b}31m ’é");
+        assert_eq!(shown, "TV\\u{1b}[2J\\u{d}\\u{9b}31m ’é");
     }
 }
