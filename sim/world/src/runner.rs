@@ -12,7 +12,7 @@ use nrd_sim_base::sample::Sample;
 use nrd_sim_device::say;
 use nrd_sim_forensics::inspect::{Image, Search, Secret, inspect};
 use nrd_sim_forensics::storage_check::StorageCheck;
-use nrd_sim_forensics::verify::verify;
+use nrd_sim_forensics::verify::{Asked, Question, verify_with};
 use nrd_sim_hw::{Board, ChipSpec};
 use nrd_sim_service::account::DeviceStatus;
 use nrd_sim_service::store::AccountId;
@@ -386,12 +386,20 @@ impl Run<'_> {
             }
             let mut out = [0; Receipt::MAX];
             let n = agent.prove_clean(nonce, &mut out).ok()?;
-            Some((nonce, out[..n].to_vec()))
+            Some((nonce, None, out[..n].to_vec()))
         });
         let said = match answer.flatten() {
-            Some((nonce, frame)) => {
+            Some((nonce, stored, frame)) => {
                 let maker = self.world.service.keys.maker_public();
-                match verify(&frame, &maker, Some(&nonce)) {
+                let question = Question {
+                    asked: Some(Asked {
+                        nonce: &nonce,
+                        earlier: &[],
+                    }),
+                    stored: stored.as_ref(),
+                    ..Question::new(&maker)
+                };
+                match verify_with(&frame, question) {
                     Ok(v) if v.clean => "proven",
                     _ => "refused",
                 }
@@ -569,8 +577,11 @@ fn status_name(s: DeviceStatus) -> &'static str {
     PAGES[at]
 }
 
-/// A storage check over a cable that takes no time; its key and its receipt.
-fn check_storage(agent: &mut Agent<'_, Board>, seed: &[u8; 32]) -> Option<([u8; 32], Vec<u8>)> {
+/// A nonce, the digest of what was stored under it, and the answer's frame.
+type Proof = ([u8; 32], Option<[u8; 32]>, Vec<u8>);
+
+/// A storage check over a cable that takes no time.
+fn check_storage(agent: &mut Agent<'_, Board>, seed: &[u8; 32]) -> Option<Proof> {
     let mut drawn = 0u32;
     let random = |out: &mut [u8]| {
         for block in out.chunks_mut(32) {
@@ -582,5 +593,5 @@ fn check_storage(agent: &mut Agent<'_, Board>, seed: &[u8; 32]) -> Option<([u8; 
     };
     let check = StorageCheck::new(None, random);
     let bounded = check.run(|message| say(agent, message), || Duration::ZERO);
-    bounded.ok().map(|b| (b.key, b.receipt))
+    bounded.ok().map(|b| (b.key, Some(b.digest), b.receipt))
 }

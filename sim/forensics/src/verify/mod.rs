@@ -191,7 +191,6 @@ pub fn verify(
 }
 
 /// Verifies `frame` against all that the caller knows.
-#[expect(clippy::too_many_lines, reason = "a line for every field")]
 pub fn verify_with(frame: &[u8], question: Question<'_>) -> Result<Verified, Refusal> {
     let judged = judge::<RingCrypto>(frame, &question).map_err(|e| match e {
         nrd_verifier::Refusal::NoReceipt(e) => Refusal::NoReceipt(e),

@@ -103,7 +103,7 @@ pub fn parse_answer(given: &[u8]) -> Result<Vec<u8>, ChallengeTextError> {
     const MAX: usize = <Receipt<'_> as nrd_agent::wire::Body<'_>>::MAX;
     let within = |frame: Vec<u8>| match frame.len() {
         0 => Err(ChallengeTextError::NoAnswer),
-        ..=MAX => Ok(frame),
+        1..=MAX => Ok(frame),
         _ => Err(ChallengeTextError::TooLong),
     };
     if given.starts_with(Receipt::CONTEXT) {
