@@ -102,7 +102,13 @@ impl<P: Platform> Agent<'_, P> {
                 }
                 done => return done,
             }
-            self.log_step(which)?;
+            let step = self.log_step(which);
+            if step == Err(Error::WornOut) && which == LogId::Journal {
+                // Found: an outage in which a wipe began retired every sector, and
+                // the wipe could not end before the power was cut.
+                self.journal.try_all_again();
+            }
+            step?;
         }
         Err(Error::WornOut)
     }

@@ -564,6 +564,15 @@ impl<'m> Log<'m> {
         self.mounted && !self.needs_new_sector && self.unconfirmed.is_none()
     }
 
+    /// Forgets which sectors did not take a write, and reads the log anew: what
+    /// retires every sector is an outage, and no wear.
+    pub(crate) fn try_all_again(&mut self) {
+        for entry in self.table.iter_mut() {
+            *entry = 0;
+        }
+        self.unmount();
+    }
+
     /// True when [`Log::step`] has something to do.
     pub fn needs_step(&self) -> bool {
         !self.is_settled() || self.opening.is_some() || self.unindexed != 0 || self.bytes_needed > 0

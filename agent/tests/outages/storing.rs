@@ -276,3 +276,16 @@ fn no_step_of_a_wipe_that_goes_on_is_an_error() {
     );
     assert_ne!(b.state(), State::Wiping);
 }
+
+#[test]
+fn a_wipe_whose_tombstone_failed_ends_once_the_journal_takes_writes() {
+    let mut b = Bench::active(44);
+    b.port
+        .journal
+        .outage
+        .set(Failure::NoWrites(nrd_hal::ErrorKind::OperationFailed));
+    b.agent.deactivate().unwrap();
+    b.end_outages();
+    steps(&mut b);
+    assert_eq!(b.state(), State::Clean);
+}
