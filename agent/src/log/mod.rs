@@ -72,7 +72,7 @@
 //! - One that was cut is afterwards done or not done. Which of the two a boot has
 //!   once answered stays so, even if torn cells read differently at every boot.
 //! - A record that does not authenticate is reported as
-//!   [`Error::Corrupt`](crate::Error::Corrupt), never served in an older
+//!   [`Error::Corrupt`], never served in an older
 //!   version. Where a record was lost and its id is unknown, every record that
 //!   it may have replaced is reported so.
 //! - One flipped bit in a header is corrected.

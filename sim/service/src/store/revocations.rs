@@ -342,7 +342,7 @@ impl Store {
     }
 
     /// Shortens the revocation log; the database must know what it says
-    /// ([`Store::replay`]). Returns how many lines went.
+    /// (`Store::replay`). Returns how many lines went.
     ///
     /// # Errors
     /// The log stays as it was.
