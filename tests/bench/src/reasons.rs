@@ -49,8 +49,8 @@ const REASONS: &[(&str, &str, &str)] = &[
     (
         "fleet",
         "",
-        "hosts do what `Agent::poll` says, so a device is called every 900 powered seconds \
-         to charge them to its journal, 96 times a day; the target was met when the \
+        "hosts do what `Agent::poll` says, so a device is called whenever powered time is \
+         to be charged to its journal, 25 times a day; the target was met when the \
          simulated host called six times a day, whatever was due",
     ),
     (
