@@ -124,7 +124,7 @@ fn serving_an_agent_whose_journal_fails_tells_the_fault() {
         device.power.cut_after(0);
         service.serve(agent)
     });
-    assert_eq!(told, Err(Error::WornOut), "no sector takes the record");
+    assert_eq!(told, Err(Error::Hardware), "the journal does not answer");
     device.reboot();
     let next = boot(&device, &mut service, |service, agent| {
         assert_eq!(agent.state(), State::Active);
