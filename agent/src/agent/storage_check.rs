@@ -109,7 +109,7 @@ impl<P: Platform> Agent<'_, P> {
     /// let Some(DeviceMessage::Here { vault, chunk, .. }) = codec::read(&out[..n]) else {
     ///     unreachable!("the device is clean")
     /// };
-    /// assert_eq!((vault, chunk), (32_768, 256));
+    /// assert_eq!((vault, chunk), (65_536, 256));
     /// assert_eq!(agent.storage_check(&[], &mut out), CheckStep::Wait);
     /// # Ok::<(), nrd_agent::Error>(())
     /// ```
