@@ -104,7 +104,7 @@ async fn desk(world: &World, p: &Person, shoot: &impl AsyncFn(&str)) {
     );
     let desk = &world.running.desk;
     let mut old = Vec::new();
-    for what in ["desk-good", "desk-replayed"] {
+    for what in ["desk-good", "desk-earlier"] {
         p.go("/desk").await;
         p.type_into("#device", "NRD-STB-A90C11").await;
         p.click("main form button").await;

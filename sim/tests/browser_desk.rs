@@ -66,14 +66,14 @@ async fn desk(world: &World, driver: &Driver, name: &str, window: Window) {
     let pdf = p.client.issue_cmd(print).await.unwrap();
     assert!(pdf["data"].as_str().unwrap().len() > 10_000);
 
-    // The same again for another check: replayed. Then forged: one digit of a
+    // The same again for another check: an earlier answer. Then forged: one digit of a
     // good answer is another one.
     begin(&p, &id).await;
     let text = answer_text(&std::fs::read(&first).unwrap());
     p.type_into("#text", &text).await;
     p.click("main form .actions button").await;
-    p.wait_for("Replayed").await;
-    p.look("desk-replayed").await;
+    p.wait_for("The answer to an earlier question").await;
+    p.look("desk-earlier").await;
     let good = ask(&p, &mut tv, "second.bin").await;
     let mut forged = std::fs::read(&good).unwrap();
     let middle = forged.len() - 100;
