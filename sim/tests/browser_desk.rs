@@ -65,9 +65,19 @@ async fn desk(world: &World, driver: &Driver, name: &str, window: Window) {
     p.click("a[href$='/certificate']").await;
     p.wait_for("Certificate of sanitization").await;
     p.look("desk-certificate").await;
-    let print = Cdp("Page.printToPDF", json!({ "preferCSSPageSize": true }));
-    let pdf = p.client.issue_cmd(print).await.unwrap();
-    assert!(pdf["data"].as_str().unwrap().len() > 10_000);
+    for (width, height) in [(8.27, 11.69), (8.5, 11.0)] {
+        let print = |pages| {
+            let paper = json!({
+                "paperWidth": width, "paperHeight": height,
+                "pageRanges": pages, "preferCSSPageSize": true,
+            });
+            Cdp("Page.printToPDF", paper)
+        };
+        let pdf = p.client.issue_cmd(print("1")).await.unwrap();
+        assert!(pdf["data"].as_str().unwrap().len() > 10_000);
+        let second = p.client.issue_cmd(print("2")).await;
+        assert!(second.is_err(), "a second page of {width} by {height}");
+    }
 
     // The same again for another check: replayed. Then forged: one digit of a
     // good answer is another one.

@@ -6,9 +6,11 @@
 //! | `mod.rs` | routes; the desk's first page |
 //! | `neighbour.rs` | devices beside the desk, which it can ask by cable |
 //! | `check.rs` | one check: challenge, answer, verdict, certificate |
+//! | `names.rs` | who works at the desk |
 //! | `upload.rs` | forms with files: a bounded answer, photo or list |
 
 mod check;
+mod names;
 mod neighbour;
 mod upload;
 
@@ -76,6 +78,11 @@ pub(super) fn routes(state: DeskState) -> Router {
         .route("/desk/status-list", post(take_list))
         .route("/desk/checks/{id}", get(check::show).post(check::submit))
         .route("/desk/checks/{id}/certificate", get(check::certificate))
+        .route(
+            "/desk/checks/{id}/certificate.pdf",
+            get(check::certificate_pdf),
+        )
+        .route("/desk/names", post(names::set))
         .route("/desk/checks/{id}/answer.bin", get(check::download))
         .layer(DefaultBodyLimit::max(MAX_UPLOAD))
         .with_state(state)
