@@ -46,6 +46,10 @@ async fn desk(world: &World, driver: &Driver, name: &str, window: Window) {
 
     // A good answer, as the file that the device wrote.
     p.go("/desk").await;
+    p.type_into("#clerk", "Dana Łęcka").await;
+    p.type_into("#shop", "Second Screen").await;
+    p.click("form[action='/desk/names'] button").await;
+    p.wait_for("Checks at this desk").await;
     p.look("desk").await;
     begin(&p, &id, false).await;
     p.look("desk-ask").await;
@@ -64,6 +68,7 @@ async fn desk(world: &World, driver: &Driver, name: &str, window: Window) {
     p.wait_for("Proven clean").await;
     p.click("a[href$='/certificate']").await;
     p.wait_for("Certificate of sanitization").await;
+    p.wait_for("Dana Łęcka").await;
     p.look("desk-certificate").await;
     for (width, height) in [(8.27, 11.69), (8.5, 11.0)] {
         let print = |pages| {

@@ -169,7 +169,7 @@ impl Sheet<'_, '_> {
     }
 
     fn heading(&mut self, text: &str, width: f32) {
-        self.y += 12.0;
+        self.y += 19.0;
         self.pen.text(MARGIN, self.y, 10.0, Ink::Black, text);
         self.y += 3.0;
         self.pen.rule(MARGIN, self.y, width, 1.0);
@@ -177,7 +177,7 @@ impl Sheet<'_, '_> {
     }
 
     fn field(&mut self, field: &Field, x: f32, width: f32, names: f32) {
-        self.y += 12.5;
+        self.y += 14.0;
         self.pen.text(x, self.y, TEXT, Ink::Grey, field.name);
         let (left, width) = (x + names, width - names);
         match &field.value {
@@ -203,7 +203,7 @@ impl Sheet<'_, '_> {
     }
 
     fn choice(&mut self, choice: &Choice) {
-        self.y += 12.5;
+        self.y += 14.0;
         self.pen.text(MARGIN, self.y, TEXT, Ink::Grey, choice.name);
         let mut x = MARGIN + 128.0;
         for (words, ticked) in &choice.options {
@@ -230,7 +230,7 @@ impl Sheet<'_, '_> {
     fn people(&mut self, c: &Certificate) {
         let gap = 18.0;
         let column = (self.width - gap) / 2.0;
-        let top = self.y + 13.0;
+        let top = self.y + 19.0;
         let mut end = top;
         for (n, (role, fields)) in c.people.iter().enumerate() {
             let x = MARGIN + n as f32 * (column + gap);
