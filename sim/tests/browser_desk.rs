@@ -43,6 +43,10 @@ async fn desk(world: &World, driver: &Driver, name: &str, window: Window) {
 
     // A good answer, as the file that the device wrote.
     p.go("/desk").await;
+    p.type_into("#clerk", "Dana Łęcka").await;
+    p.type_into("#shop", "Second Screen").await;
+    p.click("form[action='/desk/names'] button").await;
+    p.wait_for("Checks at this desk").await;
     p.look("desk").await;
     begin(&p, &id).await;
     p.look("desk-ask").await;
@@ -61,10 +65,21 @@ async fn desk(world: &World, driver: &Driver, name: &str, window: Window) {
     p.wait_for("Proven clean").await;
     p.click("a[href$='/certificate']").await;
     p.wait_for("Certificate of sanitization").await;
+    p.wait_for("Dana Łęcka").await;
     p.look("desk-certificate").await;
-    let print = Cdp("Page.printToPDF", json!({ "preferCSSPageSize": true }));
-    let pdf = p.client.issue_cmd(print).await.unwrap();
-    assert!(pdf["data"].as_str().unwrap().len() > 10_000);
+    for (width, height) in [(8.27, 11.69), (8.5, 11.0)] {
+        let print = |pages| {
+            let paper = json!({
+                "paperWidth": width, "paperHeight": height,
+                "pageRanges": pages, "preferCSSPageSize": true,
+            });
+            Cdp("Page.printToPDF", paper)
+        };
+        let pdf = p.client.issue_cmd(print("1")).await.unwrap();
+        assert!(pdf["data"].as_str().unwrap().len() > 10_000);
+        let second = p.client.issue_cmd(print("2")).await;
+        assert!(second.is_err(), "a second page of {width} by {height}");
+    }
 
     // The same again for another check: an earlier answer. Then forged: one digit of a
     // good answer is another one.

@@ -25,6 +25,7 @@
 //! | `metrics.rs` | metrics, and the comparison of clocks |
 //! | `notify.rs` | wakes waiting devices and open pages |
 //! | `pages/` | the web pages, and the device API over HTTP |
+//! | `certificate/` | a certificate of sanitization, one page, as PDF |
 //! | `desk/` | a returns desk: asks a device for a proof and judges it |
 //! | `outbox/` | delivers orders to a broker, security events to a receiver |
 //! | `admin_api.rs` | metrics and health, for an operator's tools |
@@ -43,6 +44,7 @@
 pub mod account;
 pub mod admin_api;
 pub mod ca;
+pub mod certificate;
 pub mod desk;
 pub mod device;
 mod error;

@@ -13,6 +13,7 @@ macro_rules! say {
     }};
 }
 
+mod certificate;
 mod completions;
 mod demo;
 mod desk;
@@ -47,6 +48,7 @@ const EXAMPLES: &str = "Examples:
   nrd-sim serve --dir service              the account pages, and where devices call
   nrd-sim device --dir tv --service https://localhost:8443 --ca service/ca.pem --kind stb
   nrd-sim verify receipt.bin --maker-root service/maker-root.pub
+  nrd-sim certificate receipt.bin --maker-root service/maker-root.pub --out certificate.pdf
   nrd-sim desk --maker-root service/maker-root.pub
   nrd-sim run sim/scenarios/*.toml         stories, played in virtual time
   nrd-sim fleet --devices 1000             many devices, a month in seconds
@@ -76,6 +78,8 @@ enum Command {
     Inspect(inspect::Args),
     /// Verify a receipt offline.
     Verify(verify::Args),
+    /// Verify a receipt offline, and make a certificate of it to print (PDF).
+    Certificate(certificate::Args),
     /// Open a living room of virtual devices, beside the account pages.
     Room(room::Args),
     /// Run a returns desk: ask devices to prove that they are clean.
@@ -110,6 +114,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Device(args) => device::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Certificate(args) => certificate::run(&args),
         Command::Room(args) => room::run(&args),
         Command::Desk(args) => desk::run(&args),
         Command::StatusList(args) => status_list::run(&args),

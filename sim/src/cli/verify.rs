@@ -6,6 +6,7 @@ use nrd_sim::forensics::verify::{
     Asked, ModelList, Question, Refusal, StatusList, SubjectKind, Verdict, Verified, verify_with,
 };
 use nrd_sim::service::desk::parse_answer;
+use nrd_sim::service::desk::photo::{MAX_FILE, PhotoReader};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -13,8 +14,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// Arguments of `verify`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The receipt, as the device or the account page gave it.
-    receipt: PathBuf,
+    /// The receipt, as the device or the account page gave it, or a photo
+    /// (PNG or JPEG) of its code on a screen or a certificate.
+    pub(super) receipt: PathBuf,
     /// The maker root's public key, 64 hexadecimal digits (maker-root.pub).
     #[arg(long)]
     maker_root: PathBuf,
@@ -39,7 +41,7 @@ pub(crate) struct Args {
 /// The exit code of a receipt that contradicts itself: no honest device made it.
 const CONTRADICTORY: u8 = 3;
 
-/// No receipt is larger.
+/// No receipt and no key is larger.
 const MAX: u64 = 64 * 1024;
 
 pub(crate) fn run(args: &Args) -> ExitCode {
@@ -50,13 +52,35 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     }
 }
 
-fn look(args: &Args) -> Result<Result<Verified, Refusal>, ExitCode> {
-    let frame = read(&args.receipt, MAX, "the path of a receipt file")?;
-    let frame = match parse_answer(&frame) {
-        Ok(frame) => frame,
-        // The verifier says what is wrong with it.
-        Err(_) => frame,
+/// The receipt's frame from a file: its bytes, its text, or a photo of its code.
+pub(super) fn frame(path: &Path) -> Result<Vec<u8>, ExitCode> {
+    let given = read(path, MAX_FILE as u64, "the path of a receipt file")?;
+    let given = match &given[..] {
+        [0xFF, 0xD8, 0xFF, ..] | [0x89, b'P', b'N', b'G', ..] => photo(path, given)?,
+        _ => given,
     };
+    // What is no answer goes on as it is: the verifier says what is wrong.
+    Ok(parse_answer(&given).unwrap_or(given))
+}
+
+/// The text of the code in a photo, read by a process that has its limits.
+fn photo(path: &Path, file: Vec<u8>) -> Result<Vec<u8>, ExitCode> {
+    let failed = |what: &dyn std::fmt::Display| {
+        fail(
+            &format!("{}: {what}", path.display()),
+            "a photo of the whole code, sharp and without reflections, or the receipt file",
+        )
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| failed(&e))?;
+    let read = runtime.block_on(PhotoReader::of_this_program().read(file));
+    read.map(String::into_bytes).map_err(|e| failed(&e))
+}
+
+pub(super) fn look(args: &Args) -> Result<Result<Verified, Refusal>, ExitCode> {
+    let frame = frame(&args.receipt)?;
     let maker = maker_root(&args.maker_root)?;
     let nonce = match args.nonce.as_deref().map(unhex::<32>) {
         None => None,

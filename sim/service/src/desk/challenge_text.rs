@@ -121,24 +121,47 @@ pub fn parse_answer(given: &[u8]) -> Result<Vec<u8>, ChallengeTextError> {
     bytes.ok_or(ChallengeTextError::NoAnswer).and_then(within)
 }
 
+/// Dark modules side by side in a row of a code.
+#[derive(Debug, Clone, Copy)]
+pub struct DarkRun {
+    /// The first one's column.
+    pub x: usize,
+    /// The row.
+    pub y: usize,
+    /// How many there are.
+    pub length: usize,
+}
+
+/// The QR code of `text`: modules a side, and the dark ones. `None` when the
+/// text is too long for a code.
+pub fn qr_modules(text: &str) -> Option<(usize, Vec<DarkRun>)> {
+    let code = QrCode::with_error_correction_level(text, EcLevel::M).ok()?;
+    let side = code.width();
+    let mut runs = Vec::new();
+    for (y, row) in code.to_colors().chunks(side).enumerate() {
+        let mut x = 0;
+        while x < side {
+            let length = row[x..].iter().take_while(|c| **c == Color::Dark).count();
+            if length > 0 {
+                runs.push(DarkRun { x, y, length });
+            }
+            x += length.max(1);
+        }
+    }
+    Some((side, runs))
+}
+
 /// A QR code of `text` as an SVG element: black on white, whatever the page's
 /// colours, with its quiet zone. `None` when the text is too long for a code.
 pub fn qr_svg(text: &str, label: &str) -> Option<String> {
     const QUIET: usize = 4;
-    let code = QrCode::with_error_correction_level(text, EcLevel::M).ok()?;
-    let n = code.width();
-    let mut path = String::new();
-    for (y, row) in code.to_colors().chunks(n).enumerate() {
-        let mut x = 0;
-        while x < n {
-            let dark = row[x..].iter().take_while(|c| **c == Color::Dark).count();
-            if dark > 0 {
-                path += &format!("M{} {}h{dark}v1h-{dark}z", x + QUIET, y + QUIET);
-            }
-            x += dark.max(1);
-        }
-    }
-    let size = n + 2 * QUIET;
+    let (side, runs) = qr_modules(text)?;
+    let dark = runs.iter().map(|r| {
+        let (x, y, n) = (r.x + QUIET, r.y + QUIET, r.length);
+        format!("M{x} {y}h{n}v1h-{n}z")
+    });
+    let path: String = dark.collect();
+    let size = side + 2 * QUIET;
     // Labels are the program's own words.
     Some(format!(
         r##"<svg class="qr" viewBox="0 0 {size} {size}" role="img" aria-label="{label}" shape-rendering="crispEdges"><path fill="#fff" d="M0 0h{size}v{size}H0z"/><path d="{path}"/></svg>"##

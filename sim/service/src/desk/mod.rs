@@ -15,12 +15,15 @@
 //! | `mod.rs` | checks and their verdicts; in memory, they die with the desk |
 //! | `run.rs` | runs a desk without a service |
 //! | `challenge_text.rs` | nonce and answer as text and as QR code |
+//! | `photo/` | reads the code in a photo, in a process that can be killed |
 
 mod challenge_text;
 pub mod photo;
 mod run;
 
-pub use challenge_text::{Challenge, ChallengeTextError, answer_text, parse_answer, qr_svg};
+pub use challenge_text::{
+    Challenge, ChallengeTextError, DarkRun, answer_text, parse_answer, qr_modules, qr_svg,
+};
 pub use run::{RunningDesk, serve};
 
 use nrd_agent::Error;

@@ -111,6 +111,10 @@ pub fn pages(state: AppState) -> Router {
             get(receipt::certificate),
         )
         .route(
+            "/account/devices/{id}/receipt/certificate.pdf",
+            get(receipt::certificate_pdf),
+        )
+        .route(
             "/account/computers/{series}/remove",
             post(devices::remove_computer),
         )

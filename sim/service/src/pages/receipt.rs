@@ -1,14 +1,15 @@
 //! A receipt to view, print and download.
 
 use super::AppState;
-use super::certificate::Certificate;
+use super::certificate::{CertificatePage, Wish, pdf};
 use super::errors::{PageResult, render};
 use super::session::Visitor;
+use crate::certificate::{Certificate, Names};
 use crate::store::AccountId;
 use crate::worker::blocking;
 use crate::{Error, Service};
 use askama::Template;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::header;
 use axum::response::IntoResponse;
 use nrd_sim_base::unhex;
@@ -27,7 +28,7 @@ struct Page {
 
 /// The receipt of an activation, verified again: a page that says "proven"
 /// does not rely on what was found when it was stored.
-fn find(service: &Service, account: AccountId, id: &str) -> Result<Verified, Error> {
+fn find(service: &Service, account: AccountId, id: &str) -> Result<(Verified, Vec<u8>), Error> {
     let activation = unhex(id).ok_or(Error::NotFound)?;
     let frame = service.store.receipt(account, &activation)?;
     let row = service
@@ -35,7 +36,7 @@ fn find(service: &Service, account: AccountId, id: &str) -> Result<Verified, Err
         .activation(&activation)?
         .ok_or(Error::NotFound)?;
     let judged = service.judge_receipt(&frame, &row.device, Some(&row));
-    judged.map_err(|_| Error::Sealed)
+    Ok((judged.map_err(|_| Error::Sealed)?, frame))
 }
 
 pub(super) async fn show(
@@ -45,7 +46,7 @@ pub(super) async fn show(
 ) -> PageResult {
     let service = state.service.clone();
     let page = blocking(move || {
-        let v = find(&service, visitor.account, &id)?;
+        let (v, _) = find(&service, visitor.account, &id)?;
         Ok(Page {
             csrf: visitor.csrf,
             id,
@@ -66,12 +67,36 @@ pub(super) async fn certificate(
 ) -> PageResult {
     let service = state.service.clone();
     let page = blocking(move || {
-        let v = find(&service, visitor.account, &id)?;
         let back = format!("/account/devices/{id}/receipt");
-        Ok(Certificate::new(&v, service.now_s(), back))
+        Ok(CertificatePage::new(
+            certify(&service, visitor.account, &id)?,
+            back,
+        ))
     })
     .await?;
     Ok(render(&page))
+}
+
+/// The account holder is no clerk: whoever hands the device on fills in names.
+fn certify(service: &Service, account: AccountId, id: &str) -> Result<Certificate, Error> {
+    let (v, frame) = find(service, account, id)?;
+    Ok(Certificate::new(
+        &v,
+        &frame,
+        &Names::default(),
+        service.now_s(),
+    ))
+}
+
+pub(super) async fn certificate_pdf(
+    State(state): State<AppState>,
+    visitor: Visitor,
+    Path(id): Path<String>,
+    Query(wish): Query<Wish>,
+) -> PageResult {
+    let service = state.service.clone();
+    let made = blocking(move || Ok(pdf(&certify(&service, visitor.account, &id)?, &wish)));
+    made.await?
 }
 
 pub(super) async fn download(

@@ -1,12 +1,14 @@
 //! One check: the challenge, the answer, the verdict.
 
+use super::names::names;
 use super::upload::Upload;
 use super::{ByCable, DeskState, PageError, PageResult, render};
+use crate::certificate::Certificate;
 use crate::desk::{Challenge, Check, Verdict, qr_svg};
-use crate::pages::certificate::Certificate;
+use crate::pages::certificate::{CertificatePage, Wish, pdf};
 use askama::Template;
-use axum::extract::{Multipart, Path, State};
-use axum::http::header;
+use axum::extract::{Multipart, Path, Query, State};
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Redirect};
 use nrd_sim_base::hex;
 use nrd_sim_base::time_format::moment;
@@ -111,18 +113,40 @@ pub(super) async fn submit(
     Ok(Redirect::to(&format!("/desk/checks/{id}#verdict")).into_response())
 }
 
-pub(super) async fn certificate(
-    State(state): State<DeskState>,
-    Path(id): Path<String>,
-) -> PageResult {
-    let check = state.desk.check(&id).ok_or(PageError::NotFound)?;
+/// The certificate of a check whose answer was good.
+fn certify(state: &DeskState, id: &str, headers: &HeaderMap) -> Result<Certificate, PageError> {
+    let check = state.desk.check(id).ok_or(PageError::NotFound)?;
     let verdict = check
         .verdict
         .filter(|v| v.good)
         .ok_or(PageError::NotFound)?;
     let signed = verdict.signed.ok_or(PageError::NotFound)?;
+    let now = (state.now)();
+    Ok(Certificate::new(
+        &signed,
+        &verdict.frame,
+        &names(headers),
+        now,
+    ))
+}
+
+pub(super) async fn certificate(
+    State(state): State<DeskState>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> PageResult {
+    let certificate = certify(&state, &id, &headers)?;
     let back = format!("/desk/checks/{id}");
-    Ok(render(&Certificate::new(&signed, (state.now)(), back)))
+    Ok(render(&CertificatePage::new(certificate, back)))
+}
+
+pub(super) async fn certificate_pdf(
+    State(state): State<DeskState>,
+    Path(id): Path<String>,
+    Query(wish): Query<Wish>,
+    headers: HeaderMap,
+) -> PageResult {
+    pdf(&certify(&state, &id, &headers)?, &wish)
 }
 
 pub(super) async fn download(State(state): State<DeskState>, Path(id): Path<String>) -> PageResult {

@@ -6,9 +6,11 @@
 //! | `mod.rs` | routes; the desk's first page |
 //! | `neighbour.rs` | devices beside the desk, which it can ask by cable |
 //! | `check.rs` | one check: challenge, answer, verdict, certificate |
+//! | `names.rs` | who works at the desk |
 //! | `upload.rs` | forms with files: a bounded answer, photo or list |
 
 mod check;
+mod names;
 mod neighbour;
 mod upload;
 
@@ -17,10 +19,12 @@ pub use upload::Uploads;
 
 use super::errors::{PageError, PageResult, render};
 use super::{assets, session};
+use crate::certificate::Names;
 use crate::desk::Desk;
 use crate::desk::photo::PhotoReader;
 use askama::Template;
 use axum::extract::{DefaultBodyLimit, Form, Multipart, State};
+use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Redirect};
 use axum::routing::{get, post};
 use axum::{Router, middleware};
@@ -76,6 +80,11 @@ pub(super) fn routes(state: DeskState) -> Router {
         .route("/desk/status-list", post(take_list))
         .route("/desk/checks/{id}", get(check::show).post(check::submit))
         .route("/desk/checks/{id}/certificate", get(check::certificate))
+        .route(
+            "/desk/checks/{id}/certificate.pdf",
+            get(check::certificate_pdf),
+        )
+        .route("/desk/names", post(names::set))
         .route("/desk/checks/{id}/answer.bin", get(check::download))
         .layer(DefaultBodyLimit::max(MAX_UPLOAD))
         .with_state(state)
@@ -118,6 +127,8 @@ struct FirstPage {
     device_id: String,
     /// Ids of the devices beside the desk, to choose from.
     here: Vec<String>,
+    /// Who works here.
+    names: Names,
 }
 
 fn list(state: &DeskState) -> List {
@@ -141,7 +152,12 @@ fn list(state: &DeskState) -> List {
     }
 }
 
-fn page(state: &DeskState, problem: Option<String>, device_id: String) -> FirstPage {
+fn page(
+    state: &DeskState,
+    headers: &HeaderMap,
+    problem: Option<String>,
+    device_id: String,
+) -> FirstPage {
     let lines = state.desk.newest(20).into_iter().map(|c| Line {
         when: time_format::moment(c.began),
         verdict: c
@@ -162,12 +178,13 @@ fn page(state: &DeskState, problem: Option<String>, device_id: String) -> FirstP
         maker: hex(state.desk.maker_root()),
         problem,
         device_id,
+        names: names::names(headers),
         here: (state.neighbour.as_ref()).map_or_else(Vec::new, |n| n.device_ids()),
     }
 }
 
-async fn first(State(state): State<DeskState>) -> PageResult {
-    Ok(render(&page(&state, None, String::new())))
+async fn first(State(state): State<DeskState>, headers: HeaderMap) -> PageResult {
+    Ok(render(&page(&state, &headers, None, String::new())))
 }
 
 #[derive(Deserialize)]
@@ -175,12 +192,16 @@ struct Begin {
     device_id: String,
 }
 
-async fn begin(State(state): State<DeskState>, Form(form): Form<Begin>) -> PageResult {
+async fn begin(
+    State(state): State<DeskState>,
+    headers: HeaderMap,
+    Form(form): Form<Begin>,
+) -> PageResult {
     let id: String = form.device_id.split_whitespace().collect();
     if nrd_agent::wire::DeviceId::new(&id).is_none() {
         let problem = "A device id is 1 to 32 letters, digits and signs, as the label says it.";
         let shown = id.chars().take(64).collect();
-        let page = page(&state, Some(problem.to_owned()), shown);
+        let page = page(&state, &headers, Some(problem.to_owned()), shown);
         return Ok((axum::http::StatusCode::UNPROCESSABLE_ENTITY, render(&page)).into_response());
     }
     let check = state
@@ -190,7 +211,11 @@ async fn begin(State(state): State<DeskState>, Form(form): Form<Begin>) -> PageR
     Ok(Redirect::to(&format!("/desk/checks/{}", check.id)).into_response())
 }
 
-async fn take_list(State(state): State<DeskState>, form: Multipart) -> PageResult {
+async fn take_list(
+    State(state): State<DeskState>,
+    headers: HeaderMap,
+    form: Multipart,
+) -> PageResult {
     let upload = Upload::read(form, &state).await?;
     let taken = match upload.file {
         Some(frame) => state.desk.take_list(&frame).map_err(|e| e.to_string()),
@@ -199,7 +224,7 @@ async fn take_list(State(state): State<DeskState>, form: Multipart) -> PageResul
     match taken {
         Ok(()) => Ok(Redirect::to("/desk#list").into_response()),
         Err(problem) => {
-            let page = page(&state, Some(problem), String::new());
+            let page = page(&state, &headers, Some(problem), String::new());
             let status = axum::http::StatusCode::UNPROCESSABLE_ENTITY;
             Ok((status, render(&page)).into_response())
         }
