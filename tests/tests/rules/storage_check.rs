@@ -146,6 +146,24 @@ fn what_is_stored_is_read_back_under_the_key_then_erased_a_block_a_step_and_sign
 }
 
 #[test]
+fn a_check_that_an_activation_overtook_is_not_signed() {
+    let mut bench = clean(704);
+    bench.boot(|_, agent| {
+        open(agent);
+        let stream = stream(vault(agent).len());
+        store(agent, &stream);
+        let mut out = [0; MAX_MESSAGE];
+        let mut message = encoded(&DeskMessage::Key { key: KEY });
+        while let CheckStep::Again = agent.storage_check(&message, &mut out) {
+            message.clear();
+        }
+        settle(agent).unwrap();
+        agent.start_activation().unwrap();
+        assert_eq!(agent.storage_check(&[], &mut out), CheckStep::Wait);
+    });
+}
+
+#[test]
 fn messages_out_of_turn_are_refused_and_change_nothing() {
     let mut bench = clean(702);
     bench.boot(|_, agent| {
