@@ -8,8 +8,8 @@ use nrd_agent::wire::{
 };
 use nrd_agent::{Agent, Step};
 use nrd_agent_testkit::{Failure, StubService, TestMemory, TestPlatform, keys};
-use nrd_hal::MonotonicCounter as _;
 use nrd_hal::crypto::RingCrypto;
+use nrd_hal::{ErrorKind, MonotonicCounter as _};
 use nrd_verifier::{Asked, Known, MakerLists, ModelData, Question, Rule, Verdict, judge};
 
 const MAKER: [u8; 32] = [11; 32];
@@ -47,6 +47,7 @@ enum Life {
     FailedSector,
     StuckSlot,
     WornOut,
+    TombstoneFailed,
     NewProof,
     CleanProof,
     FailedProof,
@@ -54,7 +55,7 @@ enum Life {
     StoredProof,
 }
 
-const LIVES: [Life; 14] = [
+const LIVES: [Life; 15] = [
     Life::Order,
     Life::Local,
     Life::DeadMan,
@@ -64,6 +65,7 @@ const LIVES: [Life; 14] = [
     Life::FailedSector,
     Life::StuckSlot,
     Life::WornOut,
+    Life::TombstoneFailed,
     Life::NewProof,
     Life::CleanProof,
     Life::FailedProof,
@@ -215,6 +217,12 @@ fn live(life: Life) -> Vec<u8> {
                 device.slots.outage.set(Failure::Protected);
                 a.deactivate().unwrap();
             }
+            Life::TombstoneFailed => {
+                let outage = &device.journal.outage;
+                outage.set(Failure::NoWrites(ErrorKind::OperationFailed));
+                a.deactivate().unwrap();
+                outage.end();
+            }
             _ => a.deactivate().unwrap(),
         }
         rest(a);
@@ -321,9 +329,11 @@ fn honest_receipts_of_every_life_are_proven_or_failed() {
             Life::VisitEnded => Some(WipeReason::VisitEnded),
             Life::Abandoned => Some(WipeReason::Abandoned),
             Life::Recovered => Some(WipeReason::Recovered),
-            Life::Local | Life::FailedSector | Life::StuckSlot | Life::WornOut => {
-                Some(WipeReason::Local)
-            }
+            Life::Local
+            | Life::FailedSector
+            | Life::StuckSlot
+            | Life::WornOut
+            | Life::TombstoneFailed => Some(WipeReason::Local),
             Life::NewProof
             | Life::CleanProof
             | Life::FailedProof
@@ -335,7 +345,10 @@ fn honest_receipts_of_every_life_are_proven_or_failed() {
             receipt.flags.counter_worn_out,
             matches!(life, Life::WornOut | Life::WornProof)
         );
-        assert!(!receipt.flags.tombstone_failed, "{life:?}");
+        assert_eq!(
+            receipt.flags.tombstone_failed,
+            life == Life::TombstoneFailed
+        );
     }
 }
 
@@ -489,20 +502,173 @@ fn attack_50_no_field_changed_and_signed_again_is_proven() {
     assert!(judged > 500, "{judged}");
 }
 
-#[test]
-fn a_contradiction_names_its_rule() {
-    let frame = live(Life::Local);
+/// The rules that a changed receipt breaks, held against all that may be known.
+fn broken(life: Life, lists: &dyn MakerLists, change: impl FnOnce(&mut Receipt<'_>)) -> Vec<Rule> {
+    let frame = live(life);
     let mut receipt: Receipt<'_> = wire::peek(&frame).unwrap();
     let certificate = certificate("Test box");
     receipt.certificate = &certificate;
     let honest = receipt.clone();
-    receipt.flags.slots_blank = false;
-    let Verdict::Contradictory(broken) = verdict(&sign(&receipt), &honest) else {
-        panic!("believed");
+    change(&mut receipt);
+    let root = root();
+    let orders;
+    let stored;
+    let mut question = Question {
+        lists,
+        previous_counter: Some(honest.epoch),
+        ..Question::new(&root)
     };
-    assert_eq!(broken.iter().collect::<Vec<_>>(), [Rule::MethodAndFindings]);
+    match &honest.subject {
+        Subject::Wipe {
+            activation_id,
+            order,
+            ..
+        } => {
+            orders = [order.unwrap_or_default()];
+            question.known = Some(Known {
+                activation_id: *activation_id,
+                epoch: honest.epoch,
+                orders: Some(&orders),
+            });
+        }
+        Subject::Clean { .. } => {}
+        Subject::Stored { digest, .. } => {
+            stored = *digest;
+            question.stored = Some(&stored);
+        }
+    }
+    match judge::<RingCrypto>(&sign(&receipt), &question)
+        .unwrap()
+        .verdict
+    {
+        Verdict::Contradictory(broken) => broken.iter().collect(),
+        verdict => panic!("{life:?} is {verdict:?}"),
+    }
+}
+
+fn order(r: &mut Receipt<'_>, to: Option<[u8; 32]>) {
+    if let Subject::Wipe { order, .. } = &mut r.subject {
+        *order = to;
+    }
+}
+
+fn activation(r: &mut Receipt<'_>, to: ActivationId) {
+    if let Subject::Wipe { activation_id, .. } = &mut r.subject {
+        *activation_id = to;
+    }
+}
+
+fn bytes(r: &mut Receipt<'_>, to: u32) {
+    if let Subject::Stored { bytes, .. } = &mut r.subject {
+        *bytes = to;
+    }
+}
+
+/// Each rule has a receipt that breaks it and no other: none stands there in vain.
+#[test]
+fn each_rule_is_broken_by_itself() {
+    type Change = fn(&mut Receipt<'_>);
+    // Rules 12 and 9 meet in the bytes of a storage check, 16 and 8 in the id.
+    let cases: [(Life, &[Rule], Change); 18] = [
+        (Life::FailedSector, &[Rule::SectorsAddUp], |r| {
+            r.sectors.erased += 1;
+        }),
+        (Life::Local, &[Rule::MethodAndFindings], |r| {
+            r.flags.slots_blank = false;
+        }),
+        (Life::Local, &[Rule::CounterAfterWipe], |r| r.counter += 1),
+        (Life::CleanProof, &[Rule::CounterAtProof], |r| {
+            r.counter += 1
+        }),
+        (Life::CleanProof, &[Rule::TombstoneOfProof], |r| {
+            r.flags.tombstone_failed = true;
+        }),
+        (Life::Order, &[Rule::ReasonAndOrder], |r| order(r, None)),
+        (
+            Life::Order,
+            &[Rule::ReasonAndActivation, Rule::KnownActivation],
+            |r| activation(r, ActivationId::default()),
+        ),
+        (Life::StoredProof, &[Rule::StoredBytes], |r| {
+            if let Subject::Stored { digest, .. } = &mut r.subject {
+                digest[0] ^= 1;
+            }
+        }),
+        (
+            Life::StoredProof,
+            &[Rule::StoredBytes, Rule::ModelBytes],
+            |r| {
+                bytes(r, 0);
+            },
+        ),
+        (Life::StoredProof, &[Rule::ModelBytes], |r| {
+            bytes(r, 65_536 * 2)
+        }),
+        (Life::Local, &[Rule::ModelSectors], |r| {
+            r.sectors.total -= 1;
+            r.sectors.erased -= 1;
+        }),
+        (
+            Life::Local,
+            &[Rule::SectorsTooFew, Rule::ModelSectors],
+            |r| {
+                r.sectors.total = 2;
+                r.sectors.erased = 2;
+            },
+        ),
+        (Life::Local, &[Rule::ModelMethod], |r| {
+            r.method = Method::Clear;
+        }),
+        (Life::Local, &[Rule::ModelSlots], |r| {
+            r.flags.slots_outside_image ^= true;
+        }),
+        (Life::Local, &[Rule::ModelRoot], |r| {
+            r.flags.root_refuses_past ^= true;
+        }),
+        (Life::Order, &[Rule::KnownActivation], |r| {
+            activation(r, ActivationId([7; 16]));
+        }),
+        (Life::Order, &[Rule::KnownOrder], |r| {
+            order(r, Some([7; 32]));
+        }),
+        (Life::Local, &[Rule::KnownEpoch], |r| {
+            r.epoch += 1;
+            r.counter += 1;
+        }),
+    ];
+    for (life, rules, change) in cases {
+        assert_eq!(broken(life, &Models, change), rules, "{life:?}");
+    }
+}
+
+#[test]
+fn a_counter_that_went_back_and_another_kind_break_their_rules() {
+    // An older epoch is as consistent as the present one, and the counter tells.
+    let went_back = broken(Life::Local, &Models, |r| {
+        r.epoch = r.epoch.wrapping_sub(1);
+        r.counter = r.counter.wrapping_sub(1);
+    });
+    assert!(went_back.contains(&Rule::KnownCounter), "{went_back:?}");
+    let other_kind = broken(Life::Local, &Consoles, |_| {});
+    assert_eq!(other_kind, [Rule::ModelKind]);
     for (n, rule) in Rule::ALL.iter().enumerate() {
         assert_eq!(*rule as usize, n + 1);
+    }
+}
+
+/// Another list, by which the model is a console.
+struct Consoles;
+
+impl MakerLists for Consoles {
+    fn model(&self, model: &str) -> Option<Option<ModelData>> {
+        let of = |data| ModelData {
+            kind: DeviceKind::Console,
+            ..data
+        };
+        Models.model(model).map(|data| data.map(of))
+    }
+    fn revoked(&self, _: &str, _: &str, _: [u8; 3]) -> Option<bool> {
+        None
     }
 }
 
