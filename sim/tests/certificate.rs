@@ -156,3 +156,69 @@ fn nothing_is_certified_that_does_not_verify() {
     std::fs::write(&evidence.answer, altered).unwrap();
     refused(&[], 1);
 }
+
+#[test]
+fn a_receipt_is_held_against_its_makers_model_list() {
+    let evidence = Evidence::new();
+    let file = |name: &str| evidence.world.dir.path().join(name).display().to_string();
+    let key = file("service/maker.key");
+    let run = |args: &[&str]| Command::new(EXE).args(args).output().unwrap();
+    let verify = |list: &str| {
+        let with = ["--maker-root", &evidence.root, "--model-list", list];
+        run(&[&["verify", &evidence.answer], &with[..]].concat())
+    };
+    let list = |number: &str, model: &str, sectors: u32| {
+        let (from, out) = (file("models.toml"), file(&format!("models-{number}.bin")));
+        let text = format!(
+            "[[model]]\nname = {model:?}\nkind = \"set-top-box\"\nsectors = {sectors}\n\
+             vault_bytes = {}\nphysical = true\nslots_outside_image = false\n\
+             root_refuses_past = true\n",
+            sectors * 4096
+        );
+        std::fs::write(&from, text).unwrap();
+        let key = ["--maker-key", &key, "--number", number];
+        let made = run(&[&["model-list", &out, "--from", &from], &key[..]].concat());
+        assert!(made.status.success(), "{made:?}");
+        out
+    };
+    let before = run(&[
+        "verify",
+        &evidence.answer,
+        "--maker-root",
+        &evidence.root,
+        "--json",
+    ]);
+    let said: serde_json::Value = serde_json::from_slice(&before.stdout).unwrap();
+    let model = said["model"].as_str().unwrap();
+    let sectors = u32::try_from(said["sectors"].as_u64().unwrap()).unwrap();
+
+    let good = verify(&list("1", model, sectors));
+    let text = String::from_utf8_lossy(&good.stdout);
+    assert_eq!(good.status.code(), Some(0), "{text}");
+    assert!(
+        !text.contains("model list"),
+        "nothing is left to say: {text}"
+    );
+    let fewer = verify(&list("2", model, sectors - 1));
+    let text = String::from_utf8_lossy(&fewer.stdout);
+    assert_eq!(fewer.status.code(), Some(3), "{text}");
+    assert!(
+        text.contains("contradicts itself") && text.contains("sectors"),
+        "{text}"
+    );
+    let unknown = verify(&list("3", "Another box", sectors));
+    let text = String::from_utf8_lossy(&unknown.stdout);
+    assert_eq!(unknown.status.code(), Some(1), "{text}");
+    assert!(text.contains("nothing to hold it against"), "{text}");
+
+    // What is no list, and what is no form.
+    assert_eq!(verify(&evidence.answer).status.code(), Some(2));
+    std::fs::write(file("models.toml"), "[[model]]\nname = 5\n").unwrap();
+    let key = ["--maker-key", &key, "--number", "4"];
+    let args = [
+        &["model-list", &file("x.bin"), "--from", &file("models.toml")],
+        &key[..],
+    ];
+    let refused = run(&args.concat());
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+}

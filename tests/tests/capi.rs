@@ -9,7 +9,7 @@ use nrd_sim::base::{hex, unhex};
 use nrd_sim::demo::Browser;
 use nrd_sim::forensics::inspect::{Image, Search, Secret, inspect};
 use nrd_sim::forensics::storage_check::{Next, NoRandom, StorageCheck};
-use nrd_sim::forensics::verify::{Asked, Question, verify_with};
+use nrd_sim::forensics::verify::{Asked, Lists, Question, verify_with};
 use nrd_sim::hw::maker_certificate;
 use nrd_sim::service::server::{Ports, Running, start};
 use nrd_sim::service::{Service, Settings};
@@ -337,7 +337,7 @@ fn storage_check(host: &mut Host, maker: &[u8; 32]) {
         stored: Some(&bounded.digest),
         ..Question::new(maker)
     };
-    let signed = verify_with(&bounded.receipt, question).unwrap();
+    let signed = verify_with(&bounded.receipt, question, &Lists::default(), 0).unwrap();
     assert!(signed.clean);
     println!("{} bytes stored and read back", bounded.bytes());
 }

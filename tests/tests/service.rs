@@ -3,6 +3,7 @@
 use nrd_agent::wire::{LockReason, OrderResult};
 use nrd_agent::{Class, State};
 use nrd_sim::device::{ServiceEndpoint, exchange, settle, talk};
+use nrd_sim::forensics::verify::StatusList;
 use nrd_sim::service::account::{CodeError, DeviceStatus};
 use nrd_sim::service::events::EventKind;
 use nrd_sim::service::login::{LoginError, Remembered};
@@ -607,4 +608,99 @@ fn signing_out_here_or_there_keeps_the_device_on_the_list_and_signing_in_again_r
     });
     let living = bench.service.devices(holder).unwrap();
     assert_eq!(living.iter().filter(|d| !d.over()).count(), 1);
+}
+
+/// Found by the model checker: the page said "Removal ordered" of it until the
+/// device's next wipe.
+#[test]
+fn a_removal_of_a_signed_out_activation_ends_when_the_device_is_activated_again() {
+    let bench = Bench::new();
+    let holder = bench.account(0);
+    let mut tv = bench.device("NRD-STB-AGAIN", 42);
+    tv.boot(|service, agent| {
+        activate(service, agent, holder, true);
+        agent.sign_out().unwrap();
+        talk_later(service, agent);
+        let before = bench.newest(0).id;
+        bench.service.remove(holder, &before, HOME).unwrap();
+        assert_eq!(standing(&bench, 0), DeviceStatus::Removing);
+        bench.service.advance_s(5);
+        activate(service, agent, holder, true);
+        talk_later(service, agent);
+        let row = bench.service.store.activation(&before).unwrap().unwrap();
+        assert_eq!(row.phase, ActivationPhase::Ended);
+        assert_eq!(agent.state(), State::Active);
+        assert_eq!(standing(&bench, 0), DeviceStatus::Active);
+    });
+}
+
+/// A status list that names `devices`, in the service's folder.
+fn status_list(bench: &Bench, number: u32, devices: &[&str]) -> std::path::PathBuf {
+    let now = bench.service.now_s();
+    let list = StatusList {
+        number,
+        issued_at: now,
+        next_update: now + 30 * 86_400,
+        devices: devices.iter().map(|&d| d.to_owned()).collect(),
+        ..StatusList::default()
+    };
+    let path = bench.dir.path().join(format!("status-{number}.bin"));
+    std::fs::write(&path, list.sign(bench.service.keys.maker()).unwrap()).unwrap();
+    path
+}
+
+#[test]
+fn attack_59_a_device_that_its_maker_bars_gets_nothing_but_its_orders() {
+    let bench = Bench::new();
+    let holder = bench.account(0);
+    let mut tv = bench.device("NRD-STB-BAR", 59);
+    tv.boot(|service, agent| activate(service, agent, holder, true));
+    let bars = |number, devices: &[&str]| {
+        let file = status_list(&bench, number, devices);
+        bench.service.use_lists(vec![file]).unwrap();
+    };
+    bars(1, &["NRD-STB-BAR", "NRD-STB-NEW"]);
+    tv.boot(|service, agent| {
+        talk_later(service, agent);
+        assert_eq!(agent.state(), State::Locked(LockReason::Revoked));
+    });
+    assert_eq!(standing(&bench, 0), DeviceStatus::Barred);
+    // Taken off the list, it goes on; and on it once more, it is locked again.
+    bars(2, &[]);
+    tv.boot(|service, agent| {
+        agent.platform().clock().advance_ms(2 * DAY_MS);
+        talk_later(service, agent);
+        assert_eq!(agent.state(), State::Active);
+    });
+    bars(3, &["NRD-STB-BAR", "NRD-STB-NEW"]);
+    // Its removal reaches it, and what it signs proves nothing.
+    bench
+        .service
+        .remove(holder, &bench.newest(0).id, HOME)
+        .unwrap();
+    tv.boot(|service, agent| {
+        talk_later(service, agent);
+        assert!(agent.is_clean());
+    });
+    assert_eq!(standing(&bench, 0), DeviceStatus::WipeFailed);
+    // Nor is it activated, nor a new one enrolled.
+    let mut new = bench.device("NRD-STB-NEW", 60);
+    for device in [&mut tv, &mut new] {
+        device.boot(|service, agent| {
+            agent.start_activation().unwrap();
+            talk_later(service, agent);
+            assert_eq!(
+                (agent.state(), agent.status().code),
+                (State::Activating, None)
+            );
+        });
+    }
+    assert!(bench.service.store.device("NRD-STB-NEW").unwrap().is_none());
+    // An older list, and what is none, change nothing.
+    for file in [
+        status_list(&bench, 2, &[]),
+        bench.dir.path().join("maker.key"),
+    ] {
+        assert!(bench.service.use_lists(vec![file]).is_err());
+    }
 }

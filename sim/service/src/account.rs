@@ -84,6 +84,8 @@ pub enum DeviceStatus {
     Damaged,
     /// A copied token was used.
     Theft,
+    /// Its maker vouches for it no longer.
+    Barred,
     /// Removal ordered; the device has not received the order yet.
     Removing,
     /// The device accepted its removal.
@@ -266,6 +268,13 @@ impl Service {
         match row.phase {
             ActivationPhase::Pending | ActivationPhase::Approved => DeviceStatus::Unconfirmed,
             ActivationPhase::Active if theft => DeviceStatus::Theft,
+            ActivationPhase::Active | ActivationPhase::SignedOut
+                if self
+                    .barred(&row.device, &row.model, &row.agent_version)
+                    .is_some() =>
+            {
+                DeviceStatus::Barred
+            }
             // It once said "Active" for a month, then "connect it", of a device
             // that was connected and had lost its session.
             ActivationPhase::Active | ActivationPhase::SignedOut if row.losses.snapshot => {

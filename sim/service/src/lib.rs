@@ -19,6 +19,7 @@
 //! | `account.rs` | operations of an account holder: devices, orders, consent |
 //! | `order_rules.rs` | what each kind of order does here |
 //! | `login.rs` | passwords, failed attempts, browser sessions, remembered computers |
+//! | `maker_lists.rs` | the maker's status list and model list: read, and held against devices |
 //! | `ration.rs` | costly work: so much at once, and a short queue |
 //! | `events.rs` | security activity: the entries of an account |
 //! | `security_events.rs` | the claims of security event tokens, for a receiver outside |
@@ -52,6 +53,7 @@ pub mod events;
 pub mod host;
 mod keys;
 pub mod login;
+mod maker_lists;
 pub mod metrics;
 mod notify;
 mod order_rules;
@@ -72,6 +74,7 @@ use nrd_sim_base::sample::Samples;
 
 use host::Host;
 use keys::NewDelegation;
+use maker_lists::MakerFiles;
 use metrics::Metrics;
 use notify::Notifier;
 use nrd_agent::wire::{KeyVersion, LeaseTerms, TermBounds, TrustVersion};
@@ -182,6 +185,8 @@ pub struct Service {
     pub(crate) metrics: Metrics,
     /// Password checks.
     hashing: Ration,
+    /// The maker's lists.
+    maker: MakerFiles,
     host: Box<dyn Host>,
     /// Seconds that tests have moved the clock.
     shift_s: AtomicU64,
@@ -248,6 +253,7 @@ impl Service {
             notifier: Notifier::default(),
             metrics,
             hashing: Ration::of_cores(),
+            maker: MakerFiles::default(),
             host,
             shift_s: AtomicU64::new(0),
         });

@@ -201,6 +201,7 @@ async fn watch_database_clock(service: Weak<Service>) {
         let Some(service) = service.upgrade() else {
             return;
         };
+        service.read_lists_again();
         // A database that is away is logged by the requests that need it; a
         // fault of this program is logged nowhere else.
         if let Err(e) = blocking(move || service.check_clock()).await

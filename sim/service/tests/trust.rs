@@ -1,15 +1,16 @@
-//! What a device states that it trusts and lost, and what the service makes of
-//! it; with requests made by hand.
+//! What a device states that it trusts, lost and wiped, and what the service makes
+//! of it; with requests made by hand.
 
 use nrd_agent::wire::{
     self, ActivationId, Answer, Ask, Delegation, DeviceId, DeviceKind, KeyVersion, LeaseTerms,
-    Losses, MAX_FRAME, MakerCertificate, RefusalCode, Reply, Request, RootChange, TrustVersion,
+    Losses, MAX_FRAME, MakerCertificate, Method, Receipt, ReceiptFlags, RefusalCode, Reply,
+    Request, RootChange, SectorCounts, Subject, TrustVersion, WipeReason,
 };
 use nrd_hal::crypto::RingCrypto;
 use nrd_sim_base::sign::{keypair, public, signed};
 use nrd_sim_service::events::EventKind;
 use nrd_sim_service::host::System;
-use nrd_sim_service::store::{AccountId, ActivationRow, Sealed};
+use nrd_sim_service::store::{AccountId, ActivationPhase, ActivationRow, Sealed};
 use nrd_sim_service::{Error, Keys, Service, Settings};
 use ring::signature::Ed25519KeyPair;
 use std::sync::Arc;
@@ -439,4 +440,76 @@ fn a_database_from_before_roots_had_versions_gets_a_delegation_in_todays_form() 
     assert_eq!(delegation(&row.frame).order_key_version, KeyVersion(4));
     let device = service.store.device("NRD-STB-1").unwrap().unwrap();
     assert_eq!(device.losses, Losses::default());
+}
+
+/// What becomes of an activation whose device signs `change` of an honest receipt.
+fn phase_after(change: impl FnOnce(&mut Receipt<'_>)) -> ActivationPhase {
+    let service = service();
+    let account = account(&service);
+    let mut device = Device::new(&service);
+    device.activate(1, account);
+    let certificate = device.certificate.clone();
+    let mut receipt = Receipt {
+        certificate: &certificate,
+        subject: Subject::Wipe {
+            reason: WipeReason::Local,
+            order: None,
+            activation_id: ActivationId([1; 16]),
+            previous: None,
+        },
+        epoch: 0,
+        counter: 1,
+        method: Method::Purge,
+        sectors: SectorCounts {
+            total: 58,
+            erased: 58,
+            failed: 0,
+        },
+        flags: ReceiptFlags {
+            slots_blank: true,
+            ..ReceiptFlags::default()
+        },
+        agent_version: [1, 0, 0],
+        powered_s: 5,
+        wall_s: None,
+    };
+    change(&mut receipt);
+    let frame = signed(&device.key, &receipt);
+    let request = device.request(Ask::Receipt { receipt: &frame });
+    assert_eq!(device.post(&request).refused, None, "it is kept");
+    let row = service.store.activation(&[1; 16]).unwrap().unwrap();
+    let devices = service.devices(account).unwrap();
+    assert_eq!(devices.len(), 1);
+    row.phase
+}
+
+/// FINDINGS R1: the page said "Proven wiped" for each of these, well signed.
+#[test]
+fn attack_50_a_receipt_that_contradicts_itself_is_kept_and_proves_nothing() {
+    assert_eq!(phase_after(|_| {}), ActivationPhase::Wiped);
+    let contradictions: [fn(&mut Receipt<'_>); 7] = [
+        |r| r.flags.slots_blank = false,
+        |r| r.sectors.failed = 5,
+        |r| r.sectors.erased = 0,
+        |r| r.sectors = SectorCounts::default(),
+        |r| r.counter = 0,
+        |r| {
+            r.epoch = 4;
+            r.counter = 5;
+        },
+        |r| {
+            if let Subject::Wipe { reason, .. } = &mut r.subject {
+                *reason = WipeReason::Order;
+            }
+        },
+    ];
+    for (n, change) in contradictions.into_iter().enumerate() {
+        assert_eq!(phase_after(change), ActivationPhase::WipeFailed, "case {n}");
+    }
+    let failed = phase_after(|r| {
+        r.method = Method::Failed;
+        r.sectors.erased = 57;
+        r.sectors.failed = 1;
+    });
+    assert_eq!(failed, ActivationPhase::WipeFailed);
 }

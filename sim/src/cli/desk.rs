@@ -1,6 +1,6 @@
 //! `nrd-sim desk`.
 
-use super::verify::{maker_root, read};
+use super::verify::{maker_root, take};
 use super::{fail, storage_check};
 use nrd_sim::service::desk::photo::PhotoReader;
 use nrd_sim::service::desk::{Desk, serve};
@@ -18,6 +18,9 @@ pub(crate) struct Args {
     /// The maker's status list, if there is one at hand.
     #[arg(long)]
     status_list: Option<PathBuf>,
+    /// The maker's model list, if there is one at hand.
+    #[arg(long)]
+    model_list: Option<PathBuf>,
     /// The pages' port, for browsers on this machine; 0 for any free one.
     #[arg(long, default_value_t = 8490)]
     port: u16,
@@ -48,14 +51,8 @@ pub(crate) fn run(args: &Args) -> ExitCode {
 
 fn start(args: &Args) -> Result<ExitCode, ExitCode> {
     let desk = Desk::new(maker_root(&args.maker_root)?);
-    if let Some(path) = &args.status_list {
-        let frame = read(path, 8 << 20, "the maker's status list file")?;
-        desk.take_list(&frame).map_err(|e| {
-            fail(
-                &format!("{}: {e}", path.display()),
-                "the file as the maker published it",
-            )
-        })?;
+    for path in [&args.status_list, &args.model_list].into_iter().flatten() {
+        take(path, |frame| desk.take_list(frame))?;
     }
     if let Some(link) = &args.link {
         return storage_check::run(link, &args.check, &desk);

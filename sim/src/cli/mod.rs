@@ -21,6 +21,7 @@ mod device;
 mod fleet;
 mod inspect;
 mod load;
+mod model_list;
 mod powercut;
 mod room;
 mod run;
@@ -86,6 +87,8 @@ enum Command {
     Desk(desk::Args),
     /// Make or read a maker's list of what counts no longer.
     StatusList(status_list::Args),
+    /// Make or read a maker's list of what its models are built of.
+    ModelList(model_list::Args),
     /// Play scenario files: stories of devices, with what must be so at the end.
     Run(run::Args),
     /// Live the life of many devices against one service, in virtual time.
@@ -118,6 +121,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Room(args) => room::run(&args),
         Command::Desk(args) => desk::run(&args),
         Command::StatusList(args) => status_list::run(&args),
+        Command::ModelList(args) => model_list::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Fleet(args) => fleet::run(&args),
         Command::ReadPhoto => read_photo(),

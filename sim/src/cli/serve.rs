@@ -61,6 +61,10 @@ pub(crate) struct Args {
     /// Longest wait of a check-in, in seconds.
     #[arg(long, default_value_t = Settings::default().wait_max_s)]
     wait_max: u16,
+    /// The maker's status list and model list, files that it signs; read again
+    /// when they change. May be given twice.
+    #[arg(long, value_name = "FILE")]
+    maker_list: Vec<PathBuf>,
     /// How the log on standard error reads.
     #[arg(long, value_enum, default_value = "text")]
     log: LogFormat,
@@ -130,6 +134,7 @@ fn serve(args: &Args, settings: Settings, broker: Option<Broker>) -> Result<(), 
         database: args.database.clone(),
     };
     let service = Service::open_on(&place, settings)?;
+    service.use_lists(args.maker_list.clone())?;
     for (which, said) in [(Outbox::Orders, &args.mqtt), (Outbox::Events, &args.events)] {
         if said.as_deref() == Some("off") {
             service.store.use_outbox(which, false)?;
@@ -200,6 +205,7 @@ pub(super) fn hint(e: &ServeError) -> &'static str {
             FaultKind::Full => "room on the database's disk",
             _ => "whether another program holds the database",
         },
+        ServeError::Service(Error::Content(..)) => "the file as it was published",
         ServeError::Service(Error::OtherKeys(_)) => {
             "--keys with the folder that the other processes on this database use"
         }

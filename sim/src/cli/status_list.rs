@@ -1,14 +1,15 @@
 //! `nrd-sim status-list`.
 
 use super::fail;
-use super::verify::{maker_root, printable, read};
+use super::verify::{maker_root, now_s, printable, read};
 use nrd_sim::base::sign;
 use nrd_sim::base::time_format::moment;
 use nrd_sim::base::unhex;
 use nrd_sim::forensics::verify::StatusList;
-use std::path::PathBuf;
+use ring::signature::Ed25519KeyPair;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
+use zeroize::Zeroizing;
 
 /// Arguments of `status-list`.
 #[derive(clap::Args)]
@@ -101,16 +102,8 @@ fn make(args: &Args) -> Result<(), ExitCode> {
             ));
         }
     }
-    let text = read(key, 1024, "the service folder's maker.key")?;
-    let key = std::str::from_utf8(&text).ok().and_then(unhex::<32>);
-    let Some(key) = key else {
-        return Err(fail(
-            "this is no maker key",
-            "the service folder's maker.key",
-        ));
-    };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let issued_at = now.map_or(0, |d| d.as_secs());
+    let key = maker_key(key)?;
+    let issued_at = now_s();
     let list = StatusList {
         number,
         issued_at,
@@ -120,17 +113,35 @@ fn make(args: &Args) -> Result<(), ExitCode> {
         agents: args.agent.clone(),
     };
     let frame = list
-        .sign(&sign::keypair(&key))
+        .sign(&key)
         .map_err(|e| fail(&e.to_string(), "fewer names: a list holds 4 MiB"))?;
-    std::fs::write(&args.file, &frame).map_err(|e| {
-        fail(
-            &format!("{}: {e}", args.file.display()),
-            "a path that can be written",
-        )
-    })?;
+    write(&args.file, &frame)?;
     tell(&list);
     say!("  written   {}, {} bytes", args.file.display(), frame.len());
     Ok(())
+}
+
+/// The key that signs a maker's lists, from its file.
+pub(super) fn maker_key(path: &Path) -> Result<Ed25519KeyPair, ExitCode> {
+    let text = Zeroizing::new(read(path, 1024, "the service folder's maker.key")?);
+    let key = std::str::from_utf8(&text).ok().and_then(unhex::<32>);
+    let Some(key) = key.map(Zeroizing::new) else {
+        return Err(fail(
+            "this is no maker key",
+            "the service folder's maker.key",
+        ));
+    };
+    Ok(sign::keypair(&key))
+}
+
+/// Writes a list.
+pub(super) fn write(path: &Path, frame: &[u8]) -> Result<(), ExitCode> {
+    std::fs::write(path, frame).map_err(|e| {
+        fail(
+            &format!("{}: {e}", path.display()),
+            "a path that can be written",
+        )
+    })
 }
 
 fn tell(list: &StatusList) {

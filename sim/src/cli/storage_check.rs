@@ -2,6 +2,7 @@
 //! cable.
 
 use super::fail;
+use super::verify::now_s;
 use embedded_io_adapters::std::FromStd;
 use nrd_agent::wire::storage::MAX_MESSAGE;
 use nrd_hal::messages::{MessageError, Messages};
@@ -14,7 +15,7 @@ use std::io;
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 /// Arguments of a storage check.
 #[derive(clap::Args)]
@@ -150,12 +151,7 @@ fn signed(bounded: &Bounded, args: &CheckArgs, desk: &Desk) -> Result<Verified, 
         stored: Some(&bounded.digest),
         ..Question::new(desk.maker_root())
     };
-    let mut v = verify_with(&bounded.receipt, question)?;
-    if let Some(list) = desk.list() {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        v.revocation = list.look_up(&v, now.map_or(0, |d| d.as_secs()));
-    }
-    Ok(v)
+    verify_with(&bounded.receipt, question, &desk.lists(), now_s())
 }
 
 fn refuse(args: &CheckArgs, why: &str) {

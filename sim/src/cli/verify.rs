@@ -3,7 +3,7 @@
 use super::fail;
 use nrd_sim::base::unhex;
 use nrd_sim::forensics::verify::{
-    Asked, ModelList, Question, Refusal, StatusList, SubjectKind, Verdict, Verified, verify_with,
+    Asked, ListError, Lists, Question, Refusal, SubjectKind, Verdict, Verified, verify_with,
 };
 use nrd_sim::service::desk::parse_answer;
 use nrd_sim::service::desk::photo::{MAX_FILE, PhotoReader};
@@ -92,51 +92,39 @@ pub(super) fn look(args: &Args) -> Result<Result<Verified, Refusal>, ExitCode> {
             ));
         }
     };
-    let list = match &args.status_list {
-        None => None,
-        Some(path) => {
-            let frame = read(path, 8 << 20, "the maker's status list file")?;
-            let list = StatusList::read(&frame, &maker).map_err(|e| {
-                fail(
-                    &format!("{}: no status list of this maker: {e}", path.display()),
-                    "the file as the maker published it",
-                )
-            })?;
-            Some(list)
-        }
-    };
-    let models = match &args.model_list {
-        None => None,
-        Some(path) => {
-            let frame = read(path, 1 << 20, "the maker's model list file")?;
-            let list = ModelList::read(&frame, &maker).map_err(|e| {
-                fail(
-                    &format!("{}: no model list of this maker: {e}", path.display()),
-                    "the file as the maker published it",
-                )
-            })?;
-            Some(list)
-        }
-    };
-    let mut question = Question::new(&maker);
-    question.asked = nonce.as_ref().map(|nonce| Asked {
-        nonce,
-        earlier: &[],
-    });
-    if let Some(models) = &models {
-        question.lists = models;
+    let mut lists = Lists::default();
+    for path in [&args.status_list, &args.model_list].into_iter().flatten() {
+        take(path, |frame| lists.take(frame, &maker))?;
     }
+    let question = Question {
+        device_id: args.device.as_deref(),
+        asked: nonce.as_ref().map(|nonce| Asked {
+            nonce,
+            earlier: &[],
+        }),
+        ..Question::new(&maker)
+    };
+    Ok(verify_with(&frame, question, &lists, now_s()))
+}
+
+/// Now, Unix seconds.
+pub(super) fn now_s() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let now = now.map_or(0, |d| d.as_secs());
-    Ok(verify_with(&frame, question).and_then(|mut v| {
-        if let Some(id) = &args.device {
-            v.must_be(id)?;
-        }
-        if let Some(list) = &list {
-            v.revocation = list.look_up(&v, now);
-        }
-        Ok(v)
-    }))
+    now.map_or(0, |d| d.as_secs())
+}
+
+/// Has a list of the maker's taken from a file.
+pub(super) fn take(
+    path: &Path,
+    taken: impl FnOnce(&[u8]) -> Result<(), ListError>,
+) -> Result<(), ExitCode> {
+    let frame = read(path, 8 << 20, "a list file of the maker's")?;
+    taken(&frame).map_err(|e| {
+        fail(
+            &format!("{}: {e}", path.display()),
+            "the file as the maker published it",
+        )
+    })
 }
 
 /// Reads a file of at most `max` bytes, or says what to do.

@@ -194,7 +194,7 @@ pub const STATES: [&str; 10] = [
     "filling",
 ];
 /// What an account page says of a device.
-pub const PAGES: [&str; 15] = [
+pub const PAGES: [&str; 16] = [
     "unconfirmed",
     "active",
     "signing-out",
@@ -210,6 +210,7 @@ pub const PAGES: [&str; 15] = [
     "over",
     "session-lost",
     "memory-damaged",
+    "barred",
 ];
 /// What a desk says.
 pub const PROOFS: [&str; 3] = ["proven", "refused", "no-answer"];

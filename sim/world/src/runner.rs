@@ -12,7 +12,7 @@ use nrd_sim_base::sample::Sample;
 use nrd_sim_device::say;
 use nrd_sim_forensics::inspect::{Image, Search, Secret, inspect};
 use nrd_sim_forensics::storage_check::StorageCheck;
-use nrd_sim_forensics::verify::{Asked, Question, verify_with};
+use nrd_sim_forensics::verify::{Asked, Lists, Question, verify_with};
 use nrd_sim_hw::{Board, ChipSpec};
 use nrd_sim_service::account::DeviceStatus;
 use nrd_sim_service::store::AccountId;
@@ -399,7 +399,7 @@ impl Run<'_> {
                     stored: stored.as_ref(),
                     ..Question::new(&maker)
                 };
-                match verify_with(&frame, question) {
+                match verify_with(&frame, question, &Lists::default(), 0) {
                     Ok(v) if v.clean => "proven",
                     _ => "refused",
                 }
@@ -573,6 +573,7 @@ fn status_name(s: DeviceStatus) -> &'static str {
         DeviceStatus::Ended => 12,
         DeviceStatus::SessionLost => 13,
         DeviceStatus::Damaged => 14,
+        DeviceStatus::Barred => 15,
     };
     PAGES[at]
 }

@@ -4,16 +4,19 @@
 //! | file | what |
 //! |---|---|
 //! | `mod.rs` | what a receipt says, and the verdict on it (`nrd-verifier`) |
+//! | `lists.rs` | the lists that a maker signs, and what a verifier has of them |
 //! | `models.rs` | the maker's model list: what its models are built of |
 //! | `status.rs` | the maker's status list: what counts no longer |
 //! | `words.rs` | what a receipt says, in words |
 
+mod lists;
 mod models;
 mod status;
 mod words;
 
+pub use lists::{ListError, Lists};
 pub use models::{ModelEntry, ModelList};
-pub use nrd_verifier::{Asked, Known, MakerLists, Question, Rule, Verdict};
+pub use nrd_verifier::{Asked, Known, Question, Rule, Verdict};
 pub use status::{Revocation, StatusList};
 pub use words::Fact;
 
@@ -163,19 +166,6 @@ fn verdict_name<S: serde::Serializer>(verdict: &Verdict, s: S) -> Result<S::Ok, 
     })
 }
 
-impl Verified {
-    /// Refuses the answer of any device but the one whose label says `id`;
-    /// case and spaces do not matter.
-    pub fn must_be(&self, id: &str) -> Result<(), Refusal> {
-        let plain = |s: &str| s.split_whitespace().collect::<String>().to_uppercase();
-        if plain(id) == plain(&self.device_id) {
-            Ok(())
-        } else {
-            Err(Refusal::Device(self.device_id.clone()))
-        }
-    }
-}
-
 /// Verifies `frame`. With `nonce`, only an answer to exactly that nonce will do.
 pub fn verify(
     frame: &[u8],
@@ -187,11 +177,18 @@ pub fn verify(
         nonce,
         earlier: &[],
     });
-    verify_with(frame, question)
+    verify_with(frame, question, &Lists::default(), 0)
 }
 
-/// Verifies `frame` against all that the caller knows.
-pub fn verify_with(frame: &[u8], question: Question<'_>) -> Result<Verified, Refusal> {
+/// Verifies `frame` against all that the caller knows, and its maker's lists at
+/// `now`, Unix seconds.
+pub fn verify_with(
+    frame: &[u8],
+    question: Question<'_>,
+    lists: &Lists,
+    now: u64,
+) -> Result<Verified, Refusal> {
+    let question = Question { lists, ..question };
     let judged = judge::<RingCrypto>(frame, &question).map_err(|e| match e {
         nrd_verifier::Refusal::NoReceipt(e) => Refusal::NoReceipt(e),
         nrd_verifier::Refusal::Certificate(e) => Refusal::Certificate(e),
@@ -265,6 +262,7 @@ pub fn verify_with(frame: &[u8], question: Question<'_>) -> Result<Verified, Ref
         revocation: Revocation::NotChecked,
     };
     v.nonce = answered(&subject, &mut v).map(|n| hex(&n));
+    v.revocation = lists.look_up(&v, now);
     Ok(v)
 }
 

@@ -1,11 +1,12 @@
 //! The maker's model list: what its models are built of. Signed by the maker
 //! root, dated, numbered (SPEC §9).
 
+use super::lists::maker_list;
 use nrd_agent::Error;
 use nrd_agent::wire::codec::{Blank, Code, Reader, Writer};
 use nrd_agent::wire::{Body, DeviceKind, decode_signed, encode_signed};
 use nrd_hal::crypto::RingCrypto;
-use nrd_verifier::{MakerLists, ModelData};
+use nrd_verifier::ModelData;
 use ring::signature::Ed25519KeyPair;
 use serde::{Deserialize, Serialize};
 
@@ -42,21 +43,7 @@ pub struct ModelList {
     pub models: Vec<ModelEntry>,
 }
 
-/// No device reads this: it goes through serde and postcard.
-impl Code<'_> for ModelList {
-    fn write(&self, writer: &mut Writer<'_>) {
-        match postcard::to_stdvec(self) {
-            Ok(bytes) => writer.bytes(&bytes),
-            Err(_) => writer.fail(),
-        }
-    }
-    fn read(&mut self, reader: &mut Reader<'_>) {
-        match postcard::take_from_bytes(reader.rest()) {
-            Ok((list, [])) => *self = list,
-            _ => reader.fail(),
-        }
-    }
-}
+maker_list!(ModelList, b"nrd/1/model-list\0", at most 1 << 20);
 
 impl Blank for ModelList {
     const BLANK: Self = ModelList {
@@ -67,53 +54,23 @@ impl Blank for ModelList {
     };
 }
 
-impl Body<'_> for ModelList {
-    const CONTEXT: &'static [u8] = b"nrd/1/model-list\0";
-    const MAX: usize = 1 << 20;
-}
-
 impl ModelList {
-    /// Reads a list that `maker_root` must have signed.
-    pub fn read(frame: &[u8], maker_root: &[u8; 32]) -> Result<ModelList, Error> {
-        decode_signed::<_, RingCrypto>(frame, maker_root)
-    }
-
-    /// Signs it. `NoSpace` beyond 1 MiB.
-    pub fn sign(&self, maker: &Ed25519KeyPair) -> Result<Vec<u8>, Error> {
-        let mut out = vec![0; Self::MAX];
-        let n = encode_signed::<_, Error>(self, &mut out, |text| {
-            let mut signature = [0; 64];
-            signature.copy_from_slice(maker.sign(text).as_ref());
-            Ok(signature)
-        })?;
-        out.truncate(n);
-        Ok(out)
-    }
-}
-
-impl MakerLists for ModelList {
-    fn model(&self, model: &str) -> Option<Option<ModelData>> {
-        let entry = self.models.iter().find(|e| e.model == model);
-        Some(entry.and_then(|e| {
-            let kind = match e.kind {
-                0 => DeviceKind::SetTopBox,
-                1 => DeviceKind::Console,
-                2 => DeviceKind::Computer,
-                _ => return None,
-            };
-            Some(ModelData {
-                kind,
-                sectors: e.sectors,
-                vault_bytes: e.vault_bytes,
-                physical: e.physical,
-                slots_outside_image: e.slots_outside_image,
-                root_refuses_past: e.root_refuses_past,
-            })
-        }))
-    }
-
-    /// The status list is held against the verdict by [`super::StatusList`].
-    fn revoked(&self, _: &str, _: &str, _: [u8; 3]) -> Option<bool> {
-        None
+    /// What it says of a model; `None` for one that it does not have.
+    pub fn data(&self, model: &str) -> Option<ModelData> {
+        let e = self.models.iter().find(|e| e.model == model)?;
+        let kind = match e.kind {
+            0 => DeviceKind::SetTopBox,
+            1 => DeviceKind::Console,
+            2 => DeviceKind::Computer,
+            _ => return None,
+        };
+        Some(ModelData {
+            kind,
+            sectors: e.sectors,
+            vault_bytes: e.vault_bytes,
+            physical: e.physical,
+            slots_outside_image: e.slots_outside_image,
+            root_refuses_past: e.root_refuses_past,
+        })
     }
 }

@@ -1,7 +1,7 @@
 //! The maker's status list: which devices, models and agent versions no
 //! longer count. Signed by the maker root, dated, numbered (SPEC §9).
 
-use super::Verified;
+use super::lists::maker_list;
 use nrd_agent::Error;
 use nrd_agent::wire::codec::{Blank, Code, Reader, Writer};
 use nrd_agent::wire::{Body, decode_signed, encode_signed};
@@ -27,21 +27,7 @@ pub struct StatusList {
     pub agents: Vec<[u8; 3]>,
 }
 
-/// No device reads this: it goes through serde and postcard.
-impl Code<'_> for StatusList {
-    fn write(&self, writer: &mut Writer<'_>) {
-        match postcard::to_stdvec(self) {
-            Ok(bytes) => writer.bytes(&bytes),
-            Err(_) => writer.fail(),
-        }
-    }
-    fn read(&mut self, reader: &mut Reader<'_>) {
-        match postcard::take_from_bytes(reader.rest()) {
-            Ok((list, [])) => *self = list,
-            _ => reader.fail(),
-        }
-    }
-}
+maker_list!(StatusList, b"nrd/1/status-list\0", at most 4 << 20);
 
 impl Blank for StatusList {
     const BLANK: Self = StatusList {
@@ -52,11 +38,6 @@ impl Blank for StatusList {
         models: Vec::new(),
         agents: Vec::new(),
     };
-}
-
-impl Body<'_> for StatusList {
-    const CONTEXT: &'static [u8] = b"nrd/1/status-list\0";
-    const MAX: usize = 4 << 20;
 }
 
 /// What is known about a device's revocation.
@@ -131,39 +112,25 @@ impl Serialize for Revocation {
 const AHEAD_S: u64 = 24 * 3600;
 
 impl StatusList {
-    /// Reads a list that `maker_root` must have signed.
-    pub fn read(frame: &[u8], maker_root: &[u8; 32]) -> Result<StatusList, Error> {
-        decode_signed::<_, RingCrypto>(frame, maker_root)
+    /// What of these it names, in words.
+    pub fn names(&self, device_id: &str, model: &str, agent: &str) -> Option<String> {
+        if self.devices.iter().any(|d| d == device_id) {
+            return Some(format!("the device {device_id}"));
+        }
+        if self.models.iter().any(|m| m == model) {
+            return Some(format!("the model {model}"));
+        }
+        let mut agents = self.agents.iter().map(|[a, b, c]| format!("{a}.{b}.{c}"));
+        agents
+            .any(|a| a == agent)
+            .then(|| format!("the agent version {agent}"))
     }
 
-    /// Signs it. `NoSpace` beyond 4 MiB.
-    pub fn sign(&self, maker: &Ed25519KeyPair) -> Result<Vec<u8>, Error> {
-        let mut out = vec![0; Self::MAX];
-        let n = encode_signed::<_, Error>(self, &mut out, |text| {
-            let mut signature = [0; 64];
-            signature.copy_from_slice(maker.sign(text).as_ref());
-            Ok(signature)
-        })?;
-        out.truncate(n);
-        Ok(out)
-    }
-
-    /// What it says of `v` at `now`, Unix seconds.
-    pub fn look_up(&self, v: &Verified, now: u64) -> Revocation {
-        let agents = self.agents.iter().map(|[a, b, c]| format!("{a}.{b}.{c}"));
-        let named = if self.devices.contains(&v.device_id) {
-            Some(format!("the device {}", v.device_id))
-        } else if self.models.contains(&v.model) {
-            Some(format!("the model {}", v.model))
-        } else {
-            agents
-                .into_iter()
-                .find(|a| *a == v.agent_version)
-                .map(|a| format!("the agent version {a}"))
-        };
+    /// What it says of a device at `now`, Unix seconds.
+    pub fn look_up(&self, device_id: &str, model: &str, agent: &str, now: u64) -> Revocation {
         let number = self.number;
         // A name on a list counts however old the list is.
-        if let Some(what) = named {
+        if let Some(what) = self.names(device_id, model, agent) {
             return Revocation::Revoked { what, number };
         }
         match () {

@@ -26,9 +26,11 @@ pub use challenge_text::{
 };
 pub use run::{RunningDesk, serve};
 
-use nrd_agent::Error;
 use nrd_sim_base::{hex, random};
-use nrd_sim_forensics::verify::{Refusal, Revocation, StatusList, SubjectKind, Verified, verify};
+use nrd_sim_forensics::verify::Verdict as Judged;
+use nrd_sim_forensics::verify::{
+    Asked, ListError, Lists, Question, Refusal, Revocation, SubjectKind, Verified, verify_with,
+};
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -45,7 +47,7 @@ pub struct Desk {
 
 #[derive(Default)]
 struct Inner {
-    list: Option<StatusList>,
+    lists: Lists,
     /// Newest first.
     checks: VecDeque<Check>,
 }
@@ -84,26 +86,6 @@ pub struct Verdict {
     pub at: u64,
 }
 
-/// Why a status list is not taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ListError {
-    /// Not a list, or not signed by this maker root.
-    Frame(Error),
-    /// Older than the one at hand.
-    Older,
-}
-
-impl std::fmt::Display for ListError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            ListError::Frame(e) => write!(f, "this is no status list of this maker: {e}"),
-            ListError::Older => f.write_str("the desk has a newer status list already"),
-        }
-    }
-}
-
-impl std::error::Error for ListError {}
-
 impl Desk {
     /// A desk that trusts this maker.
     pub fn new(maker_root: [u8; 32]) -> Desk {
@@ -123,20 +105,14 @@ impl Desk {
         &self.maker_root
     }
 
-    /// Takes a status list; never an older one than it has.
+    /// Takes a list of the maker's; never an older one than it has.
     pub fn take_list(&self, frame: &[u8]) -> Result<(), ListError> {
-        let list = StatusList::read(frame, &self.maker_root).map_err(ListError::Frame)?;
-        let mut inner = self.inner();
-        if inner.list.as_ref().is_some_and(|l| l.number > list.number) {
-            return Err(ListError::Older);
-        }
-        inner.list = Some(list);
-        Ok(())
+        self.inner().lists.take(frame, &self.maker_root)
     }
 
-    /// The status list at hand.
-    pub fn list(&self) -> Option<StatusList> {
-        self.inner().list.clone()
+    /// The lists at hand.
+    pub fn lists(&self) -> Lists {
+        self.inner().lists.clone()
     }
 
     /// Begins a check at `now` (Unix seconds) with a fresh nonce.
@@ -205,9 +181,9 @@ impl Desk {
     /// Reads a receipt by itself: what it proves, with no nonce asked.
     pub fn read(&self, frame: &[u8], now: u64) -> Verdict {
         let inner = self.inner();
-        match verify(frame, &self.maker_root, None) {
-            Ok(mut v) => {
-                v.revocation = look_up(&inner, &v, now);
+        let question = Question::new(&self.maker_root);
+        match verify_with(frame, question, &inner.lists, now) {
+            Ok(v) => {
                 let (title, why) = match (&v.revocation, v.clean) {
                     (Revocation::Revoked { .. }, _) => ("Revoked", v.revocation.in_words()),
                     (_, false) if !v.contradictions.is_empty() => {
@@ -245,32 +221,34 @@ fn verdict(
     }
 }
 
-fn look_up(inner: &Inner, v: &Verified, now: u64) -> Revocation {
-    match &inner.list {
-        Some(list) => list.look_up(v, now),
-        None => Revocation::NotChecked,
-    }
-}
-
 fn judge(root: &[u8; 32], inner: &Inner, check: &Check, frame: &[u8], now: u64) -> Verdict {
     if now > check.began + NONCE_LIFE_S {
         let why = "This check’s nonce is more than a day old. Begin a new check, and ask the device again.";
         return verdict(false, "Nonce too old", why.to_owned(), None, frame, now);
     }
-    let mut v = match verify(frame, root, Some(&check.nonce)) {
+    let question = Question {
+        device_id: Some(&check.device_id),
+        asked: Some(Asked {
+            nonce: &check.nonce,
+            earlier: &[],
+        }),
+        ..Question::new(root)
+    };
+    let v = match verify_with(frame, question, &inner.lists, now) {
         Ok(v) => v,
         Err(e) => return refused(&e, inner, Some(check), frame, now),
     };
-    if let Err(e) = v.must_be(&check.device_id) {
-        return refused(&e, inner, Some(check), frame, now);
-    }
-    v.revocation = look_up(inner, &v, now);
     let (good, title, why) = match (&v.revocation, v.clean, v.subject) {
         (Revocation::Revoked { .. }, ..) => (false, "Revoked", v.revocation.in_words()),
         (_, false, ..) if !v.contradictions.is_empty() => (
             false,
             "Contradicts itself",
             v.in_words().join(" "),
+        ),
+        (_, false, ..) if v.verdict == Judged::NotChecked => (
+            false,
+            "Not checked",
+            "What it signed holds together, but the maker’s model list does not know this model: there is nothing to hold it against. Ask the maker for its newest list.".to_owned(),
         ),
         (_, false, ..) => (
             false,

@@ -22,6 +22,9 @@ impl Service {
         epoch: u64,
         previous_receipt: Option<[u8; 32]>,
     ) -> Result<Response> {
+        if self.bars(device, id) {
+            return Ok(Response::refused(RefusalCode::UnknownMaker, 3600));
+        }
         let now = self.now_s();
         let started = self.store.start_activation(&NewActivation {
             id: *id,
@@ -104,6 +107,11 @@ impl Service {
             // Byte-identical until the first renewal, so that a lost answer or
             // a power cut costs nothing.
             (ActivationPhase::Approved | ActivationPhase::Active, _)
+                if self.bars(device, &row.id) =>
+            {
+                Ok(Response::refused(RefusalCode::UnknownMaker, 3600))
+            }
+            (ActivationPhase::Approved | ActivationPhase::Active, _)
                 if row.revoked.is_none() && row.generation == 1 =>
             {
                 Ok(Response::Granted(self.grant(device, row)?))
@@ -124,6 +132,10 @@ impl Service {
                 _,
             ) => Ok(Response::ended(EndReason::Denied)),
         }
+    }
+
+    fn bars(&self, device: &DeviceRow, id: &[u8; 16]) -> bool {
+        self.barred_activation(id, (&device.id, &device.model, &device.agent_version))
     }
 
     fn grant(&self, device: &DeviceRow, row: &ActivationRow) -> Result<Vec<u8>> {

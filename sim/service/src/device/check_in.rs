@@ -133,6 +133,11 @@ impl Service {
             ) => return CheckInPlan::Respond((self.closed(request, row), None)),
             None => {}
         }
+        let device = &known.device;
+        let names = (&*device.id, &*device.model, &*device.agent_version);
+        if self.barred_activation(&row.id, names) {
+            return CheckInPlan::Respond((self.closed(request, row), wait));
+        }
         match (row.phase, proof) {
             (ActivationPhase::SignedOut, _)
             | (ActivationPhase::Approved | ActivationPhase::Active, None) => {

@@ -33,6 +33,15 @@ impl Service {
             agent_version: format!("{major}.{minor}.{patch}"),
             losses: Losses::default(),
         };
+        // One that is known already still fetches its orders and hands in receipts.
+        if self
+            .barred(&device.id, &device.model, &device.agent_version)
+            .is_some()
+            && self.store.device(&device.id)?.is_none()
+        {
+            tracing::warn!(model = device.model, "a barred device was not enrolled");
+            return refuse(RefusalCode::UnknownMaker);
+        }
         let known = match self.store.enroll(&device, &challenge, self.now_s()) {
             Ok(known) => known,
             Err(Error::WrongState) => return refuse(RefusalCode::UnknownMaker),

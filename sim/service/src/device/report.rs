@@ -69,7 +69,7 @@ impl Service {
             known,
             ..Question::new(&maker_root)
         };
-        verify_with(frame, question)
+        verify_with(frame, question, &self.maker.lists(), self.now_s())
     }
 
     pub(super) fn take_receipt(&self, device: &DeviceRow, frame: &[u8]) -> Result<Response> {

@@ -39,7 +39,10 @@ pub(super) async fn show(State(state): State<AppState>, visitor: Visitor) -> Pag
         let alarming = |s| {
             matches!(
                 s,
-                DeviceStatus::Theft | DeviceStatus::WipeFailed | DeviceStatus::Damaged
+                DeviceStatus::Theft
+                    | DeviceStatus::Barred
+                    | DeviceStatus::WipeFailed
+                    | DeviceStatus::Damaged
             )
         };
         let open = |s| {

@@ -63,10 +63,11 @@ fn state(d: &Device) -> (&'static str, &'static str) {
         DeviceStatus::SessionLost => ("Session lost", "wait"),
         DeviceStatus::Damaged => ("Memory damaged", "bad"),
         DeviceStatus::Theft => ("Theft suspected", "bad"),
+        DeviceStatus::Barred => ("Barred by its maker", "bad"),
         DeviceStatus::Removing => ("Removal ordered", "wait"),
         DeviceStatus::Delivered => ("Delivered", "wait"),
         DeviceStatus::Wiped => ("Proven wiped", "good"),
-        DeviceStatus::WipeFailed => ("Wipe failed", "bad"),
+        DeviceStatus::WipeFailed => ("Wipe not proven", "bad"),
         DeviceStatus::Ended if never_used(d) => ("Never used", "calm"),
         DeviceStatus::Ended => ("Ended", "calm"),
     }
@@ -98,6 +99,7 @@ fn meaning(d: &Device, now: u64) -> String {
         DeviceStatus::SessionLost => SESSION_LOST.to_owned(),
         DeviceStatus::Damaged => DAMAGED.to_owned(),
         DeviceStatus::Theft => "A copied token was used, so access is closed everywhere. Remove the device, then activate it again.".to_owned(),
+        DeviceStatus::Barred => "Its maker no longer vouches for it: its key may be in other hands. It is locked, and gets no access any more. Remove it, and ask its maker.".to_owned(),
         DeviceStatus::Removing => format!(
                     "Its access is void here already. It wipes itself as soon as it is heard; last heard {seen}. If it is never heard, what it stores closes within {hours}.{then_wipes}"
                 ),
@@ -106,7 +108,7 @@ fn meaning(d: &Device, now: u64) -> String {
                 "The device has signed a receipt: everything of your account is gone from it. Proven {}.",
                 moment(d.row.wiped.unwrap_or(now))
             ),
-        DeviceStatus::WipeFailed => "The device reports that a part of its memory would not erase. Do not hand it on; see its receipt.".to_owned(),
+        DeviceStatus::WipeFailed => "What the device signed does not prove that everything is gone: its receipt says why. Do not hand it on.".to_owned(),
         DeviceStatus::Ended if never_used(d) => "You agreed, but the device never used it. It has no access.".to_owned(),
         DeviceStatus::Ended => "It was reset or activated anew; it has no access. No proof of a wipe was received.".to_owned(),
     }

@@ -13,7 +13,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::header;
 use axum::response::IntoResponse;
 use nrd_sim_base::unhex;
-use nrd_sim_forensics::verify::{Fact, Verified};
+use nrd_sim_forensics::verify::{Fact, Verdict, Verified};
 
 #[derive(Template)]
 #[template(path = "receipt.html")]
@@ -21,9 +21,24 @@ struct Page {
     csrf: String,
     id: String,
     v: Verified,
+    headline: &'static str,
     words: Vec<String>,
     facts: Vec<Fact>,
     limits: Vec<String>,
+}
+
+/// The verdict, for a person.
+fn headline(v: &Verified) -> &'static str {
+    match v.verdict {
+        Verdict::Proven => "Proven wiped",
+        Verdict::Contradictory(_) => "Not proven: the receipt contradicts itself",
+        Verdict::Failed => "Wipe failed",
+        Verdict::Revoked => "Not proven: its maker no longer vouches for this device",
+        Verdict::NotChecked => "Not proven: the maker’s model list does not know this model",
+        Verdict::NotThisDevice | Verdict::NotThisQuestion | Verdict::Replayed => {
+            "Not proven: it is about something else"
+        }
+    }
 }
 
 /// The receipt of an activation, verified again: a page that says "proven"
@@ -50,6 +65,7 @@ pub(super) async fn show(
         Ok(Page {
             csrf: visitor.csrf,
             id,
+            headline: headline(&v),
             words: v.in_words(),
             facts: v.facts(),
             limits: v.limits(),

@@ -128,11 +128,15 @@ fn use_token(tx: &mut Tx<'_>, t: &TokenUse<'_>) -> Result<Used> {
                leased = coalesce(?3, leased) WHERE id = ?1 AND revoked IS NULL \
                AND phase IN ('approved', 'active') AND generation <= ?2";
     if tx.execute(sql, values![t.activation, t.generation, t.leased])? == 1 {
-        // A device that signed out and in again is on the list once.
+        // A device that signed out and in again is on the list once. What was
+        // ordered of the activation before has nothing left to destroy, and no
+        // receipt will tell of it.
         tx.execute(
             "UPDATE activations SET phase = 'ended', revoked = 'superseded' WHERE id <> ?1 \
              AND device = (SELECT device FROM activations WHERE id = ?1) \
-             AND phase IN ('approved', 'active', 'signed-out')",
+             AND (phase IN ('approved', 'active', 'signed-out') \
+             OR (phase IN ('removing', 'delivered') \
+             AND epoch = (SELECT epoch FROM activations WHERE id = ?1)))",
             values![t.activation],
         )?;
         return Ok(Used::Good);

@@ -109,6 +109,8 @@ pub struct ActivationRow {
     pub last_address: Option<Vec<u8>>,
     /// What the device stated last that it lost.
     pub losses: Losses,
+    /// Agent version of its device, as it said it last.
+    pub agent_version: String,
 }
 
 /// What a new attempt brings.
@@ -389,7 +391,7 @@ macro_rules! activation_columns {
         "a.id, a.device, a.epoch, a.account, a.phase, a.revoked, a.code, a.pictogram, a.created, \
          a.approved, a.name, a.remember, a.policy, a.series, a.generation, a.leased, a.chain_gap, \
          a.wiped, d.model, d.kind, d.last_seen, d.last_address, \
-         d.lost_session, d.lost_receipt, d.lost_delegation, d.lost_snapshot"
+         d.lost_session, d.lost_receipt, d.lost_delegation, d.lost_snapshot, d.agent_version"
     };
 }
 pub(super) use activation_columns;
@@ -430,6 +432,7 @@ pub(super) fn row_from(r: &Row, at: usize) -> Result<ActivationRow> {
         last_seen: r.get(at + 20)?,
         last_address: r.get(at + 21)?,
         losses: losses(r, at + 22)?,
+        agent_version: r.get(at + 26)?,
     })
 }
 

@@ -111,7 +111,7 @@ struct Line {
     colour: &'static str,
 }
 
-/// What the desk knows of revocations, in words.
+/// What the desk has of its maker's lists, in words.
 struct List {
     text: String,
     fresh: bool,
@@ -132,15 +132,26 @@ struct FirstPage {
 }
 
 fn list(state: &DeskState) -> List {
-    match state.desk.list() {
+    let lists = state.desk.lists();
+    let models = match lists.models() {
+        None => " No model list: sectors and key slots are each device’s own word.".to_owned(),
+        Some(l) => format!(
+            " Model list {} of {}, with {}.",
+            l.number,
+            time_format::day(l.issued_at),
+            time_format::count(l.models.len() as u64, "model"),
+        ),
+    };
+    match lists.status() {
         None => List {
-            text: "No status list at hand: verdicts say “revocation not checked”.".to_owned(),
+            text: "No status list at hand: verdicts say “revocation not checked”.".to_owned()
+                + &models,
             fresh: false,
         },
         Some(l) => List {
             fresh: (state.now)() <= l.next_update,
             text: format!(
-                "Status list {} of {}, in date until {}: it names {}, {} and {}.",
+                "Status list {} of {}, in date until {}: it names {}, {} and {}.{models}",
                 l.number,
                 time_format::day(l.issued_at),
                 time_format::day(l.next_update),
@@ -219,7 +230,7 @@ async fn take_list(
     let upload = Upload::read(form, &state).await?;
     let taken = match upload.file {
         Some(frame) => state.desk.take_list(&frame).map_err(|e| e.to_string()),
-        None => Err("Choose the maker’s status list file first.".to_owned()),
+        None => Err("Choose the maker’s list file first.".to_owned()),
     };
     match taken {
         Ok(()) => Ok(Redirect::to("/desk#list").into_response()),
