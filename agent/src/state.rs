@@ -89,8 +89,9 @@ pub enum PersistedState {
     Failed,
     /// Signed out by a person; still on the account's list.
     SignedOut(SignedOut),
-    /// Clean, but for a storage check that has filled the vault: `Clean` is said
-    /// over blank cells only.
+    /// On no account, and its vault may hold anything: a storage check has filled
+    /// it, or the device is fresh from the factory. `Clean` is said over blank cells
+    /// only.
     Filling,
 }
 
@@ -246,6 +247,7 @@ pub enum State {
     /// A wipe ended, but some part would not erase. The keys that could be
     /// destroyed are; the device must not be handed on as clean.
     WipeFailed,
-    /// No account, no secret; a storage check fills the vault, or erases it again.
+    /// No account, no secret; a storage check fills the vault, or it is erased: after
+    /// a check, and once in the life of a device, at its first boot.
     Filling,
 }

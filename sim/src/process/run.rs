@@ -640,7 +640,7 @@ fn words(state: State) -> (&'static str, Option<&'static str>) {
         State::SignedOut => ("signed-out", Some("type `activate` to sign in again")),
         State::Wiping => ("wiping", None),
         State::WipeFailed => ("wipe-failed", Some("do not hand this device on")),
-        State::Filling => ("filling", Some("a desk checks its storage")),
+        State::Filling => ("filling", Some("its storage is being checked, or erased")),
         State::Booting => ("starting", None),
     }
 }

@@ -312,6 +312,11 @@ impl<O: Inputs> Boot<'_, '_, O> {
     fn words(&mut self, status: &Status) -> (&'static str, String, String) {
         match status.state {
             State::Booting => ("booting", "Starting …".to_owned(), String::new()),
+            State::Filling if status.fill.is_none() => (
+                "filling",
+                "Preparing …".to_owned(),
+                "Its storage is erased before it is said to be clean.".to_owned(),
+            ),
             State::Filling => (
                 "filling",
                 "Storage check".to_owned(),
