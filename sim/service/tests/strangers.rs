@@ -3,9 +3,10 @@
 use nrd_sim_base::sample::{Sample, Samples};
 use nrd_sim_service::account::CodeError;
 use nrd_sim_service::ca::{self, LeafLife};
+use nrd_sim_service::host::{Host, System};
 use nrd_sim_service::login::{LoginError, Remembered};
 use nrd_sim_service::store::{AccountId, restore_sqlite};
-use nrd_sim_service::{Service, Settings};
+use nrd_sim_service::{Service, ServicePaths, Settings};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tempfile::TempDir;
@@ -13,6 +14,18 @@ use tempfile::TempDir;
 const HOME: &str = "198.51.100.4";
 const ELSEWHERE: &str = "203.0.113.9";
 const DAY_S: u64 = 86_400;
+
+/// A clock that stands still, so that no second passes but those of a test.
+struct Still;
+
+impl Host for Still {
+    fn now_s(&self) -> u64 {
+        1_800_000_000
+    }
+    fn fill(&self, out: &mut [u8]) -> nrd_sim_service::Result<()> {
+        System.fill(out)
+    }
+}
 
 struct Site {
     service: Arc<Service>,
@@ -23,7 +36,8 @@ struct Site {
 impl Site {
     fn new() -> Site {
         let dir = tempfile::tempdir().unwrap();
-        let service = Service::open(dir.path(), Settings::default()).unwrap();
+        let place = ServicePaths::folder(dir.path());
+        let service = Service::open_with(&place, Settings::default(), Still).unwrap();
         let samples = Samples::read(None).unwrap();
         service.add_samples(&samples).unwrap();
         Site {
@@ -121,7 +135,8 @@ fn a_hundred_at_once(guess: impl Fn(usize) -> bool + Sync) -> usize {
 fn attack_54_a_hundred_guesses_at_once_count_like_a_hundred_in_a_row_at_two_processes() {
     let site = Site::new();
     let holder = site.holder();
-    let other = Service::open(site.dir.path(), Settings::default()).unwrap();
+    let place = ServicePaths::folder(site.dir.path());
+    let other = Service::open_with(&place, Settings::default(), Still).unwrap();
     let services = [&site.service, &other];
     let email = &site.samples[0].email;
     let passwords = a_hundred_at_once(|n| {
