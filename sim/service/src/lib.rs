@@ -63,6 +63,7 @@ mod ration;
 mod security_events;
 pub mod server;
 pub mod store;
+mod tls_client;
 mod worker;
 
 pub use error::{Error, Result};

@@ -1,12 +1,12 @@
 //! `nrd-sim device`.
 
+use super::broker::{self, BrokerArgs};
 use super::fail;
 use nrd_agent::wire::{DeviceId, DeviceKind};
 use nrd_sim::base::device_kind;
 use nrd_sim::base::sample::Samples;
 use nrd_sim::hw::{DeviceDirError, Folder};
 use nrd_sim::process::{Options, Order, Screen, provision, run as run_device};
-use nrd_sim::service::outbox::mqtt::Broker;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -52,9 +52,8 @@ pub(crate) struct Args {
     /// as over a cable: see `nrd-sim desk --link`.
     #[arg(long)]
     link: Option<u16>,
-    /// Hear orders from this broker as well, mqtt://host:1883.
-    #[arg(long)]
-    mqtt: Option<String>,
+    #[command(flatten)]
+    broker: BrokerArgs,
     /// Do not ask for a code at the start.
     #[arg(long)]
     idle: bool,
@@ -91,9 +90,9 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         Ok(samples) => samples.accounts,
         Err(e) => return fail(&e.to_string(), "correct the accounts file"),
     };
-    let broker = match args.mqtt.as_deref().map(Broker::parse).transpose() {
+    let broker = match args.broker.broker() {
         Ok(broker) => broker,
-        Err(e) => return fail(&e, "--mqtt mqtt://localhost:1883"),
+        Err(e) => return fail(&e, broker::EXPECTED),
     };
     let folder = match open(args) {
         Ok(folder) => folder,

@@ -13,6 +13,7 @@ macro_rules! say {
     }};
 }
 
+mod broker;
 mod certificate;
 mod completions;
 mod demo;

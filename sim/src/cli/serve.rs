@@ -1,5 +1,6 @@
 //! `nrd-sim serve`.
 
+use super::broker::{self, BrokerArgs};
 use super::fail;
 use nrd_sim::base::sample::Samples;
 use nrd_sim::logs::{self, LogFormat};
@@ -30,17 +31,16 @@ pub(crate) struct Args {
     #[arg(long)]
     keys: Option<PathBuf>,
     /// A PostgreSQL database, postgres://user@host:port/name, for any number of
-    /// processes; a SQLite file in --dir unless said.
+    /// processes; a SQLite file in --dir unless said. On another machine with
+    /// `?sslmode=verify-full&sslrootcert=FILE` (OPERATIONS).
     #[arg(long)]
     database: Option<String>,
     /// Metrics and health for an operator's tools, on this machine; 0 for any
     /// port. Not served unless said.
     #[arg(long)]
     ops_port: Option<u16>,
-    /// Hand orders to this broker, mqtt://host:1883; `off` stops it on this
-    /// database.
-    #[arg(long)]
-    mqtt: Option<String>,
+    #[command(flatten)]
+    broker: BrokerArgs,
     /// Push security events to this address (RFC 8935); `off` stops it on this
     /// database.
     #[arg(long)]
@@ -96,12 +96,9 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         );
     }
     logs::start(args.log);
-    let broker = match args.mqtt.as_deref().filter(|m| *m != "off") {
-        Some(url) => match Broker::parse(url) {
-            Ok(broker) => Some(broker),
-            Err(e) => return fail(&e, "--mqtt mqtt://localhost:1883"),
-        },
-        None => None,
+    let broker = match args.broker.broker() {
+        Ok(broker) => broker,
+        Err(e) => return fail(&e, broker::EXPECTED),
     };
     let bounds = Settings::default().bounds;
     if !(bounds.expires_min_s..=bounds.expires_max_s).contains(&args.expires_after) {
@@ -135,8 +132,12 @@ fn serve(args: &Args, settings: Settings, broker: Option<Broker>) -> Result<(), 
     };
     let service = Service::open_on(&place, settings)?;
     service.use_lists(args.maker_list.clone())?;
-    for (which, said) in [(Outbox::Orders, &args.mqtt), (Outbox::Events, &args.events)] {
-        if said.as_deref() == Some("off") {
+    let events_off = args.events.as_deref() == Some("off");
+    for (which, off) in [
+        (Outbox::Orders, args.broker.is_off()),
+        (Outbox::Events, events_off),
+    ] {
+        if off {
             service.store.use_outbox(which, false)?;
         }
     }

@@ -6,10 +6,14 @@
 use super::{LOOK, OutboxWorker, pause, put_back, take_due, taken};
 use crate::Service;
 use crate::store::{Outbox, OutboxMessage};
+use crate::tls_client::TlsFiles;
 use rumqttc::{
     Client, Connection, Event, MqttOptions, Outgoing, Packet, Publish, QoS, RecvTimeoutError,
+    TlsConfiguration, Transport,
 };
+use rustls::ClientConfig;
 use std::collections::{HashMap, VecDeque};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -22,26 +26,52 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const MAX_PACKET: usize = 4096;
 
 /// Where a broker is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Broker {
     host: String,
     port: u16,
+    tls: Option<Arc<ClientConfig>>,
 }
 
 impl Broker {
-    /// Reads `mqtt://host:port`.
-    pub fn parse(url: &str) -> Result<Broker, String> {
-        let bad = || format!("`{url}` is no address of a broker; mqtt://host:1883 is expected");
-        let rest = url.strip_prefix("mqtt://").ok_or_else(bad)?;
+    /// Reads `mqtt://host:port`, or `mqtts://host:port` with the root of the
+    /// broker's certificate (`ca`) and, where it asks for one, the client's
+    /// certificate and key in one file (`identity`), all PEM.
+    pub fn parse(url: &str, ca: Option<&Path>, identity: Option<&Path>) -> Result<Broker, String> {
+        let bad = || {
+            format!(
+                "`{url}` is no address of a broker; mqtt://host:1883 or mqtts://host:8883 is expected"
+            )
+        };
+        let (rest, secure) = match url.strip_prefix("mqtts://") {
+            Some(rest) => (rest, true),
+            None => (url.strip_prefix("mqtt://").ok_or_else(bad)?, false),
+        };
         let rest = rest.trim_end_matches('/');
-        let (host, port) = rest.rsplit_once(':').unwrap_or((rest, "1883"));
-        let port = port.parse().map_err(|_| bad())?;
+        let usual = if secure { 8883 } else { 1883 };
+        // A colon within brackets belongs to an IPv6 address.
+        let (host, port) = match rest.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => (host, port.parse().map_err(|_| bad())?),
+            _ => (rest, usual),
+        };
+        let host = host.trim_start_matches('[').trim_end_matches(']');
         if host.is_empty() || host.contains(['/', '@']) {
             return Err(bad());
         }
+        let tls = match (secure, ca) {
+            (true, Some(ca)) => {
+                let identity = identity.map(|file| (file.to_owned(), file.to_owned()));
+                let ca = ca.to_owned();
+                Some(Arc::new(TlsFiles { ca, identity }.client_config()?))
+            }
+            (true, None) => return Err("mqtts needs the broker's root: --mqtt-ca FILE".to_owned()),
+            (false, None) if identity.is_none() => None,
+            (false, _) => return Err("certificates are used with mqtts:// alone".to_owned()),
+        };
         Ok(Broker {
             host: host.to_owned(),
             port,
+            tls,
         })
     }
 
@@ -53,6 +83,11 @@ impl Broker {
             .set_clean_session(!keep)
             .set_max_packet_size(MAX_PACKET, MAX_PACKET)
             .set_inflight(BATCH as u16);
+        if let Some(tls) = &self.tls {
+            options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(
+                tls.clone(),
+            )));
+        }
         Client::new(options, 2 * BATCH as usize)
     }
 }
@@ -230,11 +265,31 @@ mod tests {
 
     #[test]
     fn an_address_of_a_broker_is_read_or_refused() {
-        let broker = Broker::parse("mqtt://127.0.0.1:1884").unwrap();
-        assert_eq!((broker.host.as_str(), broker.port), ("127.0.0.1", 1884));
-        assert_eq!(Broker::parse("mqtt://broker").unwrap().port, 1883);
-        for bad in ["http://x", "mqtt://", "mqtt://x:y", "mqtt://u@x:1", "x"] {
-            assert!(Broker::parse(bad).is_err(), "{bad}");
+        let read = |url: &str| Broker::parse(url, None, None).map(|b| (b.host, b.port));
+        assert_eq!(read("mqtt://127.0.0.1:1884").unwrap(), ("127.0.0.1".into(), 1884));
+        assert_eq!(read("mqtt://broker").unwrap(), ("broker".into(), 1883));
+        assert_eq!(read("mqtt://[::1]").unwrap(), ("::1".into(), 1883));
+        assert_eq!(read("mqtt://[::1]:1885/").unwrap(), ("::1".into(), 1885));
+        for bad in [
+            "http://x",
+            "mqtt://",
+            "mqtt://x:y",
+            "mqtt://u@x:1",
+            "x",
+            "mqtts://x",
+        ] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+        let file = Path::new("/no/such");
+        for (url, ca, identity, says) in [
+            ("mqtts://x", None, None, "--mqtt-ca"),
+            ("mqtts://x", None, Some(file), "--mqtt-ca"),
+            ("mqtts://x", Some(file), None, "/no/such"),
+            ("mqtt://x", Some(file), None, "mqtts:// alone"),
+            ("mqtt://x", None, Some(file), "mqtts:// alone"),
+        ] {
+            let why = Broker::parse(url, ca, identity).err().unwrap();
+            assert!(why.contains(says), "{why}");
         }
     }
 }

@@ -48,6 +48,7 @@ mod orders;
 mod outbox;
 mod owner;
 mod postgres;
+mod postgres_url;
 mod private;
 mod restore;
 mod revocations;

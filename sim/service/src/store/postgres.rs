@@ -7,6 +7,7 @@
 
 use super::fault::{Fault, FaultKind};
 use super::migrate;
+use super::postgres_url;
 use super::sql::{Cell, Connection, Database, Listener, Row, Value, Work};
 use crate::error::{Error, Result};
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod};
@@ -15,7 +16,9 @@ use std::path::Path;
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tokio_postgres::types::{Format, IsNull, ToSql, Type, to_sql_checked};
-use tokio_postgres::{AsyncMessage, Config, NoTls};
+use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
+use tokio_postgres::{AsyncMessage, Config, NoTls, Socket};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// Connections of one process.
 const CONNECTIONS: usize = 16;
@@ -34,6 +37,7 @@ const MIGRATION_LOCK: i64 = 0x6E72_6400;
 pub(super) struct Postgres {
     pool: Pool,
     config: Config,
+    tls: Option<MakeRustlsConnect>,
     /// `None` only while it is dropped.
     runtime: Option<Runtime>,
 }
@@ -41,10 +45,8 @@ pub(super) struct Postgres {
 impl Postgres {
     /// Connects, and brings the schema to this version.
     pub(super) fn open(url: &str) -> Result<Postgres> {
-        let mut config: Config = url.parse().map_err(|_| {
-            let what = "no address of a database; postgres://user@host:port/name is expected";
-            Error::Content("--database".into(), what.into())
-        })?;
+        let (mut config, tls) = postgres_url::parse(url)
+            .map_err(|why| Error::Content("--database".into(), why.into()))?;
         config
             .application_name("nrd-sim")
             .connect_timeout(Duration::from_secs(3))
@@ -54,13 +56,14 @@ impl Postgres {
                 "-c statement_timeout=5000 -c lock_timeout=3000 \
                  -c idle_in_transaction_session_timeout=15000 -c synchronous_commit=on",
             );
-        let manager = Manager::from_config(
-            config.clone(),
-            NoTls,
-            ManagerConfig {
-                recycling_method: RecyclingMethod::Fast,
-            },
-        );
+        let recycling = ManagerConfig {
+            recycling_method: RecyclingMethod::Fast,
+        };
+        let tls = tls.map(MakeRustlsConnect::new);
+        let manager = match tls.clone() {
+            Some(tls) => Manager::from_config(config.clone(), tls, recycling),
+            None => Manager::from_config(config.clone(), NoTls, recycling),
+        };
         let pool = Pool::builder(manager)
             .max_size(CONNECTIONS)
             .wait_timeout(Some(PATIENCE))
@@ -77,6 +80,7 @@ impl Postgres {
         let db = Postgres {
             pool,
             config,
+            tls,
             runtime: Some(runtime),
         };
         db.migrate()?;
@@ -211,7 +215,11 @@ impl Database for Postgres {
 
     fn listen(&self, heard: Listener) {
         if let Some(runtime) = &self.runtime {
-            runtime.spawn(listen(self.config.clone(), heard));
+            let config = self.config.clone();
+            match self.tls.clone() {
+                Some(tls) => runtime.spawn(listen(config, tls, heard)),
+                None => runtime.spawn(listen(config, NoTls, heard)),
+            };
         }
     }
 
@@ -233,10 +241,14 @@ impl Database for Postgres {
 
 /// Receives announcements for ever; connects again when the line breaks, and then
 /// says that something may have been missed.
-async fn listen(config: Config, heard: Listener) {
+async fn listen<T>(config: Config, tls: T, heard: Listener)
+where
+    T: MakeTlsConnect<Socket, Stream: Send + 'static, TlsConnect: Send> + Clone,
+    <T::TlsConnect as TlsConnect<Socket>>::Future: Send,
+{
     let mut pause = Duration::from_millis(100);
     loop {
-        match listen_once(&config, &heard).await {
+        match listen_once(&config, tls.clone(), &heard).await {
             ConnectionLife::NeverOpened => pause = (pause * 2).min(Duration::from_secs(2)),
             ConnectionLife::Opened => pause = Duration::from_millis(100),
         }
@@ -252,11 +264,15 @@ enum ConnectionLife {
     Opened,
 }
 
-async fn listen_once(
+async fn listen_once<T>(
     config: &Config,
+    tls: T,
     heard: &(dyn Fn(Option<&str>) + Send + Sync),
-) -> ConnectionLife {
-    let Ok((client, mut connection)) = config.connect(NoTls).await else {
+) -> ConnectionLife
+where
+    T: MakeTlsConnect<Socket, Stream: Send + 'static>,
+{
+    let Ok((client, mut connection)) = config.connect(tls).await else {
         return ConnectionLife::NeverOpened;
     };
     let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
