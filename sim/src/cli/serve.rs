@@ -204,7 +204,7 @@ pub(super) fn hint(e: &ServeError) -> &'static str {
                 "start the database, and check --database: postgres://user@host:port/name"
             }
             FaultKind::Full => "room on the database's disk",
-            _ => "whether another program holds the database",
+            _ => "what the database says in brackets, or end another program that holds it",
         },
         ServeError::Service(Error::Content(..)) => "the file as it was published",
         ServeError::Service(Error::OtherKeys(_)) => {

@@ -12,6 +12,7 @@ pub struct Mosquitto {
     home: TempDir,
     /// Where it listens, on loopback.
     pub port: u16,
+    config: String,
     process: Option<Child>,
 }
 
@@ -20,12 +21,20 @@ const PROGRAM: &str = "/usr/sbin/mosquitto";
 impl Mosquitto {
     /// A new broker; `None` where the machine has no mosquitto.
     pub fn start() -> Option<Mosquitto> {
+        let port = free_port();
+        let open = format!("listener {port} 127.0.0.1\nallow_anonymous true\n");
+        Mosquitto::start_with(port, open)
+    }
+
+    /// The same with a configuration of the caller's, which names the port.
+    pub fn start_with(port: u16, config: String) -> Option<Mosquitto> {
         if !Path::new(PROGRAM).exists() {
             return None;
         }
         let mut broker = Mosquitto {
             home: tempfile::tempdir().ok()?,
-            port: free_port(),
+            port,
+            config,
             process: None,
         };
         broker.switch_on();
@@ -38,8 +47,7 @@ impl Mosquitto {
     /// When it does not within 20 seconds.
     pub fn switch_on(&mut self) {
         let config = self.home.path().join("conf");
-        let text = format!("listener {} 127.0.0.1\nallow_anonymous true\n", self.port);
-        std::fs::write(&config, text).expect("a configuration");
+        std::fs::write(&config, &self.config).expect("a configuration");
         let process = Command::new(PROGRAM)
             .arg("-c")
             .arg(&config)

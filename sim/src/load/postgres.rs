@@ -123,6 +123,34 @@ impl Server {
         }
     }
 
+    /// Starts it again with TLS, these PEM files and these lines as its
+    /// `pg_hba.conf`.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn use_tls(&mut self, ca: &Path, cert: &Path, key: &Path, hba: &str) {
+        let data = self.data();
+        let auth = self.home.path().join("pg_hba.conf");
+        fs::write(&auth, hba).expect("a file of rules");
+        let owner: &[&str] = if am_root() { &["-o", "postgres"] } else { &[] };
+        for (from, name) in [
+            (ca, "root.crt"),
+            (cert, "server.crt"),
+            (key, "server.key"),
+            (&auth, "pg_hba.conf"),
+        ] {
+            let mut install = Command::new("install");
+            install.args(owner).args(["-m", "600"]);
+            succeed(install.arg(from).arg(data.join(name)));
+        }
+        let on = "ALTER SYSTEM SET ssl = on; ALTER SYSTEM SET ssl_ca_file = 'root.crt'";
+        for line in on.split("; ") {
+            self.sql(line);
+        }
+        self.stop_at_once();
+        self.switch_on();
+    }
+
     fn answers(&self) -> bool {
         TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok()
             && self

@@ -4,6 +4,7 @@
 pub(crate) mod axe;
 pub(crate) mod chromium;
 pub(crate) mod photos;
+pub(crate) mod pki;
 pub(crate) mod stage;
 
 use chromium::Driver;

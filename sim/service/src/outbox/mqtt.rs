@@ -266,7 +266,10 @@ mod tests {
     #[test]
     fn an_address_of_a_broker_is_read_or_refused() {
         let read = |url: &str| Broker::parse(url, None, None).map(|b| (b.host, b.port));
-        assert_eq!(read("mqtt://127.0.0.1:1884").unwrap(), ("127.0.0.1".into(), 1884));
+        assert_eq!(
+            read("mqtt://127.0.0.1:1884").unwrap(),
+            ("127.0.0.1".into(), 1884)
+        );
         assert_eq!(read("mqtt://broker").unwrap(), ("broker".into(), 1883));
         assert_eq!(read("mqtt://[::1]").unwrap(), ("::1".into(), 1883));
         assert_eq!(read("mqtt://[::1]:1885/").unwrap(), ("::1".into(), 1885));

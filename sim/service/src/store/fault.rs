@@ -87,6 +87,18 @@ impl From<rusqlite::Error> for Fault {
     }
 }
 
+/// An error with what led to it: of a connection that fails, only the cause says
+/// whether nobody answers or a certificate is refused.
+fn with_causes(e: &dyn std::error::Error) -> String {
+    let mut text = e.to_string();
+    let mut cause = e.source();
+    while let Some(e) = cause {
+        text = format!("{text}: {e}");
+        cause = e.source();
+    }
+    text
+}
+
 impl From<tokio_postgres::Error> for Fault {
     fn from(e: tokio_postgres::Error) -> Fault {
         use tokio_postgres::error::SqlState as S;
@@ -97,7 +109,7 @@ impl From<tokio_postgres::Error> for Fault {
             } else {
                 FaultKind::Other
             };
-            return Fault::new(kind, e.to_string());
+            return Fault::new(kind, with_causes(&e));
         };
         let kind = match *code {
             S::T_R_SERIALIZATION_FAILURE | S::T_R_DEADLOCK_DETECTED | S::LOCK_NOT_AVAILABLE => {

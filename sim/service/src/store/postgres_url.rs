@@ -54,9 +54,11 @@ pub(super) fn parse(url: &str) -> Result<(Config, Option<ClientConfig>), String>
         Some("disable") => None,
         None if config.get_hosts().iter().all(is_here) => None,
         None => {
-            return Err("the database is on another machine; say sslmode=verify-full&sslrootcert=FILE, \
+            return Err(
+                "the database is on another machine; say sslmode=verify-full&sslrootcert=FILE, \
                  or sslmode=disable where nobody else is on the network"
-                .to_owned());
+                    .to_owned(),
+            );
         }
         Some(other) => {
             return Err(format!(
@@ -125,7 +127,10 @@ mod tests {
             ("sslmode=verify-full&sslrootcert=/no/such", "/no/such"),
             ("sslrootcert=/x", "verify-full alone"),
             ("sslmode=disable&sslcert=/c&sslkey=/k", "verify-full alone"),
-            ("sslmode=verify-full&sslrootcert=/x&sslcert=/c", "go together"),
+            (
+                "sslmode=verify-full&sslrootcert=/x&sslcert=/c",
+                "go together",
+            ),
             ("sslmode=verify-full&sslrootcert=%FF", "UTF-8"),
             ("nonsense=1", "is expected"),
         ] {
