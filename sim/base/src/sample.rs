@@ -13,7 +13,7 @@ pub const BUILT_IN: &str = include_str!("../data/accounts.toml");
 #[serde(deny_unknown_fields)]
 pub struct Samples {
     /// The account holders.
-    #[serde(rename = "account")]
+    #[serde(rename = "account", default)]
     pub accounts: Vec<Sample>,
 }
 

@@ -69,6 +69,8 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value = "text")]
     log: LogFormat,
     /// Account holders to add, a TOML file; the built-in samples unless said.
+    /// Their passwords are public: give a file of your own, or /dev/null for
+    /// none, where strangers can reach the service.
     #[arg(long)]
     accounts: Option<PathBuf>,
     /// Seconds between check-ins of a device that cannot wait.
