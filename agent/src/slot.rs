@@ -29,7 +29,7 @@ const _: () = assert!(
 );
 
 /// The content of a slot. No `Debug`; zeroized on drop.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
+#[derive(Zeroize, ZeroizeOnDrop)]
 pub(crate) struct SlotContent {
     pub(crate) generation: u32,
     pub(crate) epoch: u64,
@@ -151,24 +151,20 @@ pub(crate) fn efface<S: Effaceable>(slots: &mut S, n: u8) -> bool {
 pub(crate) fn write<S: Effaceable, C: Crypto>(
     slots: &mut S,
     n: u8,
-    content: &mut SlotContent,
+    content: &SlotContent,
     key: &[u8; 32],
 ) -> bool {
     let mut bytes = Zeroizing::new([0u8; SLOT_BYTES]);
     if !content.encode::<C>(&mut bytes, key) {
         return false;
     }
-    for _ in 0..2 {
-        let mut back = Zeroizing::new([0u8; SLOT_BYTES]);
-        if efface(slots, n)
+    let mut back = Zeroizing::new([0u8; SLOT_BYTES]);
+    (0..2).any(|_| {
+        efface(slots, n)
             && slots.write(n, bytes.as_ref()).is_ok()
             && slots.read(n, back.as_mut()).is_ok()
             && *back == *bytes
-        {
-            return true;
-        }
-    }
-    false
+    })
 }
 
 /// Destroys slot `n` by one program, where the part can. The erase follows.
@@ -275,7 +271,7 @@ mod tests {
 
     fn written() -> Slots {
         let mut slots = Slots::new();
-        assert!(write::<_, RingCrypto>(&mut slots, 1, &mut content(), &KEY));
+        assert!(write::<_, RingCrypto>(&mut slots, 1, &content(), &KEY));
         slots
     }
 
@@ -352,7 +348,7 @@ mod tests {
         for (bad, good) in [(1, true), (2, false)] {
             let mut slots = Slots::new();
             slots.short_writes = bad;
-            let done = write::<_, RingCrypto>(&mut slots, 1, &mut content(), &KEY);
+            let done = write::<_, RingCrypto>(&mut slots, 1, &content(), &KEY);
             assert_eq!(done, good, "{bad} short writes");
         }
     }
@@ -361,7 +357,7 @@ mod tests {
     fn nothing_is_written_to_a_slot_that_does_not_erase() {
         let mut slots = Slots::new();
         slots.idle_erases = 6;
-        assert!(!write::<_, RingCrypto>(&mut slots, 1, &mut content(), &KEY));
+        assert!(!write::<_, RingCrypto>(&mut slots, 1, &content(), &KEY));
         assert_eq!(slots.cells[1], [0xA5; SLOT_BYTES]);
     }
 

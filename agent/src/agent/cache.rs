@@ -6,7 +6,7 @@ use crate::class::Class;
 use crate::core::Event;
 use crate::error::Error;
 use crate::log::{RecordId, value};
-use crate::slot::{self, SlotContent};
+use crate::slot;
 use crate::wire::codec::copy;
 use nrd_hal::Platform;
 use rand_core::TryRng as _;
@@ -59,9 +59,9 @@ impl<P: Platform> Agent<'_, P> {
     /// slot gets it: a cut before the journal names that slot leaves the old one
     /// in force.
     pub(super) fn new_salt(&mut self, class: Class) -> Result<(), Error> {
-        let mut content = SlotContent::BLANK;
-        let named = self.content_in_force(&mut content)?;
+        let named = self.read_content()?;
         let parts = self.platform.parts();
+        let content = &mut self.keys.content;
         let salt = content
             .salts
             .get_mut(class as usize)
@@ -77,20 +77,16 @@ impl<P: Platform> Agent<'_, P> {
         salt.generation += 1;
         salt.salt = fresh;
         content.generation = content.generation.saturating_add(1);
-        let Some(n) = named else {
-            self.keys.content.clone_from(&content);
-            return Ok(());
-        };
-        slot::write::<_, P::Crypto>(parts.slot, 1 - n, &mut content, &self.keys.slot)
+        let Some(n) = named else { return Ok(()) };
+        slot::write::<_, P::Crypto>(parts.slot, 1 - n, content, &self.keys.slot)
             .then_some(())
             .ok_or(Error::WornOut)
     }
 
     /// Takes the new salt into use, and destroys the old slot.
     pub(super) fn swap_slot(&mut self, class: Class) -> Result<(), Error> {
-        let mut content = SlotContent::BLANK;
-        let named = self.content_in_force(&mut content)?;
-        self.open_vault(&content)?;
+        let named = self.read_content()?;
+        self.open_vault()?;
         self.vault.drop_class(class as u8);
         let Some(n) = named else { return Ok(()) };
         let slots = self.platform.parts().slot;
@@ -100,13 +96,12 @@ impl<P: Platform> Agent<'_, P> {
             .ok_or(Error::WornOut)
     }
 
-    /// The content that the snapshot names, and in which slot it is; `None` where
-    /// nothing is remembered, so that it is in RAM alone.
-    fn content_in_force(&mut self, content: &mut SlotContent) -> Result<Option<u8>, Error> {
+    /// Reads the content that the snapshot names, and says in which slot it is;
+    /// `None` where nothing is remembered, so that it is in RAM alone.
+    fn read_content(&mut self) -> Result<Option<u8>, Error> {
         if self.remembers() {
-            self.named_slot(content).map(Some).ok_or(Error::WornOut)
+            self.read_named_slot().map(Some).ok_or(Error::WornOut)
         } else {
-            content.clone_from(&self.keys.content);
             Ok(None)
         }
     }

@@ -7,12 +7,13 @@ use crate::core::{Effect, Event, Found, Journal, Read};
 use crate::error::Error;
 use crate::keys;
 use crate::log::{Progress, RecordId};
-use crate::slot::{self, SlotContent};
+use crate::slot;
 use crate::state::{PersistedState, Snapshot, Tombstone, WipePhase};
 use crate::trace::event;
 use crate::wire::RootChange;
 use crate::wire::codec::Blank;
 use nrd_hal::{Error as _, ErrorKind, MonotonicCounter as _, Platform};
+use zeroize::Zeroize as _;
 
 /// The session record: series, generation, token.
 pub(super) const SESSION: RecordId = RecordId {
@@ -187,8 +188,7 @@ impl<P: Platform> Agent<'_, P> {
     /// effacing the other. False when neither is the one named.
     fn open_slot(&mut self) -> Result<bool, Error> {
         self.slots_are_blank()?;
-        let mut content = SlotContent::BLANK;
-        let Some(n) = self.named_slot(&mut content) else {
+        let Some(n) = self.read_named_slot() else {
             return Ok(false);
         };
         let slots = self.platform.parts().slot;
@@ -200,31 +200,34 @@ impl<P: Platform> Agent<'_, P> {
             )]
             let _ = slot::efface(slots, 1 - n);
         }
-        self.open_vault(&content)?;
+        self.open_vault()?;
         self.vault.unmount();
         Ok(true)
     }
 
-    /// The slot that the snapshot names.
-    pub(super) fn named_slot(&mut self, content: &mut SlotContent) -> Option<u8> {
+    /// Reads the slot that the snapshot names to where its content is kept.
+    pub(super) fn read_named_slot(&mut self) -> Option<u8> {
         let PersistedState::Active(a) = &self.core.held().state else {
             return None;
         };
         let slots = self.platform.parts().slot;
-        (0..2).find(|&n| {
+        let content = &mut self.keys.content;
+        let named = (0..2).find(|&n| {
             slot::read::<_, P::Crypto>(slots, n, &self.keys.slot, content)
                 && content.generation == a.slot_generation
                 && content.epoch == a.epoch
                 && content.activation_id == a.id.0
-        })
+        });
+        if named.is_none() {
+            content.zeroize();
+        }
+        named
     }
 
-    /// Derives the vault's keys from what a slot holds.
-    pub(super) fn open_vault(&mut self, content: &SlotContent) -> Result<(), Error> {
+    /// Derives the vault's keys from the slot's content.
+    pub(super) fn open_vault(&mut self) -> Result<(), Error> {
         let root = self.platform.parts().root_key;
-        keys::vault::<_, P::Crypto>(root, content, &mut self.keys.vault)?;
-        self.keys.content.clone_from(content);
-        Ok(())
+        keys::vault::<_, P::Crypto>(root, &self.keys.content, &mut self.keys.vault)
     }
 
     /// The session can be read once the log has decided about the record that the

@@ -8,11 +8,12 @@ use crate::class::Class;
 use crate::core::{Event, Granted};
 use crate::error::Error;
 use crate::log::RecordId;
-use crate::slot::{self, SlotContent};
+use crate::slot;
 use crate::wire::codec::Blank as _;
 use crate::wire::{Body as _, Generation, Grant};
 use nrd_hal::Platform;
 use rand_core::TryCryptoRng;
+use zeroize::Zeroize as _;
 
 /// The display name's record.
 pub(super) const DISPLAY_NAME: RecordId = RecordId {
@@ -23,11 +24,11 @@ pub(super) const DISPLAY_NAME: RecordId = RecordId {
 impl<P: Platform> Agent<'_, P> {
     /// A grant arrived: checks it and begins to store it.
     pub(super) fn accept_grant(&mut self, frame: &[u8]) -> Result<(), Error> {
-        let trust = self.trust()?;
-        let (bounds, key) = (trust.bounds, trust.session_key);
+        self.trust()?;
+        let trust = self.trust.as_ref().ok_or(Error::WrongState)?;
         let grant = &mut self.keys.grant;
         *grant = Grant::BLANK;
-        crate::wire::read_signed::<P::Crypto>(frame, Grant::KIND, &key, grant)?;
+        crate::wire::read_signed::<P::Crypto>(frame, Grant::KIND, &trust.session_key, grant)?;
         if grant.device_id != self.device_id {
             self.keys.drop_grant();
             return Err(Error::NotForUs);
@@ -37,7 +38,7 @@ impl<P: Platform> Agent<'_, P> {
             epoch: grant.epoch,
             remember: grant.remember,
             policy: grant.policy,
-            terms: grant.terms.held_between(&bounds),
+            terms: grant.terms.held_between(&trust.bounds),
         };
         self.event(Event::Granted(&granted))
     }
@@ -45,8 +46,13 @@ impl<P: Platform> Agent<'_, P> {
     /// Draws the secret and the salts, and writes the slot.
     pub(super) fn make_slot(&mut self) -> Result<(), Error> {
         let parts = self.platform.parts();
-        let grant = &self.keys.grant;
-        let mut content = SlotContent::BLANK;
+        let Keys {
+            grant,
+            content,
+            slot: key,
+            ..
+        } = &mut self.keys;
+        content.zeroize();
         content.generation = 1;
         content.epoch = grant.epoch;
         content.activation_id = grant.activation_id.0;
@@ -56,12 +62,12 @@ impl<P: Platform> Agent<'_, P> {
         }
         if grant.remember {
             let stored = slot::efface(parts.slot, 1)
-                && slot::write::<_, P::Crypto>(parts.slot, 0, &mut content, &self.keys.slot);
+                && slot::write::<_, P::Crypto>(parts.slot, 0, content, key);
             if !stored {
                 return Err(Error::WornOut);
             }
         }
-        self.open_vault(&content)?;
+        self.open_vault()?;
         self.vault.unmount();
         self.vault.want_writable();
         Ok(())

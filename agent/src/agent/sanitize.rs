@@ -3,8 +3,9 @@
 use super::Agent;
 use crate::core::Found;
 use crate::error::Error;
-use crate::slot::{self, SlotContent};
+use crate::slot;
 use nrd_hal::{Effaceable as _, Error as _, ErrorKind, Geometry, Platform, Region};
+use zeroize::Zeroize as _;
 
 impl<P: Platform> Agent<'_, P> {
     /// Whether both slots read blank. Slots that do not answer are no finding;
@@ -24,8 +25,10 @@ impl<P: Platform> Agent<'_, P> {
     /// True when the content of a slot authenticates.
     pub(super) fn slot_lives(&mut self) -> bool {
         let slots = self.platform.parts().slot;
-        let mut content = SlotContent::BLANK;
-        (0..2).any(|n| slot::read::<_, P::Crypto>(slots, n, &self.keys.slot, &mut content))
+        let content = &mut self.keys.content;
+        let lives = (0..2).any(|n| slot::read::<_, P::Crypto>(slots, n, &self.keys.slot, content));
+        content.zeroize();
+        lives
     }
 
     /// Effaces whatever a slot still holds; false when one is stuck.
