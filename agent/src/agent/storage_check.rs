@@ -15,7 +15,7 @@ use super::{Agent, sanitize};
 use crate::core::{Event, Job, Mode};
 use crate::error::Error;
 use crate::state::State;
-use crate::wire::codec;
+use crate::wire::codec::{self, Blank as _};
 use crate::wire::storage::{
     BlockOrder, CHUNK, CREDIT, CheckRefusal, DeskMessage, DeviceMessage, MAX_MESSAGE, VERSION,
     digest_block,
@@ -76,6 +76,10 @@ impl StorageCheck {
     }
 }
 
+const FAILED: DeviceMessage<'static> = DeviceMessage::Refused {
+    reason: CheckRefusal::Failed,
+};
+
 /// Blocks that one call reads back.
 const READ_AT_ONCE: usize = 64;
 
@@ -114,72 +118,62 @@ impl<P: Platform> Agent<'_, P> {
     /// # Ok::<(), nrd_agent::Error>(())
     /// ```
     pub fn storage_check(&mut self, message: &[u8], out: &mut [u8; MAX_MESSAGE]) -> CheckStep {
-        let mut receipt = [0; Receipt::MAX];
-        let said = match message {
-            [] => self.go_on_checking(&mut receipt),
-            _ => self.follow_desk(message),
-        };
-        match (
-            said.map(|said| codec::write(b"", &said, out)),
-            self.check.stage,
-        ) {
-            (Some(Ok(n)), _) => CheckStep::Send(n),
-            (_, Stage::Idle | Stage::Storing) => CheckStep::Wait,
-            (_, Stage::Reading | Stage::Erasing) => CheckStep::Again,
+        match message {
+            [] => self.go_on_checking(out),
+            _ => self.follow_desk(message, out),
         }
     }
 
-    fn follow_desk(&mut self, message: &[u8]) -> Option<DeviceMessage<'static>> {
+    fn follow_desk(&mut self, message: &[u8], out: &mut [u8]) -> CheckStep {
         let vault = self.platform.parts().vault.geometry().size;
         let check = &mut self.check;
-        let reason = match (codec::read(message), check.stage) {
-            (Some(DeskMessage::Open { version: VERSION }), _) => {
-                match self.settle(Event::Fill, &[]) {
-                    Ok(()) => {
-                        self.check.stage = Stage::Storing;
-                        self.check.at = 0;
-                        return Some(DeviceMessage::Here {
-                            version: VERSION,
-                            device_id: self.device_id,
-                            vault,
-                            further: 0,
-                            chunk: CHUNK as u16,
-                            credit: CREDIT,
-                        });
-                    }
-                    Err(Error::Busy) => CheckRefusal::Busy,
-                    Err(Error::WrongState) => CheckRefusal::NotClean,
-                    Err(_) => CheckRefusal::Failed,
+        let mut said = DeskMessage::BLANK;
+        let understood = codec::read_into(message, &mut said);
+        let reason = match (&said, check.stage) {
+            _ if !understood => CheckRefusal::OutOfTurn,
+            (DeskMessage::Open { version: VERSION }, _) => match self.settle(Event::Fill, &[]) {
+                Ok(()) => {
+                    self.check.stage = Stage::Storing;
+                    self.check.at = 0;
+                    let here = DeviceMessage::Here {
+                        version: VERSION,
+                        device_id: self.device_id,
+                        vault,
+                        further: 0,
+                        chunk: CHUNK as u16,
+                        credit: CREDIT,
+                    };
+                    return say(&here, out);
                 }
-            }
-            (Some(DeskMessage::Open { .. }), _) => CheckRefusal::Version,
-            (Some(DeskMessage::Chunk { bytes }), Stage::Storing)
+                Err(Error::Busy) => CheckRefusal::Busy,
+                Err(Error::WrongState) => CheckRefusal::NotClean,
+                Err(_) => CheckRefusal::Failed,
+            },
+            (DeskMessage::Open { .. }, _) => CheckRefusal::Version,
+            (DeskMessage::Chunk { bytes }, Stage::Storing)
                 if check.at < vault && bytes.len() == CHUNK =>
             {
                 let at = check.at;
                 check.at += CHUNK as u32;
                 self.store_chunk(at, bytes);
-                return Some(DeviceMessage::Stored {
-                    chunks: at / CHUNK as u32 + 1,
-                });
+                let chunks = at / CHUNK as u32 + 1;
+                return say(&DeviceMessage::Stored { chunks }, out);
             }
-            (Some(DeskMessage::Key { key }), Stage::Storing) if check.at == vault => {
+            (DeskMessage::Key { key }, Stage::Storing) if check.at == vault => {
                 check.stage = Stage::Reading;
                 check.at = 0;
-                check.key = key;
-                check.order = BlockOrder::new(&key, vault / CHUNK as u32);
+                check.key = *key;
+                check.order = BlockOrder::new(key, vault / CHUNK as u32);
                 check.digest = [0; 32];
-                return None;
+                return CheckStep::Again;
             }
-            (Some(DeskMessage::Close), _) => {
+            (DeskMessage::Close, _) => {
                 self.end_storage_check();
-                return None;
+                return CheckStep::Wait;
             }
-            (None | Some(DeskMessage::Chunk { .. } | DeskMessage::Key { .. }), _) => {
-                CheckRefusal::OutOfTurn
-            }
+            (DeskMessage::Chunk { .. } | DeskMessage::Key { .. }, _) => CheckRefusal::OutOfTurn,
         };
-        Some(DeviceMessage::Refused { reason })
+        say(&DeviceMessage::Refused { reason }, out)
     }
 
     /// Stores a chunk; its block is erased before the first of it. What fails is
@@ -193,12 +187,12 @@ impl<P: Platform> Agent<'_, P> {
         let _ = self.platform.parts().vault.program(at, chunk);
     }
 
-    fn go_on_checking<'r>(&mut self, receipt: &'r mut [u8]) -> Option<DeviceMessage<'r>> {
+    fn go_on_checking(&mut self, out: &mut [u8]) -> CheckStep {
         let flash = self.platform.parts().vault;
         let bytes = flash.geometry().size;
         let check = &mut self.check;
         match check.stage {
-            Stage::Idle | Stage::Storing => None,
+            Stage::Idle | Stage::Storing => CheckStep::Wait,
             Stage::Reading => {
                 for index in check.order.by_ref().take(READ_AT_ONCE) {
                     let mut block = [0; CHUNK];
@@ -207,16 +201,16 @@ impl<P: Platform> Agent<'_, P> {
                     check.digest =
                         digest_block::<P::Crypto>(&check.key, &check.digest, index, &block);
                     check.at += CHUNK as u32;
-                    if check.at == bytes {
-                        check.stage = Stage::Erasing;
-                        let digest = check.digest;
-                        self.erase_check();
-                        return Some(DeviceMessage::Answer { digest });
-                    }
                 }
-                None
+                if check.at < bytes {
+                    return CheckStep::Again;
+                }
+                check.stage = Stage::Erasing;
+                let digest = check.digest;
+                self.erase_check();
+                say(&DeviceMessage::Answer { digest }, out)
             }
-            Stage::Erasing if self.core.state() == State::Filling => None,
+            Stage::Erasing if self.core.state() == State::Filling => CheckStep::Again,
             Stage::Erasing => {
                 check.stage = Stage::Idle;
                 let subject = Subject::Stored {
@@ -224,14 +218,11 @@ impl<P: Platform> Agent<'_, P> {
                     digest: check.digest,
                     bytes,
                 };
-                Some(match self.write_proof(subject, receipt) {
-                    Ok(n) => DeviceMessage::Receipt {
-                        frame: receipt.get(..n).unwrap_or_default(),
-                    },
-                    Err(_) => DeviceMessage::Refused {
-                        reason: CheckRefusal::Failed,
-                    },
-                })
+                let mut receipt = [0; Receipt::MAX];
+                let written = self.write_proof(subject, &mut receipt);
+                let frame = written.ok().and_then(|n| receipt.get(..n));
+                let message = frame.map_or(FAILED, |frame| DeviceMessage::Receipt { frame });
+                say(&message, out)
             }
         }
     }
@@ -267,4 +258,10 @@ impl<P: Platform> Agent<'_, P> {
         let done = size.wrapping_mul(stage).wrapping_add(at);
         Some((done, size.wrapping_mul(3)))
     }
+}
+
+/// Writes what the device says.
+fn say(message: &DeviceMessage<'_>, out: &mut [u8]) -> CheckStep {
+    // It has room for the longest message.
+    codec::write(b"", message, out).map_or(CheckStep::Wait, CheckStep::Send)
 }

@@ -129,8 +129,11 @@ pub fn digest_block<C: Crypto>(
 #[derive(Debug, Clone)]
 pub struct BlockOrder {
     count: u32,
+    /// The last place: one less than the least power of two that is not below the
+    /// count.
+    last: u32,
     mask: u32,
-    /// Places gone through, of the least power of two that is not below the count.
+    /// The next place.
     place: u32,
 }
 
@@ -138,6 +141,7 @@ impl BlockOrder {
     /// Of no blocks.
     pub const NONE: BlockOrder = BlockOrder {
         count: 0,
+        last: 0,
         mask: 0,
         place: 0,
     };
@@ -147,6 +151,7 @@ impl BlockOrder {
         let [a, b, c, d, ..] = *key;
         BlockOrder {
             count,
+            last: count.next_power_of_two() - 1,
             mask: u32::from_le_bytes([a, b, c, d]),
             place: 0,
         }
@@ -157,9 +162,8 @@ impl Iterator for BlockOrder {
     type Item = u32;
 
     fn next(&mut self) -> Option<u32> {
-        let places = self.count.next_power_of_two();
-        while self.place < places {
-            let index = (self.place ^ self.mask) & (places - 1);
+        while self.place <= self.last {
+            let index = (self.place ^ self.mask) & self.last;
             self.place += 1;
             if index < self.count {
                 return Some(index);
