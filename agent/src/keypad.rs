@@ -19,7 +19,7 @@ pub enum RemoteKey {
     Other,
 }
 
-use RemoteKey::{Down, Left, Right, Up};
+use RemoteKey::{Down, Left, Other, Right, Up};
 
 const SEQUENCE: [RemoteKey; 12] = [Up, Up, Down, Down, Left, Right, Left, Right, Up, Up, Up, Up];
 
@@ -37,11 +37,22 @@ pub const MAX_PAUSE_MS: u64 = 5_000;
 /// assert_eq!(opened.position(|opens| opens), Some(11)); // at the last key
 /// # assert!(!sequence.press(RemoteKey::Other, 10_000));
 /// ```
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct MenuSequence {
-    /// The last keys, the newest last.
-    keys: [Option<RemoteKey>; SEQUENCE.len()],
+    /// The last keys, the newest last; `Other` where there was none.
+    keys: [RemoteKey; SEQUENCE.len()],
     last_ms: u64,
+}
+
+const NO_KEYS: [RemoteKey; SEQUENCE.len()] = [Other; SEQUENCE.len()];
+
+impl Default for MenuSequence {
+    fn default() -> Self {
+        MenuSequence {
+            keys: NO_KEYS,
+            last_ms: 0,
+        }
+    }
 }
 
 impl MenuSequence {
@@ -51,15 +62,15 @@ impl MenuSequence {
         let pause = now_ms.saturating_sub(self.last_ms);
         self.last_ms = now_ms;
         if pause > MAX_PAUSE_MS {
-            self.keys = Default::default();
+            self.keys = NO_KEYS;
         }
         self.keys.rotate_left(1);
         if let Some(newest) = self.keys.last_mut() {
-            *newest = Some(key);
+            *newest = key;
         }
-        let done = self.keys == SEQUENCE.map(Some);
+        let done = self.keys == SEQUENCE;
         if done {
-            self.keys = Default::default();
+            self.keys = NO_KEYS;
         }
         done
     }

@@ -63,12 +63,12 @@ impl<P: Platform> Agent<'_, P> {
 
     /// The places of the journal that hold an undelivered receipt, a bit each.
     pub(super) fn count_receipts(&self) -> u8 {
-        (0..=SPARE_PLACE)
-            .filter(|&place| {
-                let id = id::RECEIPT + u16::from(place);
-                self.journal.holds(journal_key(id))
-            })
-            .fold(0, |places, place| places | 1 << place)
+        let mut places = 0;
+        for place in 0..=SPARE_PLACE {
+            let id = id::RECEIPT + u16::from(place);
+            places |= u8::from(self.journal.holds(journal_key(id))) << place;
+        }
+        places
     }
 
     /// Writes a receipt of these findings and of what the parts say now, not
