@@ -106,7 +106,7 @@ impl<P: Platform> Agent<'_, P> {
             if step == Err(Error::WornOut) && which == LogId::Journal {
                 // Found: an outage in which a wipe began retired every sector, and
                 // the wipe could not end before the power was cut.
-                self.journal.try_all_again();
+                self.journal.start_over();
             }
             step?;
         }

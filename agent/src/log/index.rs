@@ -128,7 +128,7 @@ impl<'m> Index<'m> {
     }
 
     /// Keeps the entries for which `keep` answers true.
-    pub(crate) fn retain(&mut self, keep: impl Fn(&Entry) -> bool) {
+    pub(crate) fn retain(&mut self, keep: &dyn Fn(&Entry) -> bool) {
         let mut to = 0;
         for from in 0..self.used {
             if let Some(&e) = self.nth(from)
@@ -233,9 +233,9 @@ mod tests {
         );
         assert!(index.set(&entry(3, 8, 6)), "and may be written again");
         assert_holds(&index, 44 + 36 + 44, true, &[1, 3]);
-        index.retain(|e| !e.header.deleted());
+        index.retain(&|e| !e.header.deleted());
         assert_holds(&index, 44 + 44, false, &[1, 3]);
-        index.retain(|e| e.id().id == 3);
+        index.retain(&|e| e.id().id == 3);
         assert_holds(&index, 44, false, &[3]);
         index.clear();
         assert_holds(&index, 0, false, &[]);

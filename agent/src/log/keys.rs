@@ -64,7 +64,8 @@ impl LogKeys {
     /// Replaces these keys.
     pub(crate) fn set<C: Crypto>(&mut self, region: u8, epoch: u64, base: &[u8; 32]) {
         self.zeroize();
-        self.aad_prefix = concat(&[&[region], &epoch.to_le_bytes()]);
+        let [a, b, c, d, e, f, g, h] = epoch.to_le_bytes();
+        self.aad_prefix = [region, a, b, c, d, e, f, g, h];
         self.base = *base;
         self.header = C::hmac(base, &[b"nrd/1/sector", FIRST_BLOCK]);
     }

@@ -535,9 +535,9 @@ impl<'m> Log<'m> {
     /// Longest value that a record of this log can hold, beside the marker that
     /// deletes it, in bytes.
     pub fn max_value(&self) -> usize {
-        let most = self.geometry.payload().saturating_sub(self.reserve) as usize;
-        most.saturating_sub(RECORD_OVERHEAD + self.geometry.marker() as usize)
-            .min(MAX_VALUE)
+        let beside = self.reserve + RECORD_OVERHEAD as u32 + self.geometry.marker();
+        let most = self.geometry.payload().saturating_sub(beside);
+        MAX_VALUE.min(most as usize)
     }
 
     /// True when a record of this id is alive.
@@ -552,7 +552,7 @@ impl<'m> Log<'m> {
 
     /// Drops every record of `class` from the index: its key is gone.
     pub fn drop_class(&mut self, class: u8) {
-        self.index.retain(|e| e.id().class != class);
+        self.index.retain(&|e| e.id().class != class);
         if self.unconfirmed.is_some_and(|u| u.id().class == class) {
             self.unconfirmed = None;
         }
@@ -562,15 +562,6 @@ impl<'m> Log<'m> {
     /// [`PINNED_RECORD`] can be read, if it exists.
     pub fn is_settled(&self) -> bool {
         self.mounted && !self.needs_new_sector && self.unconfirmed.is_none()
-    }
-
-    /// Forgets which sectors did not take a write, and reads the log anew: what
-    /// retires every sector is an outage, and no wear.
-    pub(crate) fn try_all_again(&mut self) {
-        for entry in self.table.iter_mut() {
-            *entry = 0;
-        }
-        self.unmount();
     }
 
     /// True when [`Log::step`] has something to do.

@@ -49,7 +49,11 @@ use rand_core::TryCryptoRng;
 enum Found {
     /// Blank cells, or the sector's end.
     Blank,
-    Record(Entry),
+    Record {
+        record: Entry,
+        /// Offset where it ends.
+        next: u32,
+    },
     Unreadable {
         /// Offset of the next readable record, or the sector's end.
         next: u32,
@@ -163,13 +167,17 @@ impl Log<'_> {
         io: &mut LogContext<'_, R, G, C>,
         sector: u32,
     ) {
-        let mut at = self.find_next_record(io, sector, self.geometry.first_record);
-        while let Some(record) = self.record_at(io, sector, at) {
+        let mut at = self.geometry.first_record;
+        loop {
+            at = self.find_next_record(io, sector, at);
+            let Some(record) = self.record_at(io, sector, at) else {
+                return;
+            };
             if record.header.seq > self.next_seq {
                 self.next_seq = record.header.seq.saturating_add(1);
                 self.lost_before = self.next_seq;
             }
-            at = self.find_next_record(io, sector, self.end(&record));
+            at = self.end(&record);
         }
     }
 
@@ -228,6 +236,7 @@ impl Log<'_> {
         let committed = state != CommitState::HalfCommitted;
         let mut lost_own = false;
         let mut last: Option<Entry> = None;
+        let mut last_end = 0;
         let mut at = self.geometry.first_record;
         // Every copy of a half-committed sector must be there and authentic. A
         // copy that is missing or altered shows that its erase has begun.
@@ -238,12 +247,13 @@ impl Log<'_> {
         };
         while at < limit {
             match self.read_at(io, sector, at) {
-                Found::Record(record) if committed || self.authentic(io, &record) => {
+                Found::Record { record, next } if committed || self.authentic(io, &record) => {
                     if let Some(done) = &last {
                         self.index_record(io, done)?;
                     }
-                    at = self.end(&record);
                     last = Some(record);
+                    last_end = next;
+                    at = next;
                 }
                 Found::Unreadable { next } if committed => {
                     self.needs_new_sector = next >= self.geometry.sector;
@@ -263,7 +273,7 @@ impl Log<'_> {
         // Every record but the last was read back before the next was written.
         // The last may be torn in its value: only its tag shows that.
         if let Some(record) = &last {
-            end = self.end(record);
+            end = last_end;
             let copied = end <= header.copies_end;
             if copied || self.authentic(io, record) {
                 self.index_record(io, record)?;
@@ -305,11 +315,11 @@ impl Log<'_> {
         loop {
             at = match self.read_at(io, sector, at) {
                 Found::Blank => break,
-                Found::Record(record) if identified || self.authentic(io, &record) => {
+                Found::Record { record, next } if identified || self.authentic(io, &record) => {
                     self.index_record(io, &record)?;
-                    self.end(&record)
+                    next
                 }
-                Found::Record(_) => {
+                Found::Record { .. } => {
                     self.mark_lost(io, sector);
                     at + self.geometry.unit
                 }
@@ -351,11 +361,11 @@ impl Log<'_> {
         io: &mut LogContext<'_, R, G, C>,
     ) -> Option<Entry> {
         let sector = self.pinned_at.sector();
-        let record = self.record_at(io, sector, self.pinned_at.offset())?;
-        let counts = contains(self.unindexed, sector)
-            && record.id() == PINNED_RECORD
-            && !record.header.deleted();
-        counts.then_some(record)
+        if !contains(self.unindexed, sector) {
+            return None;
+        }
+        self.record_at(io, sector, self.pinned_at.offset())
+            .filter(|record| record.id() == PINNED_RECORD && !record.header.deleted())
     }
 
     /// Offset in its sector where a record ends.
@@ -374,7 +384,10 @@ impl Log<'_> {
             return Found::Blank;
         }
         match self.record_at(io, sector, at) {
-            Some(record) => Found::Record(record),
+            Some(record) => Found::Record {
+                record,
+                next: self.end(&record),
+            },
             None => Found::Unreadable {
                 next: self.find_next_record(io, sector, at),
             },
@@ -418,9 +431,13 @@ impl Log<'_> {
             header: parsed.header,
             addr,
         };
-        let counts = self.end(&record) <= self.geometry.sector
-            && (!parsed.corrected || self.sealed(io, &record));
-        counts.then_some(record)
+        if self.end(&record) > self.geometry.sector {
+            return None;
+        }
+        if parsed.corrected && !self.sealed(io, &record) {
+            return None;
+        }
+        Some(record)
     }
 
     /// True when the record's tag verifies. A record of a forgotten salt counts
@@ -484,7 +501,7 @@ impl Log<'_> {
             // The check bits come first: correcting a bit and verifying a tag at
             // each unit of a sector would take too long.
             if io.region.read(start, &mut bytes).is_ok()
-                && RecordHeader::is_intact(&bytes)
+                && RecordHeader::check_bits_fit(&bytes)
                 && let Some(record) = self.record_at(io, sector, at)
                 && self.sealed(io, &record)
             {

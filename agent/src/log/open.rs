@@ -51,7 +51,7 @@ pub(crate) enum Opening {
 }
 
 /// Why an opening came to nothing.
-enum OpenFailure {
+pub(crate) enum OpenFailure {
     /// The cells did not take a program.
     NotReadBack,
     /// A record that was unconfirmed at the mount does not authenticate any
@@ -217,22 +217,24 @@ impl Log<'_> {
         let mut end = self.geometry.first_record;
         // A head of an earlier boot, or one whose cells did not take a program, is
         // not written to again. It is no member any more.
-        if let Some(replaced) = self.head.filter(|h| !h.writable) {
-            members &= !(1 << replaced.sector);
-            end = self.move_live_records(io, replaced.sector, members, sector, end)?;
-        }
+        let mut replaced = self.head.filter(|h| !h.writable).map(|h| h.sector);
         let mut collected = self.gc_rounds == 0;
-        while members.count_ones() >= self.member_limit() || !collected {
-            collected = true;
-            let oldest = self.empties_oldest(generation);
-            // A member that is not in the index yet would be lost: rather stay
-            // over the limit.
-            let Some(victim) = self.pick_victim(members & !self.unindexed, oldest) else {
-                break;
+        let limit = self.member_limit();
+        loop {
+            let victim = match replaced.take() {
+                Some(head) => head,
+                None if collected && members.count_ones() < limit => break,
+                None => {
+                    collected = true;
+                    let oldest = self.empties_oldest(generation);
+                    // A member that is not in the index yet would be lost: rather
+                    // stay over the limit.
+                    match self.pick_victim(members & !self.unindexed, oldest) {
+                        Some(s) if end + self.index.bytes_in(1 << s) <= self.geometry.sector => s,
+                        _ => break,
+                    }
+                }
             };
-            if end + self.index.bytes_in(1 << victim) > self.geometry.sector {
-                break;
-            }
             members &= !(1 << victim);
             end = self.move_live_records(io, victim, members, sector, end)?;
         }
@@ -329,7 +331,7 @@ impl Log<'_> {
             // In the oldest sector a delete marker hides nothing any more: no
             // older version of its record is left on flash.
             self.index
-                .retain(|e| !(e.header.deleted() && e.addr.sector() == from));
+                .retain(&|e| !(e.header.deleted() && e.addr.sector() == from));
         }
         let half_committed = self.head.is_some_and(|h| h.sector == from && !h.committed);
         let mut i = 0;
@@ -391,7 +393,7 @@ impl Log<'_> {
 }
 
 /// Programs and reads back.
-fn program<R: Region>(region: &mut R, at: u32, bytes: &[u8]) -> Result<(), OpenFailure> {
+pub(crate) fn program<R: Region>(region: &mut R, at: u32, bytes: &[u8]) -> Result<(), OpenFailure> {
     region.program(at, bytes).map_err(|_e| Error::Hardware)?;
     if reads_back(region, at, bytes) {
         Ok(())

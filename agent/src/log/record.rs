@@ -1,10 +1,10 @@
 //! Sealing, writing and reading one record.
 
 use super::format::{
-    FlashAddr, RECORD_HEADER, RECORD_OVERHEAD, RecordHeader, STORED_NONCE, TAG, concat, copy_parts,
-    padded,
+    FlashAddr, RECORD_HEADER, RECORD_OVERHEAD, RecordHeader, STORED_NONCE, TAG, copy_parts, padded,
 };
 use super::index::Entry;
+use super::open::program;
 use super::{Log, LogContext, LogKeys, PINNED_RECORD, RecordId};
 use crate::error::Error;
 use crate::wire::codec::copy;
@@ -61,7 +61,8 @@ fn hedged_nonce<C: Crypto>(
         key,
         &[b"nrd/1/nonce\0", random, lengths.as_flattened(), aad, text],
     );
-    concat(&[&full])
+    let [a, b, c, d, e, f, g, h, ..] = full;
+    [a, b, c, d, e, f, g, h]
 }
 
 impl Log<'_> {
@@ -138,7 +139,7 @@ impl Log<'_> {
         let value = value.unwrap_or_default();
         let buf = seal_record::<G, C>(io.scratch, io.rng, io.keys, &entry.header, value, size)?;
         let at = self.geometry.offset_of(entry.addr);
-        let ok = io.region.program(at, buf).is_ok() && reads_back(io.region, at, buf);
+        let ok = program(io.region, at, buf).is_ok();
         // Used up even if the program failed: its cells may read as a record at a
         // later boot, and two records of one number could not be told apart.
         self.next_seq = next_seq;
@@ -299,7 +300,9 @@ fn body<'r>(record: &'r mut [u8], header: &RecordHeader) -> Option<Body<'r>> {
 
 /// The whole nonce of a record: sequence number, then the stored part.
 fn full_nonce(header: &RecordHeader, stored: &[u8; STORED_NONCE]) -> [u8; 12] {
-    concat(&[&header.seq.to_le_bytes(), stored])
+    let [a, b, c, d] = header.seq.to_le_bytes();
+    let [e, f, g, h, i, j, k, l] = *stored;
+    [a, b, c, d, e, f, g, h, i, j, k, l]
 }
 
 /// Builds the sealed, padded record in `scratch`.
@@ -313,34 +316,53 @@ fn seal_record<'s, G: TryCryptoRng, C: Crypto>(
 ) -> Result<&'s [u8], Error> {
     let buf = scratch.get_mut(..size as usize).ok_or(Error::TooLong)?;
     buf.fill(0xFF);
-    let body = body(buf, header).ok_or(Error::TooLong)?;
-    copy_parts(body.text, value);
+    let text = buf.get_mut(RECORD_HEADER + STORED_NONCE..);
+    copy_parts(text.unwrap_or_default(), value);
     let mut random = [0u8; 32];
     #[expect(
         clippy::let_underscore_must_use,
         reason = "a failed generator is tolerated here: the hedge keeps nonces distinct"
     )]
     let _ = rng.try_fill_bytes(&mut random);
-    let aad = keys.aad(&header.encode());
-    *body.stored_nonce = hedged_nonce::<C>(keys.nonce::<C>(), &random, &aad, body.text);
+    let sealed = through_seal::<C>(buf, keys, header, Seal::New(&random));
     random.zeroize();
-    seal_in_place::<C>(buf, keys, header)?;
-    Ok(buf)
+    sealed.map(|()| &*buf)
 }
 
-/// Seals a record whose nonce and plaintext are in their places, and completes
-/// it with its header and tag.
-fn seal_in_place<C: Crypto>(
+/// What is done with a record's seal.
+enum Seal<'r> {
+    /// Made, under a nonce from these random bytes.
+    New(&'r [u8; 32]),
+    /// Made again, under the nonce that the record has.
+    Again,
+    /// Verified and opened.
+    Open,
+}
+
+/// Authenticates and decrypts in place a record whose header is `header`, or
+/// encrypts it in place and completes it with its header and tag.
+fn through_seal<C: Crypto>(
     record: &mut [u8],
     keys: &mut LogKeys,
     header: &RecordHeader,
+    seal: Seal<'_>,
 ) -> Result<(), Error> {
     let bytes = header.encode();
     let aad = keys.aad(&bytes);
+    let Body {
+        stored_nonce,
+        text,
+        tag,
+    } = body(record, header).ok_or(Error::Corrupt)?;
+    if let Seal::New(random) = seal {
+        *stored_nonce = hedged_nonce::<C>(keys.nonce::<C>(), random, &aad, text);
+    }
+    let nonce = full_nonce(header, stored_nonce);
     let key = keys.class::<C>(header.id.class).ok_or(Error::Corrupt)?;
-    let body = body(record, header).ok_or(Error::Corrupt)?;
-    let nonce = full_nonce(header, body.stored_nonce);
-    *body.tag = C::seal(key, &nonce, &aad, body.text).map_err(|_| Error::Crypto)?;
+    if let Seal::Open = seal {
+        return C::open(key, &nonce, &aad, text, tag).map_err(|_| Error::Corrupt);
+    }
+    *tag = C::seal(key, &nonce, &aad, text).map_err(|_| Error::Crypto)?;
     copy(record, &bytes);
     Ok(())
 }
@@ -351,15 +373,7 @@ pub(crate) fn open_record<C: Crypto>(
     keys: &mut LogKeys,
     header: &RecordHeader,
 ) -> Result<(), Error> {
-    let aad = keys.aad(&header.encode());
-    let key = keys.class::<C>(header.id.class).ok_or(Error::Corrupt)?;
-    let Body {
-        stored_nonce,
-        text,
-        tag,
-    } = body(record, header).ok_or(Error::Corrupt)?;
-    let nonce = full_nonce(header, stored_nonce);
-    C::open(key, &nonce, &aad, text, tag).map_err(|_| Error::Corrupt)
+    through_seal::<C>(record, keys, header, Seal::Open)
 }
 
 /// Authenticates a record, and puts the authentic bytes back in its place.
@@ -369,7 +383,7 @@ pub(crate) fn reseal_record<C: Crypto>(
     header: &RecordHeader,
 ) -> Result<(), Error> {
     open_record::<C>(record, keys, header)?;
-    seal_in_place::<C>(record, keys, header)
+    through_seal::<C>(record, keys, header, Seal::Again)
 }
 
 #[cfg(test)]

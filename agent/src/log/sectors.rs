@@ -94,8 +94,8 @@ impl Log<'_> {
     /// Most sectors that may be members between two openings. Two more are
     /// needed: one to open, and one whose cut opening may yet be the head.
     pub(crate) fn member_limit(&self) -> u32 {
-        let good = self.geometry.sectors.saturating_sub(self.retired);
-        good.saturating_sub(2).max(1)
+        let unusable = self.retired + 2;
+        self.geometry.sectors.saturating_sub(unusable).max(1)
     }
 
     /// Uses `sector` no more in this boot.
@@ -128,14 +128,20 @@ impl Log<'_> {
     /// The member to empty: the one with the fewest bytes to move, or the
     /// oldest.
     pub(crate) fn pick_victim(&self, members: u32, oldest: bool) -> Option<u32> {
-        each(members).min_by_key(|&sector| {
+        let mut victim = None;
+        let mut least = (u32::MAX, u32::MAX);
+        for sector in each(members) {
             let to_move = if oldest {
                 0
             } else {
                 self.index.bytes_in(1 << sector)
             };
-            (to_move, self.generation(sector))
-        })
+            let cost = (to_move, self.generation(sector));
+            if cost < least {
+                (victim, least) = (Some(sector), cost);
+            }
+        }
+        victim
     }
 
     /// True when the oldest member is to be emptied in the opening that gives
