@@ -25,7 +25,7 @@ impl<P: Platform> Agent<'_, P> {
         let mut id = ActivationId::default();
         healthy_random(self.platform.parts().rng, &mut id.0)?;
         self.check.drop_it();
-        self.settle(Event::Start(id), &[])
+        self.settle(Event::Start(&id), &[])
     }
 
     /// Gives up the attempt. Before a grant arrived nothing was stored, and the

@@ -12,8 +12,8 @@ use crate::error::Error;
 use crate::state::PersistedState;
 use crate::trace::event;
 use crate::wire::{
-    self, ActivationId, Answer, Ask, Body, Digest, Generation, Lease, OrderOutcome, PROOF_CONTEXT,
-    RefusalCode, Reply, Request, SIGNATURE_LEN, Statement, TokenProof, codec, codec::Blank,
+    self, Answer, Ask, Body, Digest, Generation, Lease, OrderOutcome, PROOF_CONTEXT, RefusalCode,
+    Reply, Request, SIGNATURE_LEN, Statement, TokenProof, codec, codec::Blank,
 };
 use nrd_hal::{Crypto, DeviceIdentity, Platform};
 use rand_core::TryRng as _;
@@ -62,9 +62,7 @@ impl<P: Platform> Agent<'_, P> {
             .try_fill_bytes(&mut nonce)
             .map_err(|_| Error::RandomGenerator)?;
         let n = self.write_request(sent, &nonce, out)?;
-        let now_ms = self.core.now_ms();
-        let wait_s = self.config.wait_s;
-        self.core.talk.sent(sent, nonce, wait_s, now_ms);
+        self.core.talk.sent(sent, nonce, self.config.wait_s);
         Ok(n)
     }
 
@@ -105,9 +103,9 @@ impl<P: Platform> Agent<'_, P> {
                 request.ask = Ask::Receipt { receipt };
             }
             Sent::Outcome => {
-                let mut outcome = self.core.talk.outcome();
-                let outcome = outcome.as_mut().ok_or(Error::NotFound)?;
-                let n = self.sign_outcome(outcome, &mut payload)?;
+                let outcome = self.core.talk.outcome().ok_or(Error::NotFound)?;
+                let n = codec::write(OrderOutcome::CONTEXT, outcome, &mut payload)?;
+                let n = self.sign_frame(&mut payload, n)?;
                 let outcome = payload.get(..n).unwrap_or_default();
                 request.ask = Ask::Outcome { outcome };
             }
@@ -184,9 +182,8 @@ impl<P: Platform> Agent<'_, P> {
 
     /// What was to be said did not get through.
     fn give_up(&mut self, sent: Sent) {
-        let now_ms = self.core.now_ms();
-        self.core.talk.put_off(sent, now_ms);
-        self.core.talk.failed(now_ms);
+        self.core.talk.put_off(sent);
+        self.core.talk.failed();
         event!("exchange failed, {} in a row", self.core.talk.failures());
         self.draw_jitter();
     }
@@ -214,8 +211,7 @@ impl<P: Platform> Agent<'_, P> {
         if self.state() == crate::State::Booting {
             self.spread_s = window_s;
         } else if self.core.may_spread() {
-            let now_ms = self.core.now_ms();
-            self.core.talk.spread(window_s, now_ms);
+            self.core.talk.spread(window_s);
             self.draw_jitter();
         }
     }
@@ -249,14 +245,13 @@ impl<P: Platform> Agent<'_, P> {
     }
 
     fn take_reply(&mut self, request: &InFlight, reply: &Reply<'_>) -> Result<(), Error> {
-        self.event(Event::Answered(reply.challenge))?;
+        self.event(Event::Answered(&reply.challenge))?;
         if let Some(root) = reply.root {
             self.accept_root(root)?;
         }
         if let Some(delegation) = reply.delegation {
             self.accept_delegation(delegation)?;
         }
-        let now_ms = self.core.now_ms();
         // What follows is progress, unless it says otherwise.
         let mut progress = true;
         match (&reply.answer, request.sent) {
@@ -275,11 +270,11 @@ impl<P: Platform> Agent<'_, P> {
                 Sent::Start,
             ) => {
                 let talk = &mut self.core.talk;
-                talk.show(user_code.clone(), *pictogram, *expires_in_s, now_ms);
-                talk.wait_s(u32::from(*interval_s), now_ms);
+                talk.show(user_code.clone(), *pictogram, *expires_in_s);
+                talk.wait_s(u32::from(*interval_s));
             }
             (Answer::Pending { interval_s }, Sent::Poll) => {
-                self.core.talk.wait_s(u32::from(*interval_s), now_ms);
+                self.core.talk.wait_s(u32::from(*interval_s));
             }
             (Answer::Granted { grant }, Sent::Start | Sent::Poll) => {
                 self.accept_grant(grant)?;
@@ -310,16 +305,16 @@ impl<P: Platform> Agent<'_, P> {
                 let talk = &mut self.core.talk;
                 match code {
                     // Sign again at once, over the new challenge.
-                    RefusalCode::StaleChallenge => talk.retry_once(now_ms),
+                    RefusalCode::StaleChallenge => talk.retry_once(),
                     RefusalCode::UnknownDevice => {
                         talk.introduce_again();
-                        talk.retry_once(now_ms);
+                        talk.retry_once();
                     }
                     RefusalCode::BadRequest
                     | RefusalCode::UnknownActivation
                     | RefusalCode::SlowDown
                     | RefusalCode::Unavailable
-                    | RefusalCode::UnknownMaker => talk.refused(sent, *retry_after_s, now_ms),
+                    | RefusalCode::UnknownMaker => talk.refused(sent, *retry_after_s),
                 }
             }
             _ => return Err(Error::Malformed),
@@ -343,8 +338,7 @@ impl<P: Platform> Agent<'_, P> {
         // may wait comes back at once to do so.
         let first = self.core.talk.check_in_answered();
         if !(first && self.config.wait_s > 0 && statement.is_none()) {
-            let now_ms = self.core.now_ms();
-            self.core.talk.wait_s(interval_s, now_ms);
+            self.core.talk.wait_s(interval_s);
         }
         if let Some(frame) = order {
             let mut outcome = OrderOutcome::BLANK;
@@ -379,8 +373,11 @@ impl<P: Platform> Agent<'_, P> {
         if s.nonce != *nonce || s.device_id != self.device_id {
             return Err(Error::NotForUs);
         }
-        let (id, reason): (ActivationId, _) = (s.activation_id, s.reason);
-        self.settle(Event::Stated { id, reason }, &[])
+        let event = Event::Stated {
+            id: &s.activation_id,
+            reason: s.reason,
+        };
+        self.settle(event, &[])
     }
 
     fn accept_lease(&mut self, frame: &[u8], nonce: &[u8; 16]) -> Result<(), Error> {
@@ -410,9 +407,9 @@ impl<P: Platform> Agent<'_, P> {
         };
         let bounds = self.trust()?.bounds;
         let event = Event::Leased {
-            id: lease.activation_id,
-            renewal,
-            bounds,
+            id: &lease.activation_id,
+            renewal: &renewal,
+            bounds: &bounds,
         };
         self.settle(event, &[])
     }

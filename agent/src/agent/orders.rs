@@ -48,7 +48,8 @@ impl<P: Platform> Agent<'_, P> {
     ) -> Result<(OrderResult, usize), Error> {
         let mut outcome = OrderOutcome::BLANK;
         self.apply_order_frame(frame, &mut outcome)?;
-        let n = self.sign_outcome(&mut outcome, out)?;
+        let n = codec::write(OrderOutcome::CONTEXT, &outcome, out)?;
+        let n = self.sign_frame(out, n)?;
         Ok((outcome.result, n))
     }
 
@@ -100,15 +101,5 @@ impl<P: Platform> Agent<'_, P> {
             epoch,
         };
         Ok(())
-    }
-
-    /// Writes the signed frame of an outcome into `out`; returns its length.
-    pub(super) fn sign_outcome(
-        &mut self,
-        outcome: &mut OrderOutcome,
-        out: &mut [u8],
-    ) -> Result<usize, Error> {
-        let n = codec::write(OrderOutcome::CONTEXT, outcome, out)?;
-        self.sign_frame(out, n)
     }
 }

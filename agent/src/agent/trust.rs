@@ -65,9 +65,8 @@ impl<P: Platform> Agent<'_, P> {
 
     pub(super) fn store_root(&mut self, frame: &[u8]) -> Result<(), Error> {
         // Verified when it arrived; the journal authenticates it from here on.
-        let mut change = RootChange::BLANK;
-        wire::peek_into(frame, RootChange::KIND, &mut change)?;
-        self.store(id::ROOT, &mut change)
+        let body = wire::signed_body(frame, RootChange::KIND)?;
+        self.put_journal(id::ROOT, body)
     }
 
     /// Accepts a newer delegation; older ones are refused without an error, for
@@ -84,7 +83,7 @@ impl<P: Platform> Agent<'_, P> {
             time_version: d.time_version,
             time_floor: d.time_floor,
         };
-        self.settle(Event::Delegated(delegated), frame)?;
+        self.settle(Event::Delegated(&delegated), frame)?;
         let after = self.core.held().trust;
         if after == d.version && (after != before || newest.is_none()) {
             self.trust = Some(d);

@@ -29,7 +29,7 @@ impl Core {
         }
     }
 
-    pub(super) fn start(&mut self, id: ActivationId) -> Result<(), Error> {
+    pub(super) fn start(&mut self, id: &ActivationId) -> Result<(), Error> {
         self.may_start()?;
         let (before, epoch) = match &self.held.state {
             PersistedState::SignedOut(s) => (Some(s.id), s.epoch),
@@ -40,7 +40,7 @@ impl Core {
             | PersistedState::Activating(_) => (None, self.held.epoch),
         };
         self.begin(Job::Start(Attempt {
-            id,
+            id: *id,
             epoch,
             before,
             storing: false,
@@ -189,7 +189,7 @@ impl Core {
     pub(super) fn leased(
         &mut self,
         id: &ActivationId,
-        mut renewal: Renewal,
+        renewal: &Renewal,
         bounds: &TermBounds,
     ) -> Result<(), Error> {
         match self.activation() {
@@ -197,9 +197,11 @@ impl Core {
             Some(a) if a.id != *id => return Err(Error::NotForUs),
             Some(_) => {}
         }
-        renewal.terms = renewal.terms.held_between(bounds);
         self.begin(Job::Lease {
-            renewal,
+            renewal: Renewal {
+                terms: renewal.terms.held_between(bounds),
+                ..*renewal
+            },
             token_stored: !renewal.token,
         });
         Ok(())
@@ -219,7 +221,7 @@ impl Core {
         Ok(())
     }
 
-    pub(super) fn delegated(&mut self, d: Delegated) -> Result<(), Error> {
+    pub(super) fn delegated(&mut self, d: &Delegated) -> Result<(), Error> {
         if !matches!(self.mode, Mode::Live(Job::Idle)) {
             return Ok(());
         }
@@ -227,7 +229,7 @@ impl Core {
         // An older one may simply have been on its way.
         if d.version.root == self.root && newer && !d.order_key_falls {
             self.begin(Job::Trust {
-                delegated: d,
+                delegated: *d,
                 step: TrustStep::Store,
             });
         }

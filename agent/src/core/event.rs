@@ -132,13 +132,13 @@ pub enum Event<'a> {
     /// Nothing but time.
     Tick,
     /// A reply came, with the challenge of the next request.
-    Answered([u8; 32]),
+    Answered(&'a [u8; 32]),
     /// The effect ended.
     Ended(Result<Found<'a>, Error>),
     /// A person at the device deactivates it.
     Deactivate,
     /// A person begins an activation, under an id drawn for it.
-    Start(ActivationId),
+    Start(&'a ActivationId),
     /// A person gives the attempt up.
     Cancel,
     /// A person signs out.
@@ -163,21 +163,21 @@ pub enum Event<'a> {
     /// A lease for this device and request, verified.
     Leased {
         /// The activation it is for.
-        id: ActivationId,
+        id: &'a ActivationId,
         /// The lease.
-        renewal: Renewal,
+        renewal: &'a Renewal,
         /// What the root allows.
-        bounds: TermBounds,
+        bounds: &'a TermBounds,
     },
     /// A statement for this device and request, verified.
     Stated {
         /// The activation it is for.
-        id: ActivationId,
+        id: &'a ActivationId,
         /// Why access closes.
         reason: LockReason,
     },
     /// A delegation, verified under the root in force.
-    Delegated(Delegated),
+    Delegated(&'a Delegated),
     /// The next root, verified under the root in force.
     RootChanged(u32),
     /// The service has noted that the device is signed out.

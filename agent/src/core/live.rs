@@ -402,7 +402,7 @@ impl Core {
             // The service gives the same grant again: after a pause, for it may
             // fail for ever.
             Err(_) => {
-                self.talk.failed(self.time.now_ms());
+                self.talk.failed();
                 self.mode = Mode::Live(Job::Idle);
             }
         }

@@ -154,6 +154,7 @@ impl Core {
     /// table of calls and phases is in `docs/SPEC.md` §7.
     pub fn handle(&mut self, event: Event<'_>, time: Time) -> Result<(), Error> {
         self.time.observe(time);
+        self.talk.observe(self.time.now_ms());
         match event {
             Event::Tick => self.time_passed(),
             Event::Answered(challenge) => self.talk.answered(challenge),
@@ -172,8 +173,8 @@ impl Core {
                 id,
                 renewal,
                 bounds,
-            } => return self.leased(&id, renewal, &bounds),
-            Event::Stated { id, reason } => return self.stated(&id, reason),
+            } => return self.leased(id, renewal, bounds),
+            Event::Stated { id, reason } => return self.stated(id, reason),
             Event::Delegated(delegated) => return self.delegated(delegated),
             Event::RootChanged(version) => return self.root_changed(version),
             Event::SignOutNoted => self.sign_out_noted(),
@@ -181,14 +182,10 @@ impl Core {
             Event::ReceiptUnreadable(place) => {
                 self.losses.receipt = true;
                 // Once, also where the journal does not let it go.
-                self.receipts &= !(1 << place);
-                self.count_dropped();
+                self.receipt_dropped(place);
                 self.begin(Job::DropReceipt(place));
             }
-            Event::ReceiptDropped(place) => {
-                self.receipts &= !(1 << place);
-                self.count_dropped();
-            }
+            Event::ReceiptDropped(place) => self.receipt_dropped(place),
         }
         Ok(())
     }
@@ -256,6 +253,11 @@ impl Core {
         self.held = *image;
         self.held.receipts_dropped = dropped;
         self.saved = true;
+    }
+
+    fn receipt_dropped(&mut self, place: u8) {
+        self.receipts &= !(1 << place);
+        self.count_dropped();
     }
 
     fn count_dropped(&mut self) {
@@ -334,7 +336,7 @@ impl Core {
 
     /// What time alone changes.
     fn time_passed(&mut self) {
-        self.talk.time_passed(self.time.now_ms());
+        self.talk.time_passed();
         let dead = self.lease_status() == Some(LeaseStatus::DeadMan);
         if dead && matches!(self.mode, Mode::Live(Job::Idle)) {
             self.begin_wipe(WipeReason::DeadMan, None);

@@ -78,6 +78,8 @@ enum Wait {
 /// The state of the conversation; RAM only.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub(crate) struct Talk {
+    /// Milliseconds of this boot, as of the last event.
+    now_ms: u64,
     /// A check-in was answered in this boot.
     checked_in: bool,
     /// Anything was answered in this boot.
@@ -124,8 +126,8 @@ impl Talk {
     }
 
     /// The outcome to deliver.
-    pub(crate) fn outcome(&self) -> Option<OrderOutcome> {
-        self.outcome
+    pub(crate) fn outcome(&self) -> Option<&OrderOutcome> {
+        self.outcome.as_ref()
     }
 
     /// A check-in was answered in this boot.
@@ -153,11 +155,11 @@ impl Talk {
     }
 
     /// A request was made.
-    pub(crate) fn sent(&mut self, sent: Sent, nonce: [u8; 16], wait_s: u16, now_ms: u64) {
+    pub(crate) fn sent(&mut self, sent: Sent, nonce: [u8; 16], wait_s: u16) {
         self.in_flight = Some(InFlight {
             sent,
             nonce,
-            ends_ms: after_s(now_ms, EXCHANGE_S + u32::from(wait_s)),
+            ends_ms: after_s(self.now_ms, EXCHANGE_S + u32::from(wait_s)),
         });
     }
 
@@ -171,10 +173,10 @@ impl Talk {
     }
 
     /// A reply was taken.
-    pub(super) fn answered(&mut self, challenge: [u8; 32]) {
+    pub(super) fn answered(&mut self, challenge: &[u8; 32]) {
         self.heard |= self.challenge.is_some();
         self.answered = true;
-        self.challenge = Some(challenge);
+        self.challenge = Some(*challenge);
         self.due_ms = 0;
         self.jitter_ms = None;
         self.wait = Wait::Asked;
@@ -203,12 +205,12 @@ impl Talk {
     }
 
     /// A code came.
-    pub(crate) fn show(&mut self, text: String<12>, pictogram: u8, expires_in_s: u32, now_ms: u64) {
+    pub(crate) fn show(&mut self, text: String<12>, pictogram: u8, expires_in_s: u32) {
         self.started = true;
         self.code = Some(Code {
             text,
             pictogram,
-            ends_ms: after_s(now_ms, expires_in_s),
+            ends_ms: after_s(self.now_ms, expires_in_s),
         });
     }
 
@@ -230,26 +232,25 @@ impl Talk {
     }
 
     /// The service asks to wait.
-    pub(crate) fn wait_s(&mut self, s: u32, now_ms: u64) {
+    pub(crate) fn wait_s(&mut self, s: u32) {
         self.wait = Wait::Asked;
         self.jitter_ms = None;
-        self.due_ms = after_s(now_ms, s);
+        self.due_ms = after_s(self.now_ms, s);
     }
 
     /// An exchange ended without progress: full jitter over a window that
     /// doubles.
-    pub(crate) fn failed(&mut self, now_ms: u64) {
-        let cap = (BACK_OFF_MS << self.failures).min(BACK_OFF_MAX_MS);
+    pub(crate) fn failed(&mut self) {
+        self.wait_up_to(BACK_OFF_MS);
         self.failures = self.failures.saturating_add(1).min(DOUBLINGS);
-        self.wait_up_to(cap, now_ms);
         self.wait = Wait::BackOff;
     }
 
     /// The service refused what was said.
-    pub(crate) fn refused(&mut self, sent: Sent, retry_after_s: u32, now_ms: u64) {
-        self.put_off(sent, now_ms);
-        self.failed(now_ms);
-        self.asked_ms = after_s(now_ms, retry_after_s);
+    pub(crate) fn refused(&mut self, sent: Sent, retry_after_s: u32) {
+        self.put_off(sent);
+        self.failed();
+        self.asked_ms = after_s(self.now_ms, retry_after_s);
         self.due_ms = self.due_ms.max(self.asked_ms);
         self.wait = Wait::Asked;
     }
@@ -258,9 +259,9 @@ impl Talk {
     ///
     /// Found: two databases behind one name answered `StaleChallenge` in turn, and
     /// one device made 162 TLS connections a second.
-    pub(crate) fn retry_once(&mut self, now_ms: u64) {
+    pub(crate) fn retry_once(&mut self) {
         if core::mem::replace(&mut self.retried, true) {
-            self.failed(now_ms);
+            self.failed();
         }
     }
 
@@ -268,8 +269,8 @@ impl Talk {
     ///
     /// Found: a service that refused a receipt got 1,439 of them in a day, and not
     /// one request to activate.
-    pub(crate) fn put_off(&mut self, sent: Sent, now_ms: u64) {
-        let until = after_s(now_ms, PUT_OFF_S);
+    pub(crate) fn put_off(&mut self, sent: Sent) {
+        let until = after_s(self.now_ms, PUT_OFF_S);
         match sent {
             Sent::Receipt => self.receipts_wait_ms = until,
             Sent::Outcome => self.outcome_waits_ms = until,
@@ -278,12 +279,13 @@ impl Talk {
         }
     }
 
-    /// Full jitter below `window` milliseconds; the whole window until the driver
-    /// has drawn, and when the generator does not answer: no jitter must not mean
-    /// no pause.
-    pub(crate) fn wait_up_to(&mut self, window: u32, now_ms: u64) {
+    /// Full jitter over a window of `ms`, doubled for each failure; the whole window
+    /// until the driver has drawn, and when the generator does not answer: no jitter
+    /// must not mean no pause.
+    fn wait_up_to(&mut self, ms: u32) {
+        let window = ms.saturating_mul(1 << self.failures).min(BACK_OFF_MAX_MS);
         self.asked_ms = 0;
-        self.due_ms = now_ms.saturating_add(window.into());
+        self.due_ms = self.now_ms.saturating_add(window.into());
         self.jitter_ms = Some(window);
     }
 
@@ -316,14 +318,19 @@ impl Talk {
         self.sign_out_waits_ms = 0;
     }
 
-    pub(super) fn time_passed(&mut self, now_ms: u64) {
-        if self.code.as_ref().is_some_and(|c| now_ms >= c.ends_ms) {
+    /// Takes notice of the time, at every event.
+    pub(super) fn observe(&mut self, now_ms: u64) {
+        self.now_ms = now_ms;
+    }
+
+    pub(super) fn time_passed(&mut self) {
+        if self.code.as_ref().is_some_and(|c| self.now_ms >= c.ends_ms) {
             self.code = None;
         }
-        if let Some(late) = self.in_flight.filter(|f| now_ms >= f.ends_ms) {
+        if let Some(late) = self.in_flight.filter(|f| self.now_ms >= f.ends_ms) {
             self.in_flight = None;
-            self.put_off(late.sent, now_ms);
-            self.failed(now_ms);
+            self.put_off(late.sent);
+            self.failed();
         }
     }
 
@@ -335,12 +342,8 @@ impl Talk {
     }
 
     /// The window over which the first exchange of a boot is spread.
-    pub(crate) fn spread(&mut self, window_s: u32, now_ms: u64) {
-        let window = window_s
-            .saturating_mul(1000)
-            .saturating_mul(1 << self.failures)
-            .min(BACK_OFF_MAX_MS);
-        self.wait_up_to(window, now_ms);
+    pub(crate) fn spread(&mut self, window_s: u32) {
+        self.wait_up_to(window_s.saturating_mul(1000));
     }
 }
 

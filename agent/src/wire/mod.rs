@@ -262,6 +262,12 @@ pub(crate) fn read_signed<'a, C: Crypto>(
     read(signed, kind, body)
 }
 
+/// The bytes of the body of a signed frame, which was read before.
+pub(crate) fn signed_body<'a>(frame: &'a [u8], kind: &Kind) -> Result<&'a [u8], Error> {
+    let (signed, _) = signature(frame)?;
+    signed.get(kind.context.len()..).ok_or(Error::WrongType)
+}
+
 /// Splits a frame into the bytes that its signature covers and the signature.
 fn signature(frame: &[u8]) -> Result<(&[u8], &[u8; SIGNATURE_LEN]), Error> {
     frame

@@ -49,14 +49,14 @@ impl Protocol {
                 }
                 w.device.next = Some((act, generation));
                 let leased = w.tell(Event::Leased {
-                    id: id(act),
-                    renewal: Renewal {
+                    id: &id(act),
+                    renewal: &Renewal {
                         terms: TERMS,
                         issued_at: 0,
                         policy: PolicyVersion(1),
                         token: true,
                     },
-                    bounds: BOUNDS,
+                    bounds: &BOUNDS,
                 });
                 if !leased {
                     return None;
@@ -72,7 +72,7 @@ impl Protocol {
             }
             Message::Delegation { key } => {
                 let held = w.device.flash.delegation;
-                w.tell(Event::Delegated(Delegated {
+                w.tell(Event::Delegated(&Delegated {
                     version: TrustVersion {
                         root: 0,
                         delegation: key,
@@ -145,7 +145,7 @@ impl Protocol {
         }
         match sent {
             Sent::Hello => {
-                w.tell(Event::Answered([1; 32]));
+                w.tell(Event::Answered(&[1; 32]));
             }
             Sent::Receipt => {
                 let place = w.device.core.as_ref()?.oldest_receipt()?;
@@ -196,7 +196,7 @@ impl Protocol {
         }
         if row.revoked {
             w.tell(Event::Stated {
-                id: id(act),
+                id: &id(act),
                 reason: LockReason::Revoked,
             });
             return Some(());
@@ -229,7 +229,7 @@ impl Protocol {
             return None;
         }
         let act = w.rows.len() as Act;
-        if !w.tell(Event::Start(id(act))) {
+        if !w.tell(Event::Start(&id(act))) {
             return None;
         }
         w.left.owners -= 1;
