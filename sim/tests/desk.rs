@@ -82,9 +82,9 @@ fn a_desk_is_green_only_for_what_was_proven() {
     );
     assert_eq!(signed.revocation, Revocation::NotChecked);
     // Once more the same: it stays so. Another one: not looked at.
-    assert!(submit(&first.id, &good, NOW + 6).ignored.is_none());
+    assert!(submit(&first.id, &good, NOW + 6).note.is_none());
     let again = submit(&first.id, b"NRD", NOW + 6);
-    assert!(again.verdict.unwrap().good && again.ignored.is_some());
+    assert!(again.verdict.unwrap().good && again.note.is_some());
 
     // Replayed, from another check and from nowhere.
     let next = desk.begin(&b.id, NOW).unwrap();

@@ -5,8 +5,8 @@ use nrd_sim::base::unhex;
 use nrd_sim::forensics::verify::{
     Asked, ListError, Lists, Question, Refusal, SubjectKind, Verdict, Verified, verify_with,
 };
-use nrd_sim::service::desk::parse_answer;
 use nrd_sim::service::desk::photo::{MAX_FILE, PhotoReader};
+use nrd_sim::service::desk::{Challenge, Handed, is_picture, parse_handed, read_file};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -20,9 +20,10 @@ pub(crate) struct Args {
     /// The maker root's public key, 64 hexadecimal digits (maker-root.pub).
     #[arg(long)]
     maker_root: PathBuf,
-    /// The nonce that it must answer, 64 hexadecimal digits.
-    #[arg(long)]
-    nonce: Option<String>,
+    /// The desk's question that it must answer: its text, the 64 hexadecimal digits
+    /// of its nonce, or a file or picture that holds it.
+    #[arg(long, alias = "nonce", value_name = "FILE|TEXT")]
+    question: Option<String>,
     /// The device id that its label says.
     #[arg(long)]
     device: Option<String>,
@@ -52,59 +53,67 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     }
 }
 
-/// The receipt's frame from a file: its bytes, its text, or a photo of its code.
-pub(super) fn frame(path: &Path) -> Result<Vec<u8>, ExitCode> {
+/// What a file holds: a receipt's bytes or text, or a photo of its code; or what
+/// a device has said in the place of an answer.
+pub(super) fn handed(path: &Path) -> Result<Handed, ExitCode> {
     let given = read(path, MAX_FILE as u64, "the path of a receipt file")?;
-    let given = match &given[..] {
-        [0xFF, 0xD8, 0xFF, ..] | [0x89, b'P', b'N', b'G', ..] => photo(path, given)?,
-        _ => given,
+    let given = if is_picture(&given) {
+        let read = PhotoReader::of_this_program().read_blocking(given);
+        read.map(String::into_bytes).map_err(|e| {
+            fail(
+                &format!("{}: {e}", path.display()),
+                "a photo of the whole code, sharp and without reflections, or the receipt file",
+            )
+        })?
+    } else {
+        given
     };
     // What is no answer goes on as it is: the verifier says what is wrong.
-    Ok(parse_answer(&given).unwrap_or(given))
+    Ok(parse_handed(&given).unwrap_or(Handed::Answer(given)))
 }
 
-/// The text of the code in a photo, read by a process that has its limits.
-fn photo(path: &Path, file: Vec<u8>) -> Result<Vec<u8>, ExitCode> {
-    let failed = |what: &dyn std::fmt::Display| {
-        fail(
-            &format!("{}: {what}", path.display()),
-            "a photo of the whole code, sharp and without reflections, or the receipt file",
-        )
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| failed(&e))?;
-    let read = runtime.block_on(PhotoReader::of_this_program().read(file));
-    read.map(String::into_bytes).map_err(|e| failed(&e))
+/// The receipt's frame from a file; a device's state is told, and is no receipt.
+pub(super) fn frame(path: &Path) -> Result<Vec<u8>, ExitCode> {
+    match handed(path)? {
+        Handed::Answer(frame) => Ok(frame),
+        Handed::State(said) => {
+            let words = said.words();
+            eprintln!(
+                "NOT AN ANSWER: {}\n  means     {}\n  next      {}",
+                words.title, words.means, words.next
+            );
+            Err(ExitCode::from(1))
+        }
+    }
 }
 
 pub(super) fn look(args: &Args) -> Result<Result<Verified, Refusal>, ExitCode> {
     let frame = frame(&args.receipt)?;
     let maker = maker_root(&args.maker_root)?;
-    let nonce = match args.nonce.as_deref().map(unhex::<32>) {
-        None => None,
-        Some(Some(nonce)) => Some(nonce),
-        Some(None) => {
-            return Err(fail(
-                "the nonce is not 64 hexadecimal digits",
-                "the nonce exactly as it was asked",
-            ));
-        }
-    };
+    let question = args.question.as_deref().map(question).transpose()?;
     let mut lists = Lists::default();
     for path in [&args.status_list, &args.model_list].into_iter().flatten() {
         take(path, |frame| lists.take(frame, &maker))?;
     }
     let question = Question {
         device_id: args.device.as_deref(),
-        asked: nonce.as_ref().map(|nonce| Asked {
-            nonce,
+        asked: question.as_ref().map(|q| Asked {
+            nonce: &q.nonce,
             earlier: &[],
         }),
         ..Question::new(&maker)
     };
     Ok(verify_with(&frame, question, &lists, now_s()))
+}
+
+/// A desk's question, itself or its file.
+pub(super) fn question(given: &str) -> Result<Challenge, ExitCode> {
+    Challenge::given(given, &PhotoReader::of_this_program()).map_err(|e| {
+        fail(
+            &e.to_string(),
+            "--question with the text or the file that the desk gave",
+        )
+    })
 }
 
 /// Now, Unix seconds.
@@ -129,14 +138,7 @@ pub(super) fn take(
 
 /// Reads a file of at most `max` bytes, or says what to do.
 pub(super) fn read(path: &Path, max: u64, hint: &str) -> Result<Vec<u8>, ExitCode> {
-    let bytes = std::fs::metadata(path).and_then(|m| {
-        if m.len() > max {
-            Err(std::io::Error::other("too large for what it should be"))
-        } else {
-            std::fs::read(path)
-        }
-    });
-    bytes.map_err(|e| fail(&format!("{}: {e}", path.display()), hint))
+    read_file(path, max).map_err(|e| fail(&format!("{}: {e}", path.display()), hint))
 }
 
 /// Reads a maker's public key.

@@ -15,17 +15,25 @@
 //! | `mod.rs` | checks and their verdicts; in memory, they die with the desk |
 //! | `run.rs` | runs a desk without a service |
 //! | `challenge_text.rs` | nonce and answer as text and as QR code |
+//! | `condition.rs` | the states of a device that gives no answer, in words |
+//! | `question.rs` | a question as people carry it |
 //! | `photo/` | reads the code in a photo, in a process that can be killed |
 
 mod challenge_text;
+mod condition;
 pub mod photo;
+mod question;
 mod run;
 
 pub use challenge_text::{
-    Challenge, ChallengeTextError, DarkRun, answer_text, parse_answer, qr_modules, qr_svg,
+    Challenge, ChallengeTextError, DarkRun, Handed, answer_text, parse_answer, parse_handed,
+    qr_modules, qr_svg,
 };
+pub use condition::{Condition, Part, Tone, Words};
+pub use question::{QuestionError, is_picture, read_file};
 pub use run::{RunningDesk, serve};
 
+use nrd_sim_base::time_format::count;
 use nrd_sim_base::{hex, random};
 use nrd_sim_forensics::verify::Verdict as Judged;
 use nrd_sim_forensics::verify::{
@@ -66,7 +74,16 @@ pub struct Check {
     /// The newest verdict.
     pub verdict: Option<Verdict>,
     /// Why the newest submission changed nothing.
-    pub ignored: Option<&'static str>,
+    pub note: Option<Note>,
+}
+
+/// Why a submission changed nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Note {
+    /// It was not looked at, or could not be read; in a sentence or two.
+    Ignored(&'static str),
+    /// The device has said its state in the place of an answer.
+    State(Condition),
 }
 
 /// The result of a check.
@@ -124,7 +141,7 @@ impl Desk {
             device_id: device_id.split_whitespace().collect(),
             began: now,
             verdict: None,
-            ignored: None,
+            note: None,
         };
         let mut inner = self.inner();
         inner.checks.truncate(MAX_CHECKS - 1);
@@ -149,13 +166,13 @@ impl Desk {
         let at = inner.checks.iter().position(|c| c.id == id)?;
         let check = &inner.checks[at];
         let settled = check.verdict.as_ref().filter(|v| v.good);
-        let (verdict, ignored) = match settled {
+        let (verdict, note) = match settled {
             Some(v) if v.frame == frame => (None, None),
             Some(_) => (
                 None,
-                Some(
+                Some(Note::Ignored(
                     "This check was answered already, and its nonce is used up. The other answer was not looked at: begin a new check for it.",
-                ),
+                )),
             ),
             None => (
                 Some(judge(&self.maker_root, &inner, check, frame, now)),
@@ -163,18 +180,18 @@ impl Desk {
             ),
         };
         let check = &mut inner.checks[at];
-        check.ignored = ignored;
+        check.note = note;
         if verdict.is_some() {
             check.verdict = verdict;
         }
         Some(check.clone())
     }
 
-    /// Notes that nothing that was handed in could be read.
-    pub fn unreadable(&self, id: &str, why: &'static str) -> Option<Check> {
+    /// Notes that what was handed in is no answer.
+    pub fn no_answer(&self, id: &str, note: Note) -> Option<Check> {
         let mut inner = self.inner();
         let check = inner.checks.iter_mut().find(|c| c.id == id)?;
-        check.ignored = Some(why);
+        check.note = Some(note);
         Some(check.clone())
     }
 
@@ -253,7 +270,7 @@ fn judge(root: &[u8; 32], inner: &Inner, check: &Check, frame: &[u8], now: u64) 
         (_, false, ..) => (
             false,
             "Not clean",
-            "The device itself says that it is not clean. Do not hand it on.".to_owned(),
+            not_clean(&v),
         ),
         (_, true, SubjectKind::Stored) => (
             false,
@@ -271,6 +288,22 @@ fn judge(root: &[u8; 32], inner: &Inner, check: &Check, frame: &[u8], now: u64) 
         }
     };
     verdict(good, title, why, Some(v), frame, now)
+}
+
+/// Which part is not clean, and what to do. The device itself has signed it.
+fn not_clean(v: &Verified) -> String {
+    let mut failed = Vec::new();
+    if !v.slots_blank {
+        failed.push("a key slot is not blank, so what opens the account’s data may still be in it".to_owned());
+    }
+    if v.erased < v.sectors {
+        let kept = v.sectors - v.erased;
+        failed.push(format!("{kept} of {} of its storage are not blank", count(v.sectors.into(), "sector")));
+    }
+    format!(
+        "The device itself says that it is not clean: {}. Do not hand it on. Let it wipe itself once more from its menu, and ask it again; if that fails too, have its storage destroyed or send it to its maker.",
+        failed.join("; ")
+    )
 }
 
 /// A refusal in words.

@@ -82,6 +82,23 @@ impl PhotoReader {
         }
     }
 
+    /// [`PhotoReader::read`] for a caller without a runtime.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn read_blocking(&self, file: Vec<u8>) -> Result<String, PhotoError> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        match runtime {
+            Ok(runtime) => runtime.block_on(self.read(file)),
+            Err(e) => {
+                tracing::error!(error = %e, "photos of codes are not read");
+                Err(PhotoError::NotHere)
+            }
+        }
+    }
+
     async fn ask(&self, program: &PathBuf, file: Vec<u8>) -> std::io::Result<Answer> {
         let mut child = Command::new(program)
             .arg("read-photo")

@@ -3,7 +3,7 @@
 
 use super::{DeskState, PageError};
 use crate::desk::photo::{PhotoError, PhotoReader};
-use crate::desk::{ChallengeTextError, parse_answer};
+use crate::desk::{ChallengeTextError, Handed, parse_handed};
 use axum::extract::Multipart;
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,14 +75,14 @@ impl Upload {
         Ok(())
     }
 
-    /// The answer's frame, however it was handed in.
-    pub(super) async fn answer(self, photos: &PhotoReader) -> Result<Vec<u8>, &'static str> {
+    /// The answer, or what the device says in its place, however it was handed in.
+    pub(super) async fn answer(self, photos: &PhotoReader) -> Result<Handed, &'static str> {
         let read = match (self.text, self.file, self.photo) {
-            (Some(text), ..) => parse_answer(text.as_bytes()),
-            (_, Some(file), _) => parse_answer(&file),
+            (Some(text), ..) => parse_handed(text.as_bytes()),
+            (_, Some(file), _) => parse_handed(&file),
             (.., Some(photo)) => {
                 let text = photos.read(photo).await.map_err(PhotoError::text)?;
-                parse_answer(text.as_bytes())
+                parse_handed(text.as_bytes())
             }
             (None, None, None) => {
                 return Err(
