@@ -12,7 +12,7 @@ use nrd_hal::layout::Layout;
 use nrd_sim::base::sample::Samples;
 use nrd_sim::demo::Browser;
 use nrd_sim::service::desk::{Condition, Part};
-use nrd_sim::world::room::{Key, Room};
+use nrd_sim::world::room::{DeskAnswer, Key, Room};
 use std::sync::Arc;
 
 const SEED: u64 = 7;
@@ -114,6 +114,9 @@ async fn a_life(c: &mut Clerk<'_>) {
     c.reads(In(State::Active), "state-active").await;
     // Asked, it cannot answer: the desk says the same, and the device shows a code.
     c.ask_by_cable().await;
+    common::eventually("its answer", || {
+        c.room.set(1).unwrap().face().answer == Some(DeskAnswer::State(In(State::Active)))
+    });
     c.reads(In(State::Active), "").await;
     photo_of_a_state(c).await;
     c.begin(TV).await;
@@ -136,6 +139,8 @@ async fn a_life(c: &mut Clerk<'_>) {
         .await;
     c.room.set_slow(1);
     c.reads(In(State::Clean), "").await;
+    // The check of 40 days ago is too old to be answered.
+    c.begin(TV).await;
     c.ask_by_cable().await;
     c.p.wait_for("Proven clean").await;
     assert!(!c.p.text().await.contains("Clean, it says"));

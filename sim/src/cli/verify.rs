@@ -1,7 +1,7 @@
 //! `nrd-sim verify`.
 
 use super::fail;
-use nrd_sim::base::unhex;
+use nrd_sim::base::{printable, unhex};
 use nrd_sim::forensics::verify::{
     Asked, ListError, Lists, Question, Refusal, SubjectKind, Verdict, Verified, verify_with,
 };
@@ -243,28 +243,5 @@ fn text(v: &Verified) {
     say!("  digest    {}", v.digest);
     for limit in v.limits() {
         say!("  limit     {}", printable(&limit));
-    }
-}
-
-/// Text from a stranger, with its control characters spelled out.
-pub(super) fn printable(text: &str) -> String {
-    let spell = |c: char| {
-        if c.is_control() {
-            c.escape_unicode().to_string()
-        } else {
-            c.to_string()
-        }
-    };
-    text.chars().map(spell).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::printable;
-
-    #[test]
-    fn attack_52_a_model_does_not_steer_a_terminal() {
-        let shown = printable("TV\u{1b}[2J\r\u{9b}31m ’é");
-        assert_eq!(shown, "TV\\u{1b}[2J\\u{d}\\u{9b}31m ’é");
     }
 }

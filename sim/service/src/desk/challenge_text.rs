@@ -156,6 +156,37 @@ pub fn parse_handed(given: &[u8]) -> Result<Handed, ChallengeTextError> {
     parse_answer(given).map(Handed::Answer)
 }
 
+/// What a file holds: one answer, or a list of them (SPEC §9): in code form, each
+/// beginning on a line of its own, or in typed form, one a line. At most `most`.
+pub fn answers_in(file: Vec<u8>, most: usize) -> Vec<Vec<u8>> {
+    let Ok(text) = std::str::from_utf8(&file) else {
+        return vec![file];
+    };
+    let begins = |line: &str| {
+        let head = line.trim_start().as_bytes().get(..6);
+        head.is_some_and(|head| head.eq_ignore_ascii_case(b"NRD:1:"))
+    };
+    if file.starts_with(b"nrd/1/") || !text.lines().any(begins) && typed(text).is_some() {
+        return vec![file];
+    }
+    let mut out: Vec<Vec<u8>> = Vec::new();
+    let mut in_code = false;
+    for line in text.lines().filter(|line| !line.trim().is_empty()) {
+        let new = begins(line);
+        in_code |= new;
+        match out.last_mut() {
+            // The code goes on: line breaks are no part of it.
+            Some(last) if in_code && !new => last.extend(line.as_bytes()),
+            _ => out.push(line.as_bytes().to_vec()),
+        }
+        if out.len() > most {
+            out.pop();
+            break;
+        }
+    }
+    if out.is_empty() { vec![file] } else { out }
+}
+
 /// An answer's frame, from its bytes or its text.
 pub fn parse_answer(given: &[u8]) -> Result<Vec<u8>, ChallengeTextError> {
     const MAX: usize = <Receipt<'_> as nrd_agent::wire::Body<'_>>::MAX;
@@ -300,6 +331,34 @@ mod tests {
         assert_eq!(parse_handed(&answer), Ok(Handed::Answer(answer.clone())));
         let text = answer_text(&answer);
         assert_eq!(parse_handed(text.as_bytes()), Ok(Handed::Answer(answer)));
+    }
+
+    #[test]
+    fn a_list_is_taken_apart_where_answers_begin() {
+        let (a, b) = (frame(288), frame(300));
+        let parts = |text: &str| -> Vec<_> {
+            let parts = answers_in(text.as_bytes().to_vec(), 10);
+            parts.iter().map(|p| parse_handed(p)).collect()
+        };
+        let answer = |frame: &Vec<u8>| Ok(Handed::Answer(frame.clone()));
+        let (code_a, code_b) = (answer_text(&a), answer_text(&b));
+        // Codes, one of them broken over lines as mail does it.
+        let broken = format!("{}\r\n{}", &code_b[..70], &code_b[70..]);
+        let list = format!("\n{code_a}\n\n{broken}\r\nNRD:1:STATE:ACTIVE\n");
+        let active = Ok(Handed::State(Condition::In(State::Active)));
+        assert_eq!(parts(&list), [answer(&a), answer(&b), active]);
+        // Digits, one answer a line; or one answer over several lines.
+        let list = format!("{}\n{}\nzz\n", hex(&a), hex(&b));
+        let refused = Err(ChallengeTextError::NoAnswer);
+        assert_eq!(parts(&list), [answer(&a), answer(&b), refused]);
+        let digits = hex(&a);
+        let (x, y) = digits.split_at(100);
+        assert_eq!(parts(&format!("{x}\n{y}\n")), [answer(&a)]);
+        // Bytes are one answer, whatever they are; and no list is endless.
+        assert_eq!(answers_in(a.clone(), 10), [a]);
+        assert_eq!(answers_in(vec![0xFF, b'\n', 0xFE], 10).len(), 1);
+        assert_eq!(answers_in("x\n".repeat(99).into_bytes(), 10).len(), 10);
+        assert_eq!(answers_in(Vec::new(), 10).len(), 1);
     }
 
     #[test]

@@ -14,19 +14,24 @@
 //! |---|---|
 //! | `mod.rs` | checks and their verdicts; in memory, they die with the desk |
 //! | `run.rs` | runs a desk without a service |
+//! | `batch.rs` | many devices asked with one question |
+//! | `csv.rs` | their verdicts as a table |
 //! | `challenge_text.rs` | nonce and answer as text and as QR code |
 //! | `condition.rs` | the states of a device that gives no answer, in words |
 //! | `question.rs` | a question as people carry it |
 //! | `photo/` | reads the code in a photo, in a process that can be killed |
 
+mod batch;
 mod challenge_text;
 mod condition;
+mod csv;
 pub mod photo;
 mod question;
 mod run;
 
+pub use batch::{Batch, MAX_ROWS, NO_ANSWER, Row};
 pub use challenge_text::{
-    Challenge, ChallengeTextError, DarkRun, Handed, answer_text, parse_answer, parse_handed,
+    Challenge, ChallengeTextError, DarkRun, Handed, answer_text, answers_in, parse_answer, parse_handed,
     qr_modules, qr_svg,
 };
 pub use condition::{Condition, Part, Tone, Words};
@@ -41,16 +46,19 @@ use nrd_sim_forensics::verify::{
 };
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio::sync::watch;
 
 /// A nonce is good for this long, in seconds.
 pub const NONCE_LIFE_S: u64 = 24 * 3600;
 /// Checks that a desk remembers; the oldest is dropped for a new one.
-const MAX_CHECKS: usize = 500;
+const MAX_CHECKS: usize = 2000;
 
 /// A desk.
 pub struct Desk {
     maker_root: [u8; 32],
     inner: Mutex<Inner>,
+    /// Goes up when a batch changes.
+    news: watch::Sender<u64>,
 }
 
 #[derive(Default)]
@@ -58,6 +66,8 @@ struct Inner {
     lists: Lists,
     /// Newest first.
     checks: VecDeque<Check>,
+    /// Newest first.
+    batches: VecDeque<Batch>,
 }
 
 /// One device on the desk.
@@ -109,7 +119,17 @@ impl Desk {
         Desk {
             maker_root,
             inner: Mutex::default(),
+            news: watch::Sender::new(0),
         }
+    }
+
+    /// Changes of batches from now on: the value goes up.
+    pub fn news(&self) -> watch::Receiver<u64> {
+        self.news.subscribe()
+    }
+
+    fn tell(&self) {
+        self.news.send_modify(|n| *n = n.wrapping_add(1));
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -162,29 +182,7 @@ impl Desk {
     /// Judges `frame` as the answer to check `id`; `None` for an unknown one.
     /// A check that was answered well stays so.
     pub fn submit(&self, id: &str, frame: &[u8], now: u64) -> Option<Check> {
-        let mut inner = self.inner();
-        let at = inner.checks.iter().position(|c| c.id == id)?;
-        let check = &inner.checks[at];
-        let settled = check.verdict.as_ref().filter(|v| v.good);
-        let (verdict, note) = match settled {
-            Some(v) if v.frame == frame => (None, None),
-            Some(_) => (
-                None,
-                Some(Note::Ignored(
-                    "This check was answered already, and its nonce is used up. The other answer was not looked at: begin a new check for it.",
-                )),
-            ),
-            None => (
-                Some(judge(&self.maker_root, &inner, check, frame, now)),
-                None,
-            ),
-        };
-        let check = &mut inner.checks[at];
-        check.note = note;
-        if verdict.is_some() {
-            check.verdict = verdict;
-        }
-        Some(check.clone())
+        self.inner().submit(&self.maker_root, id, frame, now)
     }
 
     /// Notes that what was handed in is no answer.
@@ -197,27 +195,52 @@ impl Desk {
 
     /// Reads a receipt by itself: what it proves, with no nonce asked.
     pub fn read(&self, frame: &[u8], now: u64) -> Verdict {
-        let inner = self.inner();
-        let question = Question::new(&self.maker_root);
-        match verify_with(frame, question, &inner.lists, now) {
-            Ok(v) => {
-                let (title, why) = match (&v.revocation, v.clean) {
-                    (Revocation::Revoked { .. }, _) => ("Revoked", v.revocation.in_words()),
-                    (_, false) if !v.contradictions.is_empty() => {
-                        ("Contradicts itself", v.in_words().join(" "))
-                    }
-                    (_, false) => ("Verified, and not clean", v.in_words().join(" ")),
-                    _ => (
-                        "Verified: it tells of the past",
-                        "The signatures are good. It says what happened then, not how the device is now: for that, begin a check with a nonce of your own."
-                            .to_owned(),
-                    ),
-                };
-                verdict(false, title, why, Some(v), frame, now)
-            }
-            Err(e) => refused(&e, &inner, None, frame, now),
-        }
+        read(&self.maker_root, &self.inner(), frame, now)
     }
+}
+
+impl Inner {
+    fn submit(&mut self, root: &[u8; 32], id: &str, frame: &[u8], now: u64) -> Option<Check> {
+        let at = self.checks.iter().position(|c| c.id == id)?;
+        let check = &self.checks[at];
+        let settled = check.verdict.as_ref().filter(|v| v.good);
+        let (verdict, note) = match settled {
+            Some(v) if v.frame == frame => (None, None),
+            Some(_) => (
+                None,
+                Some(Note::Ignored(
+                    "This check was answered already, and its nonce is used up. The other answer was not looked at: begin a new check for it.",
+                )),
+            ),
+            None => (Some(judge(root, self, check, frame, now)), None),
+        };
+        let check = &mut self.checks[at];
+        check.note = note;
+        if verdict.is_some() {
+            check.verdict = verdict;
+        }
+        Some(check.clone())
+    }
+}
+
+fn read(root: &[u8; 32], inner: &Inner, frame: &[u8], now: u64) -> Verdict {
+    let v = match verify_with(frame, Question::new(root), &inner.lists, now) {
+        Ok(v) => v,
+        Err(e) => return refused(&e, inner, None, frame, now),
+    };
+    let (title, why) = match (&v.revocation, v.clean) {
+        (Revocation::Revoked { .. }, _) => ("Revoked", v.revocation.in_words()),
+        (_, false) if !v.contradictions.is_empty() => {
+            ("Contradicts itself", v.in_words().join(" "))
+        }
+        (_, false) => ("Verified, and not clean", v.in_words().join(" ")),
+        _ => (
+            "Verified: it tells of the past",
+            "The signatures are good. It says what happened then, not how the device is now: for that, begin a check with a nonce of your own."
+                .to_owned(),
+        ),
+    };
+    verdict(false, title, why, Some(v), frame, now)
 }
 
 fn verdict(
@@ -336,13 +359,7 @@ fn refused(e: &Refusal, inner: &Inner, check: Option<&Check>, frame: &[u8], now:
 /// Whose nonce an answer to the wrong one answers.
 fn replayed(inner: &Inner, check: Option<&Check>, frame: &[u8]) -> (&'static str, String) {
     // Its signature is good: only the nonce was wrong.
-    let answered = nrd_agent::wire::peek::<nrd_agent::wire::Receipt<'_>>(frame)
-        .ok()
-        .and_then(|r| match r.subject {
-            nrd_agent::wire::Subject::Wipe { .. } => None,
-            nrd_agent::wire::Subject::Clean { nonce: asked }
-            | nrd_agent::wire::Subject::Stored { key: asked, .. } => Some(asked),
-        });
+    let answered = batch::answered_nonce(frame);
     let Some(nonce) = answered else {
         return (
             "A receipt, not an answer",

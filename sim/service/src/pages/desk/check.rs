@@ -48,14 +48,14 @@ impl VerdictView {
 
 /// A question in the forms in which it is carried.
 pub(super) struct QuestionView {
-    text: String,
+    pub(super) text: String,
     /// Its code.
-    qr: String,
+    pub(super) qr: String,
     /// The nonce in groups, to be read aloud or typed.
-    groups: Vec<String>,
-    nonce: String,
+    pub(super) groups: Vec<String>,
+    pub(super) nonce: String,
     /// Where its file is.
-    file: String,
+    pub(super) file: String,
 }
 
 impl QuestionView {

@@ -4,11 +4,13 @@
 //! | file | what |
 //! |---|---|
 //! | `mod.rs` | routes; the desk's first page |
+//! | `batch.rs` | many devices at once |
 //! | `neighbour.rs` | devices beside the desk, which it can ask by cable |
 //! | `check.rs` | one check: challenge, answer, verdict, certificate |
 //! | `names.rs` | who works at the desk |
 //! | `upload.rs` | forms with files: a bounded answer, photo or list |
 
+mod batch;
 mod check;
 mod names;
 mod neighbour;
@@ -79,6 +81,16 @@ pub(super) fn routes(state: DeskState) -> Router {
         .route("/desk/read", get(ask_read).post(read))
         .route("/desk/states", get(states))
         .route("/desk/status-list", post(take_list))
+        .route("/desk/batches", get(batch::first).post(batch::begin))
+        .route("/desk/batches/live", get(batch::live))
+        .route(
+            "/desk/batches/{id}",
+            get(batch::show).merge(
+                post(batch::hand_in).layer(DefaultBodyLimit::max(batch::MAX_BUNDLE)),
+            ),
+        )
+        .route("/desk/batches/{id}/question.txt", get(batch::question))
+        .route("/desk/batches/{id}/verdicts.csv", get(batch::table))
         .route("/desk/checks/{id}", get(check::show).post(check::submit))
         .route("/desk/checks/{id}/question.txt", get(check::question))
         .route("/desk/checks/{id}/certificate", get(check::certificate))
