@@ -124,6 +124,16 @@ async fn desk(world: &World, p: &Person, shoot: &impl AsyncFn(&str)) {
             shoot("desk-certificate").await;
         }
     }
+    // A device that cannot answer, and many at once.
+    p.go("/desk").await;
+    p.type_into("#device", "NRD-STB-77D0E2").await;
+    p.click("main form button").await;
+    p.wait_for("Ask the device").await;
+    p.type_into("#text", "NRD:1:STATE:ACTIVE").await;
+    p.click("main form .actions button").await;
+    p.wait_for("Still on an account").await;
+    shoot("desk-state").await;
+    batch(world, p, shoot).await;
     p.go("/desk").await;
     shoot("desk").await;
     p.go("/desk/read").await;
@@ -131,6 +141,40 @@ async fn desk(world: &World, p: &Person, shoot: &impl AsyncFn(&str)) {
     p.click("main form .actions button").await;
     p.wait_for("tells of the past").await;
     shoot("desk-read").await;
+}
+
+/// Answers of several devices, handed in together.
+async fn batch(world: &World, p: &Person, shoot: &impl AsyncFn(&str)) {
+    let ids = [
+        "NRD-STB-A90C11",
+        "NRD-STB-1F20B7",
+        "NRD-CON-C0FFEE",
+        "NRD-STB-5E11ED",
+    ];
+    p.go("/desk/batches").await;
+    p.type_into(
+        "#labels",
+        &[&ids[..], &["NRD-PC-0DDBA1"]].concat().join("\n"),
+    )
+    .await;
+    shoot("desk-batches").await;
+    p.click("main form button").await;
+    p.wait_for("Hand in their answers").await;
+    let path = p.client.current_url().await.unwrap().path().to_owned();
+    let batch = path.rsplit('/').next().unwrap();
+    let nonce = world.running.desk.batch(batch).unwrap().nonce.unwrap();
+    let answer = |(id, nonce): (&str, _)| {
+        let service = &world.running.service;
+        let mut device = stage::Actor::new(service, id, "Lumen Box 3", DeviceKind::SetTopBox);
+        answer_text(&device.prove(nonce))
+    };
+    let mut lines: Vec<String> = ids[..3].iter().map(|id| answer((id, nonce))).collect();
+    lines.push(answer((ids[3], [7; 32])));
+    lines.push("NRD:1:STATE:WIPING".to_owned());
+    p.type_into("#text", &lines.join("\n")).await;
+    p.click("main form[enctype] button").await;
+    p.wait_for("3 of 6 proven clean").await;
+    shoot("desk-batch").await;
 }
 
 /// The living room: a set-top box with a code, a clean console, and one off.

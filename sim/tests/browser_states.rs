@@ -66,7 +66,13 @@ impl Clerk<'_> {
     fn enter_code(&self, n: usize, model: &str) {
         let code = || self.room.set(n).unwrap().face().code;
         common::eventually("code", || code().is_some());
-        self.holder.activate(&code().unwrap().0, model, true).unwrap();
+        // Weeks may have passed since.
+        self.holder
+            .sign_in("alexandra@example.com", "correct horse battery", false)
+            .unwrap();
+        self.holder
+            .activate(&code().unwrap().0, model, true)
+            .unwrap();
         self.until(n, Condition::In(State::Active));
     }
 
@@ -92,7 +98,11 @@ impl Clerk<'_> {
     fn remove_all(&self) {
         let service = &self.world.running.service;
         let account = service
-            .check_password("alexandra@example.com", "correct horse battery", "127.0.0.1")
+            .check_password(
+                "alexandra@example.com",
+                "correct horse battery",
+                "127.0.0.1",
+            )
             .unwrap();
         service.remove_all(account, "127.0.0.1").unwrap();
     }
@@ -167,7 +177,8 @@ async fn photo_of_a_state(c: &mut Clerk<'_>) {
     let field = c.p.find("#photo").await;
     field.send_keys(&photo.display().to_string()).await.unwrap();
     c.p.click("#answer ~ form .actions button").await;
-    c.reads(Condition::In(State::Active), "state-by-photo").await;
+    c.reads(Condition::In(State::Active), "state-by-photo")
+        .await;
 }
 
 /// A wipe that fails: the device's signed answer says which part.
@@ -175,7 +186,12 @@ async fn a_failed_wipe(c: &mut Clerk<'_>) {
     c.room.plug(2, true);
     c.activate(2, "Virtual game console");
     // A cell of the vault holds 0 for ever.
-    c.room.set(2).unwrap().hardware().chip().stick(0x2000, 1, false);
+    c.room
+        .set(2)
+        .unwrap()
+        .hardware()
+        .chip()
+        .stick(0x2000, 1, false);
     c.remove_all();
     c.begin(CONSOLE).await;
     c.reads(Condition::In(State::WipeFailed), "state-failed")
@@ -219,7 +235,9 @@ async fn broken_parts(c: &mut Clerk<'_>) {
 /// Every state that a device can say, pasted.
 async fn handed_in(c: &mut Clerk<'_>) {
     c.begin("NRD-STB-ELSEWHERE").await;
-    let said: Vec<_> = Condition::all().filter_map(|s| Some((s, s.text()?))).collect();
+    let said: Vec<_> = Condition::all()
+        .filter_map(|s| Some((s, s.text()?)))
+        .collect();
     assert_eq!(said.len(), 21);
     for (condition, text) in said {
         c.p.type_into("#text", &text).await;
@@ -251,9 +269,6 @@ async fn states(world: &World, driver: &Driver, name: &str, window: Window) {
     assert!(world.room.furnish(room.clone()));
     let base = world.running.pages_url();
     let holder = Browser::new(&base);
-    holder
-        .sign_in("alexandra@example.com", "correct horse battery", false)
-        .unwrap();
     let p = Person::at(driver, &base, name, window).await;
     let mut clerk = Clerk {
         p,

@@ -271,7 +271,12 @@ fn a_receipt_is_held_against_the_orders_that_were_given() {
         }
         let sign_out = bench.service.store.next_order(&activation).unwrap();
         bench.service.remove(holder, &activation, HOME).unwrap();
-        let order = bench.service.store.next_order(&activation).unwrap().unwrap();
+        let order = bench
+            .service
+            .store
+            .next_order(&activation)
+            .unwrap()
+            .unwrap();
         let db = bench.dir.path().join("service.db");
         let key = device_key(&tv.root, id);
         tv.boot(|service, agent| {
@@ -310,7 +315,11 @@ fn a_receipt_is_held_against_the_orders_that_were_given() {
             DeviceStatus::WipeFailed
         };
         let row = bench.newest(0);
-        assert_eq!((row.id, standing(&bench, 0)), (activation, expected), "{id}");
+        assert_eq!(
+            (row.id, standing(&bench, 0)),
+            (activation, expected),
+            "{id}"
+        );
         bench.service.advance_s(1);
     }
 }

@@ -6,7 +6,7 @@ use nrd_sim::forensics::verify::{
     Asked, ListError, Lists, Question, Refusal, SubjectKind, Verdict, Verified, verify_with,
 };
 use nrd_sim::service::desk::photo::{MAX_FILE, PhotoReader};
-use nrd_sim::service::desk::{Challenge, Handed, is_picture, parse_handed, read_file};
+use nrd_sim::service::desk::{Challenge, ChallengeTextError, Handed, is_picture, parse_handed, read_file};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -36,7 +36,7 @@ pub(crate) struct Args {
     model_list: Option<PathBuf>,
     /// Print one JSON object and nothing else on standard output.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// The exit code of a receipt that contradicts itself: no honest device made it.
@@ -53,9 +53,9 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     }
 }
 
-/// What a file holds: a receipt's bytes or text, or a photo of its code; or what
-/// a device has said in the place of an answer.
-pub(super) fn handed(path: &Path) -> Result<Handed, ExitCode> {
+/// The receipt's frame from a file: its bytes, its text, or a photo of its code.
+/// What a device has said in the place of an answer is told, and is no receipt.
+pub(super) fn frame(path: &Path, json: bool) -> Result<Vec<u8>, ExitCode> {
     let given = read(path, MAX_FILE as u64, "the path of a receipt file")?;
     let given = if is_picture(&given) {
         let read = PhotoReader::of_this_program().read_blocking(given);
@@ -68,27 +68,36 @@ pub(super) fn handed(path: &Path) -> Result<Handed, ExitCode> {
     } else {
         given
     };
-    // What is no answer goes on as it is: the verifier says what is wrong.
-    Ok(parse_handed(&given).unwrap_or(Handed::Answer(given)))
-}
-
-/// The receipt's frame from a file; a device's state is told, and is no receipt.
-pub(super) fn frame(path: &Path) -> Result<Vec<u8>, ExitCode> {
-    match handed(path)? {
-        Handed::Answer(frame) => Ok(frame),
-        Handed::State(said) => {
+    match parse_handed(&given) {
+        Ok(Handed::Answer(frame)) => Ok(frame),
+        Ok(Handed::State(said)) => {
             let words = said.words();
-            eprintln!(
-                "NOT AN ANSWER: {}\n  means     {}\n  next      {}",
-                words.title, words.means, words.next
-            );
-            Err(ExitCode::from(1))
+            Err(no_answer(json, words.title, words.means, Some(words.next)))
         }
+        Err(e @ (ChallengeTextError::Question | ChallengeTextError::OtherFrame)) => {
+            Err(no_answer(json, "something else", e.text(), None))
+        }
+        // The verifier says what is wrong with it.
+        Err(ChallengeTextError::NoAnswer | ChallengeTextError::TooLong) => Ok(given),
     }
 }
 
+fn no_answer(json: bool, what: &str, means: &str, next: Option<&str>) -> ExitCode {
+    if json {
+        say!(
+            "{}",
+            serde_json::json!({ "verified": false, "why": means, "state": what, "next": next })
+        );
+    }
+    eprintln!("NOT AN ANSWER: {what}\n  means     {means}");
+    if let Some(next) = next {
+        eprintln!("  next      {next}");
+    }
+    ExitCode::from(1)
+}
+
 pub(super) fn look(args: &Args) -> Result<Result<Verified, Refusal>, ExitCode> {
-    let frame = frame(&args.receipt)?;
+    let frame = frame(&args.receipt, args.json)?;
     let maker = maker_root(&args.maker_root)?;
     let question = args.question.as_deref().map(question).transpose()?;
     let mut lists = Lists::default();

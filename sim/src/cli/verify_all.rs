@@ -93,9 +93,7 @@ fn judge(args: &Args) -> Result<bool, ExitCode> {
     let files = files(&args.answers)?;
     let labels = labels(args.labels.as_deref())?;
     let internal = |e: nrd_sim::service::Error| fail(&e.to_string(), "the same again");
-    let batch = desk
-        .batch_of(nonce, labels, now_s())
-        .map_err(internal)?;
+    let batch = desk.batch_of(nonce, labels, now_s()).map_err(internal)?;
     let mut certificates = HashMap::new();
     'files: for (n, file) in files.iter().enumerate() {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
@@ -125,7 +123,12 @@ fn judge(args: &Args) -> Result<bool, ExitCode> {
         say!("no   {}: {}", printable(label), NO_ANSWER.0);
     }
     if let Some(path) = &args.csv {
-        let link = |row: &Row| certificates.get(&row.statement).cloned().unwrap_or_default();
+        let link = |row: &Row| {
+            certificates
+                .get(&row.statement)
+                .cloned()
+                .unwrap_or_default()
+        };
         std::fs::write(path, done.csv(&names, link)).map_err(|e| {
             fail(
                 &format!("{}: {e}", path.display()),
@@ -150,7 +153,12 @@ fn tell(row: &Row) {
         &row.device_id
     };
     let proven = if row.good { "yes" } else { "no " };
-    say!("{proven}  {}: {} ({})", printable(who), row.title, row.given);
+    say!(
+        "{proven}  {}: {} ({})",
+        printable(who),
+        row.title,
+        row.given
+    );
     if !row.good {
         say!("     {}", printable(&row.why));
     }
@@ -214,7 +222,9 @@ fn answers(path: &Path, name: &str) -> Vec<(String, Result<Handed, &'static str>
         return one(Err("This is no ordinary file."));
     }
     let Ok(file) = read_file(path, MAX_FILE as u64) else {
-        return one(Err("This file cannot be read, or is larger than any answer."));
+        return one(Err(
+            "This file cannot be read, or is larger than any answer.",
+        ));
     };
     if is_picture(&file) {
         let text = PhotoReader::of_this_program().read_blocking(file);

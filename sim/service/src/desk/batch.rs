@@ -267,7 +267,9 @@ struct Answer<'a> {
 
 impl Answer<'_> {
     fn judge(&self, inner: &mut Inner, batch: usize, new: String) -> Row {
-        let Answer { given, frame, now, .. } = *self;
+        let Answer {
+            given, frame, now, ..
+        } = *self;
         let question = Question::new(self.root);
         let v = match verify_with(frame, question, &inner.lists, now) {
             Ok(v) => v,
@@ -311,8 +313,9 @@ impl Answer<'_> {
         if of.rows.iter().any(|r| r.good && is_it(&r.device_id)) {
             return Row {
                 title: "Handed in before".to_owned(),
-                why: "This device has given a good answer to this question already; it counts once."
-                    .to_owned(),
+                why:
+                    "This device has given a good answer to this question already; it counts once."
+                        .to_owned(),
                 ..row
             };
         }

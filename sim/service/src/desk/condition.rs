@@ -79,7 +79,9 @@ impl Condition {
             Condition::In(State::Active),
             Condition::In(State::SignedOut),
         ];
-        let locks = LockReason::ALL.iter().map(|reason| Condition::In(State::Locked(*reason)));
+        let locks = LockReason::ALL
+            .iter()
+            .map(|reason| Condition::In(State::Locked(*reason)));
         let last = [
             Condition::NotClean,
             Condition::Off,
@@ -375,7 +377,13 @@ mod tests {
             assert_eq!(Condition::parse(&format!("{text}X")), None);
         }
         assert_eq!(said, 21);
-        for nonsense in ["", "ACTIVE", "NRD:1:STATE:", "NRD:1:STATE:OFF", "NRD:1:STATE:LOCKED"] {
+        for nonsense in [
+            "",
+            "ACTIVE",
+            "NRD:1:STATE:",
+            "NRD:1:STATE:OFF",
+            "NRD:1:STATE:LOCKED",
+        ] {
             assert_eq!(Condition::parse(nonsense), None, "{nonsense}");
         }
     }

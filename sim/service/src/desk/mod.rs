@@ -31,8 +31,8 @@ mod run;
 
 pub use batch::{Batch, MAX_ROWS, NO_ANSWER, Row};
 pub use challenge_text::{
-    Challenge, ChallengeTextError, DarkRun, Handed, answer_text, answers_in, parse_answer, parse_handed,
-    qr_modules, qr_svg,
+    Challenge, ChallengeTextError, DarkRun, Handed, answer_text, answers_in, parse_answer,
+    parse_handed, qr_modules, qr_svg,
 };
 pub use condition::{Condition, Part, Tone, Words};
 pub use question::{QuestionError, is_picture, read_file};
@@ -317,11 +317,17 @@ fn judge(root: &[u8; 32], inner: &Inner, check: &Check, frame: &[u8], now: u64) 
 fn not_clean(v: &Verified) -> String {
     let mut failed = Vec::new();
     if !v.slots_blank {
-        failed.push("a key slot is not blank, so what opens the account’s data may still be in it".to_owned());
+        failed.push(
+            "a key slot is not blank, so what opens the account’s data may still be in it"
+                .to_owned(),
+        );
     }
     if v.erased < v.sectors {
         let kept = v.sectors - v.erased;
-        failed.push(format!("{kept} of {} of its storage are not blank", count(v.sectors.into(), "sector")));
+        failed.push(format!(
+            "{kept} of {} of its storage are not blank",
+            count(v.sectors.into(), "sector")
+        ));
     }
     format!(
         "The device itself says that it is not clean: {}. Do not hand it on. Let it wipe itself once more from its menu, and ask it again; if that fails too, have its storage destroyed or send it to its maker.",

@@ -57,10 +57,7 @@ impl Challenge {
 
 /// Whether a file is a picture that codes are read from, by its first bytes.
 pub fn is_picture(file: &[u8]) -> bool {
-    matches!(
-        file,
-        [0xFF, 0xD8, 0xFF, ..] | [0x89, b'P', b'N', b'G', ..]
-    )
+    matches!(file, [0xFF, 0xD8, 0xFF, ..] | [0x89, b'P', b'N', b'G', ..])
 }
 
 /// Reads a file of at most `max` bytes, whatever it says of its length: a pipe and

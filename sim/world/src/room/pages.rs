@@ -1,7 +1,9 @@
 //! The living room's page: every control is a form, and works without a
 //! script; with one, the page follows what happens.
 
-use super::{DeskAnswer, Face, Item, Key, Look, Readable, Room, SPEEDS, Set, Square, dump, readable, squares};
+use super::{
+    DeskAnswer, Face, Item, Key, Look, Readable, Room, SPEEDS, Set, Square, dump, readable, squares,
+};
 use askama::Template;
 use axum::Router;
 use axum::extract::{Form, Path, Query, State};

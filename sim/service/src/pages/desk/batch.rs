@@ -222,7 +222,10 @@ async fn read_file(
         } else {
             format!("{name}, {}", n + 1)
         };
-        (given, parse_handed(&answer).map_err(ChallengeTextError::text))
+        (
+            given,
+            parse_handed(&answer).map_err(ChallengeTextError::text),
+        )
     };
     answers.into_iter().enumerate().map(row).collect()
 }
@@ -253,7 +256,10 @@ pub(super) async fn table(
         id.map_or_else(String::new, |id| format!("/desk/checks/{id}"))
     };
     let headers_out = [
-        (header::CONTENT_TYPE, "text/csv; charset=utf-8; header=present"),
+        (
+            header::CONTENT_TYPE,
+            "text/csv; charset=utf-8; header=present",
+        ),
         (
             header::CONTENT_DISPOSITION,
             "attachment; filename=\"verdicts.csv\"",

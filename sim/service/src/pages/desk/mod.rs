@@ -85,9 +85,8 @@ pub(super) fn routes(state: DeskState) -> Router {
         .route("/desk/batches/live", get(batch::live))
         .route(
             "/desk/batches/{id}",
-            get(batch::show).merge(
-                post(batch::hand_in).layer(DefaultBodyLimit::max(batch::MAX_BUNDLE)),
-            ),
+            get(batch::show)
+                .merge(post(batch::hand_in).layer(DefaultBodyLimit::max(batch::MAX_BUNDLE))),
         )
         .route("/desk/batches/{id}/question.txt", get(batch::question))
         .route("/desk/batches/{id}/verdicts.csv", get(batch::table))
