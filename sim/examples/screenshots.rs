@@ -1,6 +1,7 @@
 //! Makes the screenshots of every page in `docs/screenshots/`:
 //! `cargo run -p nrd-sim --example screenshots [FOLDER]`. Needs Chromium and
-//! ChromeDriver; uses pngquant where it is installed.
+//! ChromeDriver; uses pngquant, and pdftoppm for the certificate as PDF, where they
+//! are installed.
 
 #[path = "../tests/common/mod.rs"]
 mod common;
@@ -10,6 +11,7 @@ use common::chromium::{Driver, Person, Window};
 use common::stage;
 use nrd_agent::wire::DeviceKind;
 use nrd_sim::base::sample::Samples;
+use nrd_sim::service::certificate::{Certificate, Names, Paper};
 use nrd_sim::service::desk::answer_text;
 use nrd_sim::world::room::Room;
 use std::path::{Path, PathBuf};
@@ -89,13 +91,13 @@ async fn pages(world: &World, driver: &Driver, name: &str, window: Window, folde
         p.go(path).await;
         shoot(what).await;
     }
-    desk(world, &p, &shoot).await;
+    desk(world, &p, &shoot, folder).await;
     room(world, &p, &shoot).await;
     p.client.clone().close().await.unwrap();
 }
 
 /// The returns desk: waiting, green, red.
-async fn desk(world: &World, p: &Person, shoot: &impl AsyncFn(&str)) {
+async fn desk(world: &World, p: &Person, shoot: &impl AsyncFn(&str), folder: &Path) {
     let mut tv = stage::Actor::new(
         &world.running.service,
         "NRD-STB-A90C11",
@@ -120,6 +122,9 @@ async fn desk(world: &World, p: &Person, shoot: &impl AsyncFn(&str)) {
         p.wait_for("Judged").await;
         shoot(what).await;
         if what == "desk-good" {
+            if p.name == "desktop" {
+                certificates(world, id, folder);
+            }
             p.go(&format!("{path}/certificate")).await;
             shoot("desk-certificate").await;
         }
@@ -141,6 +146,28 @@ async fn desk(world: &World, p: &Person, shoot: &impl AsyncFn(&str)) {
     p.click("main form .actions button").await;
     p.wait_for("tells of the past").await;
     shoot("desk-read").await;
+}
+
+/// The certificate of a check as PDF, both papers, as poppler shows them.
+fn certificates(world: &World, check: &str, folder: &Path) {
+    let verdict = world.running.desk.check(check).unwrap().verdict.unwrap();
+    let names = Names::new("Dana Łęcka", "Second Screen").unwrap();
+    let now = world.running.service.now_s();
+    let made = Certificate::new(&verdict.signed.unwrap(), &verdict.frame, &names, now);
+    for (paper, name) in [(Paper::A4, "a4"), (Paper::Letter, "letter")] {
+        let pdf = world.dir.path().join(format!("{name}.pdf"));
+        std::fs::write(&pdf, made.pdf(paper).unwrap()).unwrap();
+        let picture = folder.join(format!("certificate-pdf-{name}"));
+        let done = Command::new("pdftoppm")
+            .args(["-r", "80", "-png", "-singlefile"])
+            .args([&pdf, &picture])
+            .status();
+        if done.is_ok_and(|status| status.success()) {
+            shrink(&picture.with_extension("png"));
+        } else {
+            println!("no pdftoppm here: the certificates’ pictures stay as they were");
+        }
+    }
 }
 
 /// Answers of several devices, handed in together.

@@ -23,7 +23,6 @@ const PC: &str = "NRD-PC-ROOM3";
 struct Clerk<'w> {
     p: Person,
     room: Arc<Room>,
-    holder: Browser,
     world: &'w World,
 }
 
@@ -66,13 +65,12 @@ impl Clerk<'_> {
     fn enter_code(&self, n: usize, model: &str) {
         let code = || self.room.set(n).unwrap().face().code;
         common::eventually("code", || code().is_some());
-        // Weeks may have passed since.
-        self.holder
+        // Weeks may have passed since the last time: the holder signs in anew.
+        let holder = Browser::new(&self.world.running.pages_url());
+        holder
             .sign_in("alexandra@example.com", "correct horse battery", false)
             .unwrap();
-        self.holder
-            .activate(&code().unwrap().0, model, true)
-            .unwrap();
+        holder.activate(&code().unwrap().0, model, true).unwrap();
         self.until(n, Condition::In(State::Active));
     }
 
@@ -268,14 +266,8 @@ async fn states(world: &World, driver: &Driver, name: &str, window: Window) {
     let room = Room::new(&world.running.service, &samples, SEED);
     assert!(world.room.furnish(room.clone()));
     let base = world.running.pages_url();
-    let holder = Browser::new(&base);
     let p = Person::at(driver, &base, name, window).await;
-    let mut clerk = Clerk {
-        p,
-        room,
-        holder,
-        world,
-    };
+    let mut clerk = Clerk { p, room, world };
     a_life(&mut clerk).await;
     a_failed_wipe(&mut clerk).await;
     broken_parts(&mut clerk).await;

@@ -6,7 +6,9 @@ use nrd_sim::forensics::verify::{
     Asked, ListError, Lists, Question, Refusal, SubjectKind, Verdict, Verified, verify_with,
 };
 use nrd_sim::service::desk::photo::{MAX_FILE, PhotoReader};
-use nrd_sim::service::desk::{Challenge, ChallengeTextError, Handed, is_picture, parse_handed, read_file};
+use nrd_sim::service::desk::{
+    Challenge, ChallengeTextError, Handed, is_picture, parse_handed, read_file,
+};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -110,8 +110,10 @@ struct Page {
     q: QuestionView,
     summary: String,
     waiting: usize,
-    rows: Vec<Row>,
+    /// Those that are not proven stand first: they need the clerk.
+    bad: Vec<Row>,
     missing: Vec<String>,
+    good: Vec<Row>,
     no_answer: (&'static str, &'static str),
     names: Names,
     most: usize,
@@ -124,17 +126,20 @@ pub(super) async fn show(
 ) -> PageResult {
     let b = state.desk.batch(&id).ok_or(PageError::NotFound)?;
     let nonce = b.nonce.ok_or(PageError::NotFound)?;
+    let (summary, missing) = (summary(&b), b.missing().map(str::to_owned).collect());
+    let (good, bad) = b.rows.into_iter().partition(|row| row.good);
     Ok(render(&Page {
         began: time_format::moment(b.began),
         until: time_format::moment(b.began + crate::desk::NONCE_LIFE_S),
         q: QuestionView::of(nonce, format!("/desk/batches/{id}/question.txt")),
-        summary: summary(&b),
+        summary,
         waiting: b.waiting,
-        missing: b.missing().map(str::to_owned).collect(),
+        bad,
+        missing,
+        good,
         no_answer: NO_ANSWER,
         names: names(&headers),
         most: MAX_ROWS,
-        rows: b.rows,
         id: b.id,
     }))
 }
