@@ -246,6 +246,14 @@ async fn handed_in(c: &mut Clerk<'_>) {
     c.p.type_into("#text", "BCDF-GHJK").await;
     c.p.click("#answer ~ form .actions button").await;
     c.reads(Condition::In(State::Activating), "").await;
+    c.p.go("/desk").await;
+    c.p.wait_for("NRD-STB-ELSEWHERE").await;
+    let line =
+        c.p.run("return document.querySelector('.checks li').innerText")
+            .await;
+    let line = line.as_str().unwrap();
+    assert!(line.contains("Waits for an account"), "{line}");
+    c.p.click(".checks a").await;
     let question = c.p.find("#question").await.attr("value").await.unwrap();
     c.p.type_into("#text", &question.unwrap()).await;
     c.p.click("#answer ~ form .actions button").await;

@@ -175,19 +175,13 @@ fn fifty_answers_are_judged_in_one_go_on_the_command_line() {
     assert_eq!(ids, labels.iter().collect::<Vec<_>>());
 }
 
-/// Whatever lies among good answers costs its own row.
-#[test]
-fn one_bad_file_never_stops_the_others() {
-    let shop = Shop::new();
-    let good = [0, 1].map(|n| shop.answer(n));
-    shop.write("a-good.bin", &good[0]);
-    shop.write("z-good.bin", &good[1]);
+/// A file's name, what it holds, and the verdict on it.
+fn bad_files(shop: &Shop, good: &[u8]) -> Vec<(&'static str, Vec<u8>, &'static str)> {
     let mut altered = shop.answer(2);
     let middle = altered.len() - 100;
     altered[middle] ^= 1;
-    // (file, what it holds, the verdict)
-    let bad: Vec<(&str, Vec<u8>, &str)> = vec![
-        ("b-again.bin", good[0].clone(), "Handed in before"),
+    vec![
+        ("b-again.bin", good.to_vec(), "Handed in before"),
         ("c-altered.bin", altered, "Altered"),
         (
             "d-old.bin",
@@ -207,7 +201,7 @@ fn one_bad_file_never_stops_the_others() {
         ("g-nothing.bin", Vec::new(), "Not read"),
         (
             "h-noise.bin",
-            (0..9000_u32).map(|n| (n * n >> 3) as u8).collect(),
+            (0..9000_u32).map(|n| ((n * n) >> 3) as u8).collect(),
             "Not read",
         ),
         (
@@ -221,7 +215,17 @@ fn one_bad_file_never_stops_the_others() {
             "Not read",
         ),
         ("=HYPERLINK(\u{1b}[2J)\n.bin", b"zz".to_vec(), "Not read"),
-    ];
+    ]
+}
+
+/// Whatever lies among good answers costs its own row.
+#[test]
+fn one_bad_file_never_stops_the_others() {
+    let shop = Shop::new();
+    let good = [0, 1].map(|n| shop.answer(n));
+    shop.write("a-good.bin", &good[0]);
+    shop.write("z-good.bin", &good[1]);
+    let bad = bad_files(&shop, &good[0]);
     for (name, bytes, _) in &bad {
         shop.write(name, bytes);
     }

@@ -183,165 +183,179 @@ impl Condition {
     /// What to tell the clerk. Every state has its words here: one that is added
     /// does not compile before it has them.
     pub fn words(self) -> Words {
-        let words = |tone, title, means, next| Words {
-            title,
-            means,
-            next,
-            tone,
-        };
-        use Tone::{Bad, Wait};
         match self {
             Condition::Off => words(
-                Bad,
+                Tone::Bad,
                 "Off",
                 "It does not answer: it is switched off, or not on this cable. What is stored in it is still there.",
                 "Plug it in, switch it on, and wait until its screen says what it is. If it stays dark it can prove nothing: treat it as a device that is not clean.",
             ),
             Condition::NotClean => words(
-                Bad,
+                Tone::Bad,
                 "Not clean",
                 "It is on an account, locked, signed out, or its wipe has failed. Over this cable it says no more; its screen says which.",
                 REMOVE,
             ),
             Condition::Foreign => words(
-                Bad,
+                Tone::Bad,
                 "It speaks another language",
                 "What is at the other end of the cable is no such device, or has software of another age than this desk.",
                 "Look whether the cable ends in the device of this label. Then give it this check’s question in another way: typed, as a file or as a code.",
             ),
             Condition::NoReceipt => words(
-                Wait,
+                Tone::Wait,
                 "No receipt kept",
                 "It keeps no receipt of a wipe: it has handed it to its service, or was never wiped. That says nothing about how it is now.",
                 "Give it this check’s question: its answer says how it is now.",
             ),
-            Condition::Silent(part) => match part {
-                Part::Counter => words(
-                    Bad,
-                    "Cannot answer: its counter is silent",
-                    "It would answer, but the counter that its statements stand on does not respond, so it signs nothing.",
-                    DEFECT,
-                ),
-                Part::Key => words(
-                    Bad,
-                    "Cannot answer: its key is silent",
-                    "It would answer, but the part that holds its signing key does not respond.",
-                    DEFECT,
-                ),
-                Part::Generator => words(
-                    Bad,
-                    "Cannot answer: its random generator is broken",
-                    "Its random generator fails its own test, so it does not do what needs one.",
-                    DEFECT,
-                ),
-                Part::Memory => words(
-                    Bad,
-                    "Cannot answer: a part of its memory does not respond",
-                    "It would answer, but its storage does not respond, or takes no writes.",
-                    DEFECT,
-                ),
-            },
-            Condition::In(state) => match state {
-                State::Booting => words(
-                    Wait,
-                    "Starting",
-                    "It has just been switched on, and finds out what it holds.",
-                    "Wait until its screen says more, a few seconds as a rule. Then ask again.",
-                ),
-                State::Clean => words(
-                    Wait,
-                    "Clean, it says",
-                    "It says that no account is on it. That is its word and no proof yet.",
-                    "Give it this check’s question, and hand in the answer that it signs.",
-                ),
-                State::Activating => words(
-                    Wait,
-                    "Waits for an account",
-                    "Somebody has asked for a code on it, and nobody has entered it. Until then no account is on it, but it proves nothing either.",
-                    "Do not enter the code. Press Back on its remote, wait until its screen says Clean, and ask again.",
-                ),
-                State::Active => words(
-                    Bad,
-                    "Still on an account",
-                    "It is signed in to somebody’s account, and holds that person’s data.",
-                    REMOVE,
-                ),
-                State::SignedOut => words(
-                    Bad,
-                    "Signed out, and still on an account",
-                    "Signing out closes the data and erases none of it; the device stays on the account’s list.",
-                    REMOVE,
-                ),
-                State::Locked(reason) => match reason {
-                    LockReason::LeaseExpired => words(
-                        Bad,
-                        "Locked: too long without its service",
-                        "An account is still on it. It closed the data because it has not reached its service for too long.",
-                        REMOVE,
-                    ),
-                    LockReason::Revoked => words(
-                        Bad,
-                        "Locked: taken off its account",
-                        "The account holder has removed it, or its maker has barred it. The data in it is closed and not erased yet.",
-                        "Do not take it back like this. Connect it to a network and switch it off and on: the order to wipe reaches it there. If it stays locked, press ↑ ↑ ↓ ↓ ← → ← → ↑ ↑ ↑ ↑ on its remote, and choose “Deactivate and wipe”. Ask again when it is clean.",
-                    ),
-                    LockReason::ConsentDue => words(
-                        Bad,
-                        "Locked: consent is due",
-                        "An account is still on it. It closed the data until its holder has agreed to a new privacy policy.",
-                        REMOVE,
-                    ),
-                    LockReason::TheftSuspected => words(
-                        Bad,
-                        "Locked: a copy of it was used",
-                        "An account is still on it. Somebody has used a copy of its session, so its service closed both.",
-                        REMOVE,
-                    ),
-                    LockReason::JournalLost => words(
-                        Bad,
-                        "Locked: its memory was damaged",
-                        "It cannot read its own journal, so it cannot say what it holds. An account’s data may still be in it.",
-                        WIPE_IT,
-                    ),
-                    LockReason::SessionLost => words(
-                        Bad,
-                        "Locked: its session was lost",
-                        "An account is still on it. It cannot read its session, and the account’s data was not erased.",
-                        REMOVE,
-                    ),
-                    LockReason::NotStored => words(
-                        Bad,
-                        "Locked: its memory takes no writes",
-                        "It cannot store anything. An account’s data may still be in it.",
-                        WIPE_IT,
-                    ),
-                    LockReason::NotAnswering => words(
-                        Bad,
-                        "Locked: a part of it does not answer",
-                        "A part that it needs at its start is silent; it asks again by itself. An account’s data may still be in it.",
-                        WIPE_IT,
-                    ),
-                },
-                State::Wiping => words(
-                    Wait,
-                    "Busy: it is wiping itself",
-                    "It has destroyed its keys and erases the rest. Pulling the plug does not stop that; it goes on when power is back.",
-                    "Leave it on and come back: ask again when its screen says Clean.",
-                ),
-                State::Filling => words(
-                    Wait,
-                    "Busy: it erases its storage",
-                    "A storage check is under way, or it is fresh from the factory and erases its storage before it is said to be clean.",
-                    "Leave it on and come back: ask again when its screen says Clean.",
-                ),
-                State::WipeFailed => words(
-                    Bad,
-                    "Its wipe failed",
-                    "A part of its memory would not erase. What could be destroyed is; the rest is not.",
-                    "Do not hand it on. Ask it all the same: its signed answer says which part did not erase. Then press ↑ ↑ ↓ ↓ ← → ← → ↑ ↑ ↑ ↑ on its remote and let it wipe itself once more. If that fails too, have its storage destroyed or send it to its maker.",
-                ),
-            },
+            Condition::Silent(part) => part_words(part),
+            Condition::In(state) => state_words(state),
         }
+    }
+}
+
+fn words(tone: Tone, title: &'static str, means: &'static str, next: &'static str) -> Words {
+    Words {
+        title,
+        means,
+        next,
+        tone,
+    }
+}
+
+fn part_words(part: Part) -> Words {
+    match part {
+        Part::Counter => words(
+            Tone::Bad,
+            "Cannot answer: its counter is silent",
+            "It would answer, but the counter that its statements stand on does not respond, so it signs nothing.",
+            DEFECT,
+        ),
+        Part::Key => words(
+            Tone::Bad,
+            "Cannot answer: its key is silent",
+            "It would answer, but the part that holds its signing key does not respond.",
+            DEFECT,
+        ),
+        Part::Generator => words(
+            Tone::Bad,
+            "Cannot answer: its random generator is broken",
+            "Its random generator fails its own test, so it does not do what needs one.",
+            DEFECT,
+        ),
+        Part::Memory => words(
+            Tone::Bad,
+            "Cannot answer: a part of its memory does not respond",
+            "It would answer, but its storage does not respond, or takes no writes.",
+            DEFECT,
+        ),
+    }
+}
+
+fn state_words(state: State) -> Words {
+    match state {
+        State::Booting => words(
+            Tone::Wait,
+            "Starting",
+            "It has just been switched on, and finds out what it holds.",
+            "Wait until its screen says more, a few seconds as a rule. Then ask again.",
+        ),
+        State::Clean => words(
+            Tone::Wait,
+            "Clean, it says",
+            "It says that no account is on it. That is its word and no proof yet.",
+            "Give it this check’s question, and hand in the answer that it signs.",
+        ),
+        State::Activating => words(
+            Tone::Wait,
+            "Waits for an account",
+            "Somebody has asked for a code on it, and nobody has entered it. Until then no account is on it, but it proves nothing either.",
+            "Do not enter the code. Press Back on its remote, wait until its screen says Clean, and ask again.",
+        ),
+        State::Active => words(
+            Tone::Bad,
+            "Still on an account",
+            "It is signed in to somebody’s account, and holds that person’s data.",
+            REMOVE,
+        ),
+        State::SignedOut => words(
+            Tone::Bad,
+            "Signed out, and still on an account",
+            "Signing out closes the data and erases none of it; the device stays on the account’s list.",
+            REMOVE,
+        ),
+        State::Locked(reason) => lock_words(reason),
+        State::Wiping => words(
+            Tone::Wait,
+            "Busy: it is wiping itself",
+            "It has destroyed its keys and erases the rest. Pulling the plug does not stop that; it goes on when power is back.",
+            "Leave it on and come back: ask again when its screen says Clean.",
+        ),
+        State::Filling => words(
+            Tone::Wait,
+            "Busy: it erases its storage",
+            "A storage check is under way, or it is fresh from the factory and erases its storage before it is said to be clean.",
+            "Leave it on and come back: ask again when its screen says Clean.",
+        ),
+        State::WipeFailed => words(
+            Tone::Bad,
+            "Its wipe failed",
+            "A part of its memory would not erase. What could be destroyed is; the rest is not.",
+            "Do not hand it on. Ask it all the same: its signed answer says which part did not erase. Then press ↑ ↑ ↓ ↓ ← → ← → ↑ ↑ ↑ ↑ on its remote and let it wipe itself once more. If that fails too, have its storage destroyed or send it to its maker.",
+        ),
+    }
+}
+
+fn lock_words(reason: LockReason) -> Words {
+    match reason {
+        LockReason::LeaseExpired => words(
+            Tone::Bad,
+            "Locked: too long without its service",
+            "An account is still on it. It closed the data because it has not reached its service for too long.",
+            REMOVE,
+        ),
+        LockReason::Revoked => words(
+            Tone::Bad,
+            "Locked: taken off its account",
+            "The account holder has removed it, or its maker has barred it. The data in it is closed and not erased yet.",
+            "Do not take it back like this. Connect it to a network and switch it off and on: the order to wipe reaches it there. If it stays locked, press ↑ ↑ ↓ ↓ ← → ← → ↑ ↑ ↑ ↑ on its remote, and choose “Deactivate and wipe”. Ask again when it is clean.",
+        ),
+        LockReason::ConsentDue => words(
+            Tone::Bad,
+            "Locked: consent is due",
+            "An account is still on it. It closed the data until its holder has agreed to a new privacy policy.",
+            REMOVE,
+        ),
+        LockReason::TheftSuspected => words(
+            Tone::Bad,
+            "Locked: a copy of it was used",
+            "An account is still on it. Somebody has used a copy of its session, so its service closed both.",
+            REMOVE,
+        ),
+        LockReason::JournalLost => words(
+            Tone::Bad,
+            "Locked: its memory was damaged",
+            "It cannot read its own journal, so it cannot say what it holds. An account’s data may still be in it.",
+            WIPE_IT,
+        ),
+        LockReason::SessionLost => words(
+            Tone::Bad,
+            "Locked: its session was lost",
+            "An account is still on it. It cannot read its session, and the account’s data was not erased.",
+            REMOVE,
+        ),
+        LockReason::NotStored => words(
+            Tone::Bad,
+            "Locked: its memory takes no writes",
+            "It cannot store anything. An account’s data may still be in it.",
+            WIPE_IT,
+        ),
+        LockReason::NotAnswering => words(
+            Tone::Bad,
+            "Locked: a part of it does not answer",
+            "A part that it needs at its start is silent; it asks again by itself. An account’s data may still be in it.",
+            WIPE_IT,
+        ),
     }
 }
 

@@ -114,7 +114,7 @@ struct Page {
     bad: Vec<Row>,
     missing: Vec<String>,
     good: Vec<Row>,
-    no_answer: (&'static str, &'static str),
+    no_answer: &'static str,
     names: Names,
     most: usize,
 }
@@ -137,7 +137,7 @@ pub(super) async fn show(
         bad,
         missing,
         good,
-        no_answer: NO_ANSWER,
+        no_answer: NO_ANSWER.0,
         names: names(&headers),
         most: MAX_ROWS,
         id: b.id,

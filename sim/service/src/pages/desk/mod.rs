@@ -23,7 +23,7 @@ use super::errors::{PageError, PageResult, render};
 use super::{assets, session};
 use crate::certificate::Names;
 use crate::desk::photo::PhotoReader;
-use crate::desk::{Condition, Desk, Handed, Words};
+use crate::desk::{Condition, Desk, Handed, Note, Words};
 use askama::Template;
 use axum::extract::{DefaultBodyLimit, Form, Multipart, State};
 use axum::http::HeaderMap;
@@ -191,14 +191,16 @@ fn page(
 ) -> FirstPage {
     let lines = state.desk.newest(20).into_iter().map(|c| Line {
         when: time_format::moment(c.began),
-        verdict: c
-            .verdict
-            .as_ref()
-            .map_or("Waiting for an answer", |v| v.title),
-        colour: match &c.verdict {
-            None => "wait",
-            Some(v) if v.good => "good",
-            Some(_) => "bad",
+        verdict: match (&c.verdict, c.note) {
+            (Some(v), _) => v.title,
+            (None, Some(Note::State(said))) => said.words().title,
+            (None, Some(Note::Ignored(_)) | None) => "Waiting for an answer",
+        },
+        colour: match (&c.verdict, c.note) {
+            (Some(v), _) if v.good => "good",
+            (Some(_), _) => "bad",
+            (None, Some(Note::State(said))) => check::colour(said.words().tone),
+            (None, Some(Note::Ignored(_)) | None) => "wait",
         },
         id: c.id,
         device_id: c.device_id,
