@@ -3,12 +3,13 @@
 
 mod common;
 
+use common::photos::code;
 use common::stage::Actor;
 use common::{EXE, World};
 use nrd_agent::wire::DeviceKind;
 use nrd_sim::base::sign;
 use nrd_sim::forensics::verify::StatusList;
-use nrd_sim::service::desk::{Challenge, Condition, MAX_ROWS, answer_text, qr_modules};
+use nrd_sim::service::desk::{Challenge, Condition, MAX_ROWS, answer_text};
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
@@ -102,26 +103,6 @@ fn table(text: &str) -> Vec<Vec<String>> {
     rows
 }
 
-/// A picture of the code of `text`.
-fn picture(text: &str) -> Vec<u8> {
-    const SCALE: usize = 6;
-    let (side, runs) = qr_modules(text).unwrap();
-    let width = (side + 8) * SCALE;
-    let mut pixels = vec![255_u8; width * width];
-    for run in runs {
-        for y in 0..SCALE {
-            let at = ((run.y + 4) * SCALE + y) * width + (run.x + 4) * SCALE;
-            pixels[at..at + run.length * SCALE].fill(0);
-        }
-    }
-    let mut file = Vec::new();
-    let encoder = image::codecs::png::PngEncoder::new(&mut file);
-    let width = width as u32;
-    image::ImageEncoder::write_image(encoder, &pixels, width, width, image::ExtendedColorType::L8)
-        .unwrap();
-    file
-}
-
 #[test]
 fn fifty_answers_are_judged_in_one_go_on_the_command_line() {
     let shop = Shop::new();
@@ -134,7 +115,7 @@ fn fifty_answers_are_judged_in_one_go_on_the_command_line() {
     }
     let list: Vec<String> = (46..49).map(|n| answer_text(&shop.answer(n))).collect();
     shop.write("list.txt", list.join("\n").as_bytes());
-    shop.write("photo.png", &picture(&answer_text(&shop.answer(49))));
+    shop.write("photo.png", &code(&answer_text(&shop.answer(49))));
     let labels: Vec<String> = (0..50).map(id).collect();
     std::fs::write(shop.path("labels.txt"), labels.join("\n")).unwrap();
     let all = [
@@ -211,7 +192,7 @@ fn bad_files(shop: &Shop, good: &[u8]) -> Vec<(&'static str, Vec<u8>, &'static s
         ),
         (
             "j-picture.png",
-            picture("something else")[..90].to_vec(),
+            code("something else")[..90].to_vec(),
             "Not read",
         ),
         ("=HYPERLINK(\u{1b}[2J)\n.bin", b"zz".to_vec(), "Not read"),
@@ -470,7 +451,7 @@ fn the_page_takes_fifty_answers_and_bad_ones_among_them() {
     let answers: Vec<Vec<u8>> = (0..50)
         .map(|n| shop.answer_of(&id(n), "Lumen Box 3", nonce))
         .collect();
-    let photo = picture(&answer_text(&answers[49]));
+    let photo = code(&answer_text(&answers[49]));
     let pasted = [
         answer_text(&answers[48]),
         "NRD:1:STATE:WIPING".to_owned(),
