@@ -241,9 +241,11 @@ fn a_question_is_taken_as_text_as_a_file_and_as_a_picture() {
     let dir = b.device.dir.parent().unwrap().to_owned();
     let path = |name: &str| dir.join(name).display().to_string();
     // Digits of base45 with spaces among them.
-    let question = Challenge { nonce: [0x06; 32] };
+    let question = Challenge {
+        nonce: std::array::from_fn(|n| [0x0E, 0x61][n % 2]),
+    };
     let text = question.text();
-    assert!(text.contains(' '), "{text}");
+    assert!(text.contains("  1  1"), "{text}");
     std::fs::write(path("question.txt"), &text).unwrap();
     std::fs::write(path("question.png"), common::photos::code(&text)).unwrap();
     std::fs::write(path("other.txt"), "no question").unwrap();
