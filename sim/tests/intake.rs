@@ -8,6 +8,7 @@ use common::stage::Actor;
 use common::{EXE, World};
 use nrd_agent::wire::DeviceKind;
 use nrd_sim::base::sign;
+use nrd_sim::device::exchange;
 use nrd_sim::forensics::verify::StatusList;
 use nrd_sim::service::desk::{Challenge, Condition, MAX_ROWS, answer_text};
 use std::path::PathBuf;
@@ -316,6 +317,28 @@ fn a_model_steers_neither_terminal_nor_table_nor_page() {
     }
     let table = page.get(&format!("{batch}/verdicts.csv"));
     assert!(!steers(&table.replace('\r', "")), "{table:?}");
+}
+
+/// Its model would stand on the account's pages.
+#[test]
+fn a_device_whose_model_steers_is_not_enrolled() {
+    let world = World::new();
+    let service = &world.running.service;
+    for (id, model, known) in [
+        ("NRD-A", "Lumen\u{202e}", false),
+        ("NRD-B", "Lumen é", true),
+    ] {
+        let mut device = Actor::new(service, id, model, DeviceKind::SetTopBox);
+        device.boot(|service, agent| {
+            agent.start_activation().unwrap();
+            for _ in 0..4 {
+                agent.platform().clock().advance_ms(5_000);
+                // A refusal is no failure of the exchange.
+                exchange(service, agent).unwrap();
+            }
+        });
+        assert_eq!(service.store.device(id).unwrap().is_some(), known, "{id}");
+    }
 }
 
 /// No file makes these commands hold more than what an answer may be: they run
