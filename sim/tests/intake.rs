@@ -512,6 +512,12 @@ fn the_page_takes_fifty_answers_and_bad_ones_among_them() {
     page.hand_in(&batch, &many);
     let rows = table(&page.get(&format!("{batch}/verdicts.csv")));
     assert_eq!(rows.len(), 1 + MAX_ROWS + 1, "full, and one is missing");
+    // 52 rows stood there, so 52 of the 500 found no room: the clerk is told.
+    let shown = page.get(&batch);
+    assert!(
+        shown.contains("52 more were handed in and not judged"),
+        "{shown}"
+    );
     // More than one form may hold is refused as it arrives.
     let huge = vec![0_u8; 65 << 20];
     let refused = page.agent.post(format!("{}{batch}", page.base))

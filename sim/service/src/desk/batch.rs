@@ -34,6 +34,8 @@ pub struct Batch {
     pub rows: Vec<Row>,
     /// Files that are still being read.
     pub waiting: usize,
+    /// What was handed in and not judged, because the batch is full.
+    pub left: usize,
 }
 
 /// One thing that was handed in, and what came of it.
@@ -189,6 +191,7 @@ impl Desk {
             labels,
             rows: Vec::new(),
             waiting: 0,
+            left: 0,
         };
         let mut inner = self.inner();
         inner.batches.truncate(MAX_BATCHES - 1);
@@ -216,6 +219,16 @@ impl Desk {
         self.tell();
     }
 
+    /// Notes that so many files of a batch were not taken: it is full.
+    pub fn batch_is_full(&self, id: &str, files: usize) {
+        let mut inner = self.inner();
+        if let Some(batch) = inner.batches.iter_mut().find(|b| b.id == id) {
+            batch.left += files;
+        }
+        drop(inner);
+        self.tell();
+    }
+
     /// Judges one thing that was handed in, and adds its row. `None`: the batch is
     /// gone, or full.
     pub fn take_in(
@@ -231,6 +244,7 @@ impl Desk {
             return Ok(None);
         };
         if inner.batches[at].rows.len() >= MAX_ROWS {
+            inner.batches[at].left += 1;
             return Ok(None);
         }
         let row = match handed {

@@ -110,6 +110,7 @@ struct Page {
     q: QuestionView,
     summary: String,
     waiting: usize,
+    left: usize,
     /// Those that are not proven stand first: they need the clerk.
     bad: Vec<Row>,
     missing: Vec<String>,
@@ -134,6 +135,7 @@ pub(super) async fn show(
         q: QuestionView::of(nonce, format!("/desk/batches/{id}/question.txt")),
         summary,
         waiting: b.waiting,
+        left: b.left,
         bad,
         missing,
         good,
@@ -186,19 +188,12 @@ async fn read_all(state: &DeskState, id: &str, bundle: Bundle) -> crate::Result<
     let mut waiting = files.len();
     for (name, file) in files {
         for (given, handed) in read_file(state, name, file, until).await {
-            let row = state.desk.take_in(id, &given, handed, (state.now)())?;
-            if row.is_none() {
-                return Ok(());
-            }
+            state.desk.take_in(id, &given, handed, (state.now)())?;
         }
         waiting -= 1;
         state.desk.batch_waits(id, waiting);
     }
-    if left > 0 {
-        let given = time_format::count(left as u64, "more file");
-        let why = Err("A batch takes no more. Begin another one for these.");
-        state.desk.take_in(id, &given, why, (state.now)())?;
-    }
+    state.desk.batch_is_full(id, left);
     drop(admitted);
     Ok(())
 }
