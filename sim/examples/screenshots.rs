@@ -1,6 +1,7 @@
 //! Makes the screenshots of every page in `docs/screenshots/`:
 //! `cargo run -p nrd-sim --example screenshots [FOLDER]`. Needs Chromium and
-//! ChromeDriver; uses pngquant where it is installed.
+//! ChromeDriver; uses pngquant, and pdftoppm for the certificate as PDF, where they
+//! are installed.
 
 #[path = "../tests/common/mod.rs"]
 mod common;
@@ -10,6 +11,7 @@ use common::chromium::{Driver, Person, Window};
 use common::stage;
 use nrd_agent::wire::DeviceKind;
 use nrd_sim::base::sample::Samples;
+use nrd_sim::service::certificate::{Certificate, Names, Paper};
 use nrd_sim::service::desk::answer_text;
 use nrd_sim::world::room::Room;
 use std::path::{Path, PathBuf};
@@ -89,13 +91,13 @@ async fn pages(world: &World, driver: &Driver, name: &str, window: Window, folde
         p.go(path).await;
         shoot(what).await;
     }
-    desk(world, &p, &shoot).await;
+    desk(world, &p, &shoot, folder).await;
     room(world, &p, &shoot).await;
     p.client.clone().close().await.unwrap();
 }
 
 /// The returns desk: waiting, green, red.
-async fn desk(world: &World, p: &Person, shoot: &impl AsyncFn(&str)) {
+async fn desk(world: &World, p: &Person, shoot: &impl AsyncFn(&str), folder: &Path) {
     let mut tv = stage::Actor::new(
         &world.running.service,
         "NRD-STB-A90C11",
@@ -120,10 +122,23 @@ async fn desk(world: &World, p: &Person, shoot: &impl AsyncFn(&str)) {
         p.wait_for("Judged").await;
         shoot(what).await;
         if what == "desk-good" {
+            if p.name == "desktop" {
+                certificates(world, id, folder);
+            }
             p.go(&format!("{path}/certificate")).await;
             shoot("desk-certificate").await;
         }
     }
+    // A device that cannot answer, and many at once.
+    p.go("/desk").await;
+    p.type_into("#device", "NRD-STB-77D0E2").await;
+    p.click("main form button").await;
+    p.wait_for("Ask the device").await;
+    p.type_into("#text", "NRD:1:STATE:ACTIVE").await;
+    p.click("main form .actions button").await;
+    p.wait_for("Still on an account").await;
+    shoot("desk-state").await;
+    batch(world, p, shoot).await;
     p.go("/desk").await;
     shoot("desk").await;
     p.go("/desk/read").await;
@@ -131,6 +146,62 @@ async fn desk(world: &World, p: &Person, shoot: &impl AsyncFn(&str)) {
     p.click("main form .actions button").await;
     p.wait_for("tells of the past").await;
     shoot("desk-read").await;
+}
+
+/// The certificate of a check as PDF, both papers, as poppler shows them.
+fn certificates(world: &World, check: &str, folder: &Path) {
+    let verdict = world.running.desk.check(check).unwrap().verdict.unwrap();
+    let names = Names::new("Dana Łęcka", "Second Screen").unwrap();
+    let now = world.running.service.now_s();
+    let made = Certificate::new(&verdict.signed.unwrap(), &verdict.frame, &names, now);
+    for (paper, name) in [(Paper::A4, "a4"), (Paper::Letter, "letter")] {
+        let pdf = world.dir.path().join(format!("{name}.pdf"));
+        std::fs::write(&pdf, made.pdf(paper).unwrap()).unwrap();
+        let picture = folder.join(format!("certificate-pdf-{name}"));
+        let done = Command::new("pdftoppm")
+            .args(["-r", "80", "-png", "-singlefile"])
+            .args([&pdf, &picture])
+            .status();
+        if done.is_ok_and(|status| status.success()) {
+            shrink(&picture.with_extension("png"));
+        } else {
+            println!("no pdftoppm here: the certificates’ pictures stay as they were");
+        }
+    }
+}
+
+/// Answers of several devices, handed in together.
+async fn batch(world: &World, p: &Person, shoot: &impl AsyncFn(&str)) {
+    let ids = [
+        "NRD-STB-A90C11",
+        "NRD-STB-1F20B7",
+        "NRD-CON-C0FFEE",
+        "NRD-STB-5E11ED",
+    ];
+    p.go("/desk/batches").await;
+    p.type_into(
+        "#labels",
+        &[&ids[..], &["NRD-PC-0DDBA1"]].concat().join("\n"),
+    )
+    .await;
+    shoot("desk-batches").await;
+    p.click("main form button").await;
+    p.wait_for("Hand in their answers").await;
+    let path = p.client.current_url().await.unwrap().path().to_owned();
+    let batch = path.rsplit('/').next().unwrap();
+    let nonce = world.running.desk.batch(batch).unwrap().nonce.unwrap();
+    let answer = |(id, nonce): (&str, _)| {
+        let service = &world.running.service;
+        let mut device = stage::Actor::new(service, id, "Lumen Box 3", DeviceKind::SetTopBox);
+        answer_text(&device.prove(nonce))
+    };
+    let mut lines: Vec<String> = ids[..3].iter().map(|id| answer((id, nonce))).collect();
+    lines.push(answer((ids[3], [7; 32])));
+    lines.push("NRD:1:STATE:WIPING".to_owned());
+    p.type_into("#text", &lines.join("\n")).await;
+    p.click("main form[enctype] button").await;
+    p.wait_for("3 of 6 proven clean").await;
+    shoot("desk-batch").await;
 }
 
 /// The living room: a set-top box with a code, a clean console, and one off.

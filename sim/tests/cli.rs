@@ -474,7 +474,7 @@ fn verify_says_what_is_wrong_with_a_receipt() {
             "--nonce",
             "12",
         ],
-        "nonce",
+        "no question of a desk",
     );
 }
 

@@ -6,7 +6,7 @@ use common::{EXE, World};
 use nrd_sim::base::hex;
 use nrd_sim::base::sign;
 use nrd_sim::forensics::verify::{Revocation, StatusList, SubjectKind};
-use nrd_sim::service::desk::{Challenge, Desk, answer_text, qr_svg};
+use nrd_sim::service::desk::{Challenge, Condition, Desk, answer_text, qr_svg};
 use std::path::Path;
 use std::process::Command;
 
@@ -82,9 +82,9 @@ fn a_desk_is_green_only_for_what_was_proven() {
     );
     assert_eq!(signed.revocation, Revocation::NotChecked);
     // Once more the same: it stays so. Another one: not looked at.
-    assert!(submit(&first.id, &good, NOW + 6).ignored.is_none());
+    assert!(submit(&first.id, &good, NOW + 6).note.is_none());
     let again = submit(&first.id, b"NRD", NOW + 6);
-    assert!(again.verdict.unwrap().good && again.ignored.is_some());
+    assert!(again.verdict.unwrap().good && again.note.is_some());
 
     // Replayed, from another check and from nowhere.
     let next = desk.begin(&b.id, NOW).unwrap();
@@ -232,4 +232,77 @@ fn a_code_is_short_enough_for_a_phone_and_reads_back() {
     // The largest answer still fits a code.
     let answer = answer_text(&[0xFF; 640]);
     assert!(qr_svg(&answer, "x").is_some());
+}
+
+/// As a device takes it: typed, scanned, from a stick, from a picture of the code.
+#[test]
+fn a_question_is_taken_as_text_as_a_file_and_as_a_picture() {
+    let mut b = Bench::new();
+    let dir = b.device.dir.parent().unwrap().to_owned();
+    let path = |name: &str| dir.join(name).display().to_string();
+    // Digits of base45 with spaces among them.
+    let question = Challenge {
+        nonce: std::array::from_fn(|n| [0x0E, 0x61][n % 2]),
+    };
+    let text = question.text();
+    assert!(text.contains("  1  1"), "{text}");
+    std::fs::write(path("question.txt"), &text).unwrap();
+    std::fs::write(path("question.png"), common::photos::code(&text)).unwrap();
+    std::fs::write(path("other.txt"), "no question").unwrap();
+    let root = path("service/maker-root.pub");
+    let verify = |file: &str, more: &[&str]| {
+        let out = Command::new(EXE)
+            .args(["verify", file, "--maker-root", &root])
+            .args(more)
+            .output()
+            .unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (out.status.code(), text(&out.stdout), text(&out.stderr))
+    };
+    let given = [
+        text.clone(),
+        hex(&question.nonce),
+        path("question.txt"),
+        path("question.png"),
+    ];
+    for (n, question) in given.iter().enumerate() {
+        let file = path(&format!("answer-{n}.bin"));
+        let line = format!("prove-clean {question} {file}");
+        b.device.type_line(&line).unwrap();
+        b.device.wait("written", |_| true).unwrap();
+        assert_eq!(verify(&file, &["--question", question]).0, Some(0));
+    }
+    let answer = path("answer-0.bin");
+    let other = Challenge { nonce: [7; 32] }.text();
+    assert_eq!(verify(&answer, &["--question", &other]).0, Some(1));
+    for none in [path("other.txt"), path("nowhere"), "12".to_owned()] {
+        assert_eq!(verify(&answer, &["--question", &none]).0, Some(2), "{none}");
+        let line = format!("prove-clean {none} {}", path("none.bin"));
+        b.device.type_line(&line).unwrap();
+        b.device.wait("refused", |_| true).unwrap();
+    }
+    assert!(!Path::new(&path("none.bin")).exists());
+
+    // A device that cannot answer writes its state in the place of the answer, and
+    // whoever reads it is told what that means.
+    b.device.type_line("activate").unwrap();
+    b.device.wait_state("activating").unwrap();
+    let file = path("state.bin");
+    let line = format!("prove-clean {text} {file}");
+    b.device.type_line(&line).unwrap();
+    b.device.wait("written", |_| true).unwrap();
+    let said = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(said, "NRD:1:STATE:ACTIVATING");
+    let words = Condition::parse(&said).unwrap().words();
+    let (code, _, told) = verify(&file, &[]);
+    assert_eq!(code, Some(1));
+    for part in [words.title, words.means, words.next] {
+        assert!(told.contains(part), "{told}");
+    }
+    let (_, json, _) = verify(&file, &["--json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(
+        (&json["verified"], &json["next"]),
+        (&false.into(), &words.next.into())
+    );
 }

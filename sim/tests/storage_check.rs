@@ -9,6 +9,7 @@ use nrd_agent::wire::storage::MAX_MESSAGE;
 use nrd_hal::messages::Messages;
 use nrd_sim::demo::{Browser, Child};
 use nrd_sim::forensics::storage_check::{Next, NoRandom, StorageCheck};
+use nrd_sim::service::desk::Condition;
 use serde_json::Value;
 use std::net::TcpStream;
 use std::process::Command;
@@ -175,8 +176,15 @@ fn a_device_on_an_account_says_so_and_noise_on_the_cable_changes_nothing() {
     let (code, said) = bench.desk(&["--device", &bench.id]);
     let why = said["why"].as_str().unwrap();
     assert!(code == 1 && why.contains("it is on an account"), "{why}");
+    let says = |said: &serde_json::Value, condition: Condition| {
+        let words = condition.words();
+        assert_eq!(said["state"], words.title);
+        assert_eq!(said["next"], words.next);
+    };
+    says(&said, Condition::NotClean);
     // And a desk that finds nobody is told what to do.
     bench.device.pull_the_plug();
-    let (code, _) = bench.desk(&["--device", &bench.id]);
+    let (code, said) = bench.desk(&["--device", &bench.id]);
     assert_eq!(code, 2);
+    says(&said, Condition::Off);
 }

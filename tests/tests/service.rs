@@ -1,14 +1,17 @@
 //! The reference service and the real agent, over the real database.
 
-use nrd_agent::wire::{LockReason, OrderResult};
+use nrd_agent::wire::{Ask, LockReason, OrderResult, Receipt, Request, Subject, peek};
 use nrd_agent::{Class, State};
+use nrd_sim::base::sign::signed;
 use nrd_sim::device::{ServiceEndpoint, exchange, settle, talk};
 use nrd_sim::forensics::verify::StatusList;
+use nrd_sim::hw::device_key;
 use nrd_sim::service::account::{CodeError, DeviceStatus};
 use nrd_sim::service::events::EventKind;
 use nrd_sim::service::login::{LoginError, Remembered};
 use nrd_sim::service::store::ActivationPhase;
 use nrd_sim::service::{Error, Service};
+use nrd_sim::world::InProcess;
 use nrd_tests::bench::{Bench, HOME, activate, talk_later};
 use std::sync::Arc;
 
@@ -222,6 +225,103 @@ fn attack_05_a_rotated_order_key_signs_what_waits_again() {
         assert_eq!(agent.state(), State::Clean);
     });
     assert_eq!(standing(&bench, 0), DeviceStatus::Wiped);
+}
+
+/// Changes the receipts that pass, and signs them again: a device that lies.
+struct Liar<'s> {
+    service: &'s mut InProcess,
+    key: ring::signature::Ed25519KeyPair,
+    order: [u8; 32],
+}
+
+impl ServiceEndpoint for Liar<'_> {
+    fn answer(&mut self, request: &[u8]) -> Option<Vec<u8>> {
+        let mut said: Request<'_> = peek(request).unwrap();
+        let Ask::Receipt { receipt } = said.ask else {
+            return self.service.answer(request);
+        };
+        let mut lie: Receipt<'_> = peek(receipt).unwrap();
+        if let Subject::Wipe { order, .. } = &mut lie.subject {
+            assert!(order.is_some());
+            *order = Some(self.order);
+        }
+        let lie = signed(&self.key, &lie);
+        said.ask = Ask::Receipt { receipt: &lie };
+        self.service.answer(&signed(&self.key, &said))
+    }
+}
+
+#[test]
+fn a_receipt_is_held_against_the_orders_that_were_given() {
+    let bench = Bench::new();
+    let holder = bench.account(0);
+    // (what happens to the order, what the account says)
+    for (n, id) in ["NRD-STB-O1", "NRD-STB-O2", "NRD-STB-O3", "NRD-STB-O4"]
+        .into_iter()
+        .enumerate()
+    {
+        let mut tv = bench.device(id, 60 + n as u64);
+        tv.boot(|service, agent| activate(service, agent, holder, true));
+        let activation = bench.newest(0).id;
+        if n == 2 {
+            bench
+                .service
+                .order_sign_out(holder, &activation, HOME)
+                .unwrap();
+        }
+        let sign_out = bench.service.store.next_order(&activation).unwrap();
+        bench.service.remove(holder, &activation, HOME).unwrap();
+        let order = bench
+            .service
+            .store
+            .next_order(&activation)
+            .unwrap()
+            .unwrap();
+        let db = bench.dir.path().join("service.db");
+        let key = device_key(&tv.root, id);
+        tv.boot(|service, agent| {
+            // By a stick, before the device hears of the newer key.
+            agent.apply_order(&order.frame, &mut [0; 192]).unwrap();
+            settle(agent).unwrap();
+            match n {
+                // The order was signed anew under the next key meanwhile.
+                0 => {
+                    bench.service.rotate_order_key().unwrap();
+                    talk_later(service, agent);
+                }
+                // A copy that was brought back has forgotten it.
+                1 => {
+                    let db = rusqlite::Connection::open(db).unwrap();
+                    let gone = "DELETE FROM orders WHERE activation = ?1";
+                    assert_eq!(db.execute(gone, [&activation]).unwrap(), 1);
+                    talk_later(service, agent);
+                }
+                // The device names an order to sign out, or none of the service's.
+                _ => {
+                    let order = sign_out.as_ref().map_or([7; 32], |o| o.digest);
+                    let mut liar = Liar {
+                        service,
+                        key,
+                        order,
+                    };
+                    // The service keeps the lie; the device knows only what it signed.
+                    while let Ok(true) = exchange(&mut liar, agent) {}
+                }
+            }
+        });
+        let expected = if n < 2 {
+            DeviceStatus::Wiped
+        } else {
+            DeviceStatus::WipeFailed
+        };
+        let row = bench.newest(0);
+        assert_eq!(
+            (row.id, standing(&bench, 0)),
+            (activation, expected),
+            "{id}"
+        );
+        bench.service.advance_s(1);
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@
 //! | [`sign`] | Ed25519 keys and the frames they sign |
 //! | [`sample`] | sample accounts from a readable file |
 //! | [`pictogram`] | the sixteen pictograms that screen and page both show |
+//! | [`printable()`] | text from a stranger, made harmless |
 //! | [`time_format`] | times and counts in words |
 //!
 //! It may use `nrd-agent` (the wire types and data classes) and small
@@ -18,6 +19,7 @@ pub mod device_kind;
 mod error;
 mod hex;
 pub mod pictogram;
+mod printable;
 pub mod sample;
 pub mod secret_file;
 pub mod sign;
@@ -25,6 +27,7 @@ pub mod time_format;
 
 pub use error::FileError;
 pub use hex::{hex, unhex};
+pub use printable::{printable, steers};
 
 /// N random bytes of the operating system.
 ///

@@ -51,7 +51,7 @@ fn make(args: &Args) -> Result<(), ExitCode> {
             "--clerk and --shop with at most 60 letters each",
         )
     })?;
-    let frame = verify::frame(&args.evidence.receipt)?;
+    let frame = verify::frame(&args.evidence.receipt, args.evidence.json)?;
     let Ok(verified) = verify::look(&args.evidence)? else {
         return Err(fail(
             "the receipt file changed while it was read",

@@ -31,8 +31,10 @@ mod status_list;
 mod storage_check;
 mod store_admin;
 mod verify;
+mod verify_all;
 
 use clap::{Parser, Subcommand};
+use nrd_sim::base::printable;
 use std::process::ExitCode;
 
 /// Simulator of a Netflix-ready device's session and deactivation agent.
@@ -50,6 +52,7 @@ const EXAMPLES: &str = "Examples:
   nrd-sim serve --dir service              the account pages, and where devices call
   nrd-sim device --dir tv --service https://localhost:8443 --ca service/ca.pem --kind stb
   nrd-sim verify receipt.bin --maker-root service/maker-root.pub
+  nrd-sim verify-all answers/ --question question.txt --maker-root maker-root.pub --csv verdicts.csv
   nrd-sim certificate receipt.bin --maker-root service/maker-root.pub --out certificate.pdf
   nrd-sim desk --maker-root service/maker-root.pub
   nrd-sim run sim/scenarios/*.toml         stories, played in virtual time
@@ -80,6 +83,8 @@ enum Command {
     Inspect(inspect::Args),
     /// Verify a receipt offline.
     Verify(verify::Args),
+    /// Verify a folder or a list of answers, and make a table of the verdicts.
+    VerifyAll(verify_all::Args),
     /// Verify a receipt offline, and make a certificate of it to print (PDF).
     Certificate(certificate::Args),
     /// Open a living room of virtual devices, beside the account pages.
@@ -118,6 +123,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Device(args) => device::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::VerifyAll(args) => verify_all::run(&args),
         Command::Certificate(args) => certificate::run(&args),
         Command::Room(args) => room::run(&args),
         Command::Desk(args) => desk::run(&args),
@@ -138,9 +144,11 @@ fn read_photo() -> ExitCode {
     }
 }
 
-/// Says on standard error what went wrong and what to do next.
+/// Says on standard error what went wrong and what to do next. What went wrong may
+/// name a stranger's file: nothing in it steers the terminal.
 pub(crate) fn fail(what: &str, hint: &str) -> ExitCode {
-    eprintln!("error: {what}\n  try: {hint}");
+    let what: Vec<String> = what.lines().map(printable).collect();
+    eprintln!("error: {}\n  try: {hint}", what.join("\n"));
     ExitCode::from(2)
 }
 

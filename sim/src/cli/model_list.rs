@@ -2,8 +2,9 @@
 
 use super::fail;
 use super::status_list::{maker_key, write};
-use super::verify::{maker_root, now_s, printable, read};
+use super::verify::{maker_root, now_s, read};
 use nrd_agent::wire::DeviceKind;
+use nrd_sim::base::printable;
 use nrd_sim::base::time_format::moment;
 use nrd_sim::forensics::verify::{ModelEntry, ModelList};
 use serde::Deserialize;

@@ -1,7 +1,8 @@
 //! `nrd-sim status-list`.
 
 use super::fail;
-use super::verify::{maker_root, now_s, printable, read};
+use super::verify::{maker_root, now_s, read};
+use nrd_sim::base::printable;
 use nrd_sim::base::sign;
 use nrd_sim::base::time_format::moment;
 use nrd_sim::base::unhex;

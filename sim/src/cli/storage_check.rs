@@ -10,7 +10,7 @@ use nrd_sim::forensics::storage_check::{
     Bounded, CheckFailure, NOT_BOUNDED, Next, NoRandom, StorageCheck, close,
 };
 use nrd_sim::forensics::verify::{Asked, Question, Refusal, Verified, verify_with};
-use nrd_sim::service::desk::Desk;
+use nrd_sim::service::desk::{Condition, Desk};
 use std::io;
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::path::PathBuf;
@@ -50,13 +50,23 @@ pub(crate) fn run(link: &str, args: &CheckArgs, desk: &Desk) -> Result<ExitCode,
     let bounded = match check(link, limit) {
         Ok(bounded) => bounded,
         Err(Stop::Cable(why)) => {
+            refuse(args, &why, Some(Condition::Off));
             return Err(fail(
                 &format!("{link}: {why}"),
                 "--link as the device was started with, and the device switched on",
             ));
         }
         Err(Stop::Check(why)) => {
-            refuse(args, &why.to_string());
+            let condition = match why {
+                CheckFailure::Refused(reason) => Condition::of_cable(reason),
+                CheckFailure::Version(_) | CheckFailure::Conversation => Some(Condition::Foreign),
+                CheckFailure::Size { .. }
+                | CheckFailure::Digest
+                | CheckFailure::TooSlow { .. }
+                | CheckFailure::Receipt
+                | CheckFailure::Random => None,
+            };
+            refuse(args, &why.to_string(), condition);
             return Ok(ExitCode::from(1));
         }
     };
@@ -70,18 +80,19 @@ pub(crate) fn run(link: &str, args: &CheckArgs, desk: &Desk) -> Result<ExitCode,
             Ok(ExitCode::SUCCESS)
         }
         Ok(v) if v.clean => {
-            refuse(args, &v.revocation.in_words());
+            refuse(args, &v.revocation.in_words(), None);
             Ok(ExitCode::from(1))
         }
         Ok(_) => {
             refuse(
                 args,
                 "it read back what was sent, and then did not erase it: it is not clean",
+                None,
             );
             Ok(ExitCode::from(1))
         }
         Err(e) => {
-            refuse(args, &e.to_string());
+            refuse(args, &e.to_string(), None);
             Ok(ExitCode::from(1))
         }
     }
@@ -154,11 +165,27 @@ fn signed(bounded: &Bounded, args: &CheckArgs, desk: &Desk) -> Result<Verified, 
     verify_with(&bounded.receipt, question, &desk.lists(), now_s())
 }
 
-fn refuse(args: &CheckArgs, why: &str) {
+/// Says why nothing was bounded and, where that is known, what state the device is
+/// in and what to do: in the words of the desk's pages.
+fn refuse(args: &CheckArgs, why: &str, condition: Option<Condition>) {
+    let words = condition.map(Condition::words);
     if args.json {
-        say!("{}", serde_json::json!({ "bounded": false, "why": why }));
+        say!(
+            "{}",
+            serde_json::json!({
+                "bounded": false,
+                "why": why,
+                "state": words.map(|w| w.title),
+                "next": words.map(|w| w.next),
+            })
+        );
     }
     eprintln!("NOT BOUNDED: {why}");
+    if let Some(words) = words {
+        eprintln!("  state     {}", words.title);
+        eprintln!("  means     {}", words.means);
+        eprintln!("  next      {}", words.next);
+    }
 }
 
 fn show(args: &CheckArgs, b: &Bounded, v: &Verified) {

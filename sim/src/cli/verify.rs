@@ -1,12 +1,14 @@
 //! `nrd-sim verify`.
 
 use super::fail;
-use nrd_sim::base::unhex;
+use nrd_sim::base::{printable, unhex};
 use nrd_sim::forensics::verify::{
     Asked, ListError, Lists, Question, Refusal, SubjectKind, Verdict, Verified, verify_with,
 };
-use nrd_sim::service::desk::parse_answer;
 use nrd_sim::service::desk::photo::{MAX_FILE, PhotoReader};
+use nrd_sim::service::desk::{
+    Challenge, ChallengeTextError, Handed, is_picture, parse_handed, read_file,
+};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -20,9 +22,10 @@ pub(crate) struct Args {
     /// The maker root's public key, 64 hexadecimal digits (maker-root.pub).
     #[arg(long)]
     maker_root: PathBuf,
-    /// The nonce that it must answer, 64 hexadecimal digits.
-    #[arg(long)]
-    nonce: Option<String>,
+    /// The desk's question that it must answer: its text, the 64 hexadecimal digits
+    /// of its nonce, or a file or picture that holds it.
+    #[arg(long, alias = "nonce", value_name = "FILE|TEXT")]
+    question: Option<String>,
     /// The device id that its label says.
     #[arg(long)]
     device: Option<String>,
@@ -35,7 +38,7 @@ pub(crate) struct Args {
     model_list: Option<PathBuf>,
     /// Print one JSON object and nothing else on standard output.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// The exit code of a receipt that contradicts itself: no honest device made it.
@@ -53,58 +56,75 @@ pub(crate) fn run(args: &Args) -> ExitCode {
 }
 
 /// The receipt's frame from a file: its bytes, its text, or a photo of its code.
-pub(super) fn frame(path: &Path) -> Result<Vec<u8>, ExitCode> {
+/// What a device has said in the place of an answer is told, and is no receipt.
+pub(super) fn frame(path: &Path, json: bool) -> Result<Vec<u8>, ExitCode> {
     let given = read(path, MAX_FILE as u64, "the path of a receipt file")?;
-    let given = match &given[..] {
-        [0xFF, 0xD8, 0xFF, ..] | [0x89, b'P', b'N', b'G', ..] => photo(path, given)?,
-        _ => given,
+    let given = if is_picture(&given) {
+        let read = PhotoReader::of_this_program().read_blocking(given);
+        read.map(String::into_bytes).map_err(|e| {
+            fail(
+                &format!("{}: {e}", path.display()),
+                "a photo of the whole code, sharp and without reflections, or the receipt file",
+            )
+        })?
+    } else {
+        given
     };
-    // What is no answer goes on as it is: the verifier says what is wrong.
-    Ok(parse_answer(&given).unwrap_or(given))
+    match parse_handed(&given) {
+        Ok(Handed::Answer(frame)) => Ok(frame),
+        Ok(Handed::State(said)) => {
+            let words = said.words();
+            Err(no_answer(json, words.title, words.means, Some(words.next)))
+        }
+        Err(e @ (ChallengeTextError::Question | ChallengeTextError::OtherFrame)) => {
+            Err(no_answer(json, "something else", e.text(), None))
+        }
+        // The verifier says what is wrong with it.
+        Err(ChallengeTextError::NoAnswer | ChallengeTextError::TooLong) => Ok(given),
+    }
 }
 
-/// The text of the code in a photo, read by a process that has its limits.
-fn photo(path: &Path, file: Vec<u8>) -> Result<Vec<u8>, ExitCode> {
-    let failed = |what: &dyn std::fmt::Display| {
-        fail(
-            &format!("{}: {what}", path.display()),
-            "a photo of the whole code, sharp and without reflections, or the receipt file",
-        )
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| failed(&e))?;
-    let read = runtime.block_on(PhotoReader::of_this_program().read(file));
-    read.map(String::into_bytes).map_err(|e| failed(&e))
+fn no_answer(json: bool, what: &str, means: &str, next: Option<&str>) -> ExitCode {
+    if json {
+        say!(
+            "{}",
+            serde_json::json!({ "verified": false, "why": means, "state": what, "next": next })
+        );
+    }
+    eprintln!("NOT AN ANSWER: {what}\n  means     {means}");
+    if let Some(next) = next {
+        eprintln!("  next      {next}");
+    }
+    ExitCode::from(1)
 }
 
 pub(super) fn look(args: &Args) -> Result<Result<Verified, Refusal>, ExitCode> {
-    let frame = frame(&args.receipt)?;
+    let frame = frame(&args.receipt, args.json)?;
     let maker = maker_root(&args.maker_root)?;
-    let nonce = match args.nonce.as_deref().map(unhex::<32>) {
-        None => None,
-        Some(Some(nonce)) => Some(nonce),
-        Some(None) => {
-            return Err(fail(
-                "the nonce is not 64 hexadecimal digits",
-                "the nonce exactly as it was asked",
-            ));
-        }
-    };
+    let question = args.question.as_deref().map(question).transpose()?;
     let mut lists = Lists::default();
     for path in [&args.status_list, &args.model_list].into_iter().flatten() {
         take(path, |frame| lists.take(frame, &maker))?;
     }
     let question = Question {
         device_id: args.device.as_deref(),
-        asked: nonce.as_ref().map(|nonce| Asked {
-            nonce,
+        asked: question.as_ref().map(|q| Asked {
+            nonce: &q.nonce,
             earlier: &[],
         }),
         ..Question::new(&maker)
     };
     Ok(verify_with(&frame, question, &lists, now_s()))
+}
+
+/// A desk's question, itself or its file.
+pub(super) fn question(given: &str) -> Result<Challenge, ExitCode> {
+    Challenge::given(given, &PhotoReader::of_this_program()).map_err(|e| {
+        fail(
+            &e.to_string(),
+            "--question with the text or the file that the desk gave",
+        )
+    })
 }
 
 /// Now, Unix seconds.
@@ -129,14 +149,7 @@ pub(super) fn take(
 
 /// Reads a file of at most `max` bytes, or says what to do.
 pub(super) fn read(path: &Path, max: u64, hint: &str) -> Result<Vec<u8>, ExitCode> {
-    let bytes = std::fs::metadata(path).and_then(|m| {
-        if m.len() > max {
-            Err(std::io::Error::other("too large for what it should be"))
-        } else {
-            std::fs::read(path)
-        }
-    });
-    bytes.map_err(|e| fail(&format!("{}: {e}", path.display()), hint))
+    read_file(path, max).map_err(|e| fail(&format!("{}: {e}", path.display()), hint))
 }
 
 /// Reads a maker's public key.
@@ -241,28 +254,5 @@ fn text(v: &Verified) {
     say!("  digest    {}", v.digest);
     for limit in v.limits() {
         say!("  limit     {}", printable(&limit));
-    }
-}
-
-/// Text from a stranger, with its control characters spelled out.
-pub(super) fn printable(text: &str) -> String {
-    let spell = |c: char| {
-        if c.is_control() {
-            c.escape_unicode().to_string()
-        } else {
-            c.to_string()
-        }
-    };
-    text.chars().map(spell).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::printable;
-
-    #[test]
-    fn attack_52_a_model_does_not_steer_a_terminal() {
-        let shown = printable("TV\u{1b}[2J\r\u{9b}31m ’é");
-        assert_eq!(shown, "TV\\u{1b}[2J\\u{d}\\u{9b}31m ’é");
     }
 }

@@ -29,8 +29,8 @@ pub(super) enum Command {
     Network(bool),
     /// A signed order by another channel.
     Order(Vec<u8>),
-    /// `prove_clean` for a nonce, into a file.
-    ProveClean([u8; 32], String),
+    /// `prove_clean` for a desk's question, itself or its file, into a file.
+    ProveClean(String, String),
     /// The newest receipt, into a file.
     Receipt(String),
     /// End the process.
@@ -43,7 +43,8 @@ pub(super) const HELP: &str = "\
             left right up up up up opens the device menu
   menu:     sign-out | deactivate yes | close
   device:   activate | cancel | try-again | restart | status | quit
-  desk:     receipt FILE | prove-clean NONCE FILE
+  desk:     receipt FILE | prove-clean QUESTION FILE (the question as the desk
+            shows it, its 64 digits, or a file or picture that holds it)
   faults:   network off | network on | lose-answers N | advance SECONDS
   order:    order HEX (a signed order from a USB stick, say)";
 
@@ -73,7 +74,12 @@ pub(super) fn parse(line: &str) -> Result<Option<Command>, String> {
         ("lose-answers", [n]) => Command::LoseAnswers(number(n)?),
         ("order", [hex]) => Command::Order(bytes(hex)?),
         ("receipt", [file]) => Command::Receipt((*file).to_owned()),
-        ("prove-clean", [nonce, file]) => Command::ProveClean(self::nonce(nonce)?, (*file).into()),
+        // The text of a code has spaces inside, which are digits of it.
+        ("prove-clean", [_, .., file]) => {
+            let rest = line.trim().strip_prefix("prove-clean").unwrap_or_default();
+            let question = rest.trim().strip_suffix(*file).unwrap_or_default();
+            Command::ProveClean(question.trim().to_owned(), (*file).to_owned())
+        }
         ("help" | "?", _) => return Err(HELP.to_owned()),
         (other, _) => {
             return Err(format!(
@@ -108,10 +114,6 @@ fn bytes(hex: &str) -> Result<Vec<u8>, String> {
     Ok((0..hex.len()).step_by(2).map(byte).collect())
 }
 
-fn nonce(hex: &str) -> Result<[u8; 32], String> {
-    nrd_sim_base::unhex(hex).ok_or_else(|| "a nonce is 64 hexadecimal digits".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,6 +133,11 @@ mod tests {
             parse("order 0aFf").unwrap(),
             Some(Command::Order(vec![10, 255]))
         );
+        let prove = |question: &str| Command::ProveClean(question.to_owned(), "a.bin".to_owned());
+        for question in ["a7a7", "question.txt", "NRD:1:CLEAN:A  B C"] {
+            let line = format!(" prove-clean  {question}  a.bin ");
+            assert_eq!(parse(&line).unwrap(), Some(prove(question)));
+        }
         for bad in [
             "order abc",
             "order zz",
@@ -138,6 +145,8 @@ mod tests {
             "deactivate",
             "up sideways",
             "order é0",
+            "prove-clean",
+            "prove-clean a.bin",
         ] {
             assert!(parse(bad).is_err(), "{bad}");
         }

@@ -18,6 +18,8 @@ use nrd_sim_base::sample::Sample;
 use nrd_sim_base::unhex;
 use nrd_sim_device::{AgentBuffers, cache_samples};
 use nrd_sim_hw::{Board, Folder, Identity, VirtualClock, VirtualRng};
+use nrd_sim_service::desk::photo::PhotoReader;
+use nrd_sim_service::desk::{Challenge, Condition};
 use nrd_sim_service::outbox::mqtt::{self, Broker};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -508,8 +510,13 @@ impl Boot<'_, '_> {
             Command::Status => self.say_status(screen),
             Command::Order(frame) => self.order(&frame, screen),
             Command::Receipt(file) => self.write(screen, &file, |a, out| a.newest_receipt(out)),
-            Command::ProveClean(nonce, file) => {
-                self.write(screen, &file, |a, out| a.prove_clean(nonce, out));
+            Command::ProveClean(question, file) => {
+                match Challenge::given(&question, &PhotoReader::of_this_program()) {
+                    Ok(c) => self.write(screen, &file, |a, out| a.prove_clean(c.nonce, out)),
+                    Err(e) => screen.show(&Show::Refused {
+                        text: e.to_string(),
+                    }),
+                }
             }
             Command::Restart | Command::Quit => {}
         }
@@ -568,15 +575,16 @@ impl Boot<'_, '_> {
     ) {
         let mut out = [0; <Receipt<'_> as nrd_agent::wire::Body<'_>>::MAX];
         match make(&mut self.agent, &mut out) {
-            Ok(bytes) => match std::fs::write(file, &out[..bytes]) {
-                Ok(()) => screen.show(&Show::Written { file, bytes }),
-                Err(e) => screen.show(&Show::Refused {
-                    text: format!("{file}: {e}"),
-                }),
-            },
-            Err(e) => screen.show(&Show::Refused {
-                text: e.to_string(),
-            }),
+            Ok(n) => save(screen, file, &out[..n]),
+            Err(e) => {
+                // What a desk can read in the place of the answer.
+                let said = Condition::of_refusal(e, self.agent.state());
+                let text = said.text().unwrap_or_default();
+                screen.show(&Show::Refused {
+                    text: format!("{e}; it says to the desk {text}"),
+                });
+                save(screen, file, text.as_bytes());
+            }
         }
     }
 
@@ -611,6 +619,18 @@ impl Boot<'_, '_> {
             text += &format!("; {} receipts to deliver", s.receipts);
         }
         screen.show(&Show::Note { text });
+    }
+}
+
+fn save(screen: &mut Screen, file: &str, bytes: &[u8]) {
+    match std::fs::write(file, bytes) {
+        Ok(()) => screen.show(&Show::Written {
+            file,
+            bytes: bytes.len(),
+        }),
+        Err(e) => screen.show(&Show::Refused {
+            text: format!("{file}: {e}"),
+        }),
     }
 }
 

@@ -23,7 +23,7 @@ pub use words::Fact;
 use nrd_agent::Error;
 use nrd_agent::wire::{DeviceKind, Method, Receipt, ReceiptFlags, Subject, WipeReason};
 use nrd_hal::crypto::RingCrypto;
-use nrd_sim_base::hex;
+use nrd_sim_base::{hex, printable};
 use nrd_verifier::judge;
 use serde::Serialize;
 
@@ -90,7 +90,7 @@ pub struct Verified {
     pub digest: String,
     /// Device id.
     pub device_id: String,
-    /// Model, by the maker's word.
+    /// Model, by the maker's word, without control characters.
     pub model: String,
     /// Kind, by the maker's word.
     #[serde(serialize_with = "kind_by_name")]
@@ -263,6 +263,8 @@ pub fn verify_with(
     };
     v.nonce = answered(&subject, &mut v).map(|n| hex(&n));
     v.revocation = lists.look_up(&v, now);
+    // A maker's model is any text: none of it may steer whatever shows it.
+    v.model = printable(&v.model);
     Ok(v)
 }
 

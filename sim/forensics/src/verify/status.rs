@@ -6,6 +6,7 @@ use nrd_agent::Error;
 use nrd_agent::wire::codec::{Blank, Code, Reader, Writer};
 use nrd_agent::wire::{Body, decode_signed, encode_signed};
 use nrd_hal::crypto::RingCrypto;
+use nrd_sim_base::printable;
 use nrd_sim_base::time_format::moment;
 use ring::signature::Ed25519KeyPair;
 use serde::{Deserialize, Serialize};
@@ -115,10 +116,10 @@ impl StatusList {
     /// What of these it names, in words.
     pub fn names(&self, device_id: &str, model: &str, agent: &str) -> Option<String> {
         if self.devices.iter().any(|d| d == device_id) {
-            return Some(format!("the device {device_id}"));
+            return Some(format!("the device {}", printable(device_id)));
         }
         if self.models.iter().any(|m| m == model) {
-            return Some(format!("the model {model}"));
+            return Some(format!("the model {}", printable(model)));
         }
         let mut agents = self.agents.iter().map(|[a, b, c]| format!("{a}.{b}.{c}"));
         agents

@@ -17,6 +17,7 @@ pub use pdf::{Paper, PdfError};
 
 use crate::desk::answer_text;
 use nrd_agent::wire::Method;
+use nrd_sim_base::steers;
 use nrd_sim_base::time_format::moment;
 use nrd_sim_forensics::verify::{SubjectKind, Verified};
 
@@ -58,7 +59,7 @@ impl Names {
     pub fn new(clerk: &str, shop: &str) -> Option<Names> {
         let name = |text: &str| {
             let text = text.trim();
-            let fits = text.chars().count() <= Names::MAX && !text.contains(char::is_control);
+            let fits = text.chars().count() <= Names::MAX && !text.contains(steers);
             fits.then(|| Some(text.to_owned()).filter(|t| !t.is_empty()))
         };
         Some(Names {

@@ -14,18 +14,31 @@
 //! |---|---|
 //! | `mod.rs` | checks and their verdicts; in memory, they die with the desk |
 //! | `run.rs` | runs a desk without a service |
+//! | `batch.rs` | many devices asked with one question |
+//! | `csv.rs` | their verdicts as a table |
 //! | `challenge_text.rs` | nonce and answer as text and as QR code |
+//! | `condition.rs` | the states of a device that gives no answer, in words |
+//! | `question.rs` | a question as people carry it |
 //! | `photo/` | reads the code in a photo, in a process that can be killed |
 
+mod batch;
 mod challenge_text;
+mod condition;
+mod csv;
 pub mod photo;
+mod question;
 mod run;
 
+pub use batch::{Batch, MAX_ROWS, NO_ANSWER, Row};
 pub use challenge_text::{
-    Challenge, ChallengeTextError, DarkRun, answer_text, parse_answer, qr_modules, qr_svg,
+    Challenge, ChallengeTextError, DarkRun, Handed, answer_text, answers_in, parse_answer,
+    parse_handed, qr_modules, qr_svg,
 };
+pub use condition::{Condition, Part, Tone, Words};
+pub use question::{QuestionError, is_picture, read_file};
 pub use run::{RunningDesk, serve};
 
+use nrd_sim_base::time_format::count;
 use nrd_sim_base::{hex, random};
 use nrd_sim_forensics::verify::Verdict as Judged;
 use nrd_sim_forensics::verify::{
@@ -33,16 +46,19 @@ use nrd_sim_forensics::verify::{
 };
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use tokio::sync::watch;
 
 /// A nonce is good for this long, in seconds.
 pub const NONCE_LIFE_S: u64 = 24 * 3600;
 /// Checks that a desk remembers; the oldest is dropped for a new one.
-const MAX_CHECKS: usize = 500;
+const MAX_CHECKS: usize = 2000;
 
 /// A desk.
 pub struct Desk {
     maker_root: [u8; 32],
     inner: Mutex<Inner>,
+    /// Goes up when a batch changes.
+    news: watch::Sender<u64>,
 }
 
 #[derive(Default)]
@@ -50,6 +66,8 @@ struct Inner {
     lists: Lists,
     /// Newest first.
     checks: VecDeque<Check>,
+    /// Newest first.
+    batches: VecDeque<Batch>,
 }
 
 /// One device on the desk.
@@ -66,7 +84,16 @@ pub struct Check {
     /// The newest verdict.
     pub verdict: Option<Verdict>,
     /// Why the newest submission changed nothing.
-    pub ignored: Option<&'static str>,
+    pub note: Option<Note>,
+}
+
+/// Why a submission changed nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Note {
+    /// It was not looked at, or could not be read; in a sentence or two.
+    Ignored(&'static str),
+    /// The device has said its state in the place of an answer.
+    State(Condition),
 }
 
 /// The result of a check.
@@ -92,7 +119,17 @@ impl Desk {
         Desk {
             maker_root,
             inner: Mutex::default(),
+            news: watch::Sender::new(0),
         }
+    }
+
+    /// Changes of batches from now on: the value goes up.
+    pub fn news(&self) -> watch::Receiver<u64> {
+        self.news.subscribe()
+    }
+
+    fn tell(&self) {
+        self.news.send_modify(|n| *n = n.wrapping_add(1));
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -124,7 +161,7 @@ impl Desk {
             device_id: device_id.split_whitespace().collect(),
             began: now,
             verdict: None,
-            ignored: None,
+            note: None,
         };
         let mut inner = self.inner();
         inner.checks.truncate(MAX_CHECKS - 1);
@@ -145,62 +182,65 @@ impl Desk {
     /// Judges `frame` as the answer to check `id`; `None` for an unknown one.
     /// A check that was answered well stays so.
     pub fn submit(&self, id: &str, frame: &[u8], now: u64) -> Option<Check> {
-        let mut inner = self.inner();
-        let at = inner.checks.iter().position(|c| c.id == id)?;
-        let check = &inner.checks[at];
-        let settled = check.verdict.as_ref().filter(|v| v.good);
-        let (verdict, ignored) = match settled {
-            Some(v) if v.frame == frame => (None, None),
-            Some(_) => (
-                None,
-                Some(
-                    "This check was answered already, and its nonce is used up. The other answer was not looked at: begin a new check for it.",
-                ),
-            ),
-            None => (
-                Some(judge(&self.maker_root, &inner, check, frame, now)),
-                None,
-            ),
-        };
-        let check = &mut inner.checks[at];
-        check.ignored = ignored;
-        if verdict.is_some() {
-            check.verdict = verdict;
-        }
-        Some(check.clone())
+        self.inner().submit(&self.maker_root, id, frame, now)
     }
 
-    /// Notes that nothing that was handed in could be read.
-    pub fn unreadable(&self, id: &str, why: &'static str) -> Option<Check> {
+    /// Notes that what was handed in is no answer.
+    pub fn no_answer(&self, id: &str, note: Note) -> Option<Check> {
         let mut inner = self.inner();
         let check = inner.checks.iter_mut().find(|c| c.id == id)?;
-        check.ignored = Some(why);
+        check.note = Some(note);
         Some(check.clone())
     }
 
     /// Reads a receipt by itself: what it proves, with no nonce asked.
     pub fn read(&self, frame: &[u8], now: u64) -> Verdict {
-        let inner = self.inner();
-        let question = Question::new(&self.maker_root);
-        match verify_with(frame, question, &inner.lists, now) {
-            Ok(v) => {
-                let (title, why) = match (&v.revocation, v.clean) {
-                    (Revocation::Revoked { .. }, _) => ("Revoked", v.revocation.in_words()),
-                    (_, false) if !v.contradictions.is_empty() => {
-                        ("Contradicts itself", v.in_words().join(" "))
-                    }
-                    (_, false) => ("Verified, and not clean", v.in_words().join(" ")),
-                    _ => (
-                        "Verified: it tells of the past",
-                        "The signatures are good. It says what happened then, not how the device is now: for that, begin a check with a nonce of your own."
-                            .to_owned(),
-                    ),
-                };
-                verdict(false, title, why, Some(v), frame, now)
-            }
-            Err(e) => refused(&e, &inner, None, frame, now),
-        }
+        read(&self.maker_root, &self.inner(), frame, now)
     }
+}
+
+impl Inner {
+    fn submit(&mut self, root: &[u8; 32], id: &str, frame: &[u8], now: u64) -> Option<Check> {
+        let at = self.checks.iter().position(|c| c.id == id)?;
+        let check = &self.checks[at];
+        let settled = check.verdict.as_ref().filter(|v| v.good);
+        let (verdict, note) = match settled {
+            Some(v) if v.frame == frame => (None, None),
+            Some(_) => (
+                None,
+                Some(Note::Ignored(
+                    "This check was answered already, and its nonce is used up. The other answer was not looked at: begin a new check for it.",
+                )),
+            ),
+            None => (Some(judge(root, self, check, frame, now)), None),
+        };
+        let check = &mut self.checks[at];
+        check.note = note;
+        if verdict.is_some() {
+            check.verdict = verdict;
+        }
+        Some(check.clone())
+    }
+}
+
+fn read(root: &[u8; 32], inner: &Inner, frame: &[u8], now: u64) -> Verdict {
+    let v = match verify_with(frame, Question::new(root), &inner.lists, now) {
+        Ok(v) => v,
+        Err(e) => return refused(&e, inner, None, frame, now),
+    };
+    let (title, why) = match (&v.revocation, v.clean) {
+        (Revocation::Revoked { .. }, _) => ("Revoked", v.revocation.in_words()),
+        (_, false) if !v.contradictions.is_empty() => {
+            ("Contradicts itself", v.in_words().join(" "))
+        }
+        (_, false) => ("Verified, and not clean", v.in_words().join(" ")),
+        _ => (
+            "Verified: it tells of the past",
+            "The signatures are good. It says what happened then, not how the device is now: for that, begin a check with a nonce of your own."
+                .to_owned(),
+        ),
+    };
+    verdict(false, title, why, Some(v), frame, now)
 }
 
 fn verdict(
@@ -253,7 +293,7 @@ fn judge(root: &[u8; 32], inner: &Inner, check: &Check, frame: &[u8], now: u64) 
         (_, false, ..) => (
             false,
             "Not clean",
-            "The device itself says that it is not clean. Do not hand it on.".to_owned(),
+            not_clean(&v),
         ),
         (_, true, SubjectKind::Stored) => (
             false,
@@ -271,6 +311,28 @@ fn judge(root: &[u8; 32], inner: &Inner, check: &Check, frame: &[u8], now: u64) 
         }
     };
     verdict(good, title, why, Some(v), frame, now)
+}
+
+/// Which part is not clean, and what to do. The device itself has signed it.
+fn not_clean(v: &Verified) -> String {
+    let mut failed = Vec::new();
+    if !v.slots_blank {
+        failed.push(
+            "a key slot is not blank, so what opens the account’s data may still be in it"
+                .to_owned(),
+        );
+    }
+    if v.erased < v.sectors {
+        let kept = v.sectors - v.erased;
+        failed.push(format!(
+            "{kept} of {} of its storage are not blank",
+            count(v.sectors.into(), "sector")
+        ));
+    }
+    format!(
+        "The device itself says that it is not clean: {}. Do not hand it on. Let it wipe itself once more from its menu, and ask it again; if that fails too, have its storage destroyed or send it to its maker.",
+        failed.join("; ")
+    )
 }
 
 /// A refusal in words.
@@ -303,13 +365,7 @@ fn refused(e: &Refusal, inner: &Inner, check: Option<&Check>, frame: &[u8], now:
 /// Whose nonce an answer to the wrong one answers.
 fn replayed(inner: &Inner, check: Option<&Check>, frame: &[u8]) -> (&'static str, String) {
     // Its signature is good: only the nonce was wrong.
-    let answered = nrd_agent::wire::peek::<nrd_agent::wire::Receipt<'_>>(frame)
-        .ok()
-        .and_then(|r| match r.subject {
-            nrd_agent::wire::Subject::Wipe { .. } => None,
-            nrd_agent::wire::Subject::Clean { nonce: asked }
-            | nrd_agent::wire::Subject::Stored { key: asked, .. } => Some(asked),
-        });
+    let answered = batch::answered_nonce(frame);
     let Some(nonce) = answered else {
         return (
             "A receipt, not an answer",

@@ -5,6 +5,7 @@ use crate::store::DeviceRow;
 use crate::{Error, Result, Service};
 use nrd_agent::wire::{Answer, Losses, MakerCertificate, RefusalCode, Request, decode_signed};
 use nrd_hal::crypto::RingCrypto;
+use nrd_sim_base::steers;
 
 impl Service {
     pub(super) fn hello(
@@ -20,6 +21,10 @@ impl Service {
         let Ok(cert) = decode_signed::<MakerCertificate, RingCrypto>(certificate, &maker) else {
             return refuse(RefusalCode::UnknownMaker);
         };
+        // It would stand on pages and in logs.
+        if cert.model.contains(steers) {
+            return refuse(RefusalCode::UnknownMaker);
+        }
         let signed = decode_signed::<Request<'_>, RingCrypto>(frame, &cert.public_key);
         if signed.is_err() || cert.device_id != claimed.device_id {
             return refuse(RefusalCode::BadRequest);

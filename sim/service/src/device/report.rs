@@ -1,12 +1,13 @@
 //! What devices report: answers to orders, receipts, sign-outs.
 
 use super::Response;
+use crate::account::signer;
 use crate::events::EventKind;
 use crate::store::{ActivationPhase, ActivationRow, DeviceRow, NewReceipt};
 use crate::{Result, Service, metrics, short_id};
 use nrd_agent::wire::{
-    ActivationId, Answer, OrderOutcome, OrderResult, Receipt, RefusalCode, Subject, decode_signed,
-    receipt_digest,
+    ActivationId, Answer, Digest, OrderKind, OrderOutcome, OrderResult, Receipt, RefusalCode,
+    Subject, decode_signed, peek, receipt_digest,
 };
 use nrd_hal::crypto::RingCrypto;
 use nrd_sim_forensics::verify::{Known, Question, Refusal, Verdict, Verified, verify_with};
@@ -55,21 +56,65 @@ impl Service {
         frame: &[u8],
         device: &str,
         row: Option<&ActivationRow>,
-    ) -> std::result::Result<Verified, Refusal> {
+    ) -> Result<std::result::Result<Verified, Refusal>> {
         let maker_root = self.keys.maker_public();
+        let orders = match row {
+            Some(row) => self.orders_given(row, frame)?,
+            None => Vec::new(),
+        };
         let known = row.map(|row| Known {
             activation_id: ActivationId(row.id),
             epoch: row.epoch,
-            // An order is signed anew when its key changes, and a device may
-            // have carried out the one before.
-            orders: None,
+            orders: Some(&orders),
         });
         let question = Question {
             device_id: Some(device),
             known,
             ..Question::new(&maker_root)
         };
-        verify_with(frame, question, &self.maker.lists(), self.now_s())
+        let lists = self.maker.lists();
+        Ok(verify_with(frame, question, &lists, self.now_s()))
+    }
+
+    /// Digests of the orders to wipe that were given for an activation (SPEC §9):
+    /// those in the database, each under every key that signed it; and the one
+    /// that the receipt names, where a restored database has forgotten it and
+    /// this service's own key signs the same frame again.
+    fn orders_given(&self, row: &ActivationRow, frame: &[u8]) -> Result<Vec<Digest>> {
+        let mut given = self.store.wipe_orders(&row.id)?;
+        let named = match peek::<Receipt<'_>>(frame).map(|r| r.subject) {
+            Ok(Subject::Wipe { order, .. }) => order,
+            Ok(Subject::Clean { .. } | Subject::Stored { .. }) | Err(_) => None,
+        };
+        if let Some(named) = named
+            && !given.contains(&named)
+            && self.signed_once(row, &named)?
+        {
+            given.push(named);
+        }
+        Ok(given)
+    }
+
+    /// Whether an order key of this service made this digest: nobody else can.
+    fn signed_once(&self, row: &ActivationRow, digest: &Digest) -> Result<bool> {
+        /// Key versions and positions that are tried: an activation has one order
+        /// to wipe, and a copy that is brought back is not much older.
+        const KEYS_BEFORE: u32 = 12;
+        const KEYS_AFTER: u32 = 4;
+        const POSITIONS: u64 = 3;
+        let newest = self.store.newest_order_key()?;
+        let sign = signer(&self.keys);
+        let first = newest.saturating_sub(KEYS_BEFORE).max(1);
+        for version in first..=newest.saturating_add(KEYS_AFTER) {
+            for kind in OrderKind::ALL.iter().filter(|kind| kind.is_terminal()) {
+                for seq in 1..=POSITIONS {
+                    if sign(row, *kind, version, seq)?.0 == *digest {
+                        return Ok(true);
+                    }
+                }
+            }
+        }
+        Ok(false)
     }
 
     pub(super) fn take_receipt(&self, device: &DeviceRow, frame: &[u8]) -> Result<Response> {
@@ -84,7 +129,7 @@ impl Service {
         // A good signature says who speaks, not that it is true.
         let row = self.store.activation(&activation_id.0)?;
         let row = row.filter(|row| row.device == device.id);
-        let Ok(judged) = self.judge_receipt(frame, &device.id, row.as_ref()) else {
+        let Ok(judged) = self.judge_receipt(frame, &device.id, row.as_ref())? else {
             return Ok(Response::refused(RefusalCode::BadRequest, 3600));
         };
         let (clean, kind, says) = match judged.verdict {

@@ -50,7 +50,7 @@ fn find(service: &Service, account: AccountId, id: &str) -> Result<(Verified, Ve
         .store
         .activation(&activation)?
         .ok_or(Error::NotFound)?;
-    let judged = service.judge_receipt(&frame, &row.device, Some(&row));
+    let judged = service.judge_receipt(&frame, &row.device, Some(&row))?;
     Ok((judged.map_err(|_| Error::Sealed)?, frame))
 }
 

@@ -142,6 +142,16 @@ impl Store {
         self.read(|tx| tx.all(sql, values![id], order))
     }
 
+    /// Digests of the orders to wipe that were entered for an activation, those
+    /// among them in whose place a newer key has signed another.
+    pub fn wipe_orders(&self, id: &[u8; 16]) -> Result<Vec<[u8; 32]>> {
+        let sql = "SELECT digest, kind FROM orders WHERE activation = ?1";
+        let all: Vec<([u8; 32], OrderKind)> =
+            self.read(|tx| tx.all(sql, values![id], |r| Ok((r.get(0)?, r.word(1)?))))?;
+        let wipes = all.into_iter().filter(|(_, kind)| kind.is_terminal());
+        Ok(wipes.map(|(digest, _)| digest).collect())
+    }
+
     /// The device answered an order. Returns the activation, if the order is
     /// known and the device's.
     pub fn outcome(

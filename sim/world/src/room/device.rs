@@ -171,7 +171,7 @@ impl Inner {
             service_root: parts.service_root,
             tape,
             samples: parts.samples.to_vec(),
-            face: Mutex::default(),
+            face: Mutex::new(Face::off(true)),
             struck: Mutex::default(),
             draws: AtomicU64::new(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ parts.number as u64),
             news: parts.news,

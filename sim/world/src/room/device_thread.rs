@@ -4,7 +4,7 @@
 use super::device::{Inner, RoomAct};
 use super::power::strike;
 use super::recording::{Input, Inputs, LiveInputs};
-use super::screen::{Face, Item, Key, Menu, Progress, locked};
+use super::screen::{DeskAnswer, Face, Item, Key, Menu, Progress, locked};
 use nrd_agent::keypad::MenuSequence;
 use nrd_agent::wire::{Body as _, LockReason, MAX_FRAME, Receipt};
 use nrd_agent::{Agent, Config, Next, State, Status};
@@ -13,6 +13,7 @@ use nrd_sim_base::device_kind;
 use nrd_sim_device::{AgentBuffers, cache_samples};
 use nrd_sim_hw::{Board, Identity, VirtualClock, VirtualRng};
 use nrd_sim_service::Service;
+use nrd_sim_service::desk::Condition;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
@@ -36,12 +37,7 @@ pub(super) fn run(set: &Arc<Inner>, service: &Arc<Service>, inbox: &Receiver<Roo
     loop {
         // Off: everything but the plug and the network plug is deaf.
         while set.plug.is_out() {
-            set.show(Face {
-                network,
-                state: "off",
-                title: "Off".to_owned(),
-                ..Face::default()
-            });
+            set.show(Face::off(network));
             match inputs.hear(Duration::from_secs(3600)) {
                 Input::Act(RoomAct::Network(on)) => network = on,
                 Input::Act(RoomAct::Save(to)) => set.save(&to),
@@ -101,6 +97,7 @@ pub(super) fn boot(
         sequence: MenuSequence::default(),
         menu: None,
         answer: None,
+        asked_in: State::Booting,
         receipt: None,
     };
     b.live()
@@ -114,7 +111,9 @@ struct Boot<'a, 'm, O> {
     network: &'a mut bool,
     sequence: MenuSequence,
     menu: Option<Menu>,
-    answer: Option<Vec<u8>>,
+    answer: Option<DeskAnswer>,
+    /// Its state when a desk asked last.
+    asked_in: State,
     receipt: Option<Vec<u8>>,
 }
 
@@ -194,10 +193,13 @@ impl<O: Inputs> Boot<'_, '_, O> {
             }
             RoomAct::Advance(s) => self.clock.advance_ms(s.saturating_mul(1000)),
             RoomAct::Prove(c) => {
-                self.answer = None;
+                self.asked_in = self.agent.state();
                 let mut out = [0; Receipt::MAX];
                 let done = self.agent.prove_clean(c.nonce, &mut out);
-                self.answer = done.ok().map(|n| out[..n].to_vec());
+                self.answer = Some(match done {
+                    Ok(n) => DeskAnswer::Signed(c.nonce, out[..n].to_vec()),
+                    Err(e) => DeskAnswer::State(Condition::of_refusal(e, self.asked_in)),
+                });
             }
             RoomAct::Wake | RoomAct::Save(_) => {}
         }
@@ -284,6 +286,14 @@ impl<O: Inputs> Boot<'_, '_, O> {
     /// The screen, from what the agent says.
     fn show(&mut self) {
         let status = self.agent.status();
+        // What it said of a state that is over says nothing any more.
+        if matches!(self.answer, Some(DeskAnswer::State(_))) && self.asked_in != status.state {
+            self.answer = None;
+        }
+        let condition = match self.answer {
+            Some(DeskAnswer::State(said)) => said,
+            Some(DeskAnswer::Signed(..)) | None => Condition::In(status.state),
+        };
         if self.menu.is_some() && matches!(status.state, State::Wiping | State::Booting) {
             self.menu = None;
         }
@@ -298,6 +308,7 @@ impl<O: Inputs> Boot<'_, '_, O> {
             on: true,
             network: *self.network,
             state,
+            condition,
             title,
             text,
             code,
@@ -322,7 +333,7 @@ impl<O: Inputs> Boot<'_, '_, O> {
                 "Storage check".to_owned(),
                 "A desk fills all of its storage, has it read back, and has it erased.".to_owned(),
             ),
-            State::Clean if self.answer.is_some() => (
+            State::Clean if matches!(self.answer, Some(DeskAnswer::Signed(..))) => (
                 "clean",
                 "Answered the desk".to_owned(),
                 "Show this code to the desk. OK: activate".to_owned(),

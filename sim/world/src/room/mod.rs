@@ -31,7 +31,7 @@ mod screen;
 pub use device::Set;
 pub use flash::{Look, Readable, Square, Struck, dump, readable, squares};
 pub use pages::RoomSite;
-pub use screen::{Face, Item, Key, Menu, Progress};
+pub use screen::{DeskAnswer, Face, Item, Key, Menu, Progress};
 
 use device::{DevicePlan, Parts, RoomAct};
 use nrd_agent::wire::DeviceKind;

@@ -1,7 +1,9 @@
 //! The living room's page: every control is a form, and works without a
 //! script; with one, the page follows what happens.
 
-use super::{Face, Item, Key, Look, Readable, Room, SPEEDS, Set, Square, dump, readable, squares};
+use super::{
+    DeskAnswer, Face, Item, Key, Look, Readable, Room, SPEEDS, Set, Square, dump, readable, squares,
+};
 use askama::Template;
 use axum::Router;
 use axum::extract::{Form, Path, Query, State};
@@ -14,7 +16,7 @@ use nrd_sim_base::device_kind;
 use nrd_sim_base::pictogram;
 use nrd_sim_base::time_format;
 use nrd_sim_service::blocking;
-use nrd_sim_service::desk::{Challenge, answer_text, qr_svg};
+use nrd_sim_service::desk::{Challenge, Condition, answer_text, qr_svg};
 use nrd_sim_service::pages::{ByCable, DeskState, Neighbour, PageError, PageResult, file, render};
 use serde::Deserialize;
 use std::collections::HashMap;
@@ -47,11 +49,10 @@ impl Neighbour for RoomSite {
         })
     }
 
-    fn device_ids(&self) -> Vec<String> {
+    fn devices(&self) -> Vec<(String, Condition)> {
+        let state = |s: &Set| (s.id().to_owned(), s.face().condition);
         let room = self.room.get();
-        room.map_or_else(Vec::new, |room| {
-            room.sets().iter().map(|s| s.id().to_owned()).collect()
-        })
+        room.map_or_else(Vec::new, |room| room.sets().iter().map(state).collect())
     }
 
     fn by_cable(&self, device_id: &str, check: &str) -> Option<ByCable> {
@@ -61,10 +62,8 @@ impl Neighbour for RoomSite {
             form: format!("/room/ask/{check}"),
             live: "/room/live".to_owned(),
             hint: "It stands in the living room; it must be on.".to_owned(),
-            percent: face
-                .progress
-                .filter(|_| face.state == "filling")
-                .map(|p| p.percent()),
+            condition: face.condition,
+            percent: face.progress.map(|p| p.percent()),
         })
     }
 }
@@ -132,6 +131,8 @@ struct SetView {
     percent: u32,
     pictogram_words: String,
     answer_qr: String,
+    /// The code is a signed answer, and no state.
+    answered: bool,
     receipt_qr: String,
     items: Vec<(&'static str, bool)>,
     picture: String,
@@ -223,10 +224,14 @@ fn set_view(door: &Door, room: &Room, set: &Set, wish: &Wish) -> SetView {
             .enumerate()
             .map(move |(n, i)| (words(i), n == m.at))
     });
-    let qr = |frame: &Option<Vec<u8>>, label: &str| {
-        let text = frame.as_ref().map(|f| answer_text(f));
+    let qr = |text: Option<String>, label: &str| {
         text.and_then(|t| qr_svg(&t, label)).unwrap_or_default()
     };
+    let answer = face.answer.as_ref().and_then(|a| match a {
+        DeskAnswer::Signed(_, frame) => Some(answer_text(frame)),
+        DeskAnswer::State(said) => said.text(),
+    });
+    let receipt = face.receipt.as_ref().map(|f| answer_text(f));
     SetView {
         number: set.number,
         place: set.place,
@@ -238,8 +243,9 @@ fn set_view(door: &Door, room: &Room, set: &Set, wish: &Wish) -> SetView {
             .code
             .as_ref()
             .map_or(String::new(), |c| pictogram::words(c.1)),
-        answer_qr: qr(&face.answer, "QR code of the answer"),
-        receipt_qr: qr(&face.receipt, "QR code of the receipt"),
+        answered: matches!(face.answer, Some(DeskAnswer::Signed(..))),
+        answer_qr: qr(answer, "QR code of the answer"),
+        receipt_qr: qr(receipt, "QR code of the receipt"),
         items: items.collect(),
         picture: picture(&all, bytes.as_ref().map(|b| b.0)),
         summary: summary(&all),
@@ -462,13 +468,17 @@ async fn ask(State(door): State<Door>, Path(check): Path<String>) -> PageResult 
     let number = at_desk(&room, &check.device_id).ok_or(PageError::NotFound)?;
     let challenge = Challenge { nonce: check.nonce };
     room.prove(number, challenge);
-    let (counter, id) = (door.counter.clone(), check.id.clone());
+    let counter = door.counter.clone();
+    let back = Redirect::to(&format!("/desk/checks/{}", check.id));
     let mut news = room.news();
     tokio::spawn(tokio::time::timeout(PATIENCE, async move {
         loop {
-            let answer = room.set(number).and_then(|s| s.face().answer);
-            let check = answer.and_then(|frame| counter.desk.submit(&id, &frame, (counter.now)()));
-            if check.is_some_and(|c| c.verdict.is_some_and(|v| v.good)) {
+            // The screen may still show its answer to an earlier question.
+            if let Some(DeskAnswer::Signed(nonce, frame)) =
+                room.set(number).and_then(|s| s.face().answer)
+                && nonce == check.nonce
+            {
+                counter.desk.submit(&check.id, &frame, (counter.now)());
                 return;
             }
             if news.changed().await.is_err() {
@@ -476,7 +486,7 @@ async fn ask(State(door): State<Door>, Path(check): Path<String>) -> PageResult 
             }
         }
     }));
-    Ok(Redirect::to(&format!("/desk/checks/{}", check.id)).into_response())
+    Ok(back.into_response())
 }
 
 /// The device of the room whose label says `id`.

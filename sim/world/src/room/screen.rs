@@ -2,6 +2,7 @@
 
 use nrd_agent::keypad::RemoteKey;
 use nrd_agent::wire::LockReason;
+use nrd_sim_service::desk::Condition;
 
 /// A key of the remote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,7 +110,7 @@ impl Progress {
 }
 
 /// What the screen shows.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Face {
     /// The plug is in.
     pub on: bool,
@@ -117,6 +118,8 @@ pub struct Face {
     pub network: bool,
     /// A word for its state: a class on the page.
     pub state: &'static str,
+    /// Its state, as a desk beside it sees it.
+    pub condition: Condition,
     /// The large line.
     pub title: String,
     /// The small line.
@@ -127,10 +130,38 @@ pub struct Face {
     pub progress: Option<Progress>,
     /// The menu.
     pub menu: Option<Menu>,
-    /// The answer to a returns desk, signed.
-    pub answer: Option<Vec<u8>>,
+    /// What it has answered a returns desk.
+    pub answer: Option<DeskAnswer>,
     /// The receipt of the last wipe, signed.
     pub receipt: Option<Vec<u8>>,
+}
+
+/// What a device has answered a returns desk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeskAnswer {
+    /// A signed answer to this nonce.
+    Signed([u8; 32], Vec<u8>),
+    /// It could not answer; its state stands in the place of the answer.
+    State(Condition),
+}
+
+impl Face {
+    /// What is seen of a device without power.
+    pub(super) fn off(network: bool) -> Face {
+        Face {
+            on: false,
+            network,
+            state: "off",
+            condition: Condition::Off,
+            title: "Off".to_owned(),
+            text: String::new(),
+            code: None,
+            progress: None,
+            menu: None,
+            answer: None,
+            receipt: None,
+        }
+    }
 }
 
 /// Why a device is locked, in a large line, and what to do.

@@ -70,6 +70,23 @@ impl PhotoReader {
             return Err(PhotoError::TooLarge);
         }
         let _inside = self.inside.try_acquire().map_err(|_| PhotoError::Busy)?;
+        self.read_next(program, file).await
+    }
+
+    /// [`PhotoReader::read`] for one of many photos: it waits for its turn, however
+    /// many others wait.
+    ///
+    /// # Errors
+    /// The same, and never that others are being read.
+    pub async fn read_in_turn(&self, file: Vec<u8>) -> Result<String, PhotoError> {
+        let program = self.program.as_ref().ok_or(PhotoError::NotHere)?;
+        if file.len() > MAX_FILE {
+            return Err(PhotoError::TooLarge);
+        }
+        self.read_next(program, file).await
+    }
+
+    async fn read_next(&self, program: &PathBuf, file: Vec<u8>) -> Result<String, PhotoError> {
         let _reading = self.reading.acquire().await.map_err(|_| PhotoError::Busy)?;
         let read = self.ask(program, file);
         match tokio::time::timeout(PATIENCE, read).await {
@@ -79,6 +96,23 @@ impl PhotoReader {
                 Err(PhotoError::NotHere)
             }
             Err(_) => Err(PhotoError::TooMuch),
+        }
+    }
+
+    /// [`PhotoReader::read`] for a caller without a runtime.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn read_blocking(&self, file: Vec<u8>) -> Result<String, PhotoError> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        match runtime {
+            Ok(runtime) => runtime.block_on(self.read(file)),
+            Err(e) => {
+                tracing::error!(error = %e, "photos of codes are not read");
+                Err(PhotoError::NotHere)
+            }
         }
     }
 

@@ -4,12 +4,12 @@ use super::names::names;
 use super::upload::Upload;
 use super::{ByCable, DeskState, PageError, PageResult, render};
 use crate::certificate::Certificate;
-use crate::desk::{Challenge, Check, Verdict, qr_svg};
+use crate::desk::{Challenge, Check, Condition, Handed, Note, Tone, Verdict, Words, qr_svg};
 use crate::pages::certificate::{CertificatePage, Wish, pdf};
 use askama::Template;
 use axum::extract::{Multipart, Path, Query, State};
 use axum::http::{HeaderMap, header};
-use axum::response::{IntoResponse, Redirect};
+use axum::response::{IntoResponse, Redirect, Response};
 use nrd_sim_base::hex;
 use nrd_sim_base::time_format::moment;
 use nrd_sim_forensics::verify::Fact;
@@ -46,6 +46,87 @@ impl VerdictView {
     }
 }
 
+/// A question in the forms in which it is carried.
+pub(super) struct QuestionView {
+    pub(super) text: String,
+    /// Its code.
+    pub(super) qr: String,
+    /// The nonce in groups, to be read aloud or typed.
+    pub(super) groups: Vec<String>,
+    pub(super) nonce: String,
+    /// Where its file is.
+    pub(super) file: String,
+}
+
+impl QuestionView {
+    pub(super) fn of(nonce: [u8; 32], file: String) -> QuestionView {
+        let text = Challenge { nonce }.text();
+        let nonce = hex(&nonce);
+        let groups = nonce.as_bytes().chunks(8);
+        QuestionView {
+            // A question always fits; without the code the text is enough.
+            qr: qr_svg(&text, "QR code of the question").unwrap_or_default(),
+            text,
+            groups: groups
+                .map(|g| String::from_utf8_lossy(g).into_owned())
+                .collect(),
+            nonce,
+            file,
+        }
+    }
+}
+
+/// A question as a file: its text, and nothing else.
+pub(super) fn question_file(nonce: [u8; 32]) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
+        (
+            header::CONTENT_DISPOSITION,
+            "attachment; filename=\"question.txt\"",
+        ),
+    ];
+    (headers, Challenge { nonce }.text()).into_response()
+}
+
+pub(super) async fn question(State(state): State<DeskState>, Path(id): Path<String>) -> PageResult {
+    let check = state.desk.check(&id).ok_or(PageError::NotFound)?;
+    Ok(question_file(check.nonce))
+}
+
+/// A state, ready to be shown.
+pub(super) struct StateView {
+    /// Who says so: its heading.
+    pub(super) heading: &'static str,
+    pub(super) colour: &'static str,
+    pub(super) words: Words,
+    pub(super) percent: Option<u32>,
+}
+
+/// A colour on the page.
+pub(super) fn colour(tone: Tone) -> &'static str {
+    match tone {
+        Tone::Bad => "bad",
+        Tone::Wait => "wait",
+    }
+}
+
+impl StateView {
+    /// Of a device that has said its state in the place of an answer.
+    pub(super) fn handed(condition: Condition) -> StateView {
+        StateView::of("What the device says", condition, None)
+    }
+
+    fn of(heading: &'static str, condition: Condition, percent: Option<u32>) -> StateView {
+        let words = condition.words();
+        StateView {
+            heading,
+            colour: colour(words.tone),
+            words,
+            percent,
+        }
+    }
+}
+
 #[derive(Template)]
 #[template(path = "desk_check.html")]
 struct Page {
@@ -53,40 +134,44 @@ struct Page {
     device_id: String,
     began: String,
     until: String,
-    challenge: String,
-    /// The nonce in groups, to be read aloud or typed.
-    groups: Vec<String>,
-    nonce: String,
-    qr: String,
+    q: QuestionView,
     ignored: Option<&'static str>,
     good: bool,
     verdict: Option<VerdictView>,
     /// The device stands beside the desk.
     cable: Option<ByCable>,
+    /// Its state, where the desk sees it, or was handed it in the place of an
+    /// answer.
+    state: Option<StateView>,
 }
 
 fn page(c: Check, state: &DeskState) -> Page {
     let neighbour = state.neighbour.as_ref();
     let cable = neighbour.and_then(|n| n.by_cable(&c.device_id, &c.id));
-    let challenge = Challenge { nonce: c.nonce };
-    let text = challenge.text();
-    let nonce = hex(&c.nonce);
-    let groups = nonce.as_bytes().chunks(8);
+    let good = c.verdict.as_ref().is_some_and(|v| v.good);
+    let (ignored, said) = match c.note {
+        None => (None, None),
+        Some(Note::Ignored(why)) => (Some(why), None),
+        Some(Note::State(condition)) => (None, Some(condition)),
+    };
+    // What is seen now counts more than what was handed in; what was proven,
+    // more than both.
+    let state = match (&cable, said) {
+        _ if good => None,
+        (Some(c), _) => Some(StateView::of("Beside this desk", c.condition, c.percent)),
+        (None, Some(said)) => Some(StateView::handed(said)),
+        (None, None) => None,
+    };
     Page {
         began: moment(c.began),
         until: moment(c.began + crate::desk::NONCE_LIFE_S),
-        // A challenge always fits; without the code the text is enough.
-        qr: qr_svg(&text, "QR code of the challenge").unwrap_or_default(),
-        challenge: text,
-        groups: groups
-            .map(|g| String::from_utf8_lossy(g).into_owned())
-            .collect(),
-        nonce,
+        q: QuestionView::of(c.nonce, format!("/desk/checks/{}/question.txt", c.id)),
         id: c.id,
         device_id: c.device_id,
-        ignored: c.ignored,
+        ignored,
         cable,
-        good: c.verdict.as_ref().is_some_and(|v| v.good),
+        state,
+        good,
         verdict: c.verdict.map(VerdictView::of),
     }
 }
@@ -106,11 +191,12 @@ pub(super) async fn submit(
         .answer(&state.photos)
         .await;
     match answer {
-        Ok(frame) => state.desk.submit(&id, &frame, (state.now)()),
-        Err(why) => state.desk.unreadable(&id, why),
+        Ok(Handed::Answer(frame)) => state.desk.submit(&id, &frame, (state.now)()),
+        Ok(Handed::State(said)) => state.desk.no_answer(&id, Note::State(said)),
+        Err(why) => state.desk.no_answer(&id, Note::Ignored(why)),
     }
     .ok_or(PageError::NotFound)?;
-    Ok(Redirect::to(&format!("/desk/checks/{id}#verdict")).into_response())
+    Ok(Redirect::to(&format!("/desk/checks/{id}#main")).into_response())
 }
 
 /// The certificate of a check whose answer was good.

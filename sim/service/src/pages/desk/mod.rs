@@ -4,11 +4,13 @@
 //! | file | what |
 //! |---|---|
 //! | `mod.rs` | routes; the desk's first page |
+//! | `batch.rs` | many devices at once |
 //! | `neighbour.rs` | devices beside the desk, which it can ask by cable |
 //! | `check.rs` | one check: challenge, answer, verdict, certificate |
 //! | `names.rs` | who works at the desk |
 //! | `upload.rs` | forms with files: a bounded answer, photo or list |
 
+mod batch;
 mod check;
 mod names;
 mod neighbour;
@@ -20,8 +22,8 @@ pub use upload::Uploads;
 use super::errors::{PageError, PageResult, render};
 use super::{assets, session};
 use crate::certificate::Names;
-use crate::desk::Desk;
 use crate::desk::photo::PhotoReader;
+use crate::desk::{Condition, Desk, Handed, Note, Words};
 use askama::Template;
 use axum::extract::{DefaultBodyLimit, Form, Multipart, State};
 use axum::http::HeaderMap;
@@ -77,8 +79,19 @@ pub(super) fn routes(state: DeskState) -> Router {
     Router::new()
         .route("/desk", get(first).post(begin))
         .route("/desk/read", get(ask_read).post(read))
+        .route("/desk/states", get(states))
         .route("/desk/status-list", post(take_list))
+        .route("/desk/batches", get(batch::first).post(batch::begin))
+        .route("/desk/batches/live", get(batch::live))
+        .route(
+            "/desk/batches/{id}",
+            get(batch::show)
+                .merge(post(batch::hand_in).layer(DefaultBodyLimit::max(batch::MAX_BUNDLE))),
+        )
+        .route("/desk/batches/{id}/question.txt", get(batch::question))
+        .route("/desk/batches/{id}/verdicts.csv", get(batch::table))
         .route("/desk/checks/{id}", get(check::show).post(check::submit))
+        .route("/desk/checks/{id}/question.txt", get(check::question))
         .route("/desk/checks/{id}/certificate", get(check::certificate))
         .route(
             "/desk/checks/{id}/certificate.pdf",
@@ -111,6 +124,13 @@ struct Line {
     colour: &'static str,
 }
 
+/// A device beside the desk.
+struct Beside {
+    id: String,
+    state: &'static str,
+    colour: &'static str,
+}
+
 /// What the desk has of its maker's lists, in words.
 struct List {
     text: String,
@@ -125,8 +145,8 @@ struct FirstPage {
     maker: String,
     problem: Option<String>,
     device_id: String,
-    /// Ids of the devices beside the desk, to choose from.
-    here: Vec<String>,
+    /// The devices beside the desk, to choose from.
+    here: Vec<Beside>,
     /// Who works here.
     names: Names,
 }
@@ -171,14 +191,16 @@ fn page(
 ) -> FirstPage {
     let lines = state.desk.newest(20).into_iter().map(|c| Line {
         when: time_format::moment(c.began),
-        verdict: c
-            .verdict
-            .as_ref()
-            .map_or("Waiting for an answer", |v| v.title),
-        colour: match &c.verdict {
-            None => "wait",
-            Some(v) if v.good => "good",
-            Some(_) => "bad",
+        verdict: match (&c.verdict, c.note) {
+            (Some(v), _) => v.title,
+            (None, Some(Note::State(said))) => said.words().title,
+            (None, Some(Note::Ignored(_)) | None) => "Waiting for an answer",
+        },
+        colour: match (&c.verdict, c.note) {
+            (Some(v), _) if v.good => "good",
+            (Some(_), _) => "bad",
+            (None, Some(Note::State(said))) => check::colour(said.words().tone),
+            (None, Some(Note::Ignored(_)) | None) => "wait",
         },
         id: c.id,
         device_id: c.device_id,
@@ -190,8 +212,37 @@ fn page(
         problem,
         device_id,
         names: names::names(headers),
-        here: (state.neighbour.as_ref()).map_or_else(Vec::new, |n| n.device_ids()),
+        here: (state.neighbour.as_ref()).map_or_else(Vec::new, |n| beside(n.devices())),
     }
+}
+
+fn beside(devices: Vec<(String, Condition)>) -> Vec<Beside> {
+    let view = |(id, condition): (String, Condition)| {
+        let words = condition.words();
+        Beside {
+            id,
+            state: words.title,
+            colour: check::colour(words.tone),
+        }
+    };
+    devices.into_iter().map(view).collect()
+}
+
+/// What a device's screen may say in the place of an answer, all of it.
+#[derive(Template)]
+#[template(path = "desk_states.html")]
+struct StatesPage {
+    states: Vec<(&'static str, Words, Option<String>)>,
+}
+
+async fn states() -> PageResult {
+    let states = Condition::all().map(|c| {
+        let words = c.words();
+        (check::colour(words.tone), words, c.text())
+    });
+    Ok(render(&StatesPage {
+        states: states.collect(),
+    }))
 }
 
 async fn first(State(state): State<DeskState>, headers: HeaderMap) -> PageResult {
@@ -246,29 +297,39 @@ async fn take_list(
 #[template(path = "desk_read.html")]
 struct ReadPage {
     verdict: Option<check::VerdictView>,
+    state: Option<check::StateView>,
     problem: Option<&'static str>,
 }
 
-async fn ask_read() -> PageResult {
-    Ok(render(&ReadPage {
+impl ReadPage {
+    const EMPTY: ReadPage = ReadPage {
         verdict: None,
+        state: None,
         problem: None,
-    }))
+    };
+}
+
+async fn ask_read() -> PageResult {
+    Ok(render(&ReadPage::EMPTY))
 }
 
 async fn read(State(state): State<DeskState>, form: Multipart) -> PageResult {
     let upload = Upload::read(form, &state).await?;
     let page = match upload.answer(&state.photos).await {
-        Ok(frame) => {
+        Ok(Handed::Answer(frame)) => {
             let verdict = state.desk.read(&frame, (state.now)());
             ReadPage {
                 verdict: Some(check::VerdictView::of(verdict)),
-                problem: None,
+                ..ReadPage::EMPTY
             }
         }
+        Ok(Handed::State(said)) => ReadPage {
+            state: Some(check::StateView::handed(said)),
+            ..ReadPage::EMPTY
+        },
         Err(e) => ReadPage {
-            verdict: None,
             problem: Some(e),
+            ..ReadPage::EMPTY
         },
     };
     Ok(render(&page))

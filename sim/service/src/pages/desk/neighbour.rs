@@ -5,6 +5,7 @@
 //! room, they can be asked by cable, and may have pages of their own.
 
 use super::DeskState;
+use crate::desk::Condition;
 use axum::Router;
 use std::sync::Arc;
 
@@ -13,8 +14,8 @@ pub trait Neighbour: Send + Sync {
     /// Their own pages, to be merged with the account pages.
     fn pages(self: Arc<Self>, state: DeskState) -> Router;
 
-    /// Ids of the devices that stand there now.
-    fn device_ids(&self) -> Vec<String>;
+    /// The devices that stand there now: their ids and states.
+    fn devices(&self) -> Vec<(String, Condition)>;
 
     /// How the device of this id can be asked the question of check `check`;
     /// `None` when it does not stand there.
@@ -29,6 +30,8 @@ pub struct ByCable {
     pub live: String,
     /// A sentence for the clerk: where to find the device.
     pub hint: String,
-    /// How far its proof is, in percent, while it proves.
+    /// Its state now.
+    pub condition: Condition,
+    /// How far its wipe or its storage check is, in percent.
     pub percent: Option<u32>,
 }
