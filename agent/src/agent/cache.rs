@@ -103,16 +103,12 @@ impl<P: Platform> Agent<'_, P> {
     /// The content that the snapshot names, and in which slot it is; `None` where
     /// nothing is remembered, so that it is in RAM alone.
     fn content_in_force(&mut self, content: &mut SlotContent) -> Result<Option<u8>, Error> {
-        if self.remembers() {
+        if self.core.remembers() {
             self.named_slot(content).map(Some).ok_or(Error::WornOut)
         } else {
             content.clone_from(&self.keys.content);
             Ok(None)
         }
-    }
-
-    fn remembers(&self) -> bool {
-        self.core.activation().is_some_and(|a| a.remember)
     }
 
     /// The account holder's name for "Welcome back, …"; returns its length.

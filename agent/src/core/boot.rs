@@ -18,7 +18,7 @@ use crate::wire::{LockReason, WipeReason};
 
 /// How far the boot is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum BootStep {
+enum BootStep {
     /// Derive the journal's keys.
     #[default]
     Keys,
@@ -102,11 +102,6 @@ impl Boot {
             BootStep::Slot => Effect::OpenSlot,
             BootStep::Session => Effect::OpenSession,
         }
-    }
-
-    /// How far the boot is.
-    pub fn step(&self) -> BootStep {
-        self.step
     }
 
     /// True while a step that failed is tried again: its pieces are no progress.

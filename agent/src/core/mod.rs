@@ -52,7 +52,7 @@ pub(crate) mod time;
 mod view;
 mod wipe;
 
-pub use boot::{Boot, BootStep, Journal, Read};
+pub use boot::{Boot, Journal, Read};
 pub use event::{Delegated, Effect, Event, Found, Granted};
 pub use live::{Job, Renewal, SignOutStep, Store, StoreStep, SwapStep, TrustStep};
 pub use receipts::{PLACES, SPARE_PLACE};
