@@ -255,10 +255,13 @@ impl Core {
         let dropped = self.held.receipts_dropped.max(image.receipts_dropped);
         self.held = *image;
         self.held.receipts_dropped = dropped;
-        self.saved = true;
+        self.saved = dropped == image.receipts_dropped;
     }
 
+    /// Found: a receipt that gave way to a snapshot was counted in RAM alone, and a
+    /// power cycle forgot it.
     fn count_dropped(&mut self) {
+        self.saved = false;
         self.held.receipts_dropped = self.held.receipts_dropped.saturating_add(1);
     }
 
