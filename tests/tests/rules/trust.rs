@@ -35,6 +35,15 @@ fn journal(bench: &TestBench) -> Range<u32> {
     Layout::plan(&geometry).unwrap().journal()
 }
 
+/// The journal takes no more writes.
+fn wear_out(t: &mut Talking<'_, '_>) {
+    let journal = journal(t.bench);
+    t.agent.platform().with_chip(|c| {
+        let since = c.ops();
+        c.defects().wear_out(journal, Worn::Fails, false, since);
+    });
+}
+
 /// A device that pins a root of ours, and its service.
 struct Trusting {
     bench: TestBench,
@@ -179,7 +188,7 @@ impl Talking<'_, '_> {
 
 #[test]
 fn a_root_is_followed_one_step_at_a_time_and_only_where_the_one_before_signed_it() {
-    let mut device = Trusting::new(701);
+    let mut device = Trusting::new(801);
     device.boot(|t| {
         t.delegate(&root(0), at(0, 1)).unwrap();
         let forged = step(&root(1), 1, &root(1));
@@ -221,13 +230,9 @@ fn a_root_is_followed_one_step_at_a_time_and_only_where_the_one_before_signed_it
 
 #[test]
 fn a_root_that_cannot_be_stored_is_not_used() {
-    let mut device = Trusting::active(702);
-    let journal = journal(&device.bench);
+    let mut device = Trusting::active(802);
     device.boot(|t| {
-        t.agent.platform().with_chip(|c| {
-            let since = c.ops();
-            c.defects().wear_out(journal, Worn::Fails, false, since);
-        });
+        wear_out(t);
         let next = step(&root(0), 1, &root(1));
         let refused = t.change_root(&next);
         assert!(refused.is_err(), "{refused:?}");
@@ -246,7 +251,7 @@ fn a_root_that_cannot_be_stored_is_not_used() {
 /// follows in the end.
 #[test]
 fn a_cut_while_a_root_is_stored_leaves_the_old_one_or_the_new_one() {
-    let device = Trusting::active(703);
+    let device = Trusting::active(803);
     let follow = |t: &mut Talking<'_, '_>| {
         t.change_root(&step(&root(0), 1, &root(1)))?;
         t.delegate(&root(1), at(1, 1))
@@ -293,7 +298,7 @@ fn a_cut_while_a_root_is_stored_leaves_the_old_one_or_the_new_one() {
 
 #[test]
 fn a_root_that_the_firmware_pins_counts_before_what_was_stored() {
-    let mut device = Trusting::active(704);
+    let mut device = Trusting::active(804);
     device.boot(|t| t.change_root(&step(&root(0), 1, &root(1))).unwrap());
     // An update of the firmware: with the stored one's version, and with a newer one.
     for (version, key) in [(1, 8), (2, 9)] {
@@ -352,7 +357,7 @@ fn lose_delegation(bench: &TestBench) {
 #[test]
 fn a_delegation_that_rotted_is_told_and_only_the_same_or_a_newer_one_takes_its_place() {
     for newest in [2, 3] {
-        let mut device = Trusting::active(706);
+        let mut device = Trusting::active(806);
         device.boot(|t| t.delegate(&root(0), at(0, 2)).unwrap());
         lose_delegation(&device.bench);
         device.boot(|t| {
@@ -361,6 +366,10 @@ fn a_delegation_that_rotted_is_told_and_only_the_same_or_a_newer_one_takes_its_p
             t.delegate(&root(0), at(0, 1)).unwrap();
             assert_eq!(t.trusts(), at(0, 0), "versions do not fall");
             assert!(t.agent.status().losses.delegation);
+            wear_out(t);
+            t.delegate(&root(0), at(0, newest)).unwrap_err();
+            assert!(t.agent.status().losses.delegation, "it is not stored");
+            t.agent.platform().with_chip(|c| c.defects().mend());
             t.delegate(&root(0), at(0, newest)).unwrap();
             assert_eq!(t.trusts(), at(0, newest));
             assert!(!t.agent.status().losses.delegation);
@@ -371,7 +380,7 @@ fn a_delegation_that_rotted_is_told_and_only_the_same_or_a_newer_one_takes_its_p
 
 #[test]
 fn a_device_that_was_never_given_a_delegation_has_lost_none() {
-    let mut device = Trusting::new(707);
+    let mut device = Trusting::new(807);
     device.boot(|t| {
         assert_eq!(t.trusts(), at(0, 0));
         assert!(t.agent.status().losses.is_empty());
@@ -392,7 +401,7 @@ fn a_lease_is_held_between_what_the_root_allows() {
         (90 * 24 * HOUR_S, 8 * HOUR_S, 5, Some(13)),
         (3 * HOUR_S, 0, 3, None),
     ] {
-        let mut device = Trusting::active(708);
+        let mut device = Trusting::active(808);
         device.bench.service.terms = LeaseTerms {
             renew_after_s: 1,
             expires_after_s,
@@ -427,7 +436,7 @@ fn a_lease_is_held_between_what_the_root_allows() {
 
 #[test]
 fn a_delegation_counts_from_its_reply_on_and_versions_only_go_up() {
-    let mut device = Trusting::active(705);
+    let mut device = Trusting::active(805);
     device.boot(|t| {
         t.delegate(&root(0), at(0, 5)).unwrap();
         // The same version with other keys, an older one, one of another root.
@@ -461,4 +470,34 @@ fn a_delegation_counts_from_its_reply_on_and_versions_only_go_up() {
         let order = sign_out(t);
         assert!(!obeys(t, &order), "an order of the key before");
     });
+}
+
+/// However many calls of the part fail from the first on: what was refused has
+/// changed nothing, and is taken when it comes again.
+#[test]
+fn a_delegation_that_cannot_be_stored_is_not_noted_either() {
+    let device = Trusting::active(809);
+    let mut refused = 0;
+    for calls in 0..60 {
+        let mut device = device.fork();
+        device.boot(|t| {
+            t.trusts();
+            t.agent.platform().with_chip(|c| {
+                let now = c.ops();
+                c.defects().silence(now, calls);
+            });
+            let taken = t.delegate(&root(0), at(0, 2));
+            t.agent.platform().with_chip(|c| c.defects().mend());
+            refused += u32::from(taken.is_err());
+            let now = if taken.is_ok() { 2 } else { 1 };
+            assert_eq!(t.trusts(), at(0, now), "{calls} calls failed");
+        });
+        device.boot(|t| {
+            t.delegate(&root(0), at(0, 2)).unwrap();
+            assert_eq!(t.trusts(), at(0, 2), "{calls} calls failed");
+        });
+        device.boot(|t| assert_eq!(t.trusts(), at(0, 2), "{calls} calls failed"));
+    }
+    println!("{refused} were refused");
+    assert!((1..60).contains(&refused));
 }
