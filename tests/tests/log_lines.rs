@@ -23,6 +23,11 @@ impl Log for Kept {
 
 static KEPT: Kept = Kept(Mutex::new(Vec::new()));
 
+/// What was logged so far.
+fn lines() -> String {
+    KEPT.0.lock().unwrap().join("\n")
+}
+
 #[test]
 fn the_log_tells_the_story_and_no_secret() {
     log::set_logger(&KEPT).unwrap();
@@ -36,17 +41,21 @@ fn the_log_tells_the_story_and_no_secret() {
     });
     device.boot(|service, agent| {
         agent.exchange_failed();
+        agent.exchange_failed();
         agent.deactivate().unwrap();
+        assert!(lines().contains("wipe begins in epoch 0"), "at once");
         settle(agent).unwrap();
         talk(service, agent).unwrap();
     });
-    let lines = KEPT.0.lock().unwrap().join("\n");
+    let lines = lines();
     println!("{lines}");
+    let begun = lines.matches("wipe begins").count();
+    assert_eq!(begun, 1, "its progress is none of the story");
     for told in [
         "boot 1 in epoch 0",
         "activated in epoch 0",
         "exchange failed, 1 in a row",
-        "wipe begins in epoch 0",
+        "exchange failed, 2 in a row",
         "wipe ended: ",
     ] {
         assert!(lines.contains(told), "{told:?} is missing");

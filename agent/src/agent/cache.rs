@@ -99,15 +99,11 @@ impl<P: Platform> Agent<'_, P> {
     /// Reads the content that the snapshot names, and says in which slot it is;
     /// `None` where nothing is remembered, so that it is in RAM alone.
     fn read_content(&mut self) -> Result<Option<u8>, Error> {
-        if self.remembers() {
+        if self.core.remembers() {
             self.read_named_slot().map(Some).ok_or(Error::WornOut)
         } else {
             Ok(None)
         }
-    }
-
-    fn remembers(&self) -> bool {
-        self.core.activation().is_some_and(|a| a.remember)
     }
 
     /// The account holder's name for "Welcome back, …"; returns its length.

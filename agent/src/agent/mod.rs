@@ -441,10 +441,7 @@ impl<'m, P: Platform> Agent<'m, P> {
     /// What the logs do by themselves: make room, index.
     fn tidy(&mut self) -> Result<Step, Error> {
         let logs = [
-            (
-                LogId::Journal,
-                self.journal.needs_step() && !matches!(self.core.mode(), Mode::Lost),
-            ),
+            (LogId::Journal, self.journal.needs_step()),
             (
                 LogId::Vault,
                 self.keys.vault.are_set() && self.vault.needs_step(),

@@ -18,7 +18,7 @@ use crate::wire::{LockReason, WipeReason};
 
 /// How far the boot is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum BootStep {
+enum BootStep {
     /// Derive the journal's keys.
     #[default]
     Keys,
@@ -102,11 +102,6 @@ impl Boot {
             BootStep::Slot => Effect::OpenSlot,
             BootStep::Session => Effect::OpenSession,
         }
-    }
-
-    /// How far the boot is.
-    pub fn step(&self) -> BootStep {
-        self.step
     }
 
     /// True while a step that failed is tried again: its pieces are no progress.
@@ -330,7 +325,7 @@ impl Core {
                 return self.begin_wipe(WipeReason::VisitEnded, None);
             }
             PersistedState::Active(_) => BootStep::Slot,
-            PersistedState::SignedOut(_) if !slots_blank => BootStep::Efface,
+            PersistedState::SignedOut(_) => BootStep::Efface,
             // `Clean` requires both slots to read blank; failing to authenticate
             // is not enough: torn cells may authenticate at a later boot.
             PersistedState::Clean if !slots_blank => {
@@ -348,10 +343,9 @@ impl Core {
             }
             // What an attempt has stored opens nothing; its grant overwrites it,
             // or the wipe that ends it.
-            PersistedState::Activating(_)
-            | PersistedState::Clean
-            | PersistedState::SignedOut(_)
-            | PersistedState::Failed => return self.live(),
+            PersistedState::Activating(_) | PersistedState::Clean | PersistedState::Failed => {
+                return self.live();
+            }
         };
         if let Mode::Boot(boot) = &mut self.mode {
             boot.go_to(step);

@@ -374,7 +374,8 @@ impl Core {
         self.mode = Mode::Live(next);
     }
 
-    fn remembers(&self) -> bool {
+    /// The session outlives power-off: a slot holds its keys.
+    pub(crate) fn remembers(&self) -> bool {
         matches!(&self.held.state, PersistedState::Active(a) if a.remember)
     }
 

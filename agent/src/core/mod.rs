@@ -52,7 +52,7 @@ pub(crate) mod time;
 mod view;
 mod wipe;
 
-pub use boot::{Boot, BootStep, Journal, Read};
+pub use boot::{Boot, Journal, Read};
 pub use event::{Delegated, Effect, Event, Found, Granted};
 pub use live::{Job, Renewal, SignOutStep, Store, StoreStep, SwapStep, TrustStep};
 pub use receipts::{PLACES, SPARE_PLACE};
@@ -252,7 +252,7 @@ impl Core {
         let dropped = self.held.receipts_dropped.max(image.receipts_dropped);
         self.held = *image;
         self.held.receipts_dropped = dropped;
-        self.saved = true;
+        self.saved = dropped == image.receipts_dropped;
     }
 
     fn receipt_dropped(&mut self, place: u8) {
@@ -260,7 +260,10 @@ impl Core {
         self.count_dropped();
     }
 
+    /// Found: a receipt that gave way to a snapshot was counted in RAM alone, and a
+    /// power cycle forgot it.
     fn count_dropped(&mut self) {
+        self.saved = false;
         self.held.receipts_dropped = self.held.receipts_dropped.saturating_add(1);
     }
 

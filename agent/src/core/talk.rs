@@ -5,7 +5,7 @@ use super::time::{after_s, sooner};
 use super::{Core, Job, Mode};
 use crate::lease::LeaseStatus;
 use crate::state::{PersistedState, State};
-use crate::wire::{LockReason, OrderOutcome};
+use crate::wire::OrderOutcome;
 use heapless::String;
 
 /// First back-off after a failed exchange, in milliseconds; it doubles.
@@ -431,8 +431,7 @@ impl Core {
     /// Whether the first exchange of this boot may be spread: nobody waits for it.
     pub(crate) fn may_spread(&self) -> bool {
         let waits = match self.state() {
-            State::Active | State::SignedOut => true,
-            State::Locked(reason) => reason != LockReason::JournalLost,
+            State::Active | State::SignedOut | State::Locked(_) => true,
             State::Booting
             | State::Clean
             | State::Activating

@@ -454,3 +454,75 @@ impl Wipe {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::{Event, Journal, Setup, Time};
+
+    /// A boot that has read this, and what it does after `events`.
+    fn told(core: &mut Core, events: &[Event<'_>]) -> Effect {
+        for event in events {
+            core.handle(*event, Time::default()).unwrap();
+        }
+        core.effect()
+    }
+
+    /// The journal is read again only by a wipe that began before it could be read.
+    #[test]
+    fn a_wipe_reads_the_journal_that_its_boot_could_not_read() {
+        let snapshot = Snapshot {
+            charged_s: 900,
+            ..Snapshot::fresh(0)
+        };
+        let journal = Journal {
+            snapshot: Read::Found(&snapshot),
+            tombstone: Read::Missing,
+            empty: false,
+            receipts: 0,
+            root: Read::Missing,
+            slots_blank: true,
+            slot_lives: false,
+        };
+        let done = Event::Ended(Ok(Found::Done));
+        let failed = Event::Ended(Err(Error::Hardware));
+        let counter = Event::Ended(Ok(Found::Counter(0)));
+        for (read, then) in [
+            (
+                true,
+                Effect::StoreReceipt {
+                    slots_blank: true,
+                    place: SPARE_PLACE,
+                },
+            ),
+            (false, Effect::Load),
+        ] {
+            let mut core = Core::new(Setup {
+                factory_epoch: 0,
+                sectors: 1,
+                pinned_root: 0,
+            });
+            let next = told(&mut core, &[done, done, counter, Event::Deactivate]);
+            assert_eq!(next, Effect::Load);
+            if read {
+                let loaded = Event::Ended(Ok(Found::Journal(journal)));
+                assert_eq!(told(&mut core, &[loaded]), Effect::Save);
+                let saved = Event::Ended(Ok(Found::Saved(&snapshot)));
+                assert_eq!(told(&mut core, &[saved]), Effect::Close);
+            } else {
+                let next = told(&mut core, &[failed; MAX_TRIES as usize]);
+                assert_eq!(next, Effect::Close);
+            }
+            let blank = Event::Ended(Ok(Found::Blank(true)));
+            let raised = Event::Ended(Ok(Found::Counter(1)));
+            let erased = Event::Ended(Ok(Found::Erased {
+                erased: 1,
+                failed: 0,
+                next: None,
+            }));
+            let wipe = [done, done, raised, done, blank, raised, done, erased, blank];
+            assert_eq!(told(&mut core, &wipe), Effect::OpenJournal);
+            assert_eq!(told(&mut core, &[done]), then, "read: {read}");
+        }
+    }
+}

@@ -8,7 +8,7 @@ use nrd_agent::wire::{
     self, ActivationId, Ask, MAX_FRAME, OrderKind, Receipt, RefusalCode, Request, Subject,
 };
 use nrd_agent::{Agent, Error, Next, State};
-use nrd_agent_testkit::{Outage, StubService, TestMemory, TestPlatform};
+use nrd_agent_testkit::{Outage, StubService, TestMemory, TestPlatform, TestPlatformBuilder};
 use nrd_hal::rand_core::TryRng as _;
 
 pub(crate) const HOUR_S: u64 = 3600;
@@ -47,8 +47,16 @@ fn power_on(port: &TestPlatform, service: &StubService) -> (Agent<'static, TestP
 impl Bench {
     /// A factory-fresh device that has not taken a step.
     pub(crate) fn new(seed: u64) -> Bench {
+        Bench::on(seed, |builder| builder)
+    }
+
+    /// The same, on other parts.
+    pub(crate) fn on(
+        seed: u64,
+        parts: impl FnOnce(TestPlatformBuilder) -> TestPlatformBuilder,
+    ) -> Bench {
         let service = StubService::new(seed);
-        let port = TestPlatform::builder().seed(seed).build(&service);
+        let port = parts(TestPlatform::builder().seed(seed)).build(&service);
         let (agent, extents) = power_on(&port, &service);
         Bench {
             extents,

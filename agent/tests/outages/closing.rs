@@ -2,7 +2,9 @@
 
 use crate::common::{Bench, DAY_S, EMAIL, HOUR_S};
 use nrd_agent::agent::CHARGE_S;
-use nrd_agent::wire::{LeaseTerms, LockReason, OrderKind};
+use nrd_agent::wire::{
+    self, LeaseTerms, LockReason, OrderKind, OrderOutcome, OrderResult, Receipt,
+};
 use nrd_agent::{Class, Error, State};
 use nrd_agent_testkit::Failure;
 use nrd_hal::ErrorKind;
@@ -301,4 +303,116 @@ fn the_dead_man_comes_when_its_time_has_passed_and_not_before() {
         b.serve();
         assert_eq!((b.state(), b.receipts()), (State::Clean, vec![b.attempt]));
     }
+}
+
+/// A host that slept polled nothing: what was used up meanwhile is charged when it
+/// asks.
+#[test]
+fn a_host_that_slept_is_not_told_that_its_memory_takes_no_writes() {
+    let mut b = Bench::active(39);
+    b.port.clock.advance_s(2 * HOUR_S);
+    assert_eq!(email(&mut b), Ok(EMAIL.len()));
+    b.port.clock.advance_s(2 * HOUR_S);
+    assert_eq!(b.state(), State::Active);
+}
+
+/// What the device answers to this order.
+fn applied(b: &mut Bench, order: &[u8]) -> Result<OrderResult, Error> {
+    let applied = b.agent.apply_order(order, &mut [0; 192]);
+    applied.map(|(result, _)| result)
+}
+
+#[test]
+fn a_sign_out_that_stands_in_ram_alone_is_answered_once_it_is_written() {
+    for failure in UNWRITABLE {
+        let mut b = protected(failure);
+        let order = b.order(OrderKind::SignOut);
+        applied(&mut b, &order).unwrap_err();
+        assert_eq!(b.state(), State::SignedOut);
+        assert_eq!(applied(&mut b, &order), Err(Error::Busy));
+        b.end_outages();
+        b.pass(180, 10, false);
+        let again = applied(&mut b, &order);
+        assert_eq!(again, Ok(OrderResult::AlreadyApplied));
+    }
+}
+
+/// A lock that could not be written says nothing of the wipe after it, which the
+/// counter holds.
+#[test]
+fn an_order_whose_wipe_is_under_way_is_answered_whatever_else_is_unwritten() {
+    let mut b = protected(UNWRITABLE[1]);
+    b.service.statement = Some(LockReason::Revoked);
+    b.serve();
+    let order = b.order(OrderKind::Deactivate);
+    assert_eq!(applied(&mut b, &order), Ok(OrderResult::Applied));
+    let again = applied(&mut b, &order);
+    assert_eq!(again, Ok(OrderResult::AlreadyApplied));
+}
+
+#[test]
+fn a_wipe_that_nothing_holds_can_be_asked_for_again_until_something_does() {
+    for failure in UNWRITABLE {
+        // The delegation is in RAM.
+        let mut b = Bench::active(39);
+        b.port.journal.outage.set(failure);
+        b.port.counter.outage.set(Failure::Silent);
+        let order = b.order(OrderKind::Deactivate);
+        for _ in 0..2 {
+            b.agent.deactivate().unwrap_err();
+            assert_eq!(applied(&mut b, &order), Err(Error::Busy));
+            b.work();
+        }
+        b.port.journal.outage.end();
+        b.agent.deactivate().unwrap();
+        b.boot_offline();
+        b.serve();
+        assert_eq!((b.state(), b.receipts()), (State::Clean, vec![b.attempt]));
+    }
+}
+
+/// The boot of a wipe waits neither for the counter nor for room to charge itself,
+/// and what its tombstone holds nobody need ask for again.
+#[test]
+fn a_wipe_that_an_earlier_boot_began_is_for_good_though_nothing_can_be_written() {
+    let mut resumed = 0;
+    for steps in 0..16 {
+        let mut b = Bench::active(44);
+        // Nothing but the tombstone says that a wipe was begun.
+        b.port.counter.outage.set(UNWRITABLE[1]);
+        b.agent.deactivate().unwrap();
+        b.reboot_as_is();
+        for _ in 0..steps {
+            b.agent.step().expect("it boots");
+        }
+        b.port.journal.outage.set(UNWRITABLE[1]);
+        b.work();
+        if b.state() == State::Wiping {
+            resumed += 1;
+            b.agent.deactivate().expect("it is on flash");
+        }
+    }
+    println!("{resumed} of 16");
+    assert!(resumed > 8);
+}
+
+/// What a wipe and an answer say of the epoch while the counter does not answer.
+#[test]
+fn a_counter_that_fell_silent_has_the_value_that_was_read_last() {
+    let mut b = Bench::active(41);
+    b.agent.deactivate().unwrap();
+    b.serve();
+    b.activate();
+    assert_eq!(b.epoch, 1);
+    b.port.counter.outage.set(Failure::Silent);
+    let order = b.order(OrderKind::Deactivate);
+    let mut out = [0; 192];
+    let (_, n) = b.agent.apply_order(&order, &mut out).unwrap();
+    let outcome: OrderOutcome = wire::peek(&out[..n]).unwrap();
+    assert_eq!((outcome.result, outcome.epoch), (OrderResult::Applied, 1));
+    b.work();
+    b.end_outages();
+    b.serve();
+    let receipt: Receipt<'_> = wire::peek(b.service.receipts.last().unwrap()).unwrap();
+    assert_eq!((receipt.epoch, receipt.counter), (1, 1));
 }

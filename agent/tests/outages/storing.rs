@@ -1,7 +1,10 @@
 //! Grants whose storing is cut, receipts that prove something, losses.
 
 use crate::common::{Bench, DAY_S, EMAIL, HOUR_S, ended};
-use nrd_agent::wire::{self, ActivationId, EndReason, LockReason, MAX_FRAME, OrderKind, Request};
+use nrd_agent::lease::LeaseStatus;
+use nrd_agent::wire::{
+    self, ActivationId, EndReason, LockReason, MAX_FRAME, OrderKind, OrderResult, Request,
+};
 use nrd_agent::{Class, State};
 use nrd_agent_testkit::Failure;
 
@@ -288,4 +291,164 @@ fn a_wipe_whose_tombstone_failed_ends_once_the_journal_takes_writes() {
     b.end_outages();
     steps(&mut b);
     assert_eq!(b.state(), State::Clean);
+}
+
+#[test]
+fn a_lease_whose_token_cannot_be_stored_changes_nothing() {
+    let mut b = Bench::active(16);
+    b.pass(25 * HOUR_S, HOUR_S, false);
+    let asks = |b: &mut Bench| {
+        let lease = b.agent.status().lease;
+        matches!(lease, Some(LeaseStatus::Open { renew: true, .. }))
+    };
+    assert!(asks(&mut b));
+    b.port
+        .vault
+        .outage
+        .set(Failure::NoWrites(nrd_hal::ErrorKind::OperationFailed));
+    let generation = b.agent.status().generation;
+    b.agent.try_again();
+    b.exchange().unwrap_err();
+    assert!(asks(&mut b), "the old lease is in force");
+    assert_eq!(b.agent.status().generation, generation);
+    b.boot_offline();
+    b.serve();
+    assert_eq!(b.state(), State::Active);
+    assert!(!asks(&mut b));
+}
+
+/// What a failed step of forgetting leaves is what was there before.
+#[test]
+fn a_class_whose_new_key_cannot_be_stored_is_kept() {
+    let mut b = Bench::active(7);
+    b.port
+        .slots
+        .outage
+        .set(Failure::NoWrites(nrd_hal::ErrorKind::OperationFailed));
+    b.agent.forget(Class::Email).unwrap_err();
+    for _ in 0..2 {
+        let kept = b.agent.get(Class::Email, 1, &mut [0; 64]);
+        assert_eq!(kept, Ok(EMAIL.len()));
+        b.boot_offline();
+    }
+    b.agent.forget(Class::Email).unwrap();
+    let gone = b.agent.get(Class::Email, 1, &mut [0; 64]);
+    assert_eq!(gone, Err(nrd_agent::Error::NotFound));
+}
+
+/// Where nothing is remembered its key is in RAM: no flash is needed to destroy it.
+#[test]
+fn a_class_of_a_visit_is_forgotten_in_ram() {
+    let mut b = Bench::new(7);
+    b.work();
+    b.service.remember = false;
+    b.activate();
+    b.agent.put(Class::Payment, 1, b"Visa 8861").unwrap();
+    for outage in [&b.port.journal.outage, &b.port.slots.outage] {
+        outage.set(Failure::NoWrites(nrd_hal::ErrorKind::OperationFailed));
+    }
+    b.agent.forget(Class::Email).unwrap();
+    let gone = b.agent.get(Class::Email, 1, &mut [0; 64]);
+    assert_eq!(gone, Err(nrd_agent::Error::NotFound));
+    assert_eq!(b.agent.get(Class::Payment, 1, &mut [0; 64]), Ok(9));
+}
+
+/// Orders that meet an attempt: for the activation before it, and for its own.
+#[test]
+fn an_order_ends_what_it_names_and_no_sign_out_ends_an_attempt() {
+    let anew = || {
+        let mut b = Bench::active(44);
+        b.agent.sign_out().unwrap();
+        b.serve();
+        let kinds = [OrderKind::SignOut, OrderKind::Deactivate];
+        let before = (b.attempt, kinds.map(|kind| b.order(kind)));
+        b.service.pending_polls = u32::MAX;
+        b.agent.start_activation().unwrap();
+        b.serve();
+        let own = (b.attempt, kinds.map(|kind| b.order(kind)));
+        assert_ne!(before.0, own.0);
+        (b, before, own)
+    };
+    let applied = |b: &mut Bench, order: &[u8]| {
+        let applied = b.agent.apply_order(order, &mut [0; 192]);
+        applied.map(|(result, _)| result)
+    };
+    let (mut b, before, own) = anew();
+    // It may be granted, and not stored yet: the order comes again.
+    assert_eq!(applied(&mut b, &own.1[0]), Err(nrd_agent::Error::Busy));
+    assert_eq!(applied(&mut b, &before.1[0]), Ok(OrderResult::Applied));
+    assert!(b.agent.status().code.is_some(), "the attempt goes on");
+    b.service.pending_polls = 0;
+    b.pass(2, 1, true);
+    assert_eq!(b.state(), State::Active);
+    for n in [0, 1] {
+        let (mut b, before, own) = anew();
+        let (id, [_, deactivate]) = [before, own][n].clone();
+        assert_eq!(applied(&mut b, &deactivate), Ok(OrderResult::Applied));
+        b.work();
+        b.serve();
+        assert_eq!((b.state(), b.receipts()), (State::Clean, vec![id]));
+    }
+}
+
+/// A journal with the room of three small sectors.
+fn small_journal(seed: u64, write_size: u32) -> Bench {
+    let geometry = nrd_hal::Geometry {
+        size: 3 * 2048,
+        write_size,
+        erase_size: 2048,
+        best_erase: 2048,
+    };
+    let mut b = Bench::on(seed, |builder| builder.journal(geometry));
+    b.work();
+    b
+}
+
+/// The receipt that gives way when the journal is full is the one that proves
+/// nothing, then the oldest; what is kept is delivered in its order, and what was
+/// dropped is counted.
+#[test]
+fn a_full_journal_keeps_the_newest_receipts() {
+    for write_size in [4, 64, 128] {
+        for wipes in 1..=9 {
+            let mut b = small_journal(45, write_size);
+            b.refuse = |ask| {
+                let receipt = matches!(ask, wire::Ask::Receipt { .. });
+                receipt.then_some(wire::RefusalCode::Unavailable)
+            };
+            // One that proves nothing.
+            b.agent.deactivate().unwrap();
+            b.work();
+            let mut owed = Vec::new();
+            for _ in 0..wipes {
+                b.activate_within(300);
+                owed.push(b.attempt);
+                b.agent.deactivate().unwrap();
+                b.work();
+                assert_eq!(b.state(), State::Clean);
+            }
+            b.boot_offline();
+            b.refuse = |_| None;
+            let kept = usize::from(b.agent.status().receipts);
+            b.agent.try_again();
+            b.serve();
+            let told = b.receipts();
+            let cell = format!("{write_size} B, {wipes} wipes: {kept} kept, {told:?}");
+            println!("{cell}");
+            assert_eq!(told.len(), kept, "{cell}");
+            let spare = told.contains(&ActivationId::default());
+            let proving = kept - usize::from(spare);
+            assert_eq!(told[..proving], owed[wipes - proving..], "{cell}");
+            assert!(!spare || proving == wipes, "{cell}");
+            assert_eq!(b.agent.status().receipts, 0, "{cell}");
+            // The next receipt says how many are missing.
+            b.agent.deactivate().unwrap();
+            b.work();
+            b.agent.try_again();
+            b.serve();
+            let last: wire::Receipt<'_> = wire::peek(b.service.receipts.last().unwrap()).unwrap();
+            let missing = wipes + 1 - kept;
+            assert_eq!(usize::from(last.flags.dropped), missing, "{cell}");
+        }
+    }
 }

@@ -230,3 +230,44 @@ fn an_exchange_has_a_deadline_in_time() {
     b.pass(60, 1, true);
     assert_eq!(b.state(), State::Active);
 }
+
+/// An answer ends the back-off, and gives back the one retry without a pause.
+#[test]
+fn after_an_answer_the_pauses_begin_anew() {
+    let mut b = Bench::active(18);
+    for _ in 0..2 {
+        for _ in 0..12 {
+            b.agent.try_again();
+            assert!(b.agent.poll_request(&mut [0; MAX_FRAME]).unwrap().is_some());
+            b.agent.exchange_failed();
+        }
+        // Asked once more, at once, over the new challenge; and then answered.
+        b.service.refuse_next(RefusalCode::StaleChallenge, 0);
+        let posts = b.posts;
+        b.agent.try_again();
+        b.serve();
+        assert_eq!(b.posts - posts, 2);
+        b.agent.try_again();
+        assert!(b.agent.poll_request(&mut [0; MAX_FRAME]).unwrap().is_some());
+        b.agent.exchange_failed();
+        let pause = b.agent.next_due_ms().unwrap();
+        assert!(pause <= 2_000, "{pause} ms");
+        b.agent.try_again();
+        b.serve();
+    }
+}
+
+/// A part that failed once and then answered has failed no more: said while the boot
+/// or the wipe still runs.
+#[test]
+fn a_fault_is_over_with_the_next_piece_of_a_boot() {
+    let mut b = Bench::active(41);
+    b.reboot();
+    b.port.counter.outage.set(Failure::Silent);
+    while b.agent.work_fault().is_none() {
+        assert_eq!(b.agent.poll_work(), Next::Again);
+    }
+    b.end_outages();
+    assert_eq!(b.agent.poll_work(), Next::Again);
+    assert_eq!((b.agent.work_fault(), b.state()), (None, State::Booting));
+}

@@ -349,3 +349,45 @@ fn a_journal_that_lost_its_snapshot_is_locked_and_never_fresh() {
         assert_eq!(agent.start_activation(), Err(Error::WrongState));
     });
 }
+
+/// Cells that a cut left half-way may be more than an error-correcting code mends:
+/// that slot was read, and holds nothing.
+#[test]
+fn a_slot_that_reads_with_an_error_beyond_its_code_stops_no_boot() {
+    // Slot 0 holds the keys.
+    for (n, then) in [
+        (1, State::Active),
+        (0, State::Locked(LockReason::SessionLost)),
+    ] {
+        let mut bench = active(614);
+        let range = slot(&bench, n);
+        let range = range.start as u32..range.end as u32;
+        bench.hw.chip().defects().spoil(range);
+        bench.boot(|_, agent| assert_eq!(agent.state(), then, "slot {n}"));
+    }
+}
+
+/// The key outlives the power cut of a sign-out in no slot.
+#[test]
+fn a_sign_out_that_a_cut_left_its_slots_is_finished_at_the_next_boot() {
+    let mut bench = active(615);
+    let ours = cells(&bench)[slot(&bench, 0)].to_vec();
+    bench.boot(|service, agent| {
+        agent.sign_out().unwrap();
+        talk(service, agent).unwrap();
+    });
+    let since = bench.hw.chip().ops() as usize;
+    bench.boot(|_, agent| assert_eq!(agent.state(), State::SignedOut));
+    let erased = |bench: &TestBench, since: usize| {
+        let slots = layout(bench).slot_start;
+        let chip = bench.hw.chip();
+        let mut ops = chip.trace()[since..].iter();
+        ops.any(|o| o.kind == OpKind::Erase && o.at >= slots)
+    };
+    assert!(!erased(&bench, since), "nothing is left to finish");
+    for n in [0, 1] {
+        put_slot(&bench, n, &ours);
+        bench.boot(|_, agent| assert_eq!(agent.state(), State::SignedOut));
+        assert!(is_blank(&bench, 0) && is_blank(&bench, 1));
+    }
+}

@@ -9,6 +9,7 @@ mod order;
 mod receipt;
 mod run;
 mod storage_check;
+mod trust;
 mod wipe;
 
 use nrd_agent::wire::{self, Answer, MAX_FRAME, Reply};

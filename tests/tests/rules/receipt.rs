@@ -25,6 +25,11 @@ fn active(seed: u64) -> TestBench {
 /// Activates anew in front of a service that takes no receipts, and wipes: one
 /// more receipt that proves something, undelivered.
 fn wipe_another(bench: &mut TestBench) {
+    activate_another(bench);
+    wipe(bench);
+}
+
+fn activate_another(bench: &mut TestBench) {
     bench.boot(|service, agent| {
         let mut refuses = |request: &[u8]| {
             let ask = peek::<Request<'_>>(request).unwrap().ask;
@@ -50,7 +55,6 @@ fn wipe_another(bench: &mut TestBench) {
         }
         assert_eq!(agent.state(), State::Active);
     });
-    wipe(bench);
 }
 
 fn clean(seed: u64) -> TestBench {
@@ -131,6 +135,20 @@ fn the_fifth_receipt_takes_the_oldest_ones_place_and_the_next_one_counts_it() {
     }
     bench.boot(|_, agent| assert_eq!(agent.status().receipts, 4));
     assert_eq!(delivered(&mut bench), [(3, 0), (4, 0), (5, 1), (6, 2)]);
+}
+
+#[test]
+fn a_receipt_that_gives_way_to_a_resumed_wipes_is_counted_too() {
+    let mut bench = active(410);
+    wipe(&mut bench);
+    for _ in 1..4 {
+        wipe_another(&mut bench);
+    }
+    activate_another(&mut bench);
+    bench.boot(|_, agent| agent.deactivate().unwrap());
+    bench.boot(|_, agent| assert_eq!(agent.state(), State::Clean));
+    wipe_another(&mut bench);
+    assert_eq!(delivered(&mut bench), [(2, 0), (3, 0), (4, 0), (5, 1)]);
 }
 
 #[test]

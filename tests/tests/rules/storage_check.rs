@@ -365,3 +365,25 @@ fn a_cut_check_is_clean_for_good_though_an_erase_of_the_next_boot_does_nothing()
     println!("{struck} operations did nothing");
     assert!(struck > 100);
 }
+
+/// Whichever of its blocks will not erase.
+#[test]
+fn a_vault_that_will_not_erase_after_a_check_is_said_to_have_failed() {
+    let blocks = vault_blocks();
+    for n in [0, blocks / 2, blocks - 1] {
+        let mut bench = clean(709);
+        bench.boot(|_, agent| {
+            open(agent);
+            let at = agent.platform().layout().vault_start + n * BLOCK + 5;
+            agent.platform().with_chip(|c| c.stick(at, 1, false));
+            agent.end_storage_check();
+            settle(agent).unwrap();
+            assert_eq!(agent.state(), State::WipeFailed, "block {n}");
+        });
+        bench.boot(|_, agent| assert_eq!(agent.state(), State::WipeFailed, "block {n}"));
+    }
+}
+
+fn vault_blocks() -> u32 {
+    clean(709).boot(|_, agent| agent.platform().layout().vault_size / BLOCK)
+}
