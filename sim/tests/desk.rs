@@ -247,7 +247,7 @@ fn a_question_is_taken_as_text_as_a_file_and_as_a_picture() {
     let text = question.text();
     assert!(text.contains("  1  1"), "{text}");
     std::fs::write(path("question.txt"), &text).unwrap();
-    std::fs::write(path("question.png"), common::photos::code(&text)).unwrap();
+    std::fs::write(path("question.png"), common::code::code(&text)).unwrap();
     std::fs::write(path("other.txt"), "no question").unwrap();
     let root = path("service/maker-root.pub");
     let verify = |file: &str, more: &[&str]| {

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::photos::code;
+use common::code::code;
 use common::stage::Actor;
 use common::{EXE, World};
 use nrd_agent::wire::DeviceKind;

@@ -3,6 +3,7 @@
 
 pub(crate) mod axe;
 pub(crate) mod chromium;
+pub(crate) mod code;
 pub(crate) mod photos;
 pub(crate) mod pki;
 pub(crate) mod stage;

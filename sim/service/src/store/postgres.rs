@@ -45,8 +45,8 @@ pub(super) struct Postgres {
 impl Postgres {
     /// Connects, and brings the schema to this version.
     pub(super) fn open(url: &str) -> Result<Postgres> {
-        let (mut config, tls) = postgres_url::parse(url)
-            .map_err(|why| Error::Content("--database".into(), why))?;
+        let (mut config, tls) =
+            postgres_url::parse(url).map_err(|why| Error::Content("--database".into(), why))?;
         config
             .application_name("nrd-sim")
             .connect_timeout(Duration::from_secs(3))
