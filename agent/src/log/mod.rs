@@ -626,6 +626,25 @@ mod tests {
     }
 
     #[test]
+    fn a_log_that_starts_over_counts_no_sector_as_lost() {
+        let geometry = Geometry {
+            size: 5 * 4096,
+            write_size: 4,
+            erase_size: 4096,
+            best_erase: 4096,
+        };
+        let (mut table, mut index) = ([0; 5], [Entry::default(); 4]);
+        let mut log = Log::new(geometry, &mut table, &mut index, 0).unwrap();
+        let all = log.sectors_with(0, 0);
+        for sector in 0..5 {
+            log.retire_sector(sector);
+        }
+        assert_eq!((log.sectors_with(0, 0), log.member_limit()), (0, 1));
+        log.start_over();
+        assert_eq!((log.sectors_with(0, 0), log.member_limit()), (all, 3));
+    }
+
+    #[test]
     fn a_reserve_is_refused_that_leaves_no_room_for_records() {
         let geometry = Geometry {
             size: 4 * 4096,

@@ -4,7 +4,7 @@ use crate::common::{Bench, DAY_S, Draws, EMAIL, HOUR_S, seed_or};
 use nrd_agent::wire::{LeaseTerms, LockReason, OrderKind};
 use nrd_agent::{Class, State};
 use nrd_hal::crypto::RingCrypto;
-use nrd_hal::{Crypto as _, Epoch, RootKey as _};
+use nrd_hal::{Crypto as _, Effaceable as _, Epoch, RootKey as _};
 
 /// This process's memory from `at` on.
 fn memory(file: &std::fs::File, (at, length): (usize, usize)) -> Vec<u8> {
@@ -260,4 +260,33 @@ fn attack_49_a_grant_given_up_at_any_step_of_its_storing_leaves_nothing_in_memor
         b.work();
         assert!(b.agent.is_clean() && secrets.found(&b).is_empty());
     }
+}
+
+/// The content of a slot that authenticates and is not in force opens nothing here,
+/// and does not stay in the agent's memory.
+#[test]
+fn a_slot_that_is_not_in_force_leaves_nothing_in_memory() {
+    let secret_of = |slot: &[u8; 256]| slot[32..64].to_vec();
+    let looked_for = |secret| Secrets(vec![("secret".into(), secret)]);
+
+    // No journal says which slot counts.
+    let mut b = Bench::active(49);
+    let secrets = looked_for(secret_of(&b.port.slots.image()[0]));
+    assert_eq!(secrets.found(&b), ["secret"]);
+    b.port.journal.edit(|cells| cells.fill(0xFF));
+    b.boot_offline();
+    assert_eq!(b.state(), State::Locked(LockReason::JournalLost));
+    assert!(secrets.found(&b).is_empty());
+
+    // The journal names the slot that a forgotten class has replaced it by.
+    let mut b = Bench::active(49);
+    let [older, _] = b.port.slots.image();
+    b.agent.forget(Class::Email).unwrap();
+    let secrets = looked_for(secret_of(&older));
+    b.port.slots.erase(0).unwrap();
+    b.port.slots.erase(1).unwrap();
+    b.port.slots.write(0, &older).unwrap();
+    b.boot_offline();
+    assert_eq!(b.state(), State::Locked(LockReason::SessionLost));
+    assert!(secrets.found(&b).is_empty());
 }

@@ -452,3 +452,21 @@ fn a_full_journal_keeps_the_newest_receipts() {
         }
     }
 }
+
+/// Whoever signs in after the session was lost gets a slot that begins anew, however
+/// often the activation before forgot a class.
+#[test]
+fn a_grant_after_a_lost_session_begins_with_fresh_salts() {
+    let generation = |b: &Bench, slot: usize| {
+        let at = 64 + 20 * Class::Email as usize;
+        b.port.slots.image()[slot][at..at + 4].to_vec()
+    };
+    let mut b = Bench::active(16);
+    b.agent.forget(Class::Email).unwrap();
+    assert_eq!(generation(&b, 1), [1, 0, 0, 0]);
+    b.port.vault.edit(|cells| cells.fill(0xFF));
+    b.boot_offline();
+    assert_eq!(b.state(), State::Locked(LockReason::SessionLost));
+    b.activate();
+    assert_eq!(generation(&b, 0), [0, 0, 0, 0]);
+}
