@@ -1,9 +1,9 @@
 //! What an account holder can do with devices.
 
+use super::address::network;
 use super::device::ADDRESS;
 use super::events::EventKind;
 use super::keys::Index;
-use super::login::network;
 use super::order_rules::rules;
 use super::store::{
     AccountId, ActivationPhase, ActivationRow, RevocationReason, SignedOrder, Throttle,

@@ -31,6 +31,8 @@
 //! | `outbox/` | delivers orders to a broker, security events to a receiver |
 //! | `admin_api.rs` | metrics and health, for an operator's tools |
 //! | `server.rs` | runs it all over TLS |
+//! | `connections.rs` | how many connections, and how long a client may take |
+//! | `address.rs` | addresses of the network |
 //!
 //! The service revokes on its side *before* it issues an order, and answers
 //! with an error when it cannot store: never with a false success.
@@ -43,9 +45,11 @@
 #![forbid(unsafe_code)]
 
 pub mod account;
+mod address;
 pub mod admin_api;
 pub mod ca;
 pub mod certificate;
+pub mod connections;
 pub mod desk;
 pub mod device;
 mod error;

@@ -1,5 +1,6 @@
 //! Passwords, failed attempts, browser sessions, remembered computers.
 
+use super::address::network;
 use super::events::EventKind;
 use super::keys::Index;
 use super::store::{AccountId, Recall, Sealed, SessionRow, Throttle};
@@ -9,7 +10,6 @@ use nrd_hal::Crypto as _;
 use nrd_hal::crypto::RingCrypto;
 use nrd_sim_base::sample::Sample;
 use nrd_sim_base::{hex, unhex};
-use std::net::{IpAddr, Ipv6Addr};
 use subtle::ConstantTimeEq as _;
 
 /// Wrong passwords of an account, or from a known browser, before the next has to
@@ -323,18 +323,6 @@ impl Service {
             }
             Recall::Unknown => Remembered::Unknown,
         })
-    }
-}
-
-/// Who shares an address: a home has a whole /64 of IPv6.
-pub(super) fn network(address: &str) -> String {
-    match address.parse::<IpAddr>().map(|a| a.to_canonical()) {
-        Ok(IpAddr::V6(v6)) => {
-            let [a, b, c, d, ..] = v6.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).to_string()
-        }
-        Ok(v4) => v4.to_string(),
-        Err(_) => address.to_owned(),
     }
 }
 

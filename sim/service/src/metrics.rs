@@ -32,6 +32,8 @@ pub struct Metrics {
     pub(super) receipts: Family<Label, Counter>,
     /// Tokens that were copied.
     pub(super) thefts: Counter,
+    /// Connections that were closed at once, by the limit that they met.
+    pub(super) connections_refused: Family<Label, Counter>,
     /// Hand-overs, by outbox and result.
     handed: Family<Pair, Counter>,
     waiting: Gauge,
@@ -53,6 +55,7 @@ impl Metrics {
             entered: Family::default(),
             receipts: Family::default(),
             thefts: Counter::default(),
+            connections_refused: Family::default(),
             handed: Family::default(),
             waiting: Gauge::default(),
             orders: Family::default(),
@@ -91,6 +94,11 @@ impl Metrics {
             "thefts_suspected",
             text("Copied tokens seen here"),
             m.thefts.clone(),
+        );
+        r.register(
+            "connections_refused",
+            text("Connections closed at once because there were too many"),
+            m.connections_refused.clone(),
         );
         r.register(
             "handed_over",

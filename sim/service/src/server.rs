@@ -4,6 +4,7 @@
 use crate::Service;
 use crate::admin_api;
 use crate::ca::{self, LeafLife};
+use crate::connections::{self, Admission, Limits};
 use crate::desk::Desk;
 use crate::desk::photo::PhotoReader;
 use crate::outbox::OutboxWorker;
@@ -12,8 +13,10 @@ use crate::outbox::push::{self, Receiver};
 use crate::pages::{AppState, Neighbour, pages, pages_and_device_api};
 use crate::store::Outbox;
 use crate::worker::blocking;
-use axum_server::Handle;
-use axum_server::tls_rustls::RustlsConfig;
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
+use axum_server::{Handle, Server};
 use socket2::{Domain, Socket, Type};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -83,6 +86,8 @@ pub struct ServerOptions {
     pub receiver: Option<Receiver>,
     /// How long the server's certificates live.
     pub certificate_life: LeafLife,
+    /// What connections may take.
+    pub limits: Limits,
 }
 
 /// A running service. Dropping it stops it: waiting devices are answered, and
@@ -147,26 +152,29 @@ pub fn start_with(
         tls,
     };
     let handles: Vec<_> = (0..3).map(|_| Handle::new()).collect();
-    let over_tls =
-        pages_and_device_api(state(true)).into_make_service_with_connect_info::<SocketAddr>();
-    let in_plain = pages(state(false)).into_make_service_with_connect_info::<SocketAddr>();
-    let device_api = axum_server::from_tcp_rustls(device_api, tls)
-        .map_err(ServeError::System)?
-        .handle(handles[0].clone());
-    let plain = axum_server::from_tcp(plain)
-        .map_err(ServeError::System)?
-        .handle(handles[1].clone());
+    let limits = options.limits;
+    let admission = || {
+        let refused = service.metrics.connections_refused.clone();
+        Admission::new(limits, refused, |_| false)
+    };
+    let over_tls = RustlsAcceptor::new(tls)
+        .handshake_timeout(limits.handshake)
+        .acceptor(admission());
+    let device_api = http(device_api, &handles[0], limits)?.acceptor(over_tls);
+    let plain = http(plain, &handles[1], limits)?.acceptor(admission());
+    let all = within(limits, pages_and_device_api(state(true)))
+        .into_make_service_with_connect_info::<SocketAddr>();
+    let pages_alone =
+        within(limits, pages(state(false))).into_make_service_with_connect_info::<SocketAddr>();
     let mut servers = vec![
-        runtime.spawn(async move { report(device_api.serve(over_tls).await) }),
-        runtime.spawn(async move { report(plain.serve(in_plain).await) }),
+        runtime.spawn(async move { report(device_api.serve(all).await) }),
+        runtime.spawn(async move { report(plain.serve(pages_alone).await) }),
     ];
     let mut ops_port = None;
     if let Some((listener, port)) = ops {
         ops_port = Some(port);
-        let router = admin_api::router(service.clone()).into_make_service();
-        let server = axum_server::from_tcp(listener)
-            .map_err(ServeError::System)?
-            .handle(handles[2].clone());
+        let router = within(limits, admin_api::router(service.clone())).into_make_service();
+        let server = http(listener, &handles[2], limits)?.acceptor(admission());
         servers.push(runtime.spawn(async move { report(server.serve(router).await) }));
     }
     let watched = Arc::downgrade(&service);
@@ -193,6 +201,30 @@ pub fn start_with(
         drains,
         runtime: Some(runtime),
     })
+}
+
+/// A server on `listener` that waits no longer for a request than `limits` say.
+fn http(
+    listener: TcpListener,
+    handle: &Handle<SocketAddr>,
+    limits: Limits,
+) -> Result<Server<SocketAddr>, ServeError> {
+    let mut server = axum_server::from_tcp(listener)
+        .map_err(ServeError::System)?
+        .handle(handle.clone())
+        .first_request_timeout(limits.first_request)
+        .http1_only();
+    server
+        .http_builder()
+        .http1()
+        .header_read_timeout(limits.next_request)
+        .max_buf_size(connections::MAX_HEAD);
+    Ok(server)
+}
+
+/// Routes whose requests have bodies that come in time.
+fn within(limits: Limits, routes: Router) -> Router {
+    routes.layer(from_fn_with_state(limits.body, connections::bodies_in_time))
 }
 
 /// Compares the database's clock with this machine's, now and then.

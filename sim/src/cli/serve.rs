@@ -4,6 +4,7 @@ use super::fail;
 use nrd_sim::base::sample::Samples;
 use nrd_sim::logs::{self, LogFormat};
 use nrd_sim::service::ca::LeafLife;
+use nrd_sim::service::connections::Limits;
 use nrd_sim::service::desk::photo::PhotoReader;
 use nrd_sim::service::outbox::mqtt::Broker;
 use nrd_sim::service::outbox::push::Receiver;
@@ -58,6 +59,12 @@ pub(crate) struct Args {
     /// them. More for a while after the service's clock was wrong (OPERATIONS).
     #[arg(long, default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=365_000))]
     certificate_days: u32,
+    /// Connections to a port, in all.
+    #[arg(long, default_value_t = Limits::default().in_all)]
+    connections: usize,
+    /// Connections of one address to a port; an IPv6 /64 is one address.
+    #[arg(long, default_value_t = Limits::default().per_address)]
+    connections_per_address: usize,
     /// Longest wait of a check-in, in seconds.
     #[arg(long, default_value_t = Settings::default().wait_max_s)]
     wait_max: u16,
@@ -169,6 +176,11 @@ fn serve(args: &Args, settings: Settings, broker: Option<Broker>) -> Result<(), 
         neighbour: None,
         photos: PhotoReader::of_this_program(),
         certificate_life: LeafLife::days(args.certificate_days),
+        limits: Limits {
+            in_all: args.connections,
+            per_address: args.connections_per_address,
+            ..Limits::default()
+        },
     };
     let running = start_with(service, &place.keys, ports, options)?;
     say!("pages    {}   (this machine only)", running.pages_url());
