@@ -396,16 +396,16 @@ impl Service {
         })
     }
 
-    /// Shortens what would grow for ever.
+    /// Shortens the revocation log.
     ///
     /// # Errors
-    /// What was not shortened stays as it was.
-    pub fn keep_house(&self) -> Result<()> {
+    /// It stays as it was.
+    pub fn shorten_revocations(&self) -> Result<()> {
         let lines = self.store.shorten_revocations(self.now_s())?;
         if lines > 0 {
             tracing::info!(lines, "the revocation log was shortened");
         }
-        self.purge_sign_ins()
+        Ok(())
     }
 
     /// Adds the sample accounts that are not there yet.

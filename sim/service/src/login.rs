@@ -144,16 +144,18 @@ impl Service {
                 free: FREE_FAILURES,
                 longest_s: LONGEST_WAIT_S,
             }],
+            // The address first: while it waits, no e-mail address that it makes up
+            // is remembered.
             None => vec![
-                Throttle {
-                    scope: index,
-                    free: FREE_FAILURES,
-                    longest_s: LONGEST_WAIT_S,
-                },
                 Throttle {
                     scope: self.keys.index(Index::LoginAddress, &network(address)),
                     free: FREE_AT_ADDRESS,
                     longest_s: LONGEST_AT_ADDRESS_S,
+                },
+                Throttle {
+                    scope: index,
+                    free: FREE_FAILURES,
+                    longest_s: LONGEST_WAIT_S,
                 },
             ],
         };
@@ -288,10 +290,13 @@ impl Service {
         Ok(())
     }
 
-    /// Deletes what has ended of sessions, computers and waits.
-    pub(super) fn purge_sign_ins(&self) -> Result<()> {
+    /// Deletes what is over and old.
+    ///
+    /// # Errors
+    /// What was deleted before the error stays deleted.
+    pub fn purge(&self) -> Result<()> {
         self.store
-            .purge_web(self.now_s(), SESSION_IDLE_S, SESSION_LONGEST_S)
+            .purge(self.now_s(), SESSION_IDLE_S, SESSION_LONGEST_S)
     }
 
     /// Signs in by a "remember me" cookie: series, then a token that is

@@ -106,13 +106,20 @@ pub struct Running {
     handles: Vec<Handle<SocketAddr>>,
     servers: Vec<JoinHandle<()>>,
     drains: Vec<OutboxWorker>,
-    runtime: Option<Runtime>,
+    /// Of pages, and of devices.
+    runtimes: Option<[Runtime; 2]>,
 }
 
 /// How long answers under way may take when the service stops.
 const GRACE: Duration = Duration::from_secs(5);
-/// Threads that wait for the database.
-const BLOCKING_THREADS: usize = 64;
+/// Threads of pages that wait for the database or for a password check.
+const PAGE_THREADS: usize = 64;
+/// Threads of devices that wait for the database.
+const DEVICE_THREADS: usize = 32;
+/// How often old rows are deleted.
+const PURGE_EVERY: Duration = Duration::from_secs(3600);
+/// Purges from one shortening of the revocation log to the next.
+const PURGES_A_DAY: u32 = 24;
 /// Connections that the system holds until they are taken.
 const BACKLOG: i32 = 4096;
 
@@ -133,14 +140,10 @@ pub fn start_with(
         Arc::new(move || service.now_s())
     };
     let tls = RustlsConfig::from_config(ca::server_config(dir, clock, options.certificate_life)?);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .max_blocking_threads(BLOCKING_THREADS)
-        .enable_all()
-        .build()
-        .map_err(ServeError::System)?;
+    let pages_runtime = runtime("pages", 2, PAGE_THREADS)?;
+    let device_runtime = runtime("devices", 1, DEVICE_THREADS)?;
     let desk = Arc::new(Desk::new(service.keys.maker_public()));
-    let guard = runtime.enter();
+    let guard = pages_runtime.enter();
     let (device_api, device_port) = listen(ports.tls)?;
     let (plain, pages_port) = listen(ports.pages)?;
     let ops = options.ops.map(listen).transpose()?;
@@ -149,6 +152,7 @@ pub fn start_with(
         desk: desk.clone(),
         neighbour: options.neighbour.clone(),
         photos: options.photos.clone(),
+        devices: device_runtime.handle().clone(),
         tls,
     };
     let handles: Vec<_> = (0..3).map(|_| Handle::new()).collect();
@@ -167,19 +171,19 @@ pub fn start_with(
     let pages_alone =
         within(limits, pages(state(false))).into_make_service_with_connect_info::<SocketAddr>();
     let mut servers = vec![
-        runtime.spawn(async move { report(device_api.serve(all).await) }),
-        runtime.spawn(async move { report(plain.serve(pages_alone).await) }),
+        pages_runtime.spawn(async move { report(device_api.serve(all).await) }),
+        pages_runtime.spawn(async move { report(plain.serve(pages_alone).await) }),
     ];
     let mut ops_port = None;
     if let Some((listener, port)) = ops {
         ops_port = Some(port);
         let router = within(limits, admin_api::router(service.clone())).into_make_service();
         let server = http(listener, &handles[2], limits)?.acceptor(admission());
-        servers.push(runtime.spawn(async move { report(server.serve(router).await) }));
+        servers.push(pages_runtime.spawn(async move { report(server.serve(router).await) }));
     }
     let watched = Arc::downgrade(&service);
-    runtime.spawn(watch_database_clock(watched));
-    runtime.spawn(keep_house(Arc::downgrade(&service)));
+    pages_runtime.spawn(watch_database_clock(watched));
+    pages_runtime.spawn(keep_house(Arc::downgrade(&service)));
     drop(guard);
     let mut drains = Vec::new();
     if let Some(broker) = options.broker {
@@ -199,8 +203,19 @@ pub fn start_with(
         handles,
         servers,
         drains,
-        runtime: Some(runtime),
+        runtimes: Some([pages_runtime, device_runtime]),
     })
+}
+
+/// A runtime whose blocking work has at most so many threads.
+fn runtime(name: &str, workers: usize, threads: usize) -> Result<Runtime, ServeError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .thread_name(name)
+        .worker_threads(workers)
+        .max_blocking_threads(threads)
+        .enable_all()
+        .build()
+        .map_err(ServeError::System)
 }
 
 /// A server on `listener` that waits no longer for a request than `limits` say.
@@ -245,17 +260,23 @@ async fn watch_database_clock(service: Weak<Service>) {
     }
 }
 
-/// Shortens, once a day and at the start, what would grow for ever.
+/// Deletes what is over and old, now and every hour; shortens the revocation log,
+/// now and every day.
 async fn keep_house(service: Weak<Service>) {
-    loop {
+    for hour in 0u32.. {
         let Some(service) = service.upgrade() else {
             return;
         };
-        match blocking(move || service.keep_house()).await {
-            Ok(()) => {}
-            Err(e) => tracing::error!(error = %e, "the house was not kept; tomorrow again"),
+        let kept = blocking(move || {
+            if hour.is_multiple_of(PURGES_A_DAY) {
+                service.shorten_revocations()?;
+            }
+            service.purge()
+        });
+        if let Err(e) = kept.await {
+            tracing::error!(error = %e, "old rows were not deleted; in an hour again");
         }
-        tokio::time::sleep(Duration::from_secs(86_400)).await;
+        tokio::time::sleep(PURGE_EVERY).await;
     }
 }
 
@@ -294,10 +315,10 @@ impl Running {
 
     /// Waits for Ctrl-C or `SIGTERM`.
     pub fn wait_for_the_end(&self) {
-        let Some(runtime) = &self.runtime else {
+        let Some([pages, _]) = &self.runtimes else {
             return;
         };
-        runtime.block_on(async {
+        pages.block_on(async {
             let mut term = match signal(SignalKind::terminate()) {
                 Ok(term) => term,
                 Err(_) => return drop(tokio::signal::ctrl_c().await),
@@ -317,9 +338,9 @@ impl Drop for Running {
         for h in &self.handles {
             h.graceful_shutdown(Some(GRACE));
         }
-        if let Some(runtime) = self.runtime.take() {
+        if let Some([pages, devices]) = self.runtimes.take() {
             let servers = std::mem::take(&mut self.servers);
-            runtime.block_on(async {
+            pages.block_on(async {
                 for server in servers {
                     let ended = tokio::time::timeout(GRACE + Duration::from_secs(1), server);
                     match ended.await {
@@ -329,7 +350,8 @@ impl Drop for Running {
                     }
                 }
             });
-            runtime.shutdown_timeout(Duration::from_secs(1));
+            pages.shutdown_timeout(Duration::from_secs(1));
+            devices.shutdown_timeout(Duration::from_secs(1));
         }
     }
 }

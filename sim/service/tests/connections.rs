@@ -1,18 +1,21 @@
 //! Clients that send slowly, stop in the middle, send too much, or come in crowds:
 //! over real sockets, against short limits.
 
+use axum::Router;
+use axum::routing::get;
 use nrd_sim_base::sample::Samples;
 use nrd_sim_service::connections::Limits;
+use nrd_sim_service::pages::{ByCable, DeskState, Neighbour};
 use nrd_sim_service::server::{Ports, Running, ServerOptions, start_with};
-use nrd_sim_service::{Service, Settings};
+use nrd_sim_service::{Service, Settings, blocking};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use socket2::{Domain, Socket, Type};
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -27,12 +30,17 @@ struct Site {
 
 impl Site {
     fn new(limits: Limits) -> Site {
+        Site::beside(limits, None)
+    }
+
+    fn beside(limits: Limits, neighbour: Option<Arc<dyn Neighbour>>) -> Site {
         let dir = tempfile::tempdir().unwrap();
         let service = Service::open(dir.path(), Settings::default()).unwrap();
         service.add_samples(&Samples::read(None).unwrap()).unwrap();
         let ports = Ports { tls: 0, pages: 0 };
         let options = ServerOptions {
             limits,
+            neighbour,
             ..ServerOptions::default()
         };
         let running = start_with(service, dir.path(), ports, options).unwrap();
@@ -263,7 +271,10 @@ fn attack_53_too_large_heads_forms_and_frames_are_refused() {
         })
     };
     let said = sent(large_head);
-    assert!(said.starts_with("HTTP/1.1 431 ") || said.is_empty(), "{said}");
+    assert!(
+        said.starts_with("HTTP/1.1 431 ") || said.is_empty(),
+        "{said}"
+    );
     let mut line = site.pages();
     let form = "a".repeat(20_000);
     let post = format!(
@@ -325,5 +336,67 @@ fn attack_53_a_crowd_of_connections_from_one_address_takes_nothing_from_another(
     let until = std::time::Instant::now() + WITHIN;
     while kept(&site, second, 1).is_empty() {
         assert!(std::time::Instant::now() < until, "no room was made");
+    }
+}
+
+/// A page that holds a thread as long as the gate is closed: a database that is slow,
+/// passwords that are checked.
+#[derive(Default)]
+struct SlowPages {
+    gate: RwLock<()>,
+    held: AtomicUsize,
+}
+
+impl Neighbour for SlowPages {
+    fn pages(self: Arc<Self>, _: DeskState) -> Router {
+        let page = move || {
+            let this = self.clone();
+            async move {
+                let work = blocking(move || {
+                    this.held.fetch_add(1, Ordering::SeqCst);
+                    drop(this.gate.read());
+                    Ok(())
+                });
+                work.await.map_or("failed", |()| "done")
+            }
+        };
+        Router::new().route("/slow", get(page))
+    }
+
+    fn device_ids(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn by_cable(&self, _: &str, _: &str) -> Option<ByCable> {
+        None
+    }
+}
+
+#[test]
+fn pages_that_hold_every_thread_of_theirs_take_none_from_devices() {
+    let slow = Arc::new(SlowPages::default());
+    let site = Site::beside(Limits::default(), Some(slow.clone()));
+    let closed = slow.gate.write().unwrap();
+    let request = "GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let mut visitors: Vec<TcpStream> = (0..150)
+        .map(|_| {
+            let mut line = site.pages();
+            line.write_all(request.as_bytes()).unwrap();
+            line
+        })
+        .collect();
+    let until = std::time::Instant::now() + WITHIN;
+    while slow.held.load(Ordering::SeqCst) < 64 {
+        assert!(std::time::Instant::now() < until, "threads are left");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let mut device = site.tls(site.device_port());
+    for _ in 0..20 {
+        assert_eq!(ask(&mut device, NO_FRAME).unwrap(), 200);
+    }
+    assert_eq!(slow.held.load(Ordering::SeqCst), 64, "more pages went on");
+    drop(closed);
+    for line in &mut visitors {
+        assert_eq!(ask(line, GET).unwrap(), 200);
     }
 }

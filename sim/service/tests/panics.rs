@@ -187,17 +187,18 @@ fn a_panic_in_a_handler_is_told_as_a_fault_of_this_program() {
 #[test]
 fn a_device_is_answered_500_and_not_503_after_a_panic() {
     let world = World::new();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
     let state = AppState {
         service: world.running.service.clone(),
         desk: world.running.desk.clone(),
         neighbour: None,
         photos: Default::default(),
+        devices: runtime.handle().clone(),
         tls: true,
     };
     let mut api = pages_and_device_api(state);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap();
     let mut post = || {
         let mut request = Request::post(nrd_agent::tls::PATH)
             .body(Body::from("no frame"))

@@ -159,7 +159,8 @@ impl Service {
                     metrics::count(&self.metrics.requests, "answer", "woken");
                     // The order key may have been rotated meanwhile, and the
                     // order signed again with a key that the device has not.
-                    handled.news = self.store.trust_news(handled.trust)?;
+                    let (this, stated) = (self.clone(), handled.trust);
+                    handled.news = blocking(move || this.store.trust_news(stated)).await?;
                     handled.response = Response::CheckedIn {
                         lease: None,
                         statement: None,

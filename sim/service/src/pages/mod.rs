@@ -46,6 +46,7 @@ use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Router, middleware};
 use std::sync::Arc;
+use tokio::runtime::Handle;
 
 /// Largest form, in bytes.
 const MAX_FORM: usize = 16 * 1024;
@@ -61,6 +62,9 @@ pub struct AppState {
     pub neighbour: Option<Arc<dyn Neighbour>>,
     /// What reads photos of codes at the desk.
     pub photos: PhotoReader,
+    /// Where requests of devices are answered: on threads of their own, so that
+    /// no number of pages keeps a device waiting for one.
+    pub devices: Handle,
     /// The pages come over TLS: cookies are marked so.
     pub tls: bool,
 }

@@ -23,6 +23,10 @@ pub struct DeviceRow {
     pub losses: Losses,
 }
 
+/// Attempts of one device within a day that nobody consented to. A screen that shows
+/// codes all day needs 144.
+const ATTEMPTS_A_DAY: u32 = 300;
+
 /// How far an activation is. What the page says follows from this and from
 /// the device's last request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Named)]
@@ -170,7 +174,9 @@ impl Store {
     }
 
     /// Begins or resumes an attempt. `WrongState` for an epoch below one that
-    /// this device has already had, or an id of another device.
+    /// this device has already had, or an id of another device; `TooMany` where
+    /// the device has begun [`ATTEMPTS_A_DAY`] within a day that nobody consented
+    /// to.
     pub fn start_activation(&self, n: &NewActivation<'_>) -> Result<ActivationRow> {
         self.write(|tx| {
             let sql = "SELECT id FROM devices WHERE id = ?1";
@@ -190,6 +196,11 @@ impl Store {
             let newest: u64 = tx.one(sql, values![n.device], |r| r.get(0))?;
             if n.epoch < newest {
                 return Err(Error::WrongState);
+            }
+            let sql = "SELECT count(*) FROM activations WHERE device = ?1 AND account IS NULL \
+                       AND created + 86400 >= ?2";
+            if tx.one(sql, values![n.device, n.now], |r| r.get::<u32>(0))? >= ATTEMPTS_A_DAY {
+                return Err(Error::TooMany);
             }
             let sql =
                 "UPDATE activations SET phase = 'ended' WHERE device = ?1 AND phase = 'pending'";

@@ -24,6 +24,7 @@
 //! | `web.rs` | browser sessions, remembered computers, failed attempts |
 //! | `events.rs` | security activity |
 //! | `outbox.rs` | messages for a broker or a receiver |
+//! | `purge.rs` | deletes what would grow for ever |
 //! | `owner.rs` | which keys the database belongs to |
 //! | `revocations.rs` | `revocations.log` |
 //! | `private.rs` | files that others must not read |
@@ -49,6 +50,7 @@ mod outbox;
 mod owner;
 mod postgres;
 mod private;
+mod purge;
 mod restore;
 mod revocations;
 mod sql;

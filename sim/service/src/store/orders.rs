@@ -68,6 +68,11 @@ impl From<OrderResult> for OrderState {
     }
 }
 
+/// Receipts of one activation that an account had.
+const RECEIPTS_OF_ACTIVATION: u32 = 16;
+/// Receipts of one device for activations that no account had.
+const RECEIPTS_OF_NOBODY: u32 = 64;
+
 /// A signed order: the SHA-256 digest of its frame, and the frame.
 pub type SignedOrder = ([u8; 32], Vec<u8>);
 
@@ -179,6 +184,11 @@ impl Store {
 
     /// Keeps a receipt for good and draws its conclusion. Keeping it twice is
     /// harmless. `event` is written for the account, once.
+    ///
+    /// Of an activation that an account had, the first [`RECEIPTS_OF_ACTIVATION`]
+    /// are kept, so that no later owner of the device pushes one out, and `TooMany`
+    /// is answered to the next; of all others the device's newest
+    /// [`RECEIPTS_OF_NOBODY`].
     pub fn keep_receipt(
         &self,
         receipt: &NewReceipt<'_>,
@@ -195,6 +205,9 @@ impl Store {
         self.write(|tx| {
             let sql = "INSERT INTO receipts VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING";
             let fresh = tx.execute(sql, values![digest, device, activation, frame, now])? == 1;
+            if fresh {
+                bound_receipts(tx, device, activation)?;
+            }
             let sql = "UPDATE activations SET phase = ?3, wiped = ?4, \
                        revoked = coalesce(revoked, ?5) \
                        WHERE id = ?1 AND device = ?2 AND phase <> ?6 RETURNING id";
@@ -240,6 +253,23 @@ impl Store {
                    ORDER BY r.received DESC LIMIT 1";
         self.read(|tx| tx.one(sql, values![id, account.0], |r| r.get(0)))
     }
+}
+
+/// Bounds what one device key stores. An error rolls the new receipt back.
+fn bound_receipts(tx: &mut Tx<'_>, device: &str, activation: &[u8; 16]) -> Result<()> {
+    let sql = "SELECT count(*) FROM receipts r JOIN activations a ON a.id = r.activation \
+               AND a.device = r.device WHERE r.activation = ?1 AND r.device = ?2 \
+               AND a.account IS NOT NULL";
+    let of_activation: u32 = tx.one(sql, values![activation, device], |r| r.get(0))?;
+    if of_activation > RECEIPTS_OF_ACTIVATION {
+        return Err(Error::TooMany);
+    }
+    let sql = "DELETE FROM receipts WHERE digest IN (SELECT r.digest FROM receipts r \
+               WHERE r.device = ?1 AND NOT EXISTS (SELECT 1 FROM activations a \
+               WHERE a.id = r.activation AND a.device = r.device AND a.account IS NOT NULL) \
+               ORDER BY r.received DESC, r.digest LIMIT 1000 OFFSET ?2)";
+    tx.execute(sql, values![device, RECEIPTS_OF_NOBODY])?;
+    Ok(())
 }
 
 pub(super) fn next(tx: &mut Tx<'_>, id: &[u8; 16]) -> Result<Option<OrderRow>> {
