@@ -267,11 +267,8 @@ fn reserve(tx: &mut Tx<'_>, t: &Throttle, now: u64) -> Result<u64> {
 /// A wait that this try began ends with it; there is no other, because nobody
 /// tries during a wait.
 fn give_back(tx: &mut Tx<'_>, t: &Throttle, now: u64) -> Result<()> {
-    // A scope without tries is one that nobody has heard of.
-    let sql = "DELETE FROM attempts WHERE scope = ?1 AND failures <= 1";
-    if tx.execute(sql, values![&t.scope])? == 0 {
-        let sql = "UPDATE attempts SET until = ?2, failures = failures - 1 WHERE scope = ?1";
-        tx.execute(sql, values![&t.scope, now])?;
-    }
+    let sql = "UPDATE attempts SET until = ?2, failures = failures - 1 \
+               WHERE scope = ?1 AND failures > 0";
+    tx.execute(sql, values![&t.scope, now])?;
     Ok(())
 }
