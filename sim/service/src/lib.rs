@@ -45,7 +45,7 @@
 #![forbid(unsafe_code)]
 
 pub mod account;
-mod address;
+pub mod address;
 pub mod admin_api;
 pub mod ca;
 pub mod certificate;

@@ -2,6 +2,7 @@
 //! and the pages alone over plain HTTP, for this machine only.
 
 use crate::Service;
+use crate::address::Proxies;
 use crate::admin_api;
 use crate::ca::{self, LeafLife};
 use crate::connections::{self, Admission, Limits};
@@ -10,16 +11,16 @@ use crate::desk::photo::PhotoReader;
 use crate::outbox::OutboxWorker;
 use crate::outbox::mqtt::{self, Broker};
 use crate::outbox::push::{self, Receiver};
-use crate::pages::{AppState, Neighbour, pages, pages_and_device_api};
+use crate::pages::{AppState, Neighbour, PublicOrigin, Site, pages, pages_and_device_api};
 use crate::store::Outbox;
 use crate::worker::blocking;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
+use axum_server::Handle;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
-use axum_server::{Handle, Server};
 use socket2::{Domain, Socket, Type};
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -88,6 +89,14 @@ pub struct ServerOptions {
     pub certificate_life: LeafLife,
     /// What connections may take.
     pub limits: Limits,
+    /// Addresses of this machine to listen at for devices, and for pages over TLS;
+    /// this machine's loopback ones unless said.
+    pub listen: Vec<IpAddr>,
+    /// Where everybody finds the pages; for browsers on this machine alone unless
+    /// said.
+    pub public_origin: Option<PublicOrigin>,
+    /// Proxies that are believed who asks them.
+    pub proxies: Proxies,
 }
 
 /// A running service. Dropping it stops it: waiting devices are answered, and
@@ -144,42 +153,44 @@ pub fn start_with(
     let device_runtime = runtime("devices", 1, DEVICE_THREADS)?;
     let desk = Arc::new(Desk::new(service.keys.maker_public()));
     let guard = pages_runtime.enter();
-    let (device_api, device_port) = listen(ports.tls)?;
-    let (plain, pages_port) = listen(ports.pages)?;
-    let ops = options.ops.map(listen).transpose()?;
-    let state = |tls| AppState {
+    let (device_api, device_port) = match &options.listen[..] {
+        [] => listen_here(ports.tls)?,
+        addresses => listen_at(addresses, ports.tls)?,
+    };
+    let (plain, pages_port) = listen_here(ports.pages)?;
+    let ops = options.ops.map(listen_here).transpose()?;
+    let state = |https, port| AppState {
         service: service.clone(),
         desk: desk.clone(),
         neighbour: options.neighbour.clone(),
         photos: options.photos.clone(),
         devices: device_runtime.handle().clone(),
-        tls,
+        site: match &options.public_origin {
+            Some(origin) => Site::public(origin.clone(), options.proxies.clone()),
+            None => Site::local(https, port),
+        },
     };
-    let handles: Vec<_> = (0..3).map(|_| Handle::new()).collect();
     let limits = options.limits;
     let admission = || {
         let refused = service.metrics.connections_refused.clone();
-        Admission::new(limits, refused, |_| false)
+        // Through a proxy come many.
+        let proxies = options.proxies.clone();
+        Admission::new(limits, refused, move |from| proxies.are_at(from))
     };
-    let over_tls = RustlsAcceptor::new(tls)
-        .handshake_timeout(limits.handshake)
-        .acceptor(admission());
-    let device_api = http(device_api, &handles[0], limits)?.acceptor(over_tls);
-    let plain = http(plain, &handles[1], limits)?.acceptor(admission());
-    let all = within(limits, pages_and_device_api(state(true)))
-        .into_make_service_with_connect_info::<SocketAddr>();
-    let pages_alone =
-        within(limits, pages(state(false))).into_make_service_with_connect_info::<SocketAddr>();
-    let mut servers = vec![
-        pages_runtime.spawn(async move { report(device_api.serve(all).await) }),
-        pages_runtime.spawn(async move { report(plain.serve(pages_alone).await) }),
-    ];
+    let mut servers = Servers {
+        runtime: pages_runtime.handle().clone(),
+        limits,
+        handles: Vec::new(),
+        running: Vec::new(),
+    };
+    let all = pages_and_device_api(state(true, device_port));
+    servers.serve(device_api, Some(tls), admission(), all)?;
+    servers.serve(plain, None, admission(), pages(state(false, pages_port)))?;
     let mut ops_port = None;
-    if let Some((listener, port)) = ops {
+    if let Some((listeners, port)) = ops {
         ops_port = Some(port);
-        let router = within(limits, admin_api::router(service.clone())).into_make_service();
-        let server = http(listener, &handles[2], limits)?.acceptor(admission());
-        servers.push(pages_runtime.spawn(async move { report(server.serve(router).await) }));
+        let routes = admin_api::router(service.clone());
+        servers.serve(listeners, None, admission(), routes)?;
     }
     let watched = Arc::downgrade(&service);
     pages_runtime.spawn(watch_database_clock(watched));
@@ -200,8 +211,8 @@ pub fn start_with(
         device_port,
         pages_port,
         ops_port,
-        handles,
-        servers,
+        handles: servers.handles,
+        servers: servers.running,
         drains,
         runtimes: Some([pages_runtime, device_runtime]),
     })
@@ -218,28 +229,60 @@ fn runtime(name: &str, workers: usize, threads: usize) -> Result<Runtime, ServeE
         .map_err(ServeError::System)
 }
 
-/// A server on `listener` that waits no longer for a request than `limits` say.
-fn http(
-    listener: TcpListener,
-    handle: &Handle<SocketAddr>,
+/// The servers of a service.
+struct Servers {
+    runtime: tokio::runtime::Handle,
     limits: Limits,
-) -> Result<Server<SocketAddr>, ServeError> {
-    let mut server = axum_server::from_tcp(listener)
-        .map_err(ServeError::System)?
-        .handle(handle.clone())
-        .first_request_timeout(limits.first_request)
-        .http1_only();
-    server
-        .http_builder()
-        .http1()
-        .header_read_timeout(limits.next_request)
-        .max_buf_size(connections::MAX_HEAD);
-    Ok(server)
+    handles: Vec<Handle<SocketAddr>>,
+    running: Vec<JoinHandle<()>>,
 }
 
-/// Routes whose requests have bodies that come in time.
-fn within(limits: Limits, routes: Router) -> Router {
-    routes.layer(from_fn_with_state(limits.body, connections::bodies_in_time))
+impl Servers {
+    /// Serves `routes` at each of `listeners`. The caller is inside the runtime.
+    fn serve(
+        &mut self,
+        listeners: Vec<TcpListener>,
+        tls: Option<RustlsConfig>,
+        admission: Admission,
+        routes: Router,
+    ) -> Result<(), ServeError> {
+        let limits = self.limits;
+        let routes = routes
+            .layer(from_fn_with_state(limits.body, connections::bodies_in_time))
+            .into_make_service_with_connect_info::<SocketAddr>();
+        for listener in listeners {
+            let (handle, routes) = (Handle::new(), routes.clone());
+            let mut server = axum_server::from_tcp(listener)
+                .map_err(ServeError::System)?
+                .handle(handle.clone())
+                .first_request_timeout(limits.first_request)
+                .http1_only();
+            server
+                .http_builder()
+                .http1()
+                .header_read_timeout(limits.next_request)
+                .max_buf_size(connections::MAX_HEAD);
+            let admission = admission.clone();
+            let running = match tls.clone() {
+                Some(tls) => {
+                    let tls = RustlsAcceptor::new(tls)
+                        .handshake_timeout(limits.handshake)
+                        .acceptor(admission);
+                    let server = server.acceptor(tls);
+                    self.runtime
+                        .spawn(async move { report(server.serve(routes).await) })
+                }
+                None => {
+                    let server = server.acceptor(admission);
+                    self.runtime
+                        .spawn(async move { report(server.serve(routes).await) })
+                }
+            };
+            self.handles.push(handle);
+            self.running.push(running);
+        }
+        Ok(())
+    }
 }
 
 /// Compares the database's clock with this machine's, now and then.
@@ -286,20 +329,70 @@ pub(crate) fn report(ended: io::Result<()>) {
     }
 }
 
+/// Listens at this machine's loopback address of IPv4.
 pub(crate) fn listen(port: u16) -> Result<(TcpListener, u16), ServeError> {
+    let listener = open(Ipv4Addr::LOCALHOST.into(), port)?;
+    let port = listener.local_addr().map_err(ServeError::System)?.port();
+    Ok((listener, port))
+}
+
+/// Listens at this machine's loopback addresses, at one port of both; at that of IPv4
+/// alone where there is no IPv6.
+fn listen_here(port: u16) -> Result<(Vec<TcpListener>, u16), ServeError> {
+    let (v4, v6) = (Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into());
+    match listen_at(&[v4, v6], port) {
+        Err(ServeError::Port(_, e))
+            if matches!(
+                e.kind(),
+                io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported
+            ) || e.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error()) =>
+        {
+            listen_at(&[v4], port)
+        }
+        done => done,
+    }
+}
+
+/// How often another free port is tried where one is free at some addresses alone.
+const FREE_PORT_TRIES: u32 = 16;
+
+/// Listens at each of these addresses, at one port of all.
+fn listen_at(addresses: &[IpAddr], port: u16) -> Result<(Vec<TcpListener>, u16), ServeError> {
+    let once = || {
+        let (mut at, mut listeners) = (port, Vec::new());
+        for address in addresses {
+            let listener = open(*address, at)?;
+            at = listener.local_addr().map_err(ServeError::System)?.port();
+            listeners.push(listener);
+        }
+        Ok((listeners, at))
+    };
+    let mut tries = 1;
+    loop {
+        match once() {
+            Err(ServeError::PortInUse(_)) if port == 0 && tries < FREE_PORT_TRIES => tries += 1,
+            done => return done,
+        }
+    }
+}
+
+fn open(address: IpAddr, port: u16) -> Result<TcpListener, ServeError> {
+    let at = SocketAddr::new(address, port);
     let open = || -> io::Result<TcpListener> {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        let socket = Socket::new(Domain::for_address(at), Type::STREAM, None)?;
+        if address.is_ipv6() {
+            // IPv4 has a socket of its own.
+            socket.set_only_v6(true)?;
+        }
         socket.set_reuse_address(true)?;
-        socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into())?;
+        socket.bind(&at.into())?;
         socket.listen(BACKLOG)?;
         Ok(socket.into())
     };
-    let listener = open().map_err(|e| match e.kind() {
+    open().map_err(|e| match e.kind() {
         io::ErrorKind::AddrInUse => ServeError::PortInUse(port),
         _ => ServeError::Port(port, e),
-    })?;
-    let port = listener.local_addr().map_err(ServeError::System)?.port();
-    Ok((listener, port))
+    })
 }
 
 impl Running {

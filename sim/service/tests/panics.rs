@@ -7,7 +7,7 @@ use axum::extract::ConnectInfo;
 use axum::http::Request;
 use nrd_sim_base::sample::Samples;
 use nrd_sim_service::host::{Host, System};
-use nrd_sim_service::pages::{AppState, pages_and_device_api};
+use nrd_sim_service::pages::{AppState, Site, pages_and_device_api};
 use nrd_sim_service::server::{Ports, Running, start};
 use nrd_sim_service::store::Store;
 use nrd_sim_service::{Error, Result, Service, ServicePaths, Settings, blocking};
@@ -118,7 +118,8 @@ impl World {
             .into();
         // A cookie, so that the worker that looks the session up asks the clock.
         let url = format!("http://127.0.0.1:{}{path}", self.running.pages_port);
-        let cookie = format!("session={}", "a7".repeat(32));
+        let port = self.running.pages_port;
+        let cookie = format!("session-{port}={}", "a7".repeat(32));
         let mut answer = agent.get(&url).header("Cookie", &cookie).call().unwrap();
         let text = answer.body_mut().read_to_string().unwrap();
         (answer.status().as_u16(), text)
@@ -196,7 +197,7 @@ fn a_device_is_answered_500_and_not_503_after_a_panic() {
         neighbour: None,
         photos: Default::default(),
         devices: runtime.handle().clone(),
-        tls: true,
+        site: Site::local(true, 1),
     };
     let mut api = pages_and_device_api(state);
     let mut post = || {

@@ -15,6 +15,8 @@ pub enum PageError {
     CrossSite,
     /// The service refused or failed.
     Service(Error),
+    /// The request names another host.
+    OtherHost,
     /// Nothing at this address.
     NotFound,
     /// A field of a form holds what this page never sends; says which.
@@ -49,6 +51,12 @@ impl IntoResponse for PageError {
                 "Not carried out",
                 "This form did not come from a page of your present session. Nothing was changed.",
                 "Go back, load the page again, and repeat it there.",
+            ),
+            PageError::OtherHost => (
+                StatusCode::MISDIRECTED_REQUEST,
+                "Not here",
+                "These pages have another address than the one that was asked for. Nothing was changed.",
+                "Use the address that the operator has published.",
             ),
             PageError::Service(Error::NotFound) | PageError::NotFound => (
                 StatusCode::NOT_FOUND,
