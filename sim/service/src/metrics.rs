@@ -37,6 +37,7 @@ pub struct Metrics {
     /// Hand-overs, by outbox and result.
     handed: Family<Pair, Counter>,
     waiting: Gauge,
+    streams: Gauge,
     orders: Family<Pair, Gauge>,
     backlog: Family<Label, Gauge>,
     oldest_s: Family<Label, Gauge>,
@@ -58,6 +59,7 @@ impl Metrics {
             connections_refused: Family::default(),
             handed: Family::default(),
             waiting: Gauge::default(),
+            streams: Gauge::default(),
             orders: Family::default(),
             backlog: Family::default(),
             oldest_s: Family::default(),
@@ -110,6 +112,11 @@ impl Metrics {
             text("Check-ins waiting here now"),
             m.waiting.clone(),
         );
+        r.register(
+            "event_streams",
+            text("Event streams to browsers here now"),
+            m.streams.clone(),
+        );
         r.register("orders", text("Orders in the database"), m.orders.clone());
         r.register(
             "outbox_backlog",
@@ -158,6 +165,7 @@ impl Service {
     pub fn metrics(&self) -> String {
         let m = &self.metrics;
         m.waiting.set(self.notifier.waiting() as i64);
+        m.streams.set(self.notifier.streams() as i64);
         if let Err(e) = self.measure_database() {
             tracing::warn!(error = %e, "metrics without the database");
         }

@@ -126,7 +126,7 @@ impl Device {
         self.start(id);
         let row = self.service.store.activation(&[id; 16]).unwrap().unwrap();
         self.service
-            .approve(account, &row, true, "192.0.2.2")
+            .approve(account, &row, 1, true, "192.0.2.2")
             .unwrap()
     }
 }

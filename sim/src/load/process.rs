@@ -52,7 +52,12 @@ impl ServiceProcess {
             .args(["--ops-port", "0", "--log", "json", "--dir"])
             .arg(dir)
             // Thousands of devices call from this machine's one address.
-            .args(["--connections", "100000", "--connections-per-address", "100000"])
+            .args([
+                "--connections",
+                "100000",
+                "--connections-per-address",
+                "100000",
+            ])
             .args(more)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

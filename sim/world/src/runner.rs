@@ -359,7 +359,7 @@ impl Run<'_> {
                 let service = &self.world.service;
                 let row = service.look_up_code(account, &code);
                 let row = row.map_err(|_| format!("the account page does not know {code}"))?;
-                let given = service.approve(account, &row, remember, ADDRESS);
+                let given = service.approve(account, &row, 1, remember, ADDRESS);
                 given.map_err(|e| self.page_says(&e))?;
                 self.given.push((device, row.id));
                 consented = true;

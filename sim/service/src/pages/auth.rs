@@ -164,12 +164,15 @@ pub(super) struct Leave {
 
 pub(super) async fn leave(
     State(state): State<AppState>,
-    visitor: Visitor,
+    visitor: Option<axum::Extension<Visitor>>,
     Form(form): Form<Leave>,
 ) -> PageResult {
-    visitor.check(&form.csrf)?;
-    let service = state.service.clone();
-    blocking(move || service.sign_out(&visitor.session)).await?;
+    // Pressed twice, nobody is signed in any more.
+    if let Some(axum::Extension(visitor)) = visitor {
+        visitor.check(&form.csrf)?;
+        let service = state.service.clone();
+        blocking(move || service.sign_out(&visitor.session)).await?;
+    }
     let mut answer = Redirect::to("/login").into_response();
     for name in [SESSION, REMEMBER] {
         let gone = set(&state, name, "", Some(0));

@@ -120,7 +120,7 @@ impl Store {
                 row.phase,
                 ActivationPhase::Approved | ActivationPhase::Active | ActivationPhase::SignedOut
             );
-            if !open {
+            if !open || (rules(kind).ends.is_none() && is_carried_out(tx, &row, kind)?) {
                 return Ok(row);
             }
             if let Some((reason, phase)) = rules(kind).ends {
@@ -253,6 +253,15 @@ impl Store {
                    ORDER BY r.received DESC LIMIT 1";
         self.read(|tx| tx.one(sql, values![id, account.0], |r| r.get(0)))
     }
+}
+
+/// Whether an order that leaves its activation as it is waits already, or has had its
+/// effect: a form that came twice orders once.
+fn is_carried_out(tx: &mut Tx<'_>, row: &ActivationRow, kind: OrderKind) -> Result<bool> {
+    let sql = "SELECT count(*) FROM orders WHERE activation = ?1 AND kind = ?2 \
+               AND outcome IS NULL";
+    let waits: u32 = tx.one(sql, values![&row.id, kind.name()], |r| r.get(0))?;
+    Ok(waits > 0 || row.phase == rules(kind).applied)
 }
 
 /// Bounds what one device key stores. An error rolls the new receipt back.
