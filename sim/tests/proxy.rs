@@ -205,13 +205,8 @@ fn a_page_whose_events_are_held_back_follows_by_asking() {
         .unwrap();
     runtime.block_on(async {
         let url = format!("{}/", behind.url());
-        let mut p = Person::at(&driver, &url, "held-back", Window::DESKTOP).await;
-        p.go("/login").await;
-        p.type_into("#email", EMAIL).await;
-        p.type_into("#password", PASSWORD).await;
-        p.click("main button").await;
-        p.wait_for("Your Account").await;
-        p.go("/account/devices").await;
+        let p = Person::at(&driver, &url, "held-back", Window::DESKTOP).await;
+        p.sign_in(EMAIL, PASSWORD).await;
         p.wait_for("No device is activated").await;
         p.run("window.sameDocument = true").await;
         let mut tv = behind.device(12);

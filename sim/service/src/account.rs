@@ -327,7 +327,14 @@ impl Service {
     }
 
     /// Orders a device to sign out; it stays on the list.
+    /// Asked twice, it is ordered once.
     pub fn order_sign_out(&self, account: AccountId, id: &[u8; 16], address: &str) -> Result<()> {
+        let row = self.store.activation(id)?;
+        let row = row.filter(|row| row.account == Some(account));
+        let signed_out = row.ok_or(Error::NotFound)?.phase == ActivationPhase::SignedOut;
+        if signed_out || self.store.next_order(id)?.is_some() {
+            return Ok(());
+        }
         self.order(account, id, OrderKind::SignOut, address)
     }
 

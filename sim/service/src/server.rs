@@ -314,6 +314,8 @@ async fn keep_house(service: Weak<Service>) {
             if hour.is_multiple_of(PURGES_A_DAY) {
                 service.shorten_revocations()?;
             }
+            // What a rotation that was cut off has left.
+            service.sign_waiting_again()?;
             service.purge()
         });
         if let Err(e) = kept.await {

@@ -264,7 +264,7 @@ impl Run<'_> {
             ScenarioAct::RemoveAll { account } => {
                 let account = self.accounts[*account];
                 let done = self.world.service.remove_all(account, ADDRESS);
-                done.map_err(|e| self.page_says(&e))?;
+                done.map_err(|half| self.page_says(&half.error))?;
             }
             ScenarioAct::Image { device, name } => {
                 let cells = self.world.devices[*device]

@@ -155,7 +155,7 @@ impl Service {
             let mut wakeup = Wakeup::Recheck;
             while wakeup != Wakeup::TimeUp {
                 let this = self.clone();
-                if let Some(order) = blocking(move || this.store.next_order(&id)).await? {
+                if let Some(order) = blocking(move || this.next_order(&id)).await? {
                     metrics::count(&self.metrics.requests, "answer", "woken");
                     // The order key may have been rotated meanwhile, and the
                     // order signed again with a key that the device has not.

@@ -3,6 +3,7 @@
 use super::devices::{ActivationPhase, get};
 use super::events::{self, EventRow};
 use super::sql::{Lock, Row, Tx, values};
+use super::trust::share_order_key;
 use super::{AccountId, ActivationRow, Announcement, Outbox, RevocationReason, Store, outbox};
 use crate::error::{Error, Result};
 use crate::order_rules::rules;
@@ -18,6 +19,8 @@ pub struct OrderRow {
     pub frame: Vec<u8>,
     /// Version of the order key that signed it.
     pub key_version: u32,
+    /// A newer order key is in force: a device that knows it refuses this frame.
+    pub retired_key: bool,
 }
 
 /// A receipt that has been verified.
@@ -111,8 +114,7 @@ impl Store {
         self.write(|tx| {
             // In this order, as everybody takes them: the order key, then the
             // activation.
-            let sql = "SELECT value FROM meta WHERE key = 'schema'";
-            tx.hold(Lock::Share, sql, &[])?;
+            share_order_key(tx)?;
             let sql = "SELECT id FROM activations WHERE id = ?1";
             tx.hold(Lock::Update, sql, values![id])?;
             let row = get(tx, id)?;
@@ -120,7 +122,7 @@ impl Store {
                 row.phase,
                 ActivationPhase::Approved | ActivationPhase::Active | ActivationPhase::SignedOut
             );
-            if !open || (rules(kind).ends.is_none() && is_carried_out(tx, &row, kind)?) {
+            if !open {
                 return Ok(row);
             }
             if let Some((reason, phase)) = rules(kind).ends {
@@ -142,9 +144,8 @@ impl Store {
 
     /// Every order that was entered for an activation, oldest first.
     pub fn orders(&self, id: &[u8; 16]) -> Result<Vec<OrderRow>> {
-        let sql = "SELECT digest, frame, key_version FROM orders WHERE activation = ?1 \
-                   ORDER BY key_version, seq";
-        self.read(|tx| tx.all(sql, values![id], order))
+        let sql = format!("{ORDER} WHERE activation = ?1 ORDER BY key_version, seq");
+        self.read(|tx| tx.all(&sql, values![id], order))
     }
 
     /// The device answered an order. Returns the activation, if the order is
@@ -255,15 +256,6 @@ impl Store {
     }
 }
 
-/// Whether an order that leaves its activation as it is waits already, or has had its
-/// effect: a form that came twice orders once.
-fn is_carried_out(tx: &mut Tx<'_>, row: &ActivationRow, kind: OrderKind) -> Result<bool> {
-    let sql = "SELECT count(*) FROM orders WHERE activation = ?1 AND kind = ?2 \
-               AND outcome IS NULL";
-    let waits: u32 = tx.one(sql, values![&row.id, kind.name()], |r| r.get(0))?;
-    Ok(waits > 0 || row.phase == rules(kind).applied)
-}
-
 /// Bounds what one device key stores. An error rolls the new receipt back.
 fn bound_receipts(tx: &mut Tx<'_>, device: &str, activation: &[u8; 16]) -> Result<()> {
     let sql = "SELECT count(*) FROM receipts r JOIN activations a ON a.id = r.activation \
@@ -282,10 +274,9 @@ fn bound_receipts(tx: &mut Tx<'_>, device: &str, activation: &[u8; 16]) -> Resul
 }
 
 pub(super) fn next(tx: &mut Tx<'_>, id: &[u8; 16]) -> Result<Option<OrderRow>> {
-    let sql = "SELECT digest, frame, key_version, kind FROM orders WHERE activation = ?1 \
-               AND outcome IS NULL ORDER BY seq";
+    let sql = format!("{ORDER} WHERE activation = ?1 AND outcome IS NULL ORDER BY seq");
     let waiting: Vec<(OrderRow, OrderKind)> =
-        tx.all(sql, values![id], |r| Ok((order(r)?, r.word(3)?)))?;
+        tx.all(&sql, values![id], |r| Ok((order(r)?, r.word(4)?)))?;
     // What ends the activation goes first; of equals, the oldest.
     let next = waiting
         .into_iter()
@@ -293,11 +284,17 @@ pub(super) fn next(tx: &mut Tx<'_>, id: &[u8; 16]) -> Result<Option<OrderRow>> {
     Ok(next.map(|(order, _)| order))
 }
 
+/// The columns of an [`OrderRow`], and the order's kind.
+const ORDER: &str = "SELECT digest, frame, key_version, \
+                     CASE WHEN key_version < (SELECT max(version) FROM delegations) \
+                     THEN 1 ELSE 0 END, kind FROM orders";
+
 fn order(r: &Row) -> Result<OrderRow> {
     Ok(OrderRow {
         digest: r.get(0)?,
         frame: r.get(1)?,
         key_version: r.get(2)?,
+        retired_key: r.get(3)?,
     })
 }
 
