@@ -4,7 +4,8 @@
 mod common;
 
 use common::chromium::{Driver, Person, Window};
-use common::{World, with_browser};
+use common::{World, activate, with_browser};
+use nrd_sim::demo::Browser;
 use serde_json::json;
 
 /// The whole story of one person with a set-top box, as they see it.
@@ -190,6 +191,63 @@ fn the_pages_can_be_used_by_keyboard_alone() {
         tab_to(&p, "Remove", ENTER).await;
         p.arrive("/account/devices").await;
         p.wait_for("Proven wiped").await;
+        p.client.close().await.unwrap();
+    });
+}
+
+/// FINDINGS S20: the seventh tab waited for ever, because six event streams use up a
+/// browser's connections.
+#[test]
+fn any_number_of_tabs_follow_one_event_stream() {
+    with_browser(async |world, driver| {
+        let service = &world.running.service;
+        let email = "alexandra@example.com";
+        let account = service.check_password(email, "correct horse battery", "127.0.0.1");
+        let account = account.unwrap();
+        let url = world.running.pages_url();
+        let p = Person::at(driver, &url, "tabs", Window::DESKTOP).await;
+        p.sign_in(email, "correct horse battery").await;
+        let mut tv = world.device("tv", "stb");
+        tv.start(false).unwrap();
+        activate(&mut tv, &{
+            let other = Browser::new(url.trim_end_matches('/'));
+            other
+                .sign_in(email, "correct horse battery", false)
+                .unwrap();
+            other
+        });
+        let mut tabs = vec![p.client.window().await.unwrap()];
+        for _ in 0..8 {
+            let tab = p.client.new_window(true).await.unwrap().handle;
+            p.client.switch_to_window(tab.clone()).await.unwrap();
+            p.go("/account/devices").await;
+            p.wait_for("Virtual set-top box").await;
+            tabs.push(tab);
+        }
+        let one = || service.metrics().contains("nrd_event_streams 1\n");
+        common::eventually("one event stream", one);
+        let rename = |name: &str| {
+            let id = service.devices(account).unwrap()[0].row.id;
+            service.store.rename(account, &id, name).unwrap();
+            // What a form does: tell the open pages.
+            service.consent(account, 1, "127.0.0.1").unwrap();
+        };
+        rename("Kitchen");
+        for tab in &tabs {
+            p.client.switch_to_window(tab.clone()).await.unwrap();
+            p.wait_for("Kitchen").await;
+        }
+        // The tab that listens is closed: the next one takes its place. Whoever
+        // waited for the minute's own refresh would not say so in time.
+        p.client.switch_to_window(tabs[0].clone()).await.unwrap();
+        p.client.close_window().await.unwrap();
+        p.client.switch_to_window(tabs[1].clone()).await.unwrap();
+        common::eventually("one event stream again", one);
+        rename("Attic");
+        for tab in &tabs[1..] {
+            p.client.switch_to_window(tab.clone()).await.unwrap();
+            p.wait_for("Attic").await;
+        }
         p.client.close().await.unwrap();
     });
 }

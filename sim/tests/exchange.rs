@@ -107,7 +107,9 @@ fn a_firmware_activates_and_is_removed_with_one_call_an_exchange() {
         )
         .unwrap();
     let row = service.look_up_code(account, &code.unwrap().0).unwrap();
-    service.approve(account, &row, true, "127.0.0.1").unwrap();
+    service
+        .approve(account, &row, 1, true, "127.0.0.1")
+        .unwrap();
     while agent.state() != State::Active {
         assert_eq!(turn(&mut agent), Ok(true));
     }

@@ -174,7 +174,7 @@ pub fn activate<P: PowerCut>(
     let (code, pictogram) = screen.expect("a code on the screen");
     let row = service.look_up_code(account, &code).unwrap();
     assert_eq!(row.pictogram, pictogram);
-    service.approve(account, &row, remember, HOME).unwrap();
+    service.approve(account, &row, 1, remember, HOME).unwrap();
     talk(service, agent).unwrap();
 }
 

@@ -148,7 +148,7 @@ fn attack_40_calls_while_a_grant_is_stored_or_a_wipe_goes_on_skip_nothing() {
             agent.handle_reply(&answer).unwrap();
             if let (Some((code, _)), false) = (agent.status().code, approved) {
                 let row = service.look_up_code(holder, &code).unwrap();
-                service.approve(holder, &row, true, HOME).unwrap();
+                service.approve(holder, &row, 1, true, HOME).unwrap();
                 approved = true;
             }
         }

@@ -249,7 +249,7 @@ impl Real {
                     clippy::let_underscore_must_use,
                     reason = "the model says below whether it had to work"
                 )]
-                let _ = self.world.service.approve(account, &row, true, HOME);
+                let _ = self.world.service.approve(account, &row, 1, true, HOME);
             }
             if self.state() == Some(State::Active) {
                 return;

@@ -78,10 +78,45 @@
   document.addEventListener("pointerdown", () => { held = true; });
   for (const end of ["pointerup", "pointercancel"]) document.addEventListener(end, () => { held = false; later(); });
 
-  const news = new EventSource(main().dataset.live || "/account/live");
-  news.addEventListener("message", refresh);
-  // What changed before the line was up, or while it was down, nobody told us.
-  news.addEventListener("open", refresh);
-  // "3 minutes ago" grows old as well.
-  setInterval(refresh, 60_000);
+  // A browser keeps six connections to a host, and each stream takes one for as long
+  // as it is open: with one for each tab the seventh tab waited for ever. So one tab
+  // listens, the one that holds the lock, and tells the others.
+  const address = main().dataset.live || "/account/live";
+  const tabs = window.BroadcastChannel ? new BroadcastChannel(`live ${address}`) : null;
+  let listener = null;
+  // Events arrive: nothing on their way holds them back.
+  let heard = false;
+
+  function listen() {
+    const changed = () => { tabs?.postMessage("changed"); refresh(); };
+    listener = new EventSource(address);
+    // What changed before the line was up, or while it was down, nobody told us.
+    listener.addEventListener("open", changed);
+    listener.addEventListener("message", changed);
+    listener.addEventListener("begun", () => { heard = true; tabs?.postMessage("heard"); });
+  }
+
+  if (tabs && navigator.locks) {
+    tabs.addEventListener("message", ({ data }) => {
+      if (data === "changed") refresh();
+      if (data === "heard") heard = true;
+      // A tab that was opened later.
+      if (data === "who listens?" && listener && heard) tabs.postMessage("heard");
+    });
+    tabs.postMessage("who listens?");
+    // Held until this tab is closed; then the next one has it.
+    navigator.locks.request(`live ${address}`, () => { listen(); return new Promise(() => {}); });
+  } else {
+    // Only while it is looked at.
+    const turn = () => {
+      if (!document.hidden) { if (!listener) listen(); return; }
+      listener?.close();
+      listener = null;
+    };
+    document.addEventListener("visibilitychange", turn);
+    turn();
+  }
+  // "3 minutes ago" grows old as well; and where no event arrives, asking is all there is.
+  let seconds = 0;
+  setInterval(() => { seconds += 10; if (!heard || seconds % 60 === 0) refresh(); }, 10_000);
 })();

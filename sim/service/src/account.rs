@@ -1,9 +1,9 @@
 //! What an account holder can do with devices.
 
+use super::address::network;
 use super::device::ADDRESS;
 use super::events::EventKind;
 use super::keys::Index;
-use super::login::network;
 use super::order_rules::rules;
 use super::store::{
     AccountId, ActivationPhase, ActivationRow, RevocationReason, SignedOrder, Throttle,
@@ -37,6 +37,23 @@ pub enum CodeError {
 impl From<Error> for CodeError {
     fn from(e: Error) -> Self {
         CodeError::Service(e)
+    }
+}
+
+/// The removal of all devices stopped half way.
+#[derive(Debug)]
+pub struct HalfRemoved {
+    /// So many removals are ordered, and stay so.
+    pub ordered: u32,
+    /// So many devices are as they were.
+    pub left: u32,
+    /// Why.
+    pub error: Error,
+}
+
+impl From<HalfRemoved> for Error {
+    fn from(half: HalfRemoved) -> Error {
+        half.error
     }
 }
 
@@ -188,12 +205,14 @@ impl Service {
         }
     }
 
-    /// Records consent to this attempt of this device. The caller must have
-    /// typed its code.
+    /// Records consent to this attempt of this device, under the policy that was
+    /// shown: `PolicyChanged` where another one is in force by now. The caller must
+    /// have typed its code.
     pub fn approve(
         &self,
         account: AccountId,
         row: &ActivationRow,
+        policy: u32,
         remember: bool,
         address: &str,
     ) -> Result<ActivationRow> {
@@ -203,12 +222,19 @@ impl Service {
             &row.id,
             account,
             remember,
-            self.store.policy_version()?,
+            policy,
             self.now_s(),
             self.settings.code_life_s,
         )?;
         self.note(account, EventKind::Activated, &row.model, Some(address))?;
         Ok(row)
+    }
+
+    /// Whether the account has consented to the attempt whose screen showed `typed`:
+    /// then a form that comes twice has done its work.
+    pub fn consented_to(&self, account: AccountId, typed: &str) -> Result<bool> {
+        self.store
+            .consented_to(account, &clean_code(typed), self.now_s())
     }
 
     /// No: the attempt ends.
@@ -301,7 +327,14 @@ impl Service {
     }
 
     /// Orders a device to sign out; it stays on the list.
+    /// Asked twice, it is ordered once.
     pub fn order_sign_out(&self, account: AccountId, id: &[u8; 16], address: &str) -> Result<()> {
+        let row = self.store.activation(id)?;
+        let row = row.filter(|row| row.account == Some(account));
+        let signed_out = row.ok_or(Error::NotFound)?.phase == ActivationPhase::SignedOut;
+        if signed_out || self.store.next_order(id)?.is_some() {
+            return Ok(());
+        }
         self.order(account, id, OrderKind::SignOut, address)
     }
 
@@ -328,21 +361,30 @@ impl Service {
 
     /// Orders the removal of every device that is still on the account.
     /// Returns how many.
-    pub fn remove_all(&self, account: AccountId, address: &str) -> Result<u32> {
-        let mut n = 0;
-        for d in self.devices(account)? {
-            if !d.removable() {
-                continue;
-            }
+    pub fn remove_all(
+        &self,
+        account: AccountId,
+        address: &str,
+    ) -> std::result::Result<u32, HalfRemoved> {
+        let stopped = |ordered, left, error| HalfRemoved {
+            ordered,
+            left,
+            error,
+        };
+        let mut devices = self.devices(account).map_err(|e| stopped(0, 0, e))?;
+        devices.retain(Device::removable);
+        let (mut ordered, mut left) = (0, u32::try_from(devices.len()).unwrap_or(u32::MAX));
+        for d in devices {
             match self.remove(account, &d.row.id, address) {
-                Ok(()) => n += 1,
+                Ok(()) => ordered += 1,
                 // Meanwhile it was wiped, or has gone another way: it needs no
                 // removal any more, and the others still do.
                 Err(Error::WrongState | Error::NotFound) => {}
-                Err(e) => return Err(e),
+                Err(e) => return Err(stopped(ordered, left, e)),
             }
+            left -= 1;
         }
-        Ok(n)
+        Ok(ordered)
     }
 
     /// Records consent to the policy in force.
@@ -351,7 +393,10 @@ impl Service {
         if version != self.store.policy_version()? {
             return Err(Error::WrongState);
         }
-        self.store.consent(account, version)?;
+        if !self.store.consent(account, version)? {
+            // A form that came twice.
+            return Ok(());
+        }
         self.note(
             account,
             EventKind::Consented,

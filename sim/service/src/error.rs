@@ -20,6 +20,10 @@ pub enum Error {
     NotFound,
     /// It is too late or too early for this.
     WrongState,
+    /// What was consented to is not the policy in force.
+    PolicyChanged,
+    /// There are as many of these already as one may have.
+    TooMany,
     /// A sealed column does not open: wrong key, or the database was altered.
     Sealed,
     /// No random numbers.
@@ -77,6 +81,8 @@ impl fmt::Display for Error {
             ),
             Error::NotFound => f.write_str("there is no such thing on this account"),
             Error::WrongState => f.write_str("the state does not allow this any more"),
+            Error::PolicyChanged => f.write_str("another policy is in force than the one shown"),
+            Error::TooMany => f.write_str("there are as many of these as one may have"),
             Error::Sealed => f.write_str(
                 "a sealed column does not open: the database belongs to another service.key, or was altered",
             ),

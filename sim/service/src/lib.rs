@@ -31,6 +31,8 @@
 //! | `outbox/` | delivers orders to a broker, security events to a receiver |
 //! | `admin_api.rs` | metrics and health, for an operator's tools |
 //! | `server.rs` | runs it all over TLS |
+//! | `connections.rs` | how many connections, and how long a client may take |
+//! | `address.rs` | addresses of the network |
 //!
 //! The service revokes on its side *before* it issues an order, and answers
 //! with an error when it cannot store: never with a false success.
@@ -43,9 +45,11 @@
 #![forbid(unsafe_code)]
 
 pub mod account;
+pub mod address;
 pub mod admin_api;
 pub mod ca;
 pub mod certificate;
+pub mod connections;
 pub mod desk;
 pub mod device;
 mod error;
@@ -370,16 +374,45 @@ impl Service {
         };
         let now = self.now_s();
         let sign = account::signer(&self.keys);
-        self.store
-            .replace_root(&root, &|v, key| self.delegation(v, key), now, &sign)
+        let version =
+            self.store
+                .replace_root(&root, &|v, key| self.delegation(v, key), now, &sign)?;
+        self.sign_waiting_again()?;
+        Ok(version)
     }
 
     /// Puts a delegation in force after that with this order key.
     fn delegate_after(&self, known: u32) -> Result<u32> {
         let now = self.now_s();
         let sign = account::signer(&self.keys);
-        self.store
-            .delegate(known, &|v, key| self.delegation(v, key), now, &sign)
+        let version = self
+            .store
+            .delegate(known, &|v, key| self.delegation(v, key), now, &sign)?;
+        self.sign_waiting_again()?;
+        Ok(version)
+    }
+
+    /// Signs every waiting order again whose key was retired, few at a time. Where it
+    /// does not get there, what a device asks for is signed when it asks.
+    pub fn sign_waiting_again(&self) -> Result<()> {
+        let sign = account::signer(&self.keys);
+        let mut after = Vec::new();
+        while let Some(last) = self.store.sign_waiting(&after, self.now_s(), &sign)? {
+            after = last.to_vec();
+        }
+        Ok(())
+    }
+
+    /// The order that the device of this activation should hear next, under the order
+    /// key in force.
+    pub(crate) fn next_order(&self, id: &[u8; 16]) -> Result<Option<store::OrderRow>> {
+        let next = self.store.next_order(id)?;
+        if !next.as_ref().is_some_and(|order| order.retired_key) {
+            return Ok(next);
+        }
+        let sign = account::signer(&self.keys);
+        self.store.sign_waiting_of(id, self.now_s(), &sign)?;
+        self.store.next_order(id)
     }
 
     fn delegation(&self, version: TrustVersion, order_key: u32) -> Result<Vec<u8>> {
@@ -393,16 +426,16 @@ impl Service {
         })
     }
 
-    /// Shortens what would grow for ever.
+    /// Shortens the revocation log.
     ///
     /// # Errors
-    /// What was not shortened stays as it was.
-    pub fn keep_house(&self) -> Result<()> {
+    /// It stays as it was.
+    pub fn shorten_revocations(&self) -> Result<()> {
         let lines = self.store.shorten_revocations(self.now_s())?;
         if lines > 0 {
             tracing::info!(lines, "the revocation log was shortened");
         }
-        self.purge_sign_ins()
+        Ok(())
     }
 
     /// Adds the sample accounts that are not there yet.

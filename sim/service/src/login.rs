@@ -1,5 +1,6 @@
 //! Passwords, failed attempts, browser sessions, remembered computers.
 
+use super::address::network;
 use super::events::EventKind;
 use super::keys::Index;
 use super::store::{AccountId, Recall, Sealed, SessionRow, Throttle};
@@ -9,7 +10,6 @@ use nrd_hal::Crypto as _;
 use nrd_hal::crypto::RingCrypto;
 use nrd_sim_base::sample::Sample;
 use nrd_sim_base::{hex, unhex};
-use std::net::{IpAddr, Ipv6Addr};
 use subtle::ConstantTimeEq as _;
 
 /// Wrong passwords of an account, or from a known browser, before the next has to
@@ -144,16 +144,18 @@ impl Service {
                 free: FREE_FAILURES,
                 longest_s: LONGEST_WAIT_S,
             }],
+            // The address first: while it waits, no e-mail address that it makes up
+            // is remembered.
             None => vec![
-                Throttle {
-                    scope: index,
-                    free: FREE_FAILURES,
-                    longest_s: LONGEST_WAIT_S,
-                },
                 Throttle {
                     scope: self.keys.index(Index::LoginAddress, &network(address)),
                     free: FREE_AT_ADDRESS,
                     longest_s: LONGEST_AT_ADDRESS_S,
+                },
+                Throttle {
+                    scope: index,
+                    free: FREE_FAILURES,
+                    longest_s: LONGEST_WAIT_S,
                 },
             ],
         };
@@ -288,10 +290,13 @@ impl Service {
         Ok(())
     }
 
-    /// Deletes what has ended of sessions, computers and waits.
-    pub(super) fn purge_sign_ins(&self) -> Result<()> {
+    /// Deletes what is over and old.
+    ///
+    /// # Errors
+    /// What was deleted before the error stays deleted.
+    pub fn purge(&self) -> Result<()> {
         self.store
-            .purge_web(self.now_s(), SESSION_IDLE_S, SESSION_LONGEST_S)
+            .purge(self.now_s(), SESSION_IDLE_S, SESSION_LONGEST_S)
     }
 
     /// Signs in by a "remember me" cookie: series, then a token that is
@@ -323,18 +328,6 @@ impl Service {
             }
             Recall::Unknown => Remembered::Unknown,
         })
-    }
-}
-
-/// Who shares an address: a home has a whole /64 of IPv6.
-pub(super) fn network(address: &str) -> String {
-    match address.parse::<IpAddr>().map(|a| a.to_canonical()) {
-        Ok(IpAddr::V6(v6)) => {
-            let [a, b, c, d, ..] = v6.segments();
-            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).to_string()
-        }
-        Ok(v4) => v4.to_string(),
-        Err(_) => address.to_owned(),
     }
 }
 

@@ -32,9 +32,12 @@ pub struct Metrics {
     pub(super) receipts: Family<Label, Counter>,
     /// Tokens that were copied.
     pub(super) thefts: Counter,
+    /// Connections that were closed at once, by the limit that they met.
+    pub(super) connections_refused: Family<Label, Counter>,
     /// Hand-overs, by outbox and result.
     handed: Family<Pair, Counter>,
     waiting: Gauge,
+    streams: Gauge,
     orders: Family<Pair, Gauge>,
     backlog: Family<Label, Gauge>,
     oldest_s: Family<Label, Gauge>,
@@ -53,8 +56,10 @@ impl Metrics {
             entered: Family::default(),
             receipts: Family::default(),
             thefts: Counter::default(),
+            connections_refused: Family::default(),
             handed: Family::default(),
             waiting: Gauge::default(),
+            streams: Gauge::default(),
             orders: Family::default(),
             backlog: Family::default(),
             oldest_s: Family::default(),
@@ -93,6 +98,11 @@ impl Metrics {
             m.thefts.clone(),
         );
         r.register(
+            "connections_refused",
+            text("Connections closed at once because there were too many"),
+            m.connections_refused.clone(),
+        );
+        r.register(
             "handed_over",
             text("Outbox hand-overs tried"),
             m.handed.clone(),
@@ -101,6 +111,11 @@ impl Metrics {
             "waiting_devices",
             text("Check-ins waiting here now"),
             m.waiting.clone(),
+        );
+        r.register(
+            "event_streams",
+            text("Event streams to browsers here now"),
+            m.streams.clone(),
         );
         r.register("orders", text("Orders in the database"), m.orders.clone());
         r.register(
@@ -150,6 +165,7 @@ impl Service {
     pub fn metrics(&self) -> String {
         let m = &self.metrics;
         m.waiting.set(self.notifier.waiting() as i64);
+        m.streams.set(self.notifier.streams() as i64);
         if let Err(e) = self.measure_database() {
             tracing::warn!(error = %e, "metrics without the database");
         }

@@ -139,6 +139,11 @@ impl Notifier {
         self.devices().len()
     }
 
+    /// How many event streams to browsers are open.
+    pub(crate) fn streams(&self) -> usize {
+        self.pages.receiver_count()
+    }
+
     /// Wakes the open pages of this account.
     pub(crate) fn page(&self, account: AccountId) {
         // It fails only when no page is open.

@@ -2,21 +2,25 @@
 //! and the pages alone over plain HTTP, for this machine only.
 
 use crate::Service;
+use crate::address::Proxies;
 use crate::admin_api;
 use crate::ca::{self, LeafLife};
+use crate::connections::{self, Admission, Limits};
 use crate::desk::Desk;
 use crate::desk::photo::PhotoReader;
 use crate::outbox::OutboxWorker;
 use crate::outbox::mqtt::{self, Broker};
 use crate::outbox::push::{self, Receiver};
-use crate::pages::{AppState, Neighbour, pages, pages_and_device_api};
+use crate::pages::{AppState, Neighbour, PublicOrigin, Site, pages, pages_and_device_api};
 use crate::store::Outbox;
 use crate::worker::blocking;
+use axum::Router;
+use axum::middleware::from_fn_with_state;
 use axum_server::Handle;
-use axum_server::tls_rustls::RustlsConfig;
+use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use socket2::{Domain, Socket, Type};
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -83,6 +87,16 @@ pub struct ServerOptions {
     pub receiver: Option<Receiver>,
     /// How long the server's certificates live.
     pub certificate_life: LeafLife,
+    /// What connections may take.
+    pub limits: Limits,
+    /// Addresses of this machine to listen at for devices, and for pages over TLS;
+    /// this machine's loopback ones unless said.
+    pub listen: Vec<IpAddr>,
+    /// Where everybody finds the pages; for browsers on this machine alone unless
+    /// said.
+    pub public_origin: Option<PublicOrigin>,
+    /// Proxies that are believed who asks them.
+    pub proxies: Proxies,
 }
 
 /// A running service. Dropping it stops it: waiting devices are answered, and
@@ -101,13 +115,20 @@ pub struct Running {
     handles: Vec<Handle<SocketAddr>>,
     servers: Vec<JoinHandle<()>>,
     drains: Vec<OutboxWorker>,
-    runtime: Option<Runtime>,
+    /// Of pages, and of devices.
+    runtimes: Option<[Runtime; 2]>,
 }
 
 /// How long answers under way may take when the service stops.
 const GRACE: Duration = Duration::from_secs(5);
-/// Threads that wait for the database.
-const BLOCKING_THREADS: usize = 64;
+/// Threads of pages that wait for the database or for a password check.
+const PAGE_THREADS: usize = 64;
+/// Threads of devices that wait for the database.
+const DEVICE_THREADS: usize = 32;
+/// How often old rows are deleted.
+const PURGE_EVERY: Duration = Duration::from_secs(3600);
+/// Purges from one shortening of the revocation log to the next.
+const PURGES_A_DAY: u32 = 24;
 /// Connections that the system holds until they are taken.
 const BACKLOG: i32 = 4096;
 
@@ -128,50 +149,52 @@ pub fn start_with(
         Arc::new(move || service.now_s())
     };
     let tls = RustlsConfig::from_config(ca::server_config(dir, clock, options.certificate_life)?);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .max_blocking_threads(BLOCKING_THREADS)
-        .enable_all()
-        .build()
-        .map_err(ServeError::System)?;
+    let pages_runtime = runtime("pages", 2, PAGE_THREADS)?;
+    let device_runtime = runtime("devices", 1, DEVICE_THREADS)?;
     let desk = Arc::new(Desk::new(service.keys.maker_public()));
-    let guard = runtime.enter();
-    let (device_api, device_port) = listen(ports.tls)?;
-    let (plain, pages_port) = listen(ports.pages)?;
-    let ops = options.ops.map(listen).transpose()?;
-    let state = |tls| AppState {
+    let guard = pages_runtime.enter();
+    let (device_api, device_port) = match &options.listen[..] {
+        [] => listen_here(ports.tls)?,
+        addresses => listen_at(addresses, ports.tls)?,
+    };
+    let (plain, pages_port) = listen_here(ports.pages)?;
+    let ops = options.ops.map(listen_here).transpose()?;
+    let state = |https, port| AppState {
         service: service.clone(),
         desk: desk.clone(),
         neighbour: options.neighbour.clone(),
         photos: options.photos.clone(),
-        tls,
+        devices: device_runtime.handle().clone(),
+        site: match &options.public_origin {
+            Some(origin) => Site::public(origin.clone(), options.proxies.clone()),
+            None => Site::local(https, port),
+        },
     };
-    let handles: Vec<_> = (0..3).map(|_| Handle::new()).collect();
-    let over_tls =
-        pages_and_device_api(state(true)).into_make_service_with_connect_info::<SocketAddr>();
-    let in_plain = pages(state(false)).into_make_service_with_connect_info::<SocketAddr>();
-    let device_api = axum_server::from_tcp_rustls(device_api, tls)
-        .map_err(ServeError::System)?
-        .handle(handles[0].clone());
-    let plain = axum_server::from_tcp(plain)
-        .map_err(ServeError::System)?
-        .handle(handles[1].clone());
-    let mut servers = vec![
-        runtime.spawn(async move { report(device_api.serve(over_tls).await) }),
-        runtime.spawn(async move { report(plain.serve(in_plain).await) }),
-    ];
+    let limits = options.limits;
+    let admission = || {
+        let refused = service.metrics.connections_refused.clone();
+        // Through a proxy come many.
+        let proxies = options.proxies.clone();
+        Admission::new(limits, refused, move |from| proxies.are_at(from))
+    };
+    let mut servers = Servers {
+        runtime: pages_runtime.handle().clone(),
+        limits,
+        handles: Vec::new(),
+        running: Vec::new(),
+    };
+    let all = pages_and_device_api(state(true, device_port));
+    servers.serve(device_api, Some(tls), admission(), all)?;
+    servers.serve(plain, None, admission(), pages(state(false, pages_port)))?;
     let mut ops_port = None;
-    if let Some((listener, port)) = ops {
+    if let Some((listeners, port)) = ops {
         ops_port = Some(port);
-        let router = admin_api::router(service.clone()).into_make_service();
-        let server = axum_server::from_tcp(listener)
-            .map_err(ServeError::System)?
-            .handle(handles[2].clone());
-        servers.push(runtime.spawn(async move { report(server.serve(router).await) }));
+        let routes = admin_api::router(service.clone());
+        servers.serve(listeners, None, admission(), routes)?;
     }
     let watched = Arc::downgrade(&service);
-    runtime.spawn(watch_database_clock(watched));
-    runtime.spawn(keep_house(Arc::downgrade(&service)));
+    pages_runtime.spawn(watch_database_clock(watched));
+    pages_runtime.spawn(keep_house(Arc::downgrade(&service)));
     drop(guard);
     let mut drains = Vec::new();
     if let Some(broker) = options.broker {
@@ -188,11 +211,78 @@ pub fn start_with(
         device_port,
         pages_port,
         ops_port,
-        handles,
-        servers,
+        handles: servers.handles,
+        servers: servers.running,
         drains,
-        runtime: Some(runtime),
+        runtimes: Some([pages_runtime, device_runtime]),
     })
+}
+
+/// A runtime whose blocking work has at most so many threads.
+fn runtime(name: &str, workers: usize, threads: usize) -> Result<Runtime, ServeError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .thread_name(name)
+        .worker_threads(workers)
+        .max_blocking_threads(threads)
+        .enable_all()
+        .build()
+        .map_err(ServeError::System)
+}
+
+/// The servers of a service.
+struct Servers {
+    runtime: tokio::runtime::Handle,
+    limits: Limits,
+    handles: Vec<Handle<SocketAddr>>,
+    running: Vec<JoinHandle<()>>,
+}
+
+impl Servers {
+    /// Serves `routes` at each of `listeners`. The caller is inside the runtime.
+    fn serve(
+        &mut self,
+        listeners: Vec<TcpListener>,
+        tls: Option<RustlsConfig>,
+        admission: Admission,
+        routes: Router,
+    ) -> Result<(), ServeError> {
+        let limits = self.limits;
+        let routes = routes
+            .layer(from_fn_with_state(limits.body, connections::bodies_in_time))
+            .into_make_service_with_connect_info::<SocketAddr>();
+        for listener in listeners {
+            let (handle, routes) = (Handle::new(), routes.clone());
+            let mut server = axum_server::from_tcp(listener)
+                .map_err(ServeError::System)?
+                .handle(handle.clone())
+                .first_request_timeout(limits.first_request)
+                .http1_only();
+            server
+                .http_builder()
+                .http1()
+                .header_read_timeout(limits.next_request)
+                .max_buf_size(connections::MAX_HEAD);
+            let admission = admission.clone();
+            let running = match tls.clone() {
+                Some(tls) => {
+                    let tls = RustlsAcceptor::new(tls)
+                        .handshake_timeout(limits.handshake)
+                        .acceptor(admission);
+                    let server = server.acceptor(tls);
+                    self.runtime
+                        .spawn(async move { report(server.serve(routes).await) })
+                }
+                None => {
+                    let server = server.acceptor(admission);
+                    self.runtime
+                        .spawn(async move { report(server.serve(routes).await) })
+                }
+            };
+            self.handles.push(handle);
+            self.running.push(running);
+        }
+        Ok(())
+    }
 }
 
 /// Compares the database's clock with this machine's, now and then.
@@ -213,17 +303,25 @@ async fn watch_database_clock(service: Weak<Service>) {
     }
 }
 
-/// Shortens, once a day and at the start, what would grow for ever.
+/// Deletes what is over and old, now and every hour; shortens the revocation log,
+/// now and every day.
 async fn keep_house(service: Weak<Service>) {
-    loop {
+    for hour in 0u32.. {
         let Some(service) = service.upgrade() else {
             return;
         };
-        match blocking(move || service.keep_house()).await {
-            Ok(()) => {}
-            Err(e) => tracing::error!(error = %e, "the house was not kept; tomorrow again"),
+        let kept = blocking(move || {
+            if hour.is_multiple_of(PURGES_A_DAY) {
+                service.shorten_revocations()?;
+            }
+            // What a rotation that was cut off has left.
+            service.sign_waiting_again()?;
+            service.purge()
+        });
+        if let Err(e) = kept.await {
+            tracing::error!(error = %e, "old rows were not deleted; in an hour again");
         }
-        tokio::time::sleep(Duration::from_secs(86_400)).await;
+        tokio::time::sleep(PURGE_EVERY).await;
     }
 }
 
@@ -233,20 +331,70 @@ pub(crate) fn report(ended: io::Result<()>) {
     }
 }
 
+/// Listens at this machine's loopback address of IPv4.
 pub(crate) fn listen(port: u16) -> Result<(TcpListener, u16), ServeError> {
+    let listener = open(Ipv4Addr::LOCALHOST.into(), port)?;
+    let port = listener.local_addr().map_err(ServeError::System)?.port();
+    Ok((listener, port))
+}
+
+/// Listens at this machine's loopback addresses, at one port of both; at that of IPv4
+/// alone where there is no IPv6.
+fn listen_here(port: u16) -> Result<(Vec<TcpListener>, u16), ServeError> {
+    let (v4, v6) = (Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into());
+    match listen_at(&[v4, v6], port) {
+        Err(ServeError::Port(_, e))
+            if matches!(
+                e.kind(),
+                io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported
+            ) || e.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error()) =>
+        {
+            listen_at(&[v4], port)
+        }
+        done => done,
+    }
+}
+
+/// How often another free port is tried where one is free at some addresses alone.
+const FREE_PORT_TRIES: u32 = 16;
+
+/// Listens at each of these addresses, at one port of all.
+fn listen_at(addresses: &[IpAddr], port: u16) -> Result<(Vec<TcpListener>, u16), ServeError> {
+    let once = || {
+        let (mut at, mut listeners) = (port, Vec::new());
+        for address in addresses {
+            let listener = open(*address, at)?;
+            at = listener.local_addr().map_err(ServeError::System)?.port();
+            listeners.push(listener);
+        }
+        Ok((listeners, at))
+    };
+    let mut tries = 1;
+    loop {
+        match once() {
+            Err(ServeError::PortInUse(_)) if port == 0 && tries < FREE_PORT_TRIES => tries += 1,
+            done => return done,
+        }
+    }
+}
+
+fn open(address: IpAddr, port: u16) -> Result<TcpListener, ServeError> {
+    let at = SocketAddr::new(address, port);
     let open = || -> io::Result<TcpListener> {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        let socket = Socket::new(Domain::for_address(at), Type::STREAM, None)?;
+        if address.is_ipv6() {
+            // IPv4 has a socket of its own.
+            socket.set_only_v6(true)?;
+        }
         socket.set_reuse_address(true)?;
-        socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into())?;
+        socket.bind(&at.into())?;
         socket.listen(BACKLOG)?;
         Ok(socket.into())
     };
-    let listener = open().map_err(|e| match e.kind() {
+    open().map_err(|e| match e.kind() {
         io::ErrorKind::AddrInUse => ServeError::PortInUse(port),
         _ => ServeError::Port(port, e),
-    })?;
-    let port = listener.local_addr().map_err(ServeError::System)?.port();
-    Ok((listener, port))
+    })
 }
 
 impl Running {
@@ -262,10 +410,10 @@ impl Running {
 
     /// Waits for Ctrl-C or `SIGTERM`.
     pub fn wait_for_the_end(&self) {
-        let Some(runtime) = &self.runtime else {
+        let Some([pages, _]) = &self.runtimes else {
             return;
         };
-        runtime.block_on(async {
+        pages.block_on(async {
             let mut term = match signal(SignalKind::terminate()) {
                 Ok(term) => term,
                 Err(_) => return drop(tokio::signal::ctrl_c().await),
@@ -285,9 +433,9 @@ impl Drop for Running {
         for h in &self.handles {
             h.graceful_shutdown(Some(GRACE));
         }
-        if let Some(runtime) = self.runtime.take() {
+        if let Some([pages, devices]) = self.runtimes.take() {
             let servers = std::mem::take(&mut self.servers);
-            runtime.block_on(async {
+            pages.block_on(async {
                 for server in servers {
                     let ended = tokio::time::timeout(GRACE + Duration::from_secs(1), server);
                     match ended.await {
@@ -297,7 +445,8 @@ impl Drop for Running {
                     }
                 }
             });
-            runtime.shutdown_timeout(Duration::from_secs(1));
+            pages.shutdown_timeout(Duration::from_secs(1));
+            devices.shutdown_timeout(Duration::from_secs(1));
         }
     }
 }

@@ -12,6 +12,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::pin::pin;
 use std::sync::Once;
 use std::task::Poll;
+use tokio::runtime::Handle;
+use tokio::task::JoinSet;
 
 thread_local! {
     /// Work under [`catch`] runs on this thread now.
@@ -83,5 +85,24 @@ pub async fn blocking<T: Send + 'static>(
         Ok(done) => done.flatten(),
         Err(e) if e.is_panic() => Err(Error::Internal("panic in a worker".to_owned())),
         Err(_) => Err(Error::Stopping),
+    }
+}
+
+/// Runs `work` on another runtime, and its [`blocking`] work on the threads of that
+/// one. It ends when this future is dropped.
+///
+/// # Errors
+/// As those of [`blocking`].
+pub(crate) async fn on<T: Send + 'static>(
+    runtime: &Handle,
+    work: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<T> {
+    // A set ends its tasks with itself.
+    let mut tasks = JoinSet::new();
+    tasks.spawn_on(catch_async(work), runtime);
+    match tasks.join_next().await {
+        Some(Ok(done)) => done.flatten(),
+        Some(Err(e)) if e.is_panic() => Err(Error::Internal("panic in a task".to_owned())),
+        Some(Err(_)) | None => Err(Error::Stopping),
     }
 }

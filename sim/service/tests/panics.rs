@@ -7,7 +7,7 @@ use axum::extract::ConnectInfo;
 use axum::http::Request;
 use nrd_sim_base::sample::Samples;
 use nrd_sim_service::host::{Host, System};
-use nrd_sim_service::pages::{AppState, pages_and_device_api};
+use nrd_sim_service::pages::{AppState, Site, pages_and_device_api};
 use nrd_sim_service::server::{Ports, Running, start};
 use nrd_sim_service::store::Store;
 use nrd_sim_service::{Error, Result, Service, ServicePaths, Settings, blocking};
@@ -118,7 +118,8 @@ impl World {
             .into();
         // A cookie, so that the worker that looks the session up asks the clock.
         let url = format!("http://127.0.0.1:{}{path}", self.running.pages_port);
-        let cookie = format!("session={}", "a7".repeat(32));
+        let port = self.running.pages_port;
+        let cookie = format!("session-{port}={}", "a7".repeat(32));
         let mut answer = agent.get(&url).header("Cookie", &cookie).call().unwrap();
         let text = answer.body_mut().read_to_string().unwrap();
         (answer.status().as_u16(), text)
@@ -187,17 +188,18 @@ fn a_panic_in_a_handler_is_told_as_a_fault_of_this_program() {
 #[test]
 fn a_device_is_answered_500_and_not_503_after_a_panic() {
     let world = World::new();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
     let state = AppState {
         service: world.running.service.clone(),
         desk: world.running.desk.clone(),
         neighbour: None,
         photos: Default::default(),
-        tls: true,
+        devices: runtime.handle().clone(),
+        site: Site::local(true, 1),
     };
     let mut api = pages_and_device_api(state);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap();
     let mut post = || {
         let mut request = Request::post(nrd_agent::tls::PATH)
             .body(Body::from("no frame"))

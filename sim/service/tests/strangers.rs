@@ -248,7 +248,7 @@ fn attack_60_a_session_in_use_ends_after_twelve_hours_and_one_that_rests_after_h
     }
     assert_eq!(minutes, 12 * 60 + 20);
     assert!(!site.service.session_lasts(&used).unwrap());
-    site.service.keep_house().unwrap();
+    site.service.purge().unwrap();
     let db = rusqlite::Connection::open(site.dir.path().join("service.db")).unwrap();
     let left: u32 = db
         .query_row("SELECT count(*) FROM sessions", [], |r| r.get(0))

@@ -126,7 +126,7 @@ impl Device {
         self.start(id);
         let row = self.service.store.activation(&[id; 16]).unwrap().unwrap();
         self.service
-            .approve(account, &row, true, "192.0.2.2")
+            .approve(account, &row, 1, true, "192.0.2.2")
             .unwrap()
     }
 }
@@ -442,19 +442,13 @@ fn a_database_from_before_roots_had_versions_gets_a_delegation_in_todays_form() 
     assert_eq!(device.losses, Losses::default());
 }
 
-/// What becomes of an activation whose device signs `change` of an honest receipt.
-fn phase_after(change: impl FnOnce(&mut Receipt<'_>)) -> ActivationPhase {
-    let service = service();
-    let account = account(&service);
-    let mut device = Device::new(&service);
-    device.activate(1, account);
-    let certificate = device.certificate.clone();
-    let mut receipt = Receipt {
-        certificate: &certificate,
+fn honest_receipt(certificate: &[u8], activation: [u8; 16], powered_s: u32) -> Receipt<'_> {
+    Receipt {
+        certificate,
         subject: Subject::Wipe {
             reason: WipeReason::Local,
             order: None,
-            activation_id: ActivationId([1; 16]),
+            activation_id: ActivationId(activation),
             previous: None,
         },
         epoch: 0,
@@ -470,9 +464,19 @@ fn phase_after(change: impl FnOnce(&mut Receipt<'_>)) -> ActivationPhase {
             ..ReceiptFlags::default()
         },
         agent_version: [1, 0, 0],
-        powered_s: 5,
+        powered_s,
         wall_s: None,
-    };
+    }
+}
+
+/// What becomes of an activation whose device signs `change` of an honest receipt.
+fn phase_after(change: impl FnOnce(&mut Receipt<'_>)) -> ActivationPhase {
+    let service = service();
+    let account = account(&service);
+    let mut device = Device::new(&service);
+    device.activate(1, account);
+    let certificate = device.certificate.clone();
+    let mut receipt = honest_receipt(&certificate, [1; 16], 5);
     change(&mut receipt);
     let frame = signed(&device.key, &receipt);
     let request = device.request(Ask::Receipt { receipt: &frame });
@@ -512,4 +516,233 @@ fn attack_50_a_receipt_that_contradicts_itself_is_kept_and_proves_nothing() {
         r.sectors.failed = 1;
     });
     assert_eq!(failed, ActivationPhase::WipeFailed);
+}
+
+/// An honest receipt that this device signs; `powered_s` makes it one of its own.
+fn wiped(device: &Device, activation: [u8; 16], powered_s: u32) -> Vec<u8> {
+    let receipt = honest_receipt(&device.certificate, activation, powered_s);
+    signed(&device.key, &receipt)
+}
+
+/// FINDINGS S10: one device key made 2,000 activations and 2,000 receipts, and
+/// nothing was ever deleted.
+#[test]
+fn attack_59_one_device_key_fills_no_database() {
+    let home = tempfile::tempdir().unwrap();
+    let service = Service::open(home.path(), Settings::default()).unwrap();
+    let account = account(&service);
+    let mut device = Device::new(&service);
+    device.activate(1, account);
+    let db = rusqlite::Connection::open(home.path().join("service.db")).unwrap();
+    let count = |sql: &str| db.query_row(sql, [], |r| r.get::<_, u32>(0)).unwrap();
+
+    // Attempts: so many a day, then the device is told to slow down.
+    let mut begun = 0;
+    for n in 0..500u16 {
+        let mut id = [0xAA; 16];
+        id[..2].copy_from_slice(&n.to_be_bytes());
+        let ask = device.request(Ask::ActivateStart {
+            activation_id: ActivationId(id),
+            epoch: 7,
+            previous_receipt: None,
+        });
+        match device.post(&ask).refused {
+            None => begun += 1,
+            Some(code) => assert_eq!(code, RefusalCode::SlowDown),
+        }
+    }
+    assert_eq!(begun, 300);
+    // Receipts of the account's own activation: the first ones stay, whatever
+    // follows. The same one again is no other.
+    let mut kept = 0;
+    for n in 0..40 {
+        let receipt = wiped(&device, [1; 16], n / 2);
+        let ask = device.request(Ask::Receipt { receipt: &receipt });
+        match device.post(&ask).refused {
+            None => kept += 1,
+            Some(code) => assert_eq!(code, RefusalCode::SlowDown),
+        }
+    }
+    assert_eq!(kept, 32);
+    assert_eq!(count("SELECT count(*) FROM receipts"), 16);
+    // Receipts of activations that nobody had: the newest stay.
+    for n in 0..100 {
+        let receipt = wiped(&device, [0xBB; 16], 1000 + n);
+        let ask = device.request(Ask::Receipt { receipt: &receipt });
+        assert_eq!(device.post(&ask).refused, None, "receipt {n}");
+    }
+    assert_eq!(count("SELECT count(*) FROM receipts"), 16 + 64);
+
+    // A day later the attempts are gone but the newest, which keeps the epoch.
+    service.purge().unwrap();
+    assert_eq!(count("SELECT count(*) FROM activations"), 301);
+    service.advance_s(86_400 + 10);
+    service.purge().unwrap();
+    assert_eq!(count("SELECT count(*) FROM activations"), 2);
+    let old = device.request(Ask::ActivateStart {
+        activation_id: ActivationId([9; 16]),
+        epoch: 6,
+        previous_receipt: None,
+    });
+    assert_eq!(device.post(&old).refused, Some(RefusalCode::BadRequest));
+    let next = device.request(Ask::ActivateStart {
+        activation_id: ActivationId([9; 16]),
+        epoch: 7,
+        previous_receipt: None,
+    });
+    assert_eq!(device.post(&next).refused, None);
+    // After 400 days what nobody had is gone, and the account's receipts are not.
+    service.advance_s(400 * 86_400);
+    service.purge().unwrap();
+    assert_eq!(count("SELECT count(*) FROM receipts"), 16);
+    assert_eq!(service.devices(account).unwrap().len(), 1);
+}
+
+#[test]
+fn what_accounts_and_guessers_leave_behind_is_bounded() {
+    let home = tempfile::tempdir().unwrap();
+    let service = Service::open(home.path(), Settings::default()).unwrap();
+    let account = account(&service);
+    let db = rusqlite::Connection::open(home.path().join("service.db")).unwrap();
+    let count = |sql: &str| db.query_row(sql, [], |r| r.get::<_, u32>(0)).unwrap();
+    // Guessers that make e-mail addresses up: once their address waits, nothing more
+    // is remembered of them.
+    for n in 0..200 {
+        let email = format!("p{n}@example.com");
+        drop(service.check_password(&email, "guess", "203.0.113.9"));
+    }
+    let tries = count("SELECT count(*) FROM attempts");
+    assert!((50..60).contains(&tries), "{tries} rows of tries");
+    let first = service
+        .sign_in(account, true, "Firefox", "192.0.2.1")
+        .unwrap();
+    for _ in 0..150 {
+        service.advance_s(1);
+        service
+            .sign_in(account, true, "Firefox", "192.0.2.1")
+            .unwrap();
+    }
+    assert_eq!(count("SELECT count(*) FROM sessions"), 100);
+    assert_eq!(count("SELECT count(*) FROM computers"), 100);
+    assert!(
+        !service.session_lasts(&first.session).unwrap(),
+        "the oldest ends"
+    );
+    let now = service.now_s();
+    db.execute_batch(&format!(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 7000) \
+         INSERT INTO events (account, at, kind, subject) \
+         SELECT {}, {now}, 'signed-in', '' FROM n",
+        account.0
+    ))
+    .unwrap();
+    service.purge().unwrap();
+    assert_eq!(count("SELECT count(*) FROM events"), 5000);
+    service.advance_s(401 * 86_400);
+    service.purge().unwrap();
+    for table in ["attempts", "sessions", "computers", "events"] {
+        assert_eq!(
+            count(&format!("SELECT count(*) FROM {table}")),
+            0,
+            "{table}"
+        );
+    }
+}
+
+/// Orders that wait for as many devices, under the order key in force, in a database
+/// that nobody else uses. The activations' ids begin with `from`.
+fn waiting_orders(home: &std::path::Path, account: AccountId, from: u8, number: u32) {
+    let mut db = rusqlite::Connection::open(home.join("service.db")).unwrap();
+    let tx = db.transaction().unwrap();
+    for n in 0..number {
+        let mut id = [from; 16];
+        id[1..5].copy_from_slice(&n.to_be_bytes());
+        let device = format!("NRD-W-{from}-{n}");
+        let put = |sql: &str, values: &[&dyn rusqlite::ToSql]| {
+            tx.prepare_cached(sql).unwrap().execute(values).unwrap();
+        };
+        put(
+            "INSERT INTO devices (id, public_key, model, kind, agent_version, last_seen) \
+             VALUES (?1, zeroblob(32), 'Box', 'set-top-box', '1.0.0', 0)",
+            &[&device],
+        );
+        put(
+            "INSERT INTO activations (id, device, epoch, account, phase, revoked, pictogram, \
+             created, policy, series) VALUES (?1, ?2, 0, ?3, 'removing', 'removed', 0, 0, 1, ?1)",
+            &[&id, &device, &account.0],
+        );
+        put(
+            "INSERT INTO orders VALUES (?1, ?1, \
+             (SELECT max(version) FROM delegations), 1, 'deactivate', x'00', 0, NULL)",
+            &[&id],
+        );
+    }
+    tx.commit().unwrap();
+}
+
+/// FINDINGS S6: 25 s in one transaction, and a removal meanwhile failed.
+#[test]
+fn attack_56_while_an_order_key_is_rotated_over_many_orders_removals_go_on() {
+    let home = tempfile::tempdir().unwrap();
+    let service = Service::open(home.path(), Settings::default()).unwrap();
+    let account = account(&service);
+    let mut device = Device::new(&service);
+    waiting_orders(home.path(), account, 1, 10_000);
+    let mine: Vec<u8> = (200..=250).collect();
+    for id in &mine {
+        device.activate(*id, account);
+    }
+    let db = rusqlite::Connection::open(home.path().join("service.db")).unwrap();
+    let count = |sql: &str| db.query_row(sql, [], |r| r.get::<_, u32>(0)).unwrap();
+    let removed_meanwhile = std::thread::scope(|scope| {
+        let rotation = scope.spawn(|| service.rotate_order_key().unwrap());
+        let mut removed = 0;
+        while service.store.newest_order_key().unwrap() == 1 {
+            std::thread::yield_now();
+        }
+        for id in &mine {
+            service.remove(account, &[*id; 16], "192.0.2.2").unwrap();
+            let finished = rotation.is_finished();
+            removed += u32::from(!finished);
+        }
+        assert_eq!(rotation.join().unwrap(), 2);
+        removed
+    });
+    println!("{removed_meanwhile} removals during the rotation");
+    assert!(removed_meanwhile > 10, "only {removed_meanwhile} meanwhile");
+    let waiting = "SELECT count(*) FROM orders WHERE outcome IS NULL";
+    assert_eq!(count(waiting), 10_000 + 51);
+    assert_eq!(count(&format!("{waiting} AND key_version = 2")), 10_051);
+    let of_each = "SELECT count(DISTINCT activation) FROM orders WHERE outcome IS NULL";
+    assert_eq!(count(of_each), 10_051, "one for each activation");
+}
+
+/// The rotation was cut off, or has not come to it yet.
+#[test]
+fn an_order_under_a_retired_key_is_signed_again_when_its_device_asks() {
+    let home = tempfile::tempdir().unwrap();
+    let service = Service::open(home.path(), Settings::default()).unwrap();
+    let account = account(&service);
+    let mut device = Device::new(&service);
+    device.activate(0xEE, account);
+    assert_eq!(service.rotate_order_key().unwrap(), 2);
+    waiting_orders(home.path(), account, 1, 500);
+    let db = rusqlite::Connection::open(home.path().join("service.db")).unwrap();
+    let sql = "INSERT INTO orders VALUES (zeroblob(32), ?1, 1, 1, 'deactivate', x'00', 0, NULL)";
+    db.execute(sql, [[0xEE; 16]]).unwrap();
+    db.execute("UPDATE orders SET key_version = 1", []).unwrap();
+    let left = || {
+        let sql = "SELECT count(*) FROM orders WHERE outcome IS NULL AND key_version = 1";
+        db.query_row(sql, [], |r| r.get::<_, u32>(0)).unwrap()
+    };
+    assert_eq!(left(), 501);
+    let told = device.check_in(0xEE);
+    let order: wire::Order = wire::peek(&told.order.unwrap()).unwrap();
+    assert_eq!(order.key_version, KeyVersion(2));
+    let told = delegation(&told.delegation.unwrap());
+    assert_eq!(told.order_key_version, KeyVersion(2));
+    assert_eq!(left(), 500, "that one alone");
+    // What is left is signed by the next who looks after the house.
+    service.sign_waiting_again().unwrap();
+    assert_eq!(left(), 0);
 }

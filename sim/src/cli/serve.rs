@@ -4,13 +4,17 @@ use super::broker::{self, BrokerArgs};
 use super::fail;
 use nrd_sim::base::sample::Samples;
 use nrd_sim::logs::{self, LogFormat};
+use nrd_sim::service::address::{Block, ForwardedHeader, Proxies};
 use nrd_sim::service::ca::LeafLife;
+use nrd_sim::service::connections::Limits;
 use nrd_sim::service::desk::photo::PhotoReader;
 use nrd_sim::service::outbox::mqtt::Broker;
 use nrd_sim::service::outbox::push::Receiver;
+use nrd_sim::service::pages::PublicOrigin;
 use nrd_sim::service::server::{Ports, ServeError, ServerOptions, start_with};
 use nrd_sim::service::store::{FaultKind, Outbox};
 use nrd_sim::service::{Error, Service, ServicePaths, Settings};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -58,6 +62,28 @@ pub(crate) struct Args {
     /// them. More for a while after the service's clock was wrong (OPERATIONS).
     #[arg(long, default_value_t = 90, value_parser = clap::value_parser!(u32).range(1..=365_000))]
     certificate_days: u32,
+    /// An address of this machine to listen at for devices, and for pages over
+    /// TLS, such as 0.0.0.0 or ::; may be given more than once. This machine's
+    /// loopback addresses unless said.
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Vec<IpAddr>,
+    /// Where everybody finds the pages, such as https://tv.example. Cookies and
+    /// checks follow from it. Browsers on this machine alone unless said.
+    #[arg(long, value_name = "ORIGIN")]
+    public_origin: Option<PublicOrigin>,
+    /// A proxy that is believed who asks it: its address, or a block such as
+    /// 10.0.0.0/8; may be given more than once.
+    #[arg(long, value_name = "ADDRESS", requires = "public_origin")]
+    trusted_proxy: Vec<Block>,
+    /// The header in which it says so, x-forwarded-for or forwarded (RFC 7239).
+    #[arg(long, value_name = "NAME", default_value = "x-forwarded-for")]
+    forwarded_header: ForwardedHeader,
+    /// Connections to a port, in all.
+    #[arg(long, default_value_t = Limits::default().in_all)]
+    connections: usize,
+    /// Connections of one address to a port; an IPv6 /64 is one address.
+    #[arg(long, default_value_t = Limits::default().per_address)]
+    connections_per_address: usize,
     /// Longest wait of a check-in, in seconds.
     #[arg(long, default_value_t = Settings::default().wait_max_s)]
     wait_max: u16,
@@ -172,9 +198,23 @@ fn serve(args: &Args, settings: Settings, broker: Option<Broker>) -> Result<(), 
         neighbour: None,
         photos: PhotoReader::of_this_program(),
         certificate_life: LeafLife::days(args.certificate_days),
+        listen: args.listen.clone(),
+        public_origin: args.public_origin.clone(),
+        proxies: Proxies {
+            trusted: args.trusted_proxy.clone(),
+            header: args.forwarded_header,
+        },
+        limits: Limits {
+            in_all: args.connections,
+            per_address: args.connections_per_address,
+            ..Limits::default()
+        },
     };
     let running = start_with(service, &place.keys, ports, options)?;
     say!("pages    {}   (this machine only)", running.pages_url());
+    if let Some(origin) = &args.public_origin {
+        say!("public   {origin}");
+    }
     say!("devices  {}", running.device_url());
     say!("ca file  {}", place.keys.join("ca.pem").display());
     if let Some(port) = running.ops_port {

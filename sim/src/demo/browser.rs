@@ -1,8 +1,11 @@
 //! Submits the page's forms as a browser without scripts would: it reads the
 //! page, takes the form's own hidden fields, and posts them back.
 
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use ureq::Agent;
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
 
 /// A browser of one person.
 pub struct Browser {
@@ -28,10 +31,28 @@ impl Page {
 impl Browser {
     /// A browser that looks at `base`, an address without a slash at its end.
     pub fn new(base: &str) -> Browser {
+        Browser::with(base, TlsConfig::default())
+    }
+
+    /// The same over TLS, with a root of the operator's: a PEM file.
+    pub fn trusting(base: &str, root: &Path) -> Result<Browser, String> {
+        let named = |e: &dyn std::fmt::Display| format!("{}: {e}", root.display());
+        let pem = std::fs::read(root).map_err(|e| named(&e))?;
+        let root = Certificate::from_pem(&pem).map_err(|e| named(&e))?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = TlsConfig::builder()
+            .unversioned_rustls_crypto_provider(provider)
+            .root_certs(RootCerts::new_with_certs(&[root]))
+            .build();
+        Ok(Browser::with(base, tls))
+    }
+
+    fn with(base: &str, tls: TlsConfig) -> Browser {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(Duration::from_secs(30)))
             .user_agent("Mozilla/5.0 (X11; Linux x86_64) Firefox/150.0")
+            .tls_config(tls)
             .build();
         Browser {
             agent: config.into(),

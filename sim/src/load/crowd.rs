@@ -287,7 +287,7 @@ async fn live(
             drop(one_at_a_time);
             let row = row.map_err(|e| format!("{e:?}"))?;
             control
-                .approve(account, &row, true, "192.0.2.1")
+                .approve(account, &row, 1, true, "192.0.2.1")
                 .map_err(|e| e.to_string())
         });
         approved.await.map_err(|e| e.to_string())??;

@@ -51,6 +51,13 @@ impl ServiceProcess {
             .args(["serve", "--port", "0", "--pages-port", "0"])
             .args(["--ops-port", "0", "--log", "json", "--dir"])
             .arg(dir)
+            // Thousands of devices call from this machine's one address.
+            .args([
+                "--connections",
+                "100000",
+                "--connections-per-address",
+                "100000",
+            ])
             .args(more)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -113,6 +113,8 @@ impl Driver {
                 { "width": window.width, "height": window.height, "pixelRatio": 2 } });
         }
         caps.insert("goog:chromeOptions".into(), options);
+        // The proxy of a test has a certificate of its own.
+        caps.insert("acceptInsecureCerts".into(), json!(true));
         caps.insert("goog:loggingPrefs".into(), json!({ "browser": "ALL" }));
         ClientBuilder::new(HttpConnector::new())
             .capabilities(caps)

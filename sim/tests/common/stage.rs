@@ -107,7 +107,7 @@ impl Actor {
             let (code, _) =
                 code.unwrap_or_else(|| panic!("{id} shows no code but {:?}", agent.status()));
             let row = service.look_up_code(account, &code).unwrap();
-            service.approve(account, &row, remember, HOME).unwrap();
+            service.approve(account, &row, 1, remember, HOME).unwrap();
             if !unused {
                 agent.platform().clock().advance_ms(5_000);
                 talk(service, agent).unwrap();

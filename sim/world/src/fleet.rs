@@ -268,7 +268,7 @@ fn activate(world: &mut World, n: usize, account: AccountId) -> Result<[u8; 16]>
     let code = code.flatten().unwrap_or_default();
     let row = world.service.look_up_code(account, &code);
     let row = row.map_err(|_| nrd_sim_service::Error::NotFound)?;
-    let row = world.service.approve(account, &row, true, ADDRESS)?;
+    let row = world.service.approve(account, &row, 1, true, ADDRESS)?;
     world.pass(3000);
     Ok(row.id)
 }

@@ -264,7 +264,7 @@ impl Run<'_> {
             ScenarioAct::RemoveAll { account } => {
                 let account = self.accounts[*account];
                 let done = self.world.service.remove_all(account, ADDRESS);
-                done.map_err(|e| self.page_says(&e))?;
+                done.map_err(|half| self.page_says(&half.error))?;
             }
             ScenarioAct::Image { device, name } => {
                 let cells = self.world.devices[*device]
@@ -359,7 +359,7 @@ impl Run<'_> {
                 let service = &self.world.service;
                 let row = service.look_up_code(account, &code);
                 let row = row.map_err(|_| format!("the account page does not know {code}"))?;
-                let given = service.approve(account, &row, remember, ADDRESS);
+                let given = service.approve(account, &row, 1, remember, ADDRESS);
                 given.map_err(|e| self.page_says(&e))?;
                 self.given.push((device, row.id));
                 consented = true;

@@ -99,7 +99,7 @@ fn while_a_grant_is_stored_nothing_is_said() {
         shows_a_code(service, agent);
         let code = agent.status().code.unwrap().0;
         let row = service.look_up_code(holder, &code).unwrap();
-        service.approve(holder, &row, true, HOME).unwrap();
+        service.approve(holder, &row, 1, true, HOME).unwrap();
         let mut out = [0; MAX_FRAME];
         let n = agent.poll_request(&mut out).unwrap().unwrap();
         let granted = service.answer(&out[..n]).unwrap();

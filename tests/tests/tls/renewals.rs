@@ -203,7 +203,9 @@ fn activate(
         )
         .unwrap();
     let row = service.look_up_code(account, &code).unwrap();
-    service.approve(account, &row, true, "127.0.0.1").unwrap();
+    service
+        .approve(account, &row, 1, true, "127.0.0.1")
+        .unwrap();
     while agent.state() != State::Active {
         assert_eq!(turn(world, agent, client, port, clock), Ok(true));
     }

@@ -40,6 +40,7 @@ impl Service {
         match started {
             Ok(row) => self.activation_now(device, &row, now),
             Err(Error::WrongState) => Ok(Response::refused(RefusalCode::BadRequest, 3600)),
+            Err(Error::TooMany) => Ok(Response::refused(RefusalCode::SlowDown, 3600)),
             Err(e) => Err(e),
         }
     }

@@ -51,6 +51,10 @@ impl Service {
         let Ok(request) = signed else {
             return Ok(Handled::refused(challenge, RefusalCode::BadRequest, 60));
         };
+        let Ask::CheckIn { activation_id, .. } = &request.ask else {
+            return Ok(Handled::refused(challenge, RefusalCode::BadRequest, 60));
+        };
+        let activation = &activation_id.0;
         let now = self.now_s();
         let plan = self.plan(known, &request);
         let token = match &plan {
@@ -66,7 +70,7 @@ impl Service {
         // What the device states counts, not what it was sent: an old `Hello`,
         // posted again, once made the service believe that a device had the new
         // delegation, and its removal was never carried out.
-        let news = if known.trust > request.trust {
+        let mut news = if known.trust > request.trust {
             self.store.trust_news(request.trust)?
         } else {
             TrustNews::default()
@@ -77,6 +81,14 @@ impl Service {
         let (response, wait) = match (plan, done) {
             (_, CheckedIn::Stale(current)) => {
                 return Ok(Handled::stale(current, request.trust, news));
+            }
+            (CheckInPlan::Respond((Response::CheckedIn { order: Some(_), .. }, _)), _)
+                if known.order.as_ref().is_some_and(|order| order.retired_key) =>
+            {
+                // The rotation has not come to it yet: it is signed now.
+                let order = self.next_order(activation)?.map(|order| order.frame);
+                news = self.store.trust_news(request.trust)?;
+                (checked_in(None, None, order, 0), None)
             }
             (CheckInPlan::Respond(answered), _) => answered,
             (CheckInPlan::Proven(row, _), CheckedIn::Token(Used::Over)) => {
@@ -190,7 +202,7 @@ impl Service {
     /// Something ended the activation since it was read: a removal, most
     /// likely, and then its order waits.
     fn overtaken(&self, request: &Request<'_>, row: &ActivationRow) -> Result<Answered> {
-        let response = match self.store.next_order(&row.id)? {
+        let response = match self.next_order(&row.id)? {
             Some(order) => checked_in(None, None, Some(order.frame), 0),
             None => self.closed(request, row),
         };

@@ -155,11 +155,12 @@ impl Service {
             let mut wakeup = Wakeup::Recheck;
             while wakeup != Wakeup::TimeUp {
                 let this = self.clone();
-                if let Some(order) = blocking(move || this.store.next_order(&id)).await? {
+                if let Some(order) = blocking(move || this.next_order(&id)).await? {
                     metrics::count(&self.metrics.requests, "answer", "woken");
                     // The order key may have been rotated meanwhile, and the
                     // order signed again with a key that the device has not.
-                    handled.news = self.store.trust_news(handled.trust)?;
+                    let (this, stated) = (self.clone(), handled.trust);
+                    handled.news = blocking(move || this.store.trust_news(stated)).await?;
                     handled.response = Response::CheckedIn {
                         lease: None,
                         statement: None,

@@ -4,7 +4,7 @@ use super::Response;
 use crate::account::signer;
 use crate::events::EventKind;
 use crate::store::{ActivationPhase, ActivationRow, DeviceRow, NewReceipt};
-use crate::{Result, Service, metrics, short_id};
+use crate::{Error, Result, Service, metrics, short_id};
 use nrd_agent::wire::{
     ActivationId, Answer, Digest, OrderKind, OrderOutcome, OrderResult, Receipt, RefusalCode,
     Subject, decode_signed, peek, receipt_digest,
@@ -156,10 +156,14 @@ impl Service {
             clean,
             now: self.now_s(),
         };
-        let row = self.store.keep_receipt(&receipt, |row| {
+        let kept = self.store.keep_receipt(&receipt, |row| {
             let subject = row.name.as_deref().unwrap_or(&row.model);
             self.event_of(kind, row, subject, None)
-        })?;
+        });
+        let row = match kept {
+            Err(Error::TooMany) => return Ok(Response::refused(RefusalCode::SlowDown, 86_400)),
+            kept => kept?,
+        };
         metrics::count(&self.metrics.receipts, "says", says);
         tracing::info!(activation = %short_id(&activation_id.0), says, "receipt kept");
         if let Some(account) = row.and_then(|r| r.account) {

@@ -6,7 +6,9 @@ use super::device_status;
 use super::errors::{PageError, PageResult, render};
 use super::session::Visitor;
 use crate::account::CodeError;
+use crate::store::ActivationRow;
 use crate::worker::blocking;
+use crate::{Error, Service};
 use askama::Template;
 use axum::Form;
 use axum::extract::{Path, State};
@@ -36,6 +38,8 @@ struct ConfirmPage {
     is_computer: bool,
     account: String,
     policy: u32,
+    /// The policy has changed since the page was shown.
+    changed: bool,
 }
 
 pub(super) async fn form(visitor: Visitor) -> PageResult {
@@ -65,24 +69,34 @@ pub(super) async fn look_up(
                 Ok(row) => row,
                 Err(e) => return Ok(Err(e)),
             };
-        Ok(Ok(ConfirmPage {
-            csrf: visitor.csrf,
-            code: row.code.unwrap_or_default(),
-            kind: device_kind::heading(row.kind),
-            is_computer: !device_kind::remembers_always(row.kind),
-            model: row.model,
-            device_id: row.device,
-            pictogram: row.pictogram,
-            pictogram_words: pictogram::words(row.pictogram),
-            account: service.account(visitor.account)?.name,
-            policy: service.store.policy_version()?,
-        }))
+        Ok(Ok(question(&service, &visitor, row)?))
     })
     .await?;
     match found {
         Ok(page) => Ok(render(&page)),
         Err(e) => problem(csrf, e),
     }
+}
+
+/// The page that asks for consent.
+fn question(
+    service: &Service,
+    visitor: &Visitor,
+    row: ActivationRow,
+) -> crate::Result<ConfirmPage> {
+    Ok(ConfirmPage {
+        csrf: visitor.csrf.clone(),
+        code: row.code.unwrap_or_default(),
+        kind: device_kind::heading(row.kind),
+        is_computer: !device_kind::remembers_always(row.kind),
+        model: row.model,
+        device_id: row.device,
+        pictogram: row.pictogram,
+        pictogram_words: pictogram::words(row.pictogram),
+        account: service.account(visitor.account)?.name,
+        policy: service.store.policy_version()?,
+        changed: false,
+    })
 }
 
 fn problem(csrf: String, e: CodeError) -> PageResult {
@@ -121,6 +135,8 @@ pub(super) struct Confirm {
     csrf: String,
     code: String,
     decision: Decision,
+    /// The version of the policy that the page named.
+    policy: u32,
     remember: Option<String>,
 }
 
@@ -133,23 +149,39 @@ pub(super) async fn confirm(
     let service = state.service.clone();
     let csrf = visitor.csrf.clone();
     let done = blocking(move || {
+        let allows = matches!(form.decision, Decision::Allow);
+        // The button was pressed twice: the first press has done it.
+        if allows && service.consented_to(visitor.account, &form.code)? {
+            return Ok(Ok(None));
+        }
         let row =
             match service.look_up_code_from(visitor.account, &form.code, Some(&visitor.address)) {
                 Ok(row) => row,
+                // There is nothing to decline, or nothing any more.
+                Err(CodeError::Unknown) if !allows => return Ok(Ok(None)),
                 Err(e) => return Ok(Err(e)),
             };
-        match form.decision {
-            Decision::Allow => {
-                let remember = form.remember.is_some();
-                service.approve(visitor.account, &row, remember, &visitor.address)?;
-            }
-            Decision::Decline => service.decline(visitor.account, &row, &visitor.address)?,
+        if !allows {
+            service.decline(visitor.account, &row, &visitor.address)?;
+            return Ok(Ok(None));
         }
-        Ok(Ok(()))
+        let (remember, address) = (form.remember.is_some(), &visitor.address);
+        match service.approve(visitor.account, &row, form.policy, remember, address) {
+            Ok(_) => Ok(Ok(None)),
+            Err(Error::PolicyChanged) => {
+                let page = question(&service, &visitor, row)?;
+                Ok(Ok(Some(ConfirmPage {
+                    changed: true,
+                    ..page
+                })))
+            }
+            Err(e) => Err(e),
+        }
     })
     .await?;
     match done {
-        Ok(()) => Ok(Redirect::to("/account/devices").into_response()),
+        Ok(None) => Ok(Redirect::to("/account/devices").into_response()),
+        Ok(Some(again)) => Ok((StatusCode::CONFLICT, render(&again)).into_response()),
         Err(e) => problem(csrf, e),
     }
 }

@@ -3,7 +3,7 @@
 use super::AppState;
 use super::device_status;
 use super::errors::{PageError, PageResult, render};
-use super::session::{Visitor, cookie, remember_cookie, session_cookie, set, set_both};
+use super::session::{REMEMBER, SESSION, Visitor, cookie, set, set_both};
 use crate::login::LoginError;
 use crate::worker::blocking;
 use askama::Template;
@@ -76,7 +76,7 @@ pub(super) async fn form(
 /// The form. A browser keeps its token over forms: two tabs, and a page that is
 /// loaded again, both work.
 fn show(state: &AppState, headers: &HeaderMap, status: StatusCode, mut page: Page) -> PageResult {
-    let kept = cookie(headers, BEFORE).filter(|c| unhex::<16>(c).is_some());
+    let kept = cookie(state, headers, BEFORE).filter(|c| unhex::<16>(c).is_some());
     page.csrf = match kept {
         Some(kept) => kept,
         None => hex(&random::<16>().map_err(crate::Error::from)?),
@@ -91,7 +91,7 @@ pub(super) async fn submit(
     headers: HeaderMap,
     Form(login): Form<Login>,
 ) -> PageResult {
-    let before = cookie(&headers, BEFORE).unwrap_or_default();
+    let before = cookie(&state, &headers, BEFORE).unwrap_or_default();
     if before.is_empty() || !bool::from(before.as_bytes().ct_eq(login.csrf.as_bytes())) {
         return Err(PageError::CrossSite);
     }
@@ -107,7 +107,7 @@ pub(super) async fn submit(
         problem: None,
     };
     let remember = again.remember;
-    let known = cookie(&headers, KNOWN);
+    let known = cookie(&state, &headers, KNOWN);
     let tried = blocking(move || {
         let (email, password) = (&login.email, &login.password);
         let checked = service.check_password_of(email, password, &address, known.as_deref());
@@ -164,14 +164,17 @@ pub(super) struct Leave {
 
 pub(super) async fn leave(
     State(state): State<AppState>,
-    visitor: Visitor,
+    visitor: Option<axum::Extension<Visitor>>,
     Form(form): Form<Leave>,
 ) -> PageResult {
-    visitor.check(&form.csrf)?;
-    let service = state.service.clone();
-    blocking(move || service.sign_out(&visitor.session)).await?;
+    // Pressed twice, nobody is signed in any more.
+    if let Some(axum::Extension(visitor)) = visitor {
+        visitor.check(&form.csrf)?;
+        let service = state.service.clone();
+        blocking(move || service.sign_out(&visitor.session)).await?;
+    }
     let mut answer = Redirect::to("/login").into_response();
-    for name in [session_cookie(state.tls), remember_cookie(state.tls)] {
+    for name in [SESSION, REMEMBER] {
         let gone = set(&state, name, "", Some(0));
         answer.headers_mut().append(header::SET_COOKIE, gone);
     }

@@ -3,7 +3,7 @@
 
 use super::AppState;
 use crate::Error;
-use crate::worker::catch_async;
+use crate::worker::{self, catch_async};
 use axum::body::Bytes;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
 use axum::http::{StatusCode, header};
@@ -31,7 +31,8 @@ async fn answer(
     body: Bytes,
 ) -> Response {
     let address = from.ip().to_string();
-    match state.service.answer_waiting(body.to_vec(), address).await {
+    let answer = state.service.answer_waiting(body.to_vec(), address);
+    match worker::on(&state.devices, answer).await {
         Ok(reply) => ([(header::CONTENT_TYPE, MEDIA_TYPE)], reply).into_response(),
         Err(e) => failed(&e),
     }

@@ -11,7 +11,7 @@ use crate::{Error, Service};
 use askama::Template;
 use axum::Form;
 use axum::extract::{Path, State};
-use axum::response::{IntoResponse, Redirect};
+use axum::response::{IntoResponse, Redirect, Response};
 use nrd_sim_base::device_kind;
 use nrd_sim_base::time_format;
 use nrd_sim_base::{hex, unhex};
@@ -35,6 +35,8 @@ struct Entry {
     progress: Option<[(&'static str, &'static str); 3]>,
     removable: bool,
     over: bool,
+    /// Its removal is ordered, and not proven.
+    ordered: bool,
     can_sign_out: bool,
     receipt: bool,
     remember: bool,
@@ -71,6 +73,7 @@ fn entry(d: Device, now: u64) -> Entry {
         seen: device_status::heard(d.row.last_seen, now),
         removable: d.removable(),
         over: d.over(),
+        ordered: matches!(d.status, DeviceStatus::Removing | DeviceStatus::Delivered),
         can_sign_out: matches!(
             d.status,
             DeviceStatus::Active | DeviceStatus::Offline | DeviceStatus::ConsentDue
@@ -144,17 +147,17 @@ pub(super) async fn ask(
     let page = blocking(move || {
         let device = find(&service, visitor.account, &id)?;
         if !device.removable() {
-            return Err(Error::WrongState);
+            return Ok(None);
         }
-        Ok(RemovePage {
+        Ok(Some(RemovePage {
             csrf: visitor.csrf,
             action: format!("/account/devices/{}/remove", device.id),
             hours: time_format::powered(device.access_ends_h.into()),
             names: vec![device.name],
-        })
+        }))
     })
     .await?;
-    Ok(render(&page))
+    Ok(ask_or_list(page))
 }
 
 pub(super) async fn ask_all(State(state): State<AppState>, visitor: Visitor) -> PageResult {
@@ -163,17 +166,25 @@ pub(super) async fn ask_all(State(state): State<AppState>, visitor: Visitor) -> 
         let devices = service.devices(visitor.account)?;
         let removable: Vec<Device> = devices.into_iter().filter(Device::removable).collect();
         let Some(first) = removable.first() else {
-            return Err(Error::WrongState);
+            return Ok(None);
         };
-        Ok(RemovePage {
+        Ok(Some(RemovePage {
             csrf: visitor.csrf,
             action: "/account/devices/remove-all".to_owned(),
             hours: time_format::powered(first.access_ends_h.into()),
             names: removable.into_iter().map(|d| d.name).collect(),
-        })
+        }))
     })
     .await?;
-    Ok(render(&page))
+    Ok(ask_or_list(page))
+}
+
+/// The question, or the list where nothing is left to ask: it says why.
+fn ask_or_list(page: Option<RemovePage>) -> Response {
+    match page {
+        Some(page) => render(&page),
+        None => Redirect::to("/account/devices").into_response(),
+    }
 }
 
 fn find(service: &Service, account: AccountId, id: &str) -> Result<Device, Error> {
@@ -199,9 +210,12 @@ async fn carry_out(
     work: impl FnOnce(&Service, &Visitor) -> Result<(), Error> + Send + 'static,
 ) -> PageResult {
     visitor.check(csrf)?;
-    blocking(move || work(&state.service, &visitor))
-        .await
-        .map_err(PageError::from)?;
+    match blocking(move || work(&state.service, &visitor)).await {
+        // The button was pressed twice, or the device was faster: the list says how
+        // it ended. It answered "too late, nothing was done" to a removal that was.
+        Ok(()) | Err(Error::WrongState) => {}
+        Err(e) => return Err(PageError::from(e)),
+    }
     let place = match unhex::<16>(at) {
         Some(_) => format!("/account/devices#d-{at}"),
         None => "/account/devices".to_owned(),
@@ -230,10 +244,15 @@ pub(super) async fn remove_all(
     visitor: Visitor,
     Form(form): Form<Token>,
 ) -> PageResult {
-    carry_out(state, visitor, &form.csrf, "", move |s, v| {
-        s.remove_all(v.account, &v.address).map(drop)
-    })
-    .await
+    visitor.check(&form.csrf)?;
+    let service = state.service.clone();
+    let removed =
+        blocking(move || Ok(service.remove_all(visitor.account, &visitor.address))).await?;
+    match removed {
+        Ok(_) => Ok(Redirect::to("/account/devices").into_response()),
+        Err(half) if half.ordered == 0 => Err(half.error.into()),
+        Err(half) => Err(PageError::HalfRemoved(half)),
+    }
 }
 
 pub(super) async fn sign_out(
@@ -267,7 +286,11 @@ pub(super) async fn remove_computer(
     Form(form): Form<Token>,
 ) -> PageResult {
     carry_out(state, visitor, &form.csrf, "", move |s, v| {
-        s.remove_computer(v.account, &parse(&series)?, &v.address)
+        match s.remove_computer(v.account, &parse(&series)?, &v.address) {
+            // Forgotten already.
+            Err(Error::NotFound) => Ok(()),
+            done => done,
+        }
     })
     .await
 }

@@ -1,12 +1,15 @@
 //! What a person reads when something fails: what happened, and what to do.
 
 use crate::Error;
+use crate::account::HalfRemoved;
+use crate::store::FaultKind;
 use crate::worker::catch_async;
 use askama::Template;
 use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Response};
+use nrd_sim_base::time_format::count;
 
 /// Why a page cannot be shown or a form was not carried out.
 #[derive(Debug)]
@@ -15,6 +18,10 @@ pub enum PageError {
     CrossSite,
     /// The service refused or failed.
     Service(Error),
+    /// The removal of all devices stopped half way.
+    HalfRemoved(HalfRemoved),
+    /// The request names another host.
+    OtherHost,
     /// Nothing at this address.
     NotFound,
     /// A field of a form holds what this page never sends; says which.
@@ -33,10 +40,10 @@ impl From<Error> for PageError {
 
 #[derive(Template)]
 #[template(path = "error.html")]
-struct Page {
-    title: &'static str,
-    text: &'static str,
-    advice: &'static str,
+struct Page<'t> {
+    title: &'t str,
+    text: &'t str,
+    advice: &'t str,
     /// Where to go from here: address and words.
     to: (&'static str, &'static str),
 }
@@ -44,11 +51,31 @@ struct Page {
 impl IntoResponse for PageError {
     fn into_response(self) -> Response {
         let (status, title, text, advice) = match &self {
+            PageError::HalfRemoved(half) => {
+                let HalfRemoved {
+                    ordered,
+                    left,
+                    error,
+                } = half;
+                tracing::error!(error = %error, ordered, left, "a removal of all devices stopped half way");
+                return show(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "Done in part",
+                    &what_was_done(half),
+                    "Please try again in a minute: it goes on with the rest.",
+                );
+            }
             PageError::CrossSite => (
                 StatusCode::FORBIDDEN,
                 "Not carried out",
                 "This form did not come from a page of your present session. Nothing was changed.",
                 "Go back, load the page again, and repeat it there.",
+            ),
+            PageError::OtherHost => (
+                StatusCode::MISDIRECTED_REQUEST,
+                "Not here",
+                "These pages have another address than the one that was asked for. Nothing was changed.",
+                "Use the address that the operator has published.",
             ),
             PageError::Service(Error::NotFound) | PageError::NotFound => (
                 StatusCode::NOT_FOUND,
@@ -89,6 +116,15 @@ impl IntoResponse for PageError {
                     "Look at your account before you repeat it: it shows what was done.",
                 )
             }
+            PageError::Service(Error::Storage(e)) if e.kind == FaultKind::Unsure => {
+                tracing::error!(error = %e, "an answer of the database was lost");
+                (
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "Perhaps done",
+                    "The service lost its database while it was storing: what you sent may have been carried out or not.",
+                    "Look at your account in a minute; to repeat it does no harm.",
+                )
+            }
             PageError::Service(e) => {
                 tracing::error!(error = %e, "a page was not shown");
                 (
@@ -99,18 +135,35 @@ impl IntoResponse for PageError {
                 )
             }
         };
-        let page = Page {
-            title,
-            text,
-            advice,
-            to: if status == StatusCode::CONFLICT {
-                ("/account/devices", "Your devices")
-            } else {
-                ("/", "Start page")
-            },
-        };
-        (status, render(&page)).into_response()
+        show(status, title, text, advice)
     }
+}
+
+fn show(status: StatusCode, title: &str, text: &str, advice: &str) -> Response {
+    let page = Page {
+        title,
+        text,
+        advice,
+        to: if status == StatusCode::CONFLICT {
+            ("/account/devices", "Your devices")
+        } else {
+            ("/", "Start page")
+        },
+    };
+    (status, render(&page)).into_response()
+}
+
+fn what_was_done(half: &HalfRemoved) -> String {
+    let may_be = matches!(&half.error, Error::Storage(e) if e.kind == FaultKind::Unsure);
+    format!(
+        "The removal of {} was ordered, and stays ordered. The service could not go on: {} not{}.",
+        count(half.ordered.into(), "device"),
+        match half.left {
+            1 => "that of 1 device was".to_owned(),
+            n => format!("those of {n} devices were"),
+        },
+        if may_be { ", but for perhaps one" } else { "" }
+    )
 }
 
 /// A rendered template.

@@ -4,24 +4,31 @@ use super::AppState;
 use super::session::Visitor;
 use crate::worker::blocking;
 use axum::extract::State;
-use axum::response::Sse;
 use axum::response::sse::{Event, KeepAlive};
-use futures_util::stream::{Stream, unfold};
+use axum::response::{AppendHeaders, Sse};
+use futures_util::StreamExt as _;
+use futures_util::stream::{Stream, once, unfold};
 use std::convert::Infallible;
+use std::future::ready;
 use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
 
 /// How often an open stream looks whether its session has ended by itself.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
-/// Events carry no content: the page loads itself again.
+/// Events carry no content: the page loads itself again. The first says that the
+/// stream is not held back on its way.
 pub(super) async fn stream(
     State(state): State<AppState>,
     visitor: Visitor,
-) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+) -> (
+    AppendHeaders<[(&'static str, &'static str); 1]>,
+    Sse<impl Stream<Item = Result<Event, Infallible>>>,
+) {
     let service = state.service.clone();
     let changes = service.notifier.pages();
-    let events = unfold(
+    let begun = Event::default().event("begun").data("");
+    let events = once(ready(Ok(begun))).chain(unfold(
         (changes, visitor, service),
         |(mut changes, visitor, service)| async move {
             loop {
@@ -50,6 +57,8 @@ pub(super) async fn stream(
             let event = Event::default().data("changed");
             Some((Ok(event), (changes, visitor, service)))
         },
-    );
-    Sse::new(events).keep_alive(KeepAlive::default())
+    ));
+    // nginx and others would collect the answer before they pass it on.
+    let at_once = AppendHeaders([("x-accel-buffering", "no")]);
+    (at_once, Sse::new(events).keep_alive(KeepAlive::default()))
 }

@@ -5,7 +5,8 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `session.rs` | who is asking: sessions, remembered computers, cross-site requests, headers |
+//! | `site.rs` | how browsers reach the pages: origin, proxies, cross-site requests |
+//! | `session.rs` | who is asking: sessions, remembered computers; headers |
 //! | `auth.rs` | signing in and out |
 //! | `account.rs` | Your Account, security activity, privacy policy |
 //! | `devices.rs` | Manage Netflix ready devices and computers |
@@ -32,10 +33,12 @@ mod errors;
 mod events_sse;
 mod receipt;
 mod session;
+mod site;
 
 pub use assets::file;
 pub use desk::{ByCable, DeskState, Neighbour, Uploads, alone as desk_alone};
 pub use errors::{PageError, PageResult, render};
+pub use site::{NoOrigin, PublicOrigin, Site};
 
 use crate::Service;
 use crate::desk::Desk;
@@ -46,6 +49,7 @@ use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use axum::{Router, middleware};
 use std::sync::Arc;
+use tokio::runtime::Handle;
 
 /// Largest form, in bytes.
 const MAX_FORM: usize = 16 * 1024;
@@ -61,8 +65,11 @@ pub struct AppState {
     pub neighbour: Option<Arc<dyn Neighbour>>,
     /// What reads photos of codes at the desk.
     pub photos: PhotoReader,
-    /// The pages come over TLS: cookies are marked so.
-    pub tls: bool,
+    /// Where requests of devices are answered: on threads of their own, so that
+    /// no number of pages keeps a device waiting for one.
+    pub devices: Handle,
+    /// How browsers reach the pages.
+    pub site: Site,
 }
 
 impl AppState {
@@ -81,7 +88,7 @@ impl AppState {
 
 /// The pages.
 pub fn pages(state: AppState) -> Router {
-    let desk_state = state.desk_state();
+    let (desk_state, site) = (state.desk_state(), state.site.clone());
     let beside = state.neighbour.clone();
     let desk = desk::routes(desk_state.clone())
         .merge(beside.map_or_else(Router::new, |n| n.pages(desk_state)));
@@ -132,7 +139,7 @@ pub fn pages(state: AppState) -> Router {
         .layer(DefaultBodyLimit::max(MAX_FORM))
         .with_state(state)
         .merge(desk)
-        .layer(middleware::from_fn(session::own_forms))
+        .layer(middleware::from_fn_with_state(site, site::at_home))
         .layer(middleware::from_fn(errors::catch_panics))
         .layer(middleware::from_fn(session::headers))
 }

@@ -1,7 +1,7 @@
-//! Who is asking: browser sessions, remembered computers, cross-site requests.
+//! Who is asking: browser sessions, remembered computers.
 
-use super::AppState;
 use super::errors::PageError;
+use super::{AppState, site};
 use crate::login::Remembered;
 use crate::store::AccountId;
 use crate::worker::blocking;
@@ -59,23 +59,17 @@ impl FromRequestParts<AppState> for Visitor {
     }
 }
 
-/// The names of the cookies. With the `__Host-` prefix a browser takes them
-/// only over TLS, from this host, for every path.
-pub(super) fn session_cookie(tls: bool) -> &'static str {
-    if tls { "__Host-session" } else { "session" }
-}
-
-pub(super) fn remember_cookie(tls: bool) -> &'static str {
-    if tls { "__Host-remember" } else { "remember" }
-}
+/// Names of cookies, as [`Site::cookie`](super::Site) completes them.
+pub(super) const SESSION: &str = "session";
+pub(super) const REMEMBER: &str = "remember";
 
 /// A cookie that no script can read and no other site can send along with a
 /// form.
 pub(super) fn set(state: &AppState, name: &str, value: &str, days: Option<i64>) -> HeaderValue {
-    let mut c = Cookie::build((name.to_owned(), value.to_owned()))
+    let mut c = Cookie::build((state.site.cookie(name), value.to_owned()))
         .path("/")
         .http_only(true)
-        .secure(state.tls)
+        .secure(state.site.secure())
         .same_site(SameSite::Lax);
     if let Some(days) = days {
         c = c.max_age(cookie::time::Duration::days(days));
@@ -86,25 +80,16 @@ pub(super) fn set(state: &AppState, name: &str, value: &str, days: Option<i64>) 
 
 /// Both cookies of somebody who has just been signed in.
 pub(super) fn set_both(state: &AppState, signed_in: &crate::login::SignedIn) -> Vec<HeaderValue> {
-    let mut out = vec![set(
-        state,
-        session_cookie(state.tls),
-        &signed_in.session,
-        None,
-    )];
+    let mut out = vec![set(state, SESSION, &signed_in.session, None)];
     if let Some(cookie) = &signed_in.remember {
-        out.push(set(
-            state,
-            remember_cookie(state.tls),
-            cookie,
-            Some(REMEMBER_DAYS),
-        ));
+        out.push(set(state, REMEMBER, cookie, Some(REMEMBER_DAYS)));
     }
     out
 }
 
 /// The value of a cookie.
-pub(super) fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
+pub(super) fn cookie(state: &AppState, headers: &HeaderMap, name: &str) -> Option<String> {
+    let name = state.site.cookie(name);
     headers
         .get_all(header::COOKIE)
         .iter()
@@ -115,7 +100,7 @@ pub(super) fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
         .map(|c| c.value().to_owned())
 }
 
-/// Refuses forms of other sites, and finds out whose browser this is.
+/// Finds out whose browser this is.
 pub(super) async fn identify(
     State(state): State<AppState>,
     ConnectInfo(from): ConnectInfo<SocketAddr>,
@@ -124,8 +109,8 @@ pub(super) async fn identify(
 ) -> Response {
     let address = from.ip().to_string();
     let h = request.headers();
-    let session = cookie(h, session_cookie(state.tls));
-    let remember = cookie(h, remember_cookie(state.tls));
+    let session = cookie(&state, h, SESSION);
+    let remember = cookie(&state, h, REMEMBER);
     let by_hand = !h.contains_key(BY_ITSELF) && request.uri().path() != "/account/live";
     let found = find(&state, session, remember, address, by_hand).await;
     let cookies = match found {
@@ -171,7 +156,7 @@ async fn find(
         let signed_in = match state.service.recall(&cookie, &address)? {
             Remembered::SignedIn(s) => s,
             Remembered::Stolen | Remembered::Unknown => {
-                let gone = set(&state, remember_cookie(state.tls), "", Some(0));
+                let gone = set(&state, REMEMBER, "", Some(0));
                 return Ok((None, vec![gone]));
             }
         };
@@ -191,29 +176,12 @@ async fn find(
     .await
 }
 
-/// Refuses forms that come from elsewhere.
+/// Refuses forms that come from elsewhere, at a desk that runs by itself.
 pub(super) async fn own_forms(request: Request, next: Next) -> Response {
-    if request.method() != Method::GET && !same_site(request.headers()) {
+    if request.method() != Method::GET && !site::is_own(None, request.headers()) {
         PageError::CrossSite.into_response()
     } else {
         next.run(request).await
-    }
-}
-
-/// True unless the browser says that the form came from elsewhere.
-fn same_site(headers: &HeaderMap) -> bool {
-    let text = |name: &str| headers.get(name).and_then(|v| v.to_str().ok());
-    if let Some(site) = text("sec-fetch-site")
-        && site != "same-origin"
-        && site != "none"
-    {
-        return false;
-    }
-    match (text("origin"), text("host")) {
-        (Some(origin), Some(host)) => origin
-            .split_once("://")
-            .is_some_and(|(_, o)| o.eq_ignore_ascii_case(host)),
-        _ => true,
     }
 }
 

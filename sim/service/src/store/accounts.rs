@@ -97,13 +97,13 @@ impl Store {
     }
 
     /// Records consent for the account and every activation it holds.
-    pub fn consent(&self, account: AccountId, version: u32) -> Result<()> {
+    pub fn consent(&self, account: AccountId, version: u32) -> Result<bool> {
         self.write(|tx| {
             let sql = "UPDATE accounts SET policy = ?2 WHERE id = ?1 AND policy < ?2";
-            tx.execute(sql, values![account.0, version])?;
+            let new = tx.execute(sql, values![account.0, version])? == 1;
             let sql = "UPDATE activations SET policy = ?2 WHERE account = ?1 AND policy < ?2";
             tx.execute(sql, values![account.0, version])?;
-            Ok(())
+            Ok(new)
         })
     }
 }

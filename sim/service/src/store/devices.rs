@@ -23,6 +23,10 @@ pub struct DeviceRow {
     pub losses: Losses,
 }
 
+/// Attempts of one device within a day that nobody consented to. A screen that shows
+/// codes all day needs 144.
+const ATTEMPTS_A_DAY: u32 = 300;
+
 /// How far an activation is. What the page says follows from this and from
 /// the device's last request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Named)]
@@ -170,7 +174,9 @@ impl Store {
     }
 
     /// Begins or resumes an attempt. `WrongState` for an epoch below one that
-    /// this device has already had, or an id of another device.
+    /// this device has already had, or an id of another device; `TooMany` where
+    /// the device has begun [`ATTEMPTS_A_DAY`] within a day that nobody consented
+    /// to.
     pub fn start_activation(&self, n: &NewActivation<'_>) -> Result<ActivationRow> {
         self.write(|tx| {
             let sql = "SELECT id FROM devices WHERE id = ?1";
@@ -190,6 +196,11 @@ impl Store {
             let newest: u64 = tx.one(sql, values![n.device], |r| r.get(0))?;
             if n.epoch < newest {
                 return Err(Error::WrongState);
+            }
+            let sql = "SELECT count(*) FROM activations WHERE device = ?1 AND account IS NULL \
+                       AND created + 86400 >= ?2";
+            if tx.one(sql, values![n.device, n.now], |r| r.get::<u32>(0))? >= ATTEMPTS_A_DAY {
+                return Err(Error::TooMany);
             }
             let sql =
                 "UPDATE activations SET phase = 'ended' WHERE device = ?1 AND phase = 'pending'";
@@ -232,13 +243,23 @@ impl Store {
         self.read(|tx| tx.one(&sql, values![code, life_s, now], row))
     }
 
+    /// Whether the account has consented, within the last day, to an attempt that
+    /// showed this code.
+    pub fn consented_to(&self, account: AccountId, code: &str, now: u64) -> Result<bool> {
+        let sql = "SELECT count(*) FROM activations WHERE code = ?1 AND account = ?2 \
+                   AND created + 86400 >= ?3";
+        let values = values![code, account.0, now];
+        self.read(|tx| tx.one(sql, values, |r| Ok(r.get::<u32>(0)? > 0)))
+    }
+
     /// The activation of this id.
     pub fn activation(&self, id: &[u8; 16]) -> Result<Option<ActivationRow>> {
         self.read(|tx| find(tx, id))
     }
 
-    /// Consent was given: the attempt belongs to the account. Every activation
-    /// of an earlier epoch of this device is over. Returns what it is now.
+    /// Consent was given to `policy`: the attempt belongs to the account. Every
+    /// activation of an earlier epoch of this device is over. Returns what it is now;
+    /// `PolicyChanged` where that policy is not in force.
     pub fn approve(
         &self,
         id: &[u8; 16],
@@ -252,6 +273,10 @@ impl Store {
             let sql = "SELECT id FROM devices WHERE id = \
                        (SELECT device FROM activations WHERE id = ?1)";
             tx.hold(Lock::Update, sql, values![id])?;
+            let sql = "SELECT value FROM meta WHERE key = 'policy_version'";
+            if tx.one(sql, &[], |r| r.get::<u32>(0))? != policy {
+                return Err(Error::PolicyChanged);
+            }
             let sql = "UPDATE activations SET phase = 'approved', account = ?2, remember = ?3, \
                        policy = ?4, approved = ?5 \
                        WHERE id = ?1 AND phase = 'pending' AND created + ?6 >= ?5";
@@ -338,11 +363,12 @@ impl Store {
         })
     }
 
-    /// Takes an activation that is over off the list.
+    /// Takes an activation that is over, or whose removal was ordered, off the list.
+    /// It goes on being what it is: the order waits for the device.
     pub fn hide(&self, account: AccountId, id: &[u8; 16]) -> Result<()> {
         self.write(|tx| {
             let sql = "UPDATE activations SET hidden = 1 WHERE id = ?1 AND account = ?2 \
-                       AND phase IN ('wiped', 'wipe-failed', 'ended')";
+                       AND phase IN ('removing', 'delivered', 'wiped', 'wipe-failed', 'ended')";
             match tx.execute(sql, values![id, account.0])? {
                 1 => Ok(()),
                 _ => Err(Error::WrongState),

@@ -24,6 +24,9 @@ pub enum FaultKind {
     /// It went away while storing: it may have happened or not. Asking again
     /// is harmless.
     Unsure,
+    /// This connection is of no use any more; another one may be: its server was
+    /// made a read-only one, or has forgotten what was prepared on it.
+    Stale,
     /// Two of what must be one: a key, a number.
     Taken,
     /// Everything else.
@@ -49,6 +52,7 @@ impl Fault {
             FaultKind::Busy => "busy",
             FaultKind::Full => "full",
             FaultKind::Unsure => "unsure",
+            FaultKind::Stale => "stale",
             FaultKind::Taken => "taken",
             FaultKind::Other => "other",
         }
@@ -65,6 +69,9 @@ impl fmt::Display for Fault {
             FaultKind::Full => "the disk is full, nothing was changed: make room",
             FaultKind::Unsure => {
                 "the database went away while storing: it may have happened or not; look, and repeat"
+            }
+            FaultKind::Stale => {
+                "the database has become another one, nothing was changed: try again"
             }
             FaultKind::Taken => "the database has this already",
             FaultKind::Other => "the database cannot be used, nothing was changed",
@@ -117,6 +124,9 @@ impl From<tokio_postgres::Error> for Fault {
             }
             S::QUERY_CANCELED | S::TOO_MANY_CONNECTIONS => FaultKind::Busy,
             S::DISK_FULL => FaultKind::Full,
+            S::READ_ONLY_SQL_TRANSACTION
+            | S::INVALID_SQL_STATEMENT_NAME
+            | S::DUPLICATE_PSTATEMENT => FaultKind::Stale,
             S::UNIQUE_VIOLATION => FaultKind::Taken,
             S::ADMIN_SHUTDOWN | S::CRASH_SHUTDOWN | S::CANNOT_CONNECT_NOW => FaultKind::Away,
             _ => FaultKind::Other,

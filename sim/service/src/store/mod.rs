@@ -24,6 +24,7 @@
 //! | `web.rs` | browser sessions, remembered computers, failed attempts |
 //! | `events.rs` | security activity |
 //! | `outbox.rs` | messages for a broker or a receiver |
+//! | `purge.rs` | deletes what would grow for ever |
 //! | `owner.rs` | which keys the database belongs to |
 //! | `revocations.rs` | `revocations.log` |
 //! | `private.rs` | files that others must not read |
@@ -50,6 +51,7 @@ mod owner;
 mod postgres;
 mod postgres_url;
 mod private;
+mod purge;
 mod restore;
 mod revocations;
 mod sql;

@@ -3,6 +3,7 @@
 use super::devices::{ActivationPhase, get};
 use super::events::{self, EventRow};
 use super::sql::{Lock, Row, Tx, values};
+use super::trust::share_order_key;
 use super::{AccountId, ActivationRow, Announcement, Outbox, RevocationReason, Store, outbox};
 use crate::error::{Error, Result};
 use crate::order_rules::rules;
@@ -18,6 +19,8 @@ pub struct OrderRow {
     pub frame: Vec<u8>,
     /// Version of the order key that signed it.
     pub key_version: u32,
+    /// A newer order key is in force: a device that knows it refuses this frame.
+    pub retired_key: bool,
 }
 
 /// A receipt that has been verified.
@@ -68,6 +71,11 @@ impl From<OrderResult> for OrderState {
     }
 }
 
+/// Receipts of one activation that an account had.
+const RECEIPTS_OF_ACTIVATION: u32 = 16;
+/// Receipts of one device for activations that no account had.
+const RECEIPTS_OF_NOBODY: u32 = 64;
+
 /// A signed order: the SHA-256 digest of its frame, and the frame.
 pub type SignedOrder = ([u8; 32], Vec<u8>);
 
@@ -106,8 +114,7 @@ impl Store {
         self.write(|tx| {
             // In this order, as everybody takes them: the order key, then the
             // activation.
-            let sql = "SELECT value FROM meta WHERE key = 'schema'";
-            tx.hold(Lock::Share, sql, &[])?;
+            share_order_key(tx)?;
             let sql = "SELECT id FROM activations WHERE id = ?1";
             tx.hold(Lock::Update, sql, values![id])?;
             let row = get(tx, id)?;
@@ -137,9 +144,8 @@ impl Store {
 
     /// Every order that was entered for an activation, oldest first.
     pub fn orders(&self, id: &[u8; 16]) -> Result<Vec<OrderRow>> {
-        let sql = "SELECT digest, frame, key_version FROM orders WHERE activation = ?1 \
-                   ORDER BY key_version, seq";
-        self.read(|tx| tx.all(sql, values![id], order))
+        let sql = format!("{ORDER} WHERE activation = ?1 ORDER BY key_version, seq");
+        self.read(|tx| tx.all(&sql, values![id], order))
     }
 
     /// Digests of the orders to wipe that were entered for an activation, those
@@ -189,6 +195,11 @@ impl Store {
 
     /// Keeps a receipt for good and draws its conclusion. Keeping it twice is
     /// harmless. `event` is written for the account, once.
+    ///
+    /// Of an activation that an account had, the first [`RECEIPTS_OF_ACTIVATION`]
+    /// are kept, so that no later owner of the device pushes one out, and `TooMany`
+    /// is answered to the next; of all others the device's newest
+    /// [`RECEIPTS_OF_NOBODY`].
     pub fn keep_receipt(
         &self,
         receipt: &NewReceipt<'_>,
@@ -205,6 +216,9 @@ impl Store {
         self.write(|tx| {
             let sql = "INSERT INTO receipts VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING";
             let fresh = tx.execute(sql, values![digest, device, activation, frame, now])? == 1;
+            if fresh {
+                bound_receipts(tx, device, activation)?;
+            }
             let sql = "UPDATE activations SET phase = ?3, wiped = ?4, \
                        revoked = coalesce(revoked, ?5) \
                        WHERE id = ?1 AND device = ?2 AND phase <> ?6 RETURNING id";
@@ -252,11 +266,27 @@ impl Store {
     }
 }
 
+/// Bounds what one device key stores. An error rolls the new receipt back.
+fn bound_receipts(tx: &mut Tx<'_>, device: &str, activation: &[u8; 16]) -> Result<()> {
+    let sql = "SELECT count(*) FROM receipts r JOIN activations a ON a.id = r.activation \
+               AND a.device = r.device WHERE r.activation = ?1 AND r.device = ?2 \
+               AND a.account IS NOT NULL";
+    let of_activation: u32 = tx.one(sql, values![activation, device], |r| r.get(0))?;
+    if of_activation > RECEIPTS_OF_ACTIVATION {
+        return Err(Error::TooMany);
+    }
+    let sql = "DELETE FROM receipts WHERE digest IN (SELECT r.digest FROM receipts r \
+               WHERE r.device = ?1 AND NOT EXISTS (SELECT 1 FROM activations a \
+               WHERE a.id = r.activation AND a.device = r.device AND a.account IS NOT NULL) \
+               ORDER BY r.received DESC, r.digest LIMIT 1000 OFFSET ?2)";
+    tx.execute(sql, values![device, RECEIPTS_OF_NOBODY])?;
+    Ok(())
+}
+
 pub(super) fn next(tx: &mut Tx<'_>, id: &[u8; 16]) -> Result<Option<OrderRow>> {
-    let sql = "SELECT digest, frame, key_version, kind FROM orders WHERE activation = ?1 \
-               AND outcome IS NULL ORDER BY seq";
+    let sql = format!("{ORDER} WHERE activation = ?1 AND outcome IS NULL ORDER BY seq");
     let waiting: Vec<(OrderRow, OrderKind)> =
-        tx.all(sql, values![id], |r| Ok((order(r)?, r.word(3)?)))?;
+        tx.all(&sql, values![id], |r| Ok((order(r)?, r.word(4)?)))?;
     // What ends the activation goes first; of equals, the oldest.
     let next = waiting
         .into_iter()
@@ -264,11 +294,17 @@ pub(super) fn next(tx: &mut Tx<'_>, id: &[u8; 16]) -> Result<Option<OrderRow>> {
     Ok(next.map(|(order, _)| order))
 }
 
+/// The columns of an [`OrderRow`], and the order's kind.
+const ORDER: &str = "SELECT digest, frame, key_version, \
+                     CASE WHEN key_version < (SELECT max(version) FROM delegations) \
+                     THEN 1 ELSE 0 END, kind FROM orders";
+
 fn order(r: &Row) -> Result<OrderRow> {
     Ok(OrderRow {
         digest: r.get(0)?,
         frame: r.get(1)?,
         key_version: r.get(2)?,
+        retired_key: r.get(3)?,
     })
 }
 

@@ -10,11 +10,15 @@ use super::migrate;
 use super::postgres_url;
 use super::sql::{Cell, Connection, Database, Listener, Row, Value, Work};
 use crate::error::{Error, Result};
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod};
+use deadpool_postgres::{
+    Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod,
+};
 use std::future::Future;
 use std::path::Path;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
+use tokio_postgres::config::TargetSessionAttrs;
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 use tokio_postgres::types::{Format, IsNull, ToSql, Type, to_sql_checked};
 use tokio_postgres::{AsyncMessage, Config, NoTls, Socket};
@@ -22,6 +26,12 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// Connections of one process.
 const CONNECTIONS: usize = 16;
+/// How long a migration may take.
+const MIGRATION: Duration = Duration::from_secs(3600);
+/// What each session is told when it begins.
+const SESSION: &str = "SET statement_timeout = 5000; SET lock_timeout = 3000; \
+                       SET idle_in_transaction_session_timeout = 15000; \
+                       SET synchronous_commit = on";
 /// How long anything may take before the database counts as away.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often a piece of work is tried when others were in its way.
@@ -38,6 +48,8 @@ pub(super) struct Postgres {
     pool: Pool,
     config: Config,
     tls: Option<MakeRustlsConnect>,
+    /// Connections made before this moment are of no use any more.
+    stale_before: Arc<Mutex<Option<Instant>>>,
     /// `None` only while it is dropped.
     runtime: Option<Runtime>,
 }
@@ -52,10 +64,8 @@ impl Postgres {
             .connect_timeout(Duration::from_secs(3))
             .keepalives_idle(Duration::from_secs(10))
             .tcp_user_timeout(PATIENCE)
-            .options(
-                "-c statement_timeout=5000 -c lock_timeout=3000 \
-                 -c idle_in_transaction_session_timeout=15000 -c synchronous_commit=on",
-            );
+            // After a fail-over the old server may answer on, read-only.
+            .target_session_attrs(TargetSessionAttrs::ReadWrite);
         let recycling = ManagerConfig {
             recycling_method: RecyclingMethod::Fast,
         };
@@ -64,7 +74,23 @@ impl Postgres {
             Some(tls) => Manager::from_config(config.clone(), tls, recycling),
             None => Manager::from_config(config.clone(), NoTls, recycling),
         };
+        let stale_before: Arc<Mutex<Option<Instant>>> = Arc::default();
+        let stale = stale_before.clone();
         let pool = Pool::builder(manager)
+            // Not as start-up options, which a pooler between refuses.
+            .post_create(Hook::async_fn(|client, _| {
+                Box::pin(async {
+                    let set = client.batch_execute(SESSION).await;
+                    set.map_err(HookError::Backend)
+                })
+            }))
+            .pre_recycle(Hook::sync_fn(move |_, metrics| {
+                let before = *stale.lock().unwrap_or_else(PoisonError::into_inner);
+                if before.is_some_and(|moment| metrics.created < moment) {
+                    return Err(HookError::message("made before the database changed"));
+                }
+                Ok(())
+            }))
             .max_size(CONNECTIONS)
             .wait_timeout(Some(PATIENCE))
             .create_timeout(Some(Duration::from_secs(4)))
@@ -81,17 +107,66 @@ impl Postgres {
             pool,
             config,
             tls,
+            stale_before,
             runtime: Some(runtime),
         };
+        db.refuse_transaction_pooling()?;
         db.migrate()?;
         Ok(db)
+    }
+
+    /// Every connection made until now is of no use any more.
+    fn all_stale(&self) {
+        let mut before = self
+            .stale_before
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *before = Some(Instant::now());
+    }
+
+    /// Refuses a pooler that gives each transaction another server connection: what
+    /// belongs to a session (limits of time, prepared statements, `LISTEN`) would get
+    /// lost, and fail some requests while others work.
+    fn refuse_transaction_pooling(&self) -> Result<()> {
+        let probe = format!("{}-{:?}", std::process::id(), Instant::now());
+        let asked = "SELECT coalesce(current_setting('nrd.probe', true), '')";
+        let told = |c: &mut Client<'_>| -> Result<String> {
+            let rows = c.query_once(asked)?;
+            rows.first().ok_or(Error::NotFound)?.get(0)
+        };
+        let (mut one, mut other) = (self.connect()?, self.connect()?);
+        one.batch(&format!("SET nrd.probe = '{}'", probe.replace('\'', "")))?;
+        // Whoever shares server connections is given the one that was just put back,
+        // and keeps it for its transaction.
+        let shared = match other.batch("BEGIN") {
+            // Pooling by statement: there are no transactions at all.
+            Err(fault) if fault.kind == FaultKind::Other => true,
+            begun => {
+                begun?;
+                let seen = told(&mut other)?;
+                let kept = told(&mut one)?;
+                other.roll_back();
+                !seen.is_empty() || kept.is_empty()
+            }
+        };
+        one.batch("RESET nrd.probe")?;
+        if !shared {
+            return Ok(());
+        }
+        Err(Error::Content(
+            "--database".into(),
+            "a pooler stands before this database that shares its connections by transaction \
+             (PgBouncer: pool_mode = transaction): set pool_mode = session, or name the \
+             database itself"
+                .into(),
+        ))
     }
 
     fn wait<T>(
         &self,
         what: impl Future<Output = std::result::Result<T, Fault>>,
     ) -> std::result::Result<T, Fault> {
-        wait(self.runtime.as_ref(), what)
+        wait(self.runtime.as_ref(), PATIENCE, what)
     }
 
     fn connect(&self) -> std::result::Result<Client<'_>, Fault> {
@@ -104,12 +179,25 @@ impl Postgres {
         Ok(Client {
             runtime: self.runtime.as_ref(),
             object: Some(object),
+            patience: PATIENCE,
         })
+    }
+
+    /// Closes a connection after a fault of its own, so that nobody is given it again.
+    fn throw_away(&self, c: &mut Client<'_>, fault: &Fault) {
+        c.discard();
+        // The others lead to the same server.
+        if fault.kind == FaultKind::Stale {
+            tracing::warn!(fault = %fault, "every connection to the database is made anew");
+            self.all_stale();
+        }
     }
 
     fn migrate(&self) -> Result<()> {
         let mut c = self.connect()?;
-        c.batch("BEGIN")?;
+        // A large table takes longer than any request may.
+        c.patience = MIGRATION;
+        c.batch("BEGIN; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0")?;
         // Held until the transaction ends.
         c.query(
             "SELECT 1 FROM (SELECT pg_advisory_xact_lock(?1)) AS held",
@@ -154,14 +242,20 @@ impl Drop for Postgres {
     }
 }
 
+/// Whether a fault belongs to the connection: on another one the same may work.
+fn of_the_connection(fault: &Fault) -> bool {
+    matches!(fault.kind, FaultKind::Away | FaultKind::Stale)
+}
+
 fn wait<T>(
     runtime: Option<&Runtime>,
+    patience: Duration,
     what: impl Future<Output = std::result::Result<T, Fault>>,
 ) -> std::result::Result<T, Fault> {
     let away = |text: &str| Fault::new(FaultKind::Away, text);
     let runtime = runtime.ok_or_else(|| away("shutting down"))?;
     runtime.block_on(async {
-        tokio::time::timeout(PATIENCE, what)
+        tokio::time::timeout(patience, what)
             .await
             .unwrap_or_else(|_| Err(away("no answer in time")))
     })
@@ -172,8 +266,7 @@ impl Database for Postgres {
         for _ in 1..TRIES {
             let mut c = self.connect()?;
             match work(&mut c) {
-                // An idle connection may have died since its last use.
-                Err(Error::Storage(f)) if f.kind == FaultKind::Away => c.discard(),
+                Err(Error::Storage(f)) if of_the_connection(&f) => self.throw_away(&mut c, &f),
                 done => return done,
             }
         }
@@ -186,7 +279,7 @@ impl Database for Postgres {
             tries += 1;
             let mut c = self.connect()?;
             if let Err(fault) = c.batch("BEGIN") {
-                c.discard();
+                self.throw_away(&mut c, &fault);
                 if tries < TRIES {
                     continue;
                 }
@@ -197,6 +290,14 @@ impl Database for Postgres {
                     Ok(()) => return Ok(()),
                     Err(fault) => fault,
                 },
+                // Nothing of it is stored: it has not come to the commit.
+                Err(Error::Storage(fault)) if of_the_connection(&fault) => {
+                    self.throw_away(&mut c, &fault);
+                    if tries < TRIES {
+                        continue;
+                    }
+                    return Err(fault.into());
+                }
                 Err(Error::Storage(fault)) => {
                     c.roll_back();
                     fault
@@ -315,6 +416,8 @@ where
 struct Client<'p> {
     runtime: Option<&'p Runtime>,
     object: Option<Object>,
+    /// How long the server may take for one statement.
+    patience: Duration,
 }
 
 impl Client<'_> {
@@ -326,7 +429,18 @@ impl Client<'_> {
 
     fn batch(&mut self, sql: &str) -> std::result::Result<(), Fault> {
         let object = self.object()?;
-        wait(self.runtime, async { Ok(object.batch_execute(sql).await?) })
+        wait(self.runtime, self.patience, async {
+            Ok(object.batch_execute(sql).await?)
+        })
+    }
+
+    /// Asks without preparing a statement.
+    fn query_once(&mut self, sql: &str) -> Result<Vec<Row>> {
+        let object = self.object()?;
+        let rows = wait(self.runtime, self.patience, async {
+            Ok(object.query_typed(sql, &[]).await?)
+        })?;
+        rows.iter().map(row).collect()
     }
 
     fn commit(&mut self) -> std::result::Result<(), Fault> {
@@ -371,7 +485,7 @@ impl Connection for Client<'_> {
     fn execute(&mut self, sql: &str, values: &[Value<'_>]) -> Result<u64> {
         let object = self.object()?;
         let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|v| v as _).collect();
-        Ok(wait(self.runtime, async {
+        Ok(wait(self.runtime, self.patience, async {
             let statement = object.prepare_cached(&numbered(sql)).await?;
             Ok(object.execute(&statement, &values).await?)
         })?)
@@ -380,7 +494,7 @@ impl Connection for Client<'_> {
     fn query(&mut self, sql: &str, values: &[Value<'_>]) -> Result<Vec<Row>> {
         let object = self.object()?;
         let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|v| v as _).collect();
-        let rows = wait(self.runtime, async {
+        let rows = wait(self.runtime, self.patience, async {
             let statement = object.prepare_cached(&numbered(sql)).await?;
             Ok(object.query(&statement, &values).await?)
         })?;

@@ -95,9 +95,9 @@ impl Store {
     }
 
     /// Puts the delegation after the one whose order key is `known` in force (0
-    /// for the first), and signs every order that still waits again with its
-    /// key. Returns the version of the order key in force: another one than
-    /// `known + 1` when another process was faster.
+    /// for the first), and signs the first of what waits again with its key; the
+    /// rest is for [`Store::sign_waiting`]. Returns the version of the order key in
+    /// force: another one than `known + 1` when another process was faster.
     pub fn delegate(
         &self,
         known: u32,
@@ -111,6 +111,27 @@ impl Store {
                 current if current != known => Ok(current),
                 _ => put_in_force(tx, make, now, sign),
             }
+        })
+    }
+
+    /// Signs more of what waits under a retired order key again, of activations whose
+    /// ids come after `after`. The last one, where there may be more.
+    ///
+    /// Few at a time: while a million was signed in one transaction, nothing could
+    /// be removed.
+    pub fn sign_waiting(&self, after: &[u8], now: u64, sign: Sign<'_>) -> Result<Option<[u8; 16]>> {
+        self.write(|tx| {
+            share_order_key(tx)?;
+            sign_batch(tx, after, now, sign)
+        })
+    }
+
+    /// Signs what waits of one activation again, where its key was retired.
+    pub fn sign_waiting_of(&self, id: &[u8; 16], now: u64, sign: Sign<'_>) -> Result<()> {
+        self.write(|tx| {
+            share_order_key(tx)?;
+            let newest = orders::newest_key(tx)?;
+            sign_again(tx, id, newest, now, sign)
         })
     }
 
@@ -136,6 +157,15 @@ impl Store {
             Ok(root.version)
         })
     }
+}
+
+/// Activations whose orders are signed again in one transaction.
+const BATCH: u64 = 200;
+
+/// Nobody rotates the key until this transaction ends; orders are entered beside it.
+pub(super) fn share_order_key(tx: &mut Tx<'_>) -> Result<()> {
+    let sql = "SELECT value FROM meta WHERE key = 'schema'";
+    tx.hold(Lock::Share, sql, &[])
 }
 
 /// Nobody else enters an order or rotates a key until this transaction ends.
@@ -164,8 +194,8 @@ fn newest_root(tx: &mut Tx<'_>) -> Result<u32> {
     tx.one(sql, &[], |r| r.get(0))
 }
 
-/// Puts the next delegation in force under the newest root. The caller holds the
-/// order key.
+/// Puts the next delegation in force under the newest root, and signs the first
+/// batch of what waits again. The caller holds the order key.
 fn put_in_force(tx: &mut Tx<'_>, make: Delegate<'_>, now: u64, sign: Sign<'_>) -> Result<u32> {
     let order_key = orders::newest_key(tx)? + 1;
     let root = newest_root(tx)?;
@@ -179,19 +209,48 @@ fn put_in_force(tx: &mut Tx<'_>, make: Delegate<'_>, now: u64, sign: Sign<'_>) -
         "INSERT INTO delegations (version, frame, root, number) VALUES (?1, ?2, ?3, ?4)",
         values![order_key, &frame, version.root, version.delegation],
     )?;
-    let sql = "UPDATE orders SET outcome = ?1 WHERE outcome IS NULL \
-               RETURNING activation, kind";
-    // Every kind is read before the first order is signed: a word that is
-    // unknown here rolls the whole rotation back. It was once read as
-    // "deactivate", and signed as such.
-    let waiting: Vec<([u8; 16], OrderKind)> =
-        tx.all(sql, values![super::OrderState::Retired.name()], |r| {
-            Ok((r.get(0)?, r.word(1)?))
-        })?;
-    for (id, kind) in waiting {
-        let row = super::devices::get(tx, &id)?;
-        orders::insert_order(tx, &row, kind, now, sign)?;
-        tx.announce(Announcement::Device(id))?;
-    }
+    sign_batch(tx, &[], now, sign)?;
     Ok(order_key)
+}
+
+/// Signs what waits under a retired order key again, of up to [`BATCH`] activations
+/// whose ids come after `after`. The last one, where there may be more. The caller
+/// holds the order key.
+fn sign_batch(tx: &mut Tx<'_>, after: &[u8], now: u64, sign: Sign<'_>) -> Result<Option<[u8; 16]>> {
+    let newest = orders::newest_key(tx)?;
+    // Each takes these locks in one order.
+    let sql = "SELECT DISTINCT activation FROM orders WHERE outcome IS NULL \
+               AND key_version < ?1 AND activation > ?2 ORDER BY activation LIMIT ?3";
+    let ids: Vec<[u8; 16]> = tx.all(sql, values![newest, after, BATCH], |r| r.get(0))?;
+    for id in &ids {
+        sign_again(tx, id, newest, now, sign)?;
+    }
+    let full = ids.len() as u64 == BATCH;
+    Ok(ids.last().filter(|_| full).copied())
+}
+
+/// Signs what waits under a retired order key again, of one activation. The caller
+/// holds the order key.
+fn sign_again(tx: &mut Tx<'_>, id: &[u8; 16], newest: u32, now: u64, sign: Sign<'_>) -> Result<()> {
+    let sql = "SELECT id FROM activations WHERE id = ?1";
+    tx.hold(Lock::Update, sql, values![id])?;
+    let sql = "UPDATE orders SET outcome = ?3 WHERE activation = ?1 AND outcome IS NULL \
+               AND key_version < ?2 RETURNING key_version, seq, kind";
+    // Every kind is read before the first order is signed: a word that is unknown
+    // here rolls all of it back. It was once read as "deactivate", and signed as
+    // such.
+    let retired = super::OrderState::Retired.name();
+    let mut waiting: Vec<(u32, u64, OrderKind)> =
+        tx.all(sql, values![id, newest, retired], |r| {
+            Ok((r.get(0)?, r.get(1)?, r.word(2)?))
+        })?;
+    if waiting.is_empty() {
+        return Ok(());
+    }
+    waiting.sort_by_key(|(key, seq, _)| (*key, *seq));
+    let row = super::devices::get(tx, id)?;
+    for (_, _, kind) in waiting {
+        orders::insert_order(tx, &row, kind, now, sign)?;
+    }
+    tx.announce(Announcement::Device(*id))
 }

@@ -45,10 +45,12 @@ pub enum Recall {
 /// unused, in seconds.
 const GRACE_S: u64 = 30 * 86_400;
 /// How long a computer is remembered, however often it is used, in seconds.
-pub(crate) const REMEMBER_S: u64 = 90 * 86_400;
+pub(super) const REMEMBER_S: u64 = 90 * 86_400;
+/// Sessions of one account, and computers that remember it: the newest stay.
+const OF_ACCOUNT: u32 = 100;
 
 impl Store {
-    /// Adds a session.
+    /// Adds a session. The oldest ends where the account has too many.
     pub fn add_session(
         &self,
         id: &[u8; 32],
@@ -60,6 +62,9 @@ impl Store {
         self.write(|tx| {
             let sql = "INSERT INTO sessions VALUES (?1, ?2, ?3, ?4, ?4, ?5)";
             tx.execute(sql, values![id, account.0, csrf, now, computer])?;
+            let sql = "DELETE FROM sessions WHERE id IN (SELECT id FROM sessions \
+                       WHERE account = ?1 ORDER BY created DESC, id LIMIT 1000 OFFSET ?2)";
+            tx.execute(sql, values![account.0, OF_ACCOUNT])?;
             Ok(())
         })
     }
@@ -98,20 +103,6 @@ impl Store {
         self.read(|tx| tx.one(sql, values, |r| Ok(r.get::<u32>(0)? == 1)))
     }
 
-    /// Deletes sessions and computers whose time is over, and waits that ended
-    /// a day ago.
-    pub fn purge_web(&self, now: u64, idle: u64, longest: u64) -> Result<()> {
-        self.write(|tx| {
-            let sql = "DELETE FROM sessions WHERE seen + ?2 < ?1 OR created + ?3 < ?1";
-            tx.execute(sql, values![now, idle, longest])?;
-            let sql = "DELETE FROM computers WHERE created + ?2 < ?1";
-            tx.execute(sql, values![now, REMEMBER_S])?;
-            let sql = "DELETE FROM attempts WHERE until + 86400 < ?1";
-            tx.execute(sql, values![now])?;
-            Ok(())
-        })
-    }
-
     /// Ends a session and forgets the computer behind it. Returns whose it was.
     pub fn end_session(&self, id: &[u8; 32]) -> Result<Option<AccountId>> {
         self.write(|tx| {
@@ -123,7 +114,7 @@ impl Store {
         })
     }
 
-    /// Remembers a computer.
+    /// Remembers a computer. The oldest is forgotten where the account has too many.
     pub fn add_computer(
         &self,
         series: &[u8; 16],
@@ -137,6 +128,9 @@ impl Store {
                 "INSERT INTO computers VALUES (?1, ?2, ?3, NULL, ?5, ?4, ?5, ?5)",
                 values![series, account.0, token, browser, now],
             )?;
+            let sql = "DELETE FROM computers WHERE series IN (SELECT series FROM computers \
+                       WHERE account = ?1 ORDER BY created DESC, series LIMIT 1000 OFFSET ?2)";
+            tx.execute(sql, values![account.0, OF_ACCOUNT])?;
             Ok(())
         })
     }
