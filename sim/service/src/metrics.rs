@@ -107,33 +107,34 @@ impl Metrics {
             text("Outbox hand-overs tried"),
             m.handed.clone(),
         );
+        m.register_gauges(&mut r);
+        Metrics { registry: r, ..m }
+    }
+
+    /// What goes up and down.
+    fn register_gauges(&self, r: &mut Registry) {
         r.register(
             "waiting_devices",
-            text("Check-ins waiting here now"),
-            m.waiting.clone(),
+            "Check-ins waiting here now",
+            self.waiting.clone(),
         );
         r.register(
             "event_streams",
-            text("Event streams to browsers here now"),
-            m.streams.clone(),
+            "Event streams to browsers here now",
+            self.streams.clone(),
         );
-        r.register("orders", text("Orders in the database"), m.orders.clone());
-        r.register(
-            "outbox_backlog",
-            text("Rows in the outbox"),
-            m.backlog.clone(),
-        );
+        r.register("orders", "Orders in the database", self.orders.clone());
+        r.register("outbox_backlog", "Rows in the outbox", self.backlog.clone());
         r.register(
             "outbox_oldest_seconds",
-            text("Age of the oldest row in the outbox"),
-            m.oldest_s.clone(),
+            "Age of the oldest row in the outbox",
+            self.oldest_s.clone(),
         );
         r.register(
             "clock_difference_seconds",
-            text("The database's clock less this process's"),
-            m.clock.clone(),
+            "The database's clock less this process's",
+            self.clock.clone(),
         );
-        Metrics { registry: r, ..m }
     }
 
     /// A hand-over was tried.

@@ -178,7 +178,8 @@ fn attack_53_slow_half_open_and_never_finishing_clients_are_cut_and_an_honest_on
     const FORM: &str = "POST /login HTTP/1.1\r\nHost: localhost\r\n\
         Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 5000\r\n\r\ncsrf=";
     const HEAD: &str = "GET /login HTTP/1.1\r\nHost: localhost\r\nX-Slow: ";
-    let attacks: [(&str, fn(&Site)); 10] = [
+    type Attack = fn(&Site);
+    let attacks: [(&str, Attack); 10] = [
         ("silence before TLS", |s| {
             until_cut(&mut s.device_port(), "silence before TLS");
         }),

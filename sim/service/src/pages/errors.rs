@@ -51,20 +51,7 @@ struct Page<'t> {
 impl IntoResponse for PageError {
     fn into_response(self) -> Response {
         let (status, title, text, advice) = match &self {
-            PageError::HalfRemoved(half) => {
-                let HalfRemoved {
-                    ordered,
-                    left,
-                    error,
-                } = half;
-                tracing::error!(error = %error, ordered, left, "a removal of all devices stopped half way");
-                return show(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "Done in part",
-                    &what_was_done(half),
-                    "Please try again in a minute: it goes on with the rest.",
-                );
-            }
+            PageError::HalfRemoved(half) => return half_removed(half),
             PageError::CrossSite => (
                 StatusCode::FORBIDDEN,
                 "Not carried out",
@@ -137,6 +124,21 @@ impl IntoResponse for PageError {
         };
         show(status, title, text, advice)
     }
+}
+
+fn half_removed(half: &HalfRemoved) -> Response {
+    let HalfRemoved {
+        ordered,
+        left,
+        error,
+    } = half;
+    tracing::error!(error = %error, ordered, left, "a removal of all devices stopped half way");
+    show(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "Done in part",
+        &what_was_done(half),
+        "Please try again in a minute: it goes on with the rest.",
+    )
 }
 
 fn show(status: StatusCode, title: &str, text: &str, advice: &str) -> Response {
