@@ -36,6 +36,36 @@ async fn begin(p: &Person, id: &str) {
     p.wait_for("Ask the device").await;
 }
 
+/// An answer read by itself.
+async fn read_alone(p: &mut Person, first: &std::path::Path) {
+    p.go("/desk/read").await;
+    p.find("#file")
+        .await
+        .send_keys(&first.display().to_string())
+        .await
+        .unwrap();
+    p.click("main form .actions button").await;
+    p.wait_for("it tells of the past").await;
+    p.look("desk-read").await;
+}
+
+/// A photo of an answer’s code on a screen.
+async fn photo_of(p: &Person, tv: &Child, good: &std::path::Path) -> std::path::PathBuf {
+    let svg = qr_svg(&answer_text(&std::fs::read(good).unwrap()), "x").unwrap();
+    let svg = svg.replace(
+        "<svg ",
+        "<svg xmlns='http://www.w3.org/2000/svg' width='340' ",
+    );
+    let svg = svg.replace('#', "%23").replace('"', "'");
+    p.client
+        .goto(&format!("data:image/svg+xml,{svg}"))
+        .await
+        .unwrap();
+    let photo = tv.dir.join("photo.png");
+    std::fs::write(&photo, p.client.screenshot().await.unwrap()).unwrap();
+    photo
+}
+
 async fn desk(world: &World, driver: &Driver, name: &str, window: Window) {
     let (mut tv, id) = device(world);
     let base = world.running.pages_url();
@@ -103,18 +133,7 @@ async fn desk(world: &World, driver: &Driver, name: &str, window: Window) {
 
     // The good one, as a photo of the code on a screen.
     let page = p.client.current_url().await.unwrap();
-    let svg = qr_svg(&answer_text(&std::fs::read(&good).unwrap()), "x").unwrap();
-    let svg = svg.replace(
-        "<svg ",
-        "<svg xmlns='http://www.w3.org/2000/svg' width='340' ",
-    );
-    let svg = svg.replace('#', "%23").replace('"', "'");
-    p.client
-        .goto(&format!("data:image/svg+xml,{svg}"))
-        .await
-        .unwrap();
-    let photo = tv.dir.join("photo.png");
-    std::fs::write(&photo, p.client.screenshot().await.unwrap()).unwrap();
+    let photo = photo_of(&p, &tv, &good).await;
     p.client.goto(page.as_str()).await.unwrap();
     p.find("#photo")
         .await
@@ -124,16 +143,7 @@ async fn desk(world: &World, driver: &Driver, name: &str, window: Window) {
     p.click("main form .actions button").await;
     p.wait_for("Proven clean").await;
 
-    // An answer read by itself.
-    p.go("/desk/read").await;
-    p.find("#file")
-        .await
-        .send_keys(&first.display().to_string())
-        .await
-        .unwrap();
-    p.click("main form .actions button").await;
-    p.wait_for("it tells of the past").await;
-    p.look("desk-read").await;
+    read_alone(&mut p, &first).await;
     p.client.close().await.unwrap();
 }
 
