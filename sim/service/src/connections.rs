@@ -8,8 +8,8 @@
 //! | the TLS handshake | [`RustlsAcceptor`](axum_server::tls_rustls::RustlsAcceptor) |
 //! | the first request's head | [`axum_server::Server::first_request_timeout`] |
 //! | a later head, and silence between requests | hyper's `header_read_timeout` |
-//! | a body | [`bodies_in_time`] |
-//! | reading the answer | [`GuardedStream`] |
+//! | a body | `bodies_in_time` |
+//! | reading the answer | `GuardedStream` |
 
 use crate::address::network_of;
 use axum::body::{Body, Bytes, HttpBody as _};
@@ -48,7 +48,7 @@ pub struct Limits {
     pub first_request: Duration,
     /// From an answer until the head of the next request is whole.
     pub next_request: Duration,
-    /// For a body, and as much again for what [`BODY_RATE`] carries in it.
+    /// For a body, and as much again for what `BODY_RATE` carries in it.
     pub body: Duration,
     /// For the client to take anything at all of what is being sent to it.
     pub stalled: Duration,

@@ -175,7 +175,7 @@ impl Store {
 
     /// Begins or resumes an attempt. `WrongState` for an epoch below one that
     /// this device has already had, or an id of another device; `TooMany` where
-    /// the device has begun [`ATTEMPTS_A_DAY`] within a day that nobody consented
+    /// the device has begun `ATTEMPTS_A_DAY` within a day that nobody consented
     /// to.
     pub fn start_activation(&self, n: &NewActivation<'_>) -> Result<ActivationRow> {
         self.write(|tx| {

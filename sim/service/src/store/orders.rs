@@ -196,10 +196,10 @@ impl Store {
     /// Keeps a receipt for good and draws its conclusion. Keeping it twice is
     /// harmless. `event` is written for the account, once.
     ///
-    /// Of an activation that an account had, the first [`RECEIPTS_OF_ACTIVATION`]
+    /// Of an activation that an account had, the first `RECEIPTS_OF_ACTIVATION`
     /// are kept, so that no later owner of the device pushes one out, and `TooMany`
     /// is answered to the next; of all others the device's newest
-    /// [`RECEIPTS_OF_NOBODY`].
+    /// `RECEIPTS_OF_NOBODY`.
     pub fn keep_receipt(
         &self,
         receipt: &NewReceipt<'_>,
