@@ -414,7 +414,6 @@ impl<'m, P: Platform> Agent<'m, P> {
     /// The layer below [`Agent::poll`], which is the run loop and decides how
     /// often failed work is tried again.
     pub fn step(&mut self) -> Result<Step, Error> {
-        let booting = matches!(self.core.mode(), Mode::Boot(_));
         self.event(Event::Tick)?;
         let effect = self.core.effect();
         match effect {
@@ -426,7 +425,7 @@ impl<'m, P: Platform> Agent<'m, P> {
             _ => {}
         }
         let done = self.carry_out(effect, &[]);
-        if booting && !matches!(self.core.mode(), Mode::Boot(_)) {
+        if !matches!(self.core.mode(), Mode::Boot(_)) {
             self.spread_if_asked();
         }
         match done {

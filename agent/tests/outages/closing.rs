@@ -416,3 +416,24 @@ fn a_counter_that_fell_silent_has_the_value_that_was_read_last() {
     let receipt: Receipt<'_> = wire::peek(b.service.receipts.last().unwrap()).unwrap();
     assert_eq!((receipt.epoch, receipt.counter), (1, 1));
 }
+
+/// A person does not wait for the counter; it is raised from where it stands once it
+/// answers, not from a guess.
+#[test]
+fn a_wipe_that_began_before_the_counter_was_read_ends_the_epoch_that_it_was_in() {
+    let mut b = Bench::active(41);
+    b.agent.deactivate().unwrap();
+    b.serve();
+    b.activate();
+    b.reboot();
+    b.port.counter.outage.set(Failure::Silent);
+    b.pass(HOUR_S, 60, false);
+    assert_eq!(b.state(), State::Locked(LockReason::NotAnswering));
+    b.agent.deactivate().unwrap();
+    b.end_outages();
+    b.work();
+    b.serve();
+    assert_eq!(b.state(), State::Clean);
+    let receipt: Receipt<'_> = wire::peek(b.service.receipts.last().unwrap()).unwrap();
+    assert_eq!((receipt.epoch, receipt.counter), (1, 2));
+}

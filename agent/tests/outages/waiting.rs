@@ -271,3 +271,25 @@ fn a_fault_is_over_with_the_next_piece_of_a_boot() {
     assert_eq!(b.agent.poll_work(), Next::Again);
     assert_eq!((b.agent.work_fault(), b.state()), (None, State::Booting));
 }
+
+/// Of two reports that the service refuses, each waits from its own refusal on.
+#[test]
+fn the_report_that_was_refused_first_is_the_next_to_be_said() {
+    let mut b = Bench::active(19);
+    assert!(b.service.send_order(OrderKind::Deactivate));
+    b.refuse = |ask| {
+        let report = matches!(ask, Ask::Outcome { .. } | Ask::Receipt { .. });
+        report.then_some(RefusalCode::BadRequest)
+    };
+    // The outcome is refused while the wipe runs, the receipt five minutes later.
+    b.agent.try_again();
+    assert_eq!(b.exchange(), Ok(true));
+    assert_eq!(b.state(), State::Wiping);
+    assert_eq!(b.exchange(), Ok(true));
+    b.port.clock.advance_s(300);
+    b.work();
+    let posts = b.posts;
+    b.serve();
+    assert_eq!((b.state(), b.posts - posts), (State::Clean, 1));
+    assert_eq!(b.agent.next_due_ms(), Some(600_000));
+}

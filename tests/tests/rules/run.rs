@@ -5,7 +5,7 @@
 use nrd_agent::agent::run::{LONGEST_PAUSE_MS, RETRIES_AT_ONCE};
 use nrd_agent::lease::LeaseStatus;
 use nrd_agent::wire::{LockReason, MAX_FRAME};
-use nrd_agent::{Agent, Error, Next, State};
+use nrd_agent::{Agent, Config, Error, Next, State};
 use nrd_hal::Clock as _;
 use nrd_sim::device::StubService;
 use nrd_sim::device::{AgentBuffers, TestBench, talk};
@@ -280,6 +280,28 @@ fn a_request_in_flight_is_waited_for_a_minute() {
         let told = run(agent, None, until, |_| false);
         assert!(!told.posts.is_empty(), "then it asks again");
     });
+}
+
+#[test]
+fn a_request_that_may_wait_for_an_order_is_waited_for_as_much_longer() {
+    for wait_s in [0, 50, 600] {
+        let mut bench = active(1011);
+        let config = Config {
+            wait_s,
+            ..bench.config()
+        };
+        let mut ram = AgentBuffers::default();
+        let mut agent = Agent::new(bench.board(), config, ram.lend()).unwrap();
+        let poll = |agent: &mut Device<'_>| loop {
+            match agent.poll(&mut [0; MAX_FRAME]) {
+                Next::Again => {}
+                next => return next,
+            }
+        };
+        assert!(matches!(poll(&mut agent), Next::Post(_)));
+        let ends = uptime(&mut agent) + MINUTE_MS + 1000 * u64::from(wait_s);
+        assert_eq!(poll(&mut agent), Next::WaitUntil(Some(ends)), "{wait_s} s");
+    }
 }
 
 #[test]
