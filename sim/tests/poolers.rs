@@ -102,12 +102,15 @@ fn after_a_fail_over_connections_to_the_old_server_are_thrown_away() {
         old.sql("SHOW default_transaction_read_only") == "on"
     });
     switch.to.store(new.port, Ordering::SeqCst);
-    let failed = at_once(|n| {
+    let add = |n| {
         let sealed = |_| Ok(Sealed::default());
         store.add_account(&[n; 32], "*", 1, sealed).map(drop)
-    });
+    };
+    // Alone it meets one connection after the other.
+    add(99).unwrap();
+    let failed = at_once(add);
     assert!(failed.is_empty(), "{failed:?}");
-    assert_eq!(new.sql("SELECT count(*) FROM accounts"), "32");
+    assert_eq!(new.sql("SELECT count(*) FROM accounts"), "33");
     assert_eq!(old.sql("SELECT count(*) FROM accounts"), "0");
     assert!(at_once(|_| store.healthy()).is_empty());
 }

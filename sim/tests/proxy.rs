@@ -6,7 +6,7 @@ use common::chromium::{Driver, Person, Window};
 use common::{EXE, activate, click_remove, skip};
 use nrd_sim::base::sample::Samples;
 use nrd_sim::demo::{Browser, Child};
-use nrd_sim::load::postgres::free_port;
+use nrd_sim::load::postgres::{free_port, signal};
 use nrd_sim::service::address::Proxies;
 use nrd_sim::service::server::{Ports, Running, ServerOptions, start_with};
 use nrd_sim::service::{Service, Settings};
@@ -30,7 +30,8 @@ struct Behind {
 
 impl Drop for Behind {
     fn drop(&mut self) {
-        self.nginx.kill().unwrap();
+        // Killed, it would leave its workers behind.
+        signal(self.nginx.id(), "TERM");
         self.nginx.wait().unwrap();
     }
 }

@@ -343,3 +343,18 @@ fn attack_58_no_other_user_of_the_machine_reads_what_the_service_keeps() {
     let refused = config().unwrap_err().to_string();
     assert!(refused.contains("chmod 600"), "{refused}");
 }
+
+/// The database alone would take it: its file is open, wherever its folder went.
+#[test]
+fn a_service_that_could_note_no_removal_is_not_ready() {
+    let site = Site::new();
+    let dir = site.dir.path().to_owned();
+    site.service.store.healthy().unwrap();
+    let away = dir.with_extension("away");
+    std::fs::rename(&dir, &away).unwrap();
+    let failed = site.service.store.healthy();
+    std::fs::rename(&away, &dir).unwrap();
+    let failed = failed.unwrap_err().to_string();
+    assert!(failed.contains("revocations.log"), "{failed}");
+    site.service.store.healthy().unwrap();
+}

@@ -168,8 +168,12 @@ impl Store {
         done
     }
 
-    /// Answers whether the database can be written now.
+    /// Answers whether a removal could be stored now: in the revocation log, and in
+    /// the database.
     pub fn healthy(&self) -> Result<()> {
+        if let Some(log) = &self.revocations {
+            log.healthy()?;
+        }
         self.write(|tx| {
             tx.execute("UPDATE meta SET value = value WHERE key = 'schema'", &[])?;
             Ok(())

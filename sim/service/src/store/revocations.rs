@@ -130,6 +130,11 @@ impl Revocations {
         }
     }
 
+    /// Answers whether a revocation could be noted where the next start reads it.
+    pub(super) fn healthy(&self) -> Result<()> {
+        self.hold().map(drop).map_err(|e| self.failed(e))
+    }
+
     /// Notes a revocation; on disk when this returns.
     pub(super) fn add(&self, activation: &[u8; 16], why: RevocationReason, at: u64) -> Result<()> {
         let line = Line {
