@@ -107,6 +107,8 @@ pub(crate) struct Talk {
     receipts_wait_ms: u64,
     outcome_waits_ms: u64,
     sign_out_waits_ms: u64,
+    /// The last of them to be put off was lost on its way, not refused.
+    lost: bool,
 }
 
 impl Talk {
@@ -249,6 +251,7 @@ impl Talk {
     /// The service refused what was said.
     pub(crate) fn refused(&mut self, sent: Sent, retry_after_s: u32) {
         self.put_off(sent);
+        self.lost = false;
         self.failed();
         self.asked_ms = after_s(self.now_ms, retry_after_s);
         self.due_ms = self.due_ms.max(self.asked_ms);
@@ -271,11 +274,26 @@ impl Talk {
     /// one request to activate.
     pub(crate) fn put_off(&mut self, sent: Sent) {
         let until = after_s(self.now_ms, PUT_OFF_S);
+        self.lost = true;
         match sent {
             Sent::Receipt => self.receipts_wait_ms = until,
             Sent::Outcome => self.outcome_waits_ms = until,
             Sent::SignedOut => self.sign_out_waits_ms = until,
             Sent::Hello | Sent::Start | Sent::Poll | Sent::CheckIn { .. } => {}
+        }
+    }
+
+    /// When that which was put off until `at_ms` may be said, with nothing else to
+    /// say: a refusal stands that long, an exchange that was lost on its way waits
+    /// for the back-off alone.
+    ///
+    /// Found: the last receipt of a wipe, lost in a service that was killed, came
+    /// 15 minutes after the service was back.
+    fn alone_ms(&self, at_ms: u64) -> u64 {
+        if self.lost {
+            self.due_ms
+        } else {
+            self.due_ms.max(at_ms)
         }
     }
 
@@ -360,7 +378,7 @@ impl Core {
             // The order that this wipe carries out may be answered meanwhile.
             Mode::Wipe(_) => {
                 let says = outcome && talk.challenge.is_some();
-                let at = talk.due_ms.max(talk.outcome_waits_ms);
+                let at = talk.alone_ms(talk.outcome_waits_ms);
                 return says.then_some((Sent::Outcome, at));
             }
             // The service hears what was lost; it believes a request that is
@@ -396,7 +414,7 @@ impl Core {
         }
         let next = match (ready.or(self.ask_of_state()), put_off) {
             (Some(sent), _) => (sent, talk.due_ms),
-            (None, Some((sent, at))) => (sent, talk.due_ms.max(at)),
+            (None, Some((sent, at))) => (sent, talk.alone_ms(at)),
             (None, None) => return None,
         };
         if talk.challenge.is_none() {

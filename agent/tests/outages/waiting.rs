@@ -293,3 +293,36 @@ fn the_report_that_was_refused_first_is_the_next_to_be_said() {
     assert_eq!((b.state(), b.posts - posts), (State::Clean, 1));
     assert_eq!(b.agent.next_due_ms(), Some(600_000));
 }
+
+/// Found: the receipt of a wipe whose exchange was lost in a service that was killed
+/// waited 15 minutes, with nothing else left to say. A refusal does wait so long.
+#[test]
+fn the_only_report_left_waits_for_the_back_off_alone_when_it_was_lost() {
+    let mut b = Bench::active(20);
+    b.agent.deactivate().unwrap();
+    b.work();
+    fail(&mut b, 1);
+    assert_eq!(b.state(), State::Clean);
+    // The first window is 2 s, the second 4 s, whatever is drawn.
+    assert!(b.agent.next_due_ms() <= Some(2_000));
+    fail(&mut b, 1);
+    assert!(b.agent.next_due_ms() <= Some(4_000));
+    // An answer to something else in between does not make it a refusal: here the
+    // service that comes back asks the device to introduce itself.
+    b.refuse = |ask| {
+        let receipt = matches!(ask, Ask::Receipt { .. });
+        receipt.then_some(RefusalCode::StaleChallenge)
+    };
+    b.pass(4, 1, true);
+    assert!(b.agent.next_due_ms() <= Some(8_000));
+    b.refuse = |ask| {
+        let receipt = matches!(ask, Ask::Receipt { .. });
+        receipt.then_some(RefusalCode::BadRequest)
+    };
+    b.pass(8, 1, true);
+    assert_eq!(b.agent.status().receipts, 1, "refused, and kept");
+    assert!(b.agent.next_due_ms() > Some(890_000));
+    b.refuse = |_| None;
+    b.pass(900, 10, true);
+    assert_eq!(b.agent.status().receipts, 0, "delivered");
+}

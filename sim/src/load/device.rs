@@ -68,10 +68,6 @@ impl Town {
     }
 }
 
-/// How long a device without a connection waits until it says that its network
-/// is back.
-const NETWORK_BACK: Duration = Duration::from_millis(500);
-
 /// A connection that is kept.
 pub struct Line(TlsStream<TcpStream>);
 
@@ -213,11 +209,6 @@ impl Device {
                 // Another process may answer.
                 self.number += 1;
                 self.agent.exchange_failed();
-                // A host that sees its network work again says so: without it a
-                // report that did not get through waits a quarter of an hour.
-                tokio::time::sleep(NETWORK_BACK).await;
-                self.tick();
-                self.agent.network_up();
                 Ok(())
             }
         }
