@@ -10,6 +10,7 @@ pub mod m33;
 pub mod measure;
 pub mod model;
 pub mod token_pattern;
+pub mod wire_tables;
 pub mod worktree_copy;
 
 use nrd_hal::Geometry;

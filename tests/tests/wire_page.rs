@@ -1,0 +1,41 @@
+//! `docs/WIRE.md` says of every frame what the declarations say.
+
+use nrd_agent::state::{Snapshot, Tombstone};
+use nrd_agent::wire::codec::Bounded;
+use nrd_agent::wire::storage::{DeskMessage, DeviceMessage};
+use nrd_agent::wire::{
+    Delegation, Grant, Lease, MakerCertificate, Order, OrderOutcome, Receipt, Reply, Request,
+    RootChange, Statement,
+};
+use nrd_tests::wire_tables::{PAGE, Tables, page};
+use std::path::Path;
+
+#[test]
+fn the_page_of_the_wire_is_what_the_declarations_make_of_it() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let kept = std::fs::read_to_string(root.join(PAGE)).unwrap();
+    let made = page(&root);
+    let differs = kept
+        .lines()
+        .zip(made.lines())
+        .find(|(kept, made)| kept != made);
+    assert!(
+        kept == made,
+        "{PAGE} is not what the declarations make: run `cargo run -p nrd-tests --bin \
+         wire_tables -- --write`, and say in CHANGELOG.md what changed. First line that \
+         differs: {differs:?}"
+    );
+}
+
+/// The page reads declarations as text; the codec, as the compiler does.
+#[test]
+fn the_page_counts_as_the_codec_does() {
+    let tables = Tables::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+    macro_rules! same {
+        ($($t:ident)*) => {$(
+            assert_eq!(tables.longest(stringify!($t)), $t::MAX_LEN, stringify!($t));
+        )*};
+    }
+    same!(Request Reply MakerCertificate RootChange Delegation Order OrderOutcome Grant Lease);
+    same!(Statement Receipt DeskMessage DeviceMessage Snapshot Tombstone);
+}
