@@ -92,7 +92,7 @@ const INSIDER: usize = PEOPLE + 1;
 /// How long a wipe may take to be proven on the page.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A service under attack. Dropping it ends both.
+/// A service that is attacked. Dropping it ends both.
 pub struct Siege {
     /// The service.
     pub service: ServiceProcess,
@@ -100,14 +100,14 @@ pub struct Siege {
     town: Arc<Town>,
     dir: PathBuf,
     target: Arc<Target>,
-    /// The attacks end with it.
-    _attackers: Runtime,
+    attackers: Runtime,
+    plan: HostilePlan,
     honest: Runtime,
     _home: TempDir,
 }
 
 impl Siege {
-    /// Starts a service, and then the attacks.
+    /// Starts a service. There is peace yet.
     pub fn begin(exe: &Path, plan: &HostilePlan) -> Result<Siege, String> {
         let home = tempfile::tempdir().map_err(|e| e.to_string())?;
         let accounts = home.path().join("accounts.toml");
@@ -148,29 +148,39 @@ impl Siege {
             session,
             activation,
         ));
-        attacks::start(attackers.handle(), &target, plan);
         Ok(Siege {
             service,
             keys,
             town,
             dir,
             target,
-            _attackers: attackers,
+            attackers,
+            plan: plan.clone(),
             honest,
             _home: home,
         })
     }
 
+    /// Starts the attacks. They end with the siege.
+    pub fn attack(&self) {
+        attacks::start(self.attackers.handle(), &self.target, &self.plan);
+    }
+
+    /// How often each attack was tried so far.
+    pub fn tried(&self) -> BTreeMap<&'static str, u64> {
+        self.target.tried()
+    }
+
     /// The browser of person `n`, over TLS.
-    fn browser(&self, n: usize) -> Result<Browser, String> {
+    pub fn browser(&self, n: usize) -> Result<Browser, String> {
         let url = format!("https://localhost:{}", self.service.device_port);
         let browser = Browser::trusting(&url, &self.dir.join("ca.pem"))?;
         browser.sign_in(&format!("p{n}@example.com"), PASSWORD, false)?;
         Ok(browser)
     }
 
-    /// A device of that person's, which waits in its check-ins for so many seconds.
-    fn device(&self, browser: &Browser, number: usize, wait_s: u16) -> Result<Device, String> {
+    /// An active device that waits in its check-ins for so many seconds.
+    pub fn device(&self, browser: &Browser, number: usize, wait_s: u16) -> Result<Device, String> {
         let mut device = Device::new(&self.keys, self.town.clone(), number, wait_s)?;
         self.honest.block_on(async {
             let code = device.code().await?;
@@ -243,21 +253,19 @@ impl Seen {
 pub fn run(exe: &Path, plan: &HostilePlan) -> Result<HostileReport, String> {
     let siege = Siege::begin(exe, plan)?;
     let seen = Seen::default();
+    // Signed in before: who is guessed at meanwhile has to wait in a browser that is
+    // not known (attack 54).
+    let browsers: Vec<Browser> = (0..PEOPLE)
+        .map(|n| siege.browser(n))
+        .collect::<Result<_, _>>()?;
+    let watched = siege.device(&siege.browser(WATCHER)?, 1, 0)?;
+    siege.attack();
     std::thread::scope(|scope| {
-        for n in 0..PEOPLE {
+        for (n, browser) in browsers.iter().enumerate() {
             let (siege, seen) = (&siege, &seen);
-            scope.spawn(move || match siege.browser(n) {
-                Ok(browser) => remove_again_and_again(siege, &browser, n, seen),
-                Err(e) => seen.failed(format!("no sign-in: {e}")),
-            });
+            scope.spawn(move || remove_again_and_again(siege, browser, n, seen));
         }
-        scope.spawn(|| {
-            let watched = siege.browser(WATCHER);
-            match watched.and_then(|b| siege.device(&b, 1, 0)) {
-                Ok(device) => check_in_again_and_again(&siege, device, &seen),
-                Err(e) => seen.failed(format!("no device that checks in: {e}")),
-            }
-        });
+        scope.spawn(|| check_in_again_and_again(&siege, watched, &seen));
         std::thread::sleep(Duration::from_secs(plan.seconds));
         seen.over.store(true, Ordering::Relaxed);
     });
@@ -282,7 +290,7 @@ pub fn run(exe: &Path, plan: &HostilePlan) -> Result<HostileReport, String> {
         refused_of_an_address: refused("address"),
         refused_of_all: refused("all"),
         errors_logged: log.matches("\"level\":\"ERROR\"").count(),
-        attacks: siege.target.tried(),
+        attacks: siege.tried(),
         load_average: load.split(' ').take(3).collect::<Vec<_>>().join(" "),
         processors: std::thread::available_parallelism().map_or(1, usize::from),
     })
