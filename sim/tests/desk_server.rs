@@ -3,8 +3,7 @@
 
 mod common;
 
-use common::photos::png;
-use common::{EXE, eventually};
+use common::{EXE, eventually, png};
 use image::ExtendedColorType;
 use nrd_sim::demo::Browser;
 use nrd_sim::load::device::{Device, Town};

@@ -3,8 +3,8 @@
 
 mod common;
 
-use common::EXE;
-use common::photos::{Dice, Kind, make, png};
+use common::photos::{Dice, Kind, make};
+use common::{EXE, png};
 use image::ExtendedColorType;
 use nrd_sim::service::desk::photo::{MAX_PIXELS, PhotoError, PhotoReader};
 use std::path::Path;

@@ -385,13 +385,3 @@ fn develop(light: &[f32], camera: &Camera, quality: u8, d: &mut Dice) -> Vec<u8>
         .unwrap();
     jpeg
 }
-
-/// A grey wall without a code.
-pub(crate) fn png(width: u32, height: u32, colour: ExtendedColorType) -> Vec<u8> {
-    let mut file = Vec::new();
-    let bytes = width as usize * height as usize * usize::from(colour.bits_per_pixel()) / 8;
-    image::codecs::png::PngEncoder::new(&mut file)
-        .write_image(&vec![0x55; bytes], width, height, colour)
-        .unwrap();
-    file
-}

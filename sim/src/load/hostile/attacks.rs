@@ -268,65 +268,20 @@ impl Target {
                 let line = self.connect(from, self.tls).await?;
                 until_cut(&mut self.town.greet(line).await?.0).await
             }
-            Attack::NotReading => {
-                let mut line = self.connect(from, self.pages).await?;
-                loop {
-                    line.write_all(&GET.as_bytes().repeat(50)).await?;
-                }
-            }
+            Attack::NotReading => self.read_nothing(from).await,
             Attack::Greetings => {
                 let line = self.connect(from, self.tls).await?;
                 self.town.greet(line).await.map(drop)
             }
-            Attack::WrongPasswords => {
-                // Those of the honest, and others that nobody has.
-                let email = match dice.of(2) {
-                    0 => format!("p{}%40example.com", dice.of(4)),
-                    _ => format!("x{}%40example.com", dice.next()),
-                };
-                let host = 1 + dice.of(ADDRESSES as usize) as u8;
-                let from = Ipv4Addr::new(127, 0, from.octets()[2], host);
-                let mut line = self.connect(from, self.pages).await?;
-                line.write_all(login(self.pages, &email, "a+guess").as_bytes())
-                    .await?;
-                answer(&mut line).await.map(drop)
-            }
-            Attack::GuessedCodes => {
-                const LETTERS: &[u8] = b"BCDFGHJKLMNPQRSTVWXZ";
-                let code: String = (0..8)
-                    .map(|_| char::from(LETTERS[dice.of(LETTERS.len())]))
-                    .collect();
-                self.form(from, "/activate", &format!("code={code}"), false)
-                    .await
-            }
-            Attack::EventStreams => {
-                let mut line = self.connect(from, self.pages).await?;
-                let cookie = &self.session.cookie;
-                let ask = format!(
-                    "GET /account/live HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\n\r\n"
-                );
-                line.write_all(ask.as_bytes()).await?;
-                until_cut(&mut line).await
-            }
+            Attack::WrongPasswords => self.guess_password(from, dice).await,
+            Attack::GuessedCodes => self.guess_code(from, dice).await,
+            Attack::EventStreams => self.hold_stream(from).await,
             Attack::HugeHead => {
                 let head = format!("{HEAD}{}\r\n\r\n", "a".repeat(100_000));
                 self.send(from, head.as_bytes()).await
             }
-            Attack::HugeForm => {
-                let head = format!("{FORM}Content-Length: 10000000\r\n\r\n");
-                let mut bytes = head.into_bytes();
-                bytes.resize(bytes.len() + 10_000_000, b'a');
-                self.send(from, &bytes).await
-            }
-            Attack::EndlessForm => {
-                let mut line = self.connect(from, self.pages).await?;
-                line.write_all(format!("{FORM}Transfer-Encoding: chunked\r\n\r\n").as_bytes())
-                    .await?;
-                let chunk = format!("1000\r\n{}\r\n", "a".repeat(4096));
-                loop {
-                    line.write_all(chunk.as_bytes()).await?;
-                }
-            }
+            Attack::HugeForm => self.huge_form(from).await,
+            Attack::EndlessForm => self.endless_form(from).await,
             Attack::HugeFrame => self.frames(from, [vec![0x5A; 1 << 20]].into_iter()).await,
             Attack::NoHttp => {
                 let bytes = no_http(dice, self.pages);
@@ -342,27 +297,93 @@ impl Target {
                 let frames: Vec<Vec<u8>> = (0..20).map(|_| self.no_frame(dice)).collect();
                 self.frames(from, frames.into_iter()).await
             }
-            Attack::ReplayedFrames => {
-                // As they came, and then in another order.
-                let other = (0..20).map(|_| self.frames[dice.of(self.frames.len())].clone());
-                self.frames(from, self.frames.iter().cloned().chain(other))
-                    .await
-            }
-            Attack::ReplayedForms => {
-                let device = &self.activation;
-                let paths = [
-                    format!("{device}/remove"),
-                    format!("{device}/sign-out"),
-                    format!("{device}/rename"),
-                    "/account/devices/remove-all".to_owned(),
-                    "/activate/confirm".to_owned(),
-                    "/policy".to_owned(),
-                ];
-                let path = &paths[dice.of(paths.len())];
-                let more = "name=again&decision=allow&code=BBBBBBBB&version=1";
-                self.form(from, path, more, dice.of(2) == 0).await
-            }
+            Attack::ReplayedFrames => self.replay_frames(from, dice).await,
+            Attack::ReplayedForms => self.replay_form(from, dice).await,
         }
+    }
+
+    /// Passwords of the honest, and of e-mail addresses that nobody has.
+    async fn guess_password(&self, from: Ipv4Addr, dice: &mut Dice) -> io::Result<()> {
+        let email = match dice.of(2) {
+            0 => format!("p{}%40example.com", dice.of(4)),
+            _ => format!("x{}%40example.com", dice.next()),
+        };
+        let host = 1 + dice.of(ADDRESSES as usize) as u8;
+        let from = Ipv4Addr::new(127, 0, from.octets()[2], host);
+        let mut line = self.connect(from, self.pages).await?;
+        line.write_all(login(self.pages, &email, "a+guess").as_bytes())
+            .await?;
+        answer(&mut line).await.map(drop)
+    }
+
+    /// A code that no screen shows.
+    async fn guess_code(&self, from: Ipv4Addr, dice: &mut Dice) -> io::Result<()> {
+        const LETTERS: &[u8] = b"BCDFGHJKLMNPQRSTVWXZ";
+        let code: String = (0..8)
+            .map(|_| char::from(LETTERS[dice.of(LETTERS.len())]))
+            .collect();
+        self.form(from, "/activate", &format!("code={code}"), false)
+            .await
+    }
+
+    /// An event stream that is held.
+    async fn hold_stream(&self, from: Ipv4Addr) -> io::Result<()> {
+        let mut line = self.connect(from, self.pages).await?;
+        let cookie = &self.session.cookie;
+        let ask =
+            format!("GET /account/live HTTP/1.1\r\nHost: localhost\r\nCookie: {cookie}\r\n\r\n");
+        line.write_all(ask.as_bytes()).await?;
+        until_cut(&mut line).await
+    }
+
+    /// A form that is much too large.
+    async fn huge_form(&self, from: Ipv4Addr) -> io::Result<()> {
+        let head = format!("{FORM}Content-Length: 10000000\r\n\r\n");
+        let mut bytes = head.into_bytes();
+        bytes.resize(bytes.len() + 10_000_000, b'a');
+        self.send(from, &bytes).await
+    }
+
+    /// A form whose end is never announced.
+    async fn endless_form(&self, from: Ipv4Addr) -> io::Result<()> {
+        let mut line = self.connect(from, self.pages).await?;
+        line.write_all(format!("{FORM}Transfer-Encoding: chunked\r\n\r\n").as_bytes())
+            .await?;
+        let chunk = format!("1000\r\n{}\r\n", "a".repeat(4096));
+        loop {
+            line.write_all(chunk.as_bytes()).await?;
+        }
+    }
+
+    /// Asks, and takes nothing of what is answered.
+    async fn read_nothing(&self, from: Ipv4Addr) -> io::Result<()> {
+        let mut line = self.connect(from, self.pages).await?;
+        loop {
+            line.write_all(&GET.as_bytes().repeat(50)).await?;
+        }
+    }
+
+    /// A form that was sent before, with its token or a wrong one.
+    async fn replay_form(&self, from: Ipv4Addr, dice: &mut Dice) -> io::Result<()> {
+        let device = &self.activation;
+        let paths = [
+            format!("{device}/remove"),
+            format!("{device}/sign-out"),
+            format!("{device}/rename"),
+            "/account/devices/remove-all".to_owned(),
+            "/activate/confirm".to_owned(),
+            "/policy".to_owned(),
+        ];
+        let path = &paths[dice.of(paths.len())];
+        let more = "name=again&decision=allow&code=BBBBBBBB&version=1";
+        self.form(from, path, more, dice.of(2) == 0).await
+    }
+
+    /// What a device has sent in its life, as it came and in another order.
+    async fn replay_frames(&self, from: Ipv4Addr, dice: &mut Dice) -> io::Result<()> {
+        let other = (0..20).map(|_| self.frames[dice.of(self.frames.len())].clone());
+        self.frames(from, self.frames.iter().cloned().chain(other))
+            .await
     }
 
     /// Sends the beginning of something, and holds the connection.
