@@ -182,11 +182,16 @@ impl Siege {
     /// An active device that waits in its check-ins for so many seconds.
     pub fn device(&self, browser: &Browser, number: usize, wait_s: u16) -> Result<Device, String> {
         let mut device = Device::new(&self.keys, self.town.clone(), number, wait_s)?;
-        self.honest.block_on(async {
+        let life = async {
             let code = device.code().await?;
             browser.activate(&code, "Virtual", true)?;
             device.until(Device::is_active).await
-        })?;
+        };
+        // Made inside of the runtime, whose clock it needs.
+        let active = self
+            .honest
+            .block_on(async { tokio::time::timeout(PATIENCE, life).await });
+        active.map_err(|_| "the device does not come to be active".to_owned())??;
         Ok(device)
     }
 }
