@@ -3,9 +3,9 @@
 
 mod common;
 
-use common::EXE;
 use common::photos::{Dice, Kind, make};
-use image::{ExtendedColorType, ImageEncoder as _};
+use common::{EXE, png};
+use image::ExtendedColorType;
 use nrd_sim::service::desk::photo::{MAX_PIXELS, PhotoError, PhotoReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -56,15 +56,6 @@ fn photos_of_every_kind_and_twelve_megapixels_are_read() {
     for ((kind, photo), read) in Kind::ALL.iter().zip(&photos).zip(read) {
         assert_eq!(read, Ok(photo.text.clone()), "{kind:?}, seed 1");
     }
-}
-
-fn png(width: u32, height: u32, colour: ExtendedColorType) -> Vec<u8> {
-    let mut file = Vec::new();
-    let bytes = width as usize * height as usize * usize::from(colour.bits_per_pixel()) / 8;
-    image::codecs::png::PngEncoder::new(&mut file)
-        .write_image(&vec![0x55; bytes], width, height, colour)
-        .unwrap();
-    file
 }
 
 /// The width and height of a PNG's header say something else; its checksum fits.

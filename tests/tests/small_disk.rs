@@ -7,7 +7,8 @@ use nrd_tests::bench::{Bench, HOME, activate};
 use nrd_tests::external_tools::skip;
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
-use std::path::Path;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Set in the process that runs on the small disk.
@@ -15,9 +16,10 @@ const INSIDE: &str = "NRD_SMALL_DISK";
 /// `unshare` for root, and for others where the kernel lets them.
 const NAMESPACES: [&[&str]; 2] = [&["--mount"], &["--user", "--map-root-user", "--mount"]];
 
-/// Runs the test of this name again, on a small disk that is its folder for
-/// temporary files; false where no such disk can be had.
-fn run_again(test: &str) -> bool {
+/// Runs the test of this name again with a small disk, which [`INSIDE`] names, and
+/// which is its folder for temporary files if `all` is to be on it; false where no such
+/// disk can be had.
+fn run_again(test: &str, all: bool) -> bool {
     let folder = tempfile::tempdir().unwrap();
     let mount = "mount -t tmpfs -o size=2m tmpfs \"$0\"";
     let unshare = |flags: &[&str], then: &str| {
@@ -34,11 +36,14 @@ fn run_again(test: &str) -> bool {
     let Some(flags) = NAMESPACES.iter().find(works) else {
         return false;
     };
-    let ran = unshare(flags, "exec \"$@\"")
+    let mut again = unshare(flags, "exec \"$@\"");
+    if all {
+        again.env("TMPDIR", folder.path());
+    }
+    let ran = again
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", test, "--nocapture"])
-        .env(INSIDE, "1")
-        .env("TMPDIR", folder.path())
+        .env(INSIDE, folder.path())
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&ran.stdout);
@@ -55,12 +60,12 @@ fn fill(path: &Path) {
     while file.write_all(&[0xA5]).is_ok() {}
 }
 
-/// An active device of the first account.
-fn an_activation(bench: &Bench, name: &'static str) -> [u8; 16] {
-    let holder = bench.account(0);
-    let mut device = bench.device(name, 1);
+/// An active device of account `n`.
+fn an_activation(bench: &Bench, n: usize, name: &'static str) -> [u8; 16] {
+    let holder = bench.account(n);
+    let mut device = bench.device(name, 1 + n as u64);
     device.boot(|service, agent| activate(service, agent, holder, true));
-    bench.newest(0).id
+    bench.newest(n).id
 }
 
 fn phase(service: &Service, id: &[u8; 16]) -> (ActivationPhase, usize) {
@@ -71,14 +76,17 @@ fn phase(service: &Service, id: &[u8; 16]) -> (ActivationPhase, usize) {
 #[test]
 fn a_full_disk_under_sqlite_is_said_and_removes_nothing_falsely() {
     if std::env::var_os(INSIDE).is_none() {
-        if !run_again("a_full_disk_under_sqlite_is_said_and_removes_nothing_falsely") {
+        if !run_again(
+            "a_full_disk_under_sqlite_is_said_and_removes_nothing_falsely",
+            true,
+        ) {
             skip("mount namespace", "SQLite on a full disk");
         }
         return;
     }
     let mut bench = Bench::new();
     let holder = bench.account(0);
-    let id = an_activation(&bench, "SMALL-DISK");
+    let id = an_activation(&bench, 0, "SMALL-DISK");
     let before = phase(&bench.service, &id);
     let filler = bench.dir.path().join("filler");
     fill(&filler);
@@ -107,6 +115,11 @@ fn a_full_disk_under_sqlite_is_said_and_removes_nothing_falsely() {
     }
     let is_full = |e: &Error| matches!(e, Error::Storage(f) if f.kind == FaultKind::Full);
     assert!(refused.as_ref().is_some_and(is_full), "{refused:?}");
+    // Nobody is signed in, and nothing is ready, that could not be stored.
+    let signed_in = bench.service.sign_in(holder, true, "Firefox", HOME);
+    assert!(signed_in.as_ref().err().is_some_and(is_full));
+    let ready = bench.service.store.healthy();
+    assert!(ready.as_ref().err().is_some_and(is_full), "{ready:?}");
     match bench.service.remove(holder, &id, HOME) {
         Err(e) => assert!(is_full(&e) && e.to_string().contains("make room"), "{e}"),
         Ok(()) => panic!("removed, on a full disk"),
@@ -119,4 +132,56 @@ fn a_full_disk_under_sqlite_is_said_and_removes_nothing_falsely() {
     assert_eq!(after.0, ActivationPhase::Removing, "it goes on with room");
     bench.restart();
     assert_eq!(phase(&bench.service, &id), after, "and it is on the disk");
+}
+
+#[test]
+fn a_full_disk_under_the_revocation_log_alone_is_not_ready_and_removes_nothing() {
+    if std::env::var_os(INSIDE).is_none() {
+        if !run_again(
+            "a_full_disk_under_the_revocation_log_alone_is_not_ready_and_removes_nothing",
+            false,
+        ) {
+            skip("mount namespace", "the revocation log on a full disk");
+        }
+        return;
+    }
+    let small = PathBuf::from(std::env::var_os(INSIDE).unwrap());
+    let mut bench = Bench::new();
+    let holder = bench.account(0);
+    let (first, second) = (
+        an_activation(&bench, 0, "SMALL-DISK-1"),
+        an_activation(&bench, 1, "SMALL-DISK-2"),
+    );
+    // The log on the small disk, the database on a large one.
+    let log = bench.dir.path().join("revocations.log");
+    std::fs::remove_file(&log).unwrap();
+    symlink(small.join("revocations.log"), &log).unwrap();
+    bench.restart();
+    let filler = small.join("filler");
+    fill(&filler);
+    let is_full = |e: &Error| matches!(e, Error::Storage(f) if f.kind == FaultKind::Full);
+    let ready = bench.service.store.healthy();
+    assert!(ready.as_ref().err().is_some_and(is_full), "{ready:?}");
+    let before = phase(&bench.service, &first);
+    let removed = bench.service.remove(holder, &first, HOME);
+    assert!(removed.as_ref().err().is_some_and(is_full), "{removed:?}");
+    assert_eq!(phase(&bench.service, &first), before, "no false success");
+
+    // What was ready stays so until the next removal, though the disk fills up.
+    std::fs::remove_file(&filler).unwrap();
+    bench.service.store.healthy().unwrap();
+    fill(&filler);
+    bench.service.remove(holder, &first, HOME).unwrap();
+    assert_eq!(
+        phase(&bench.service, &first).0,
+        ActivationPhase::Removing,
+        "there was room for it"
+    );
+    std::fs::remove_file(&filler).unwrap();
+    bench
+        .service
+        .remove(bench.account(1), &second, HOME)
+        .unwrap();
+    let text = std::fs::read_to_string(&log).unwrap();
+    assert_eq!(text.lines().filter(|l| !l.is_empty()).count(), 2, "{text}");
 }

@@ -2,7 +2,7 @@
 
 use axum::http::HeaderMap;
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 /// Who shares an address: a home has a whole /64 of IPv6.
@@ -16,7 +16,22 @@ pub(crate) fn network_of(address: IpAddr) -> IpAddr {
     }
 }
 
-/// The same of an address as text; text that is none stands for itself.
+/// Who may be one and the same stranger: whoever has a /48 of IPv6, or a /24 of IPv4,
+/// has as many addresses in it as he likes.
+pub(crate) fn neighbourhood_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => {
+            let [a, b, c, ..] = v6.segments();
+            Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0).into()
+        }
+        IpAddr::V4(v4) => {
+            let [a, b, c, _] = v4.octets();
+            Ipv4Addr::new(a, b, c, 0).into()
+        }
+    }
+}
+
+/// [`network_of`] an address as text; text that is none stands for itself.
 pub(crate) fn network(address: &str) -> String {
     match address.parse() {
         Ok(address) => network_of(address).to_string(),

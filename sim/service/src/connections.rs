@@ -1,7 +1,9 @@
 //! Connections: how many, how many of one address, and how long a client may take.
 //!
 //! A client that sends slowly, stops in the middle, or does not read what it asked
-//! for costs one connection until its time is up, and nobody else anything.
+//! for costs one connection until its time is up, and nobody else anything. Where all
+//! connections are taken, whoever comes next takes the place of the neighbourhood that
+//! holds the most: a crowd displaces itself, and locks nobody out.
 //!
 //! | what is slow | who cuts it |
 //! |---|---|
@@ -11,7 +13,7 @@
 //! | a body | `bodies_in_time` |
 //! | reading the answer | `GuardedStream` |
 
-use crate::address::network_of;
+use crate::address::{neighbourhood_of, network_of};
 use axum::body::{Body, Bytes, HttpBody as _};
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -20,9 +22,10 @@ use axum::response::{IntoResponse as _, Response};
 use axum_server::accept::Accept;
 use futures_util::StreamExt as _;
 use futures_util::stream::unfold;
+use futures_util::task::AtomicWaker;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::future::{Ready, ready};
 use std::io;
 use std::net::IpAddr;
@@ -118,23 +121,75 @@ struct Port {
 struct Open {
     in_all: usize,
     by_address: HashMap<IpAddr, usize>,
+    /// Of each neighbourhood, the oldest first; without those of proxies.
+    by_neighbourhood: HashMap<IpAddr, VecDeque<Arc<Ending>>>,
+}
+
+/// Tells a connection to end.
+#[derive(Default)]
+struct Ending {
+    told: AtomicBool,
+    waker: AtomicWaker,
+}
+
+impl Ending {
+    fn tell(&self) {
+        self.told.store(true, Ordering::Release);
+        self.waker.wake();
+    }
+
+    /// An error once it was told; otherwise the task is woken then.
+    fn check(&self, cx: &Context<'_>) -> io::Result<()> {
+        self.waker.register(cx.waker());
+        if self.told.load(Ordering::Acquire) {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
+        Ok(())
+    }
+}
+
+impl Open {
+    /// Ends the oldest connection of the neighbourhood that holds the most, unless
+    /// that is the newcomer's own.
+    fn displace(&mut self, newcomer: IpAddr) -> bool {
+        let of_newcomer = self
+            .by_neighbourhood
+            .get(&newcomer)
+            .map_or(0, VecDeque::len);
+        let most = self.by_neighbourhood.values_mut().max_by_key(|n| n.len());
+        let oldest = most
+            .filter(|n| n.len() > of_newcomer + 1)
+            .and_then(VecDeque::pop_front);
+        oldest.inspect(|o| o.tell()).is_some()
+    }
 }
 
 /// One admitted connection. Dropping it makes room.
 struct Place {
     port: Arc<Port>,
     address: IpAddr,
+    neighbourhood: IpAddr,
+    ending: Arc<Ending>,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let mut open = self.port.open();
-        open.in_all -= 1;
         if let Some(n) = open.by_address.get_mut(&self.address) {
             *n -= 1;
             if *n == 0 {
                 open.by_address.remove(&self.address);
             }
+        }
+        if let Some(them) = open.by_neighbourhood.get_mut(&self.neighbourhood) {
+            them.retain(|e| !Arc::ptr_eq(e, &self.ending));
+            if them.is_empty() {
+                open.by_neighbourhood.remove(&self.neighbourhood);
+            }
+        }
+        // The place of a connection that was told to end went to another at once.
+        if !self.ending.told.load(Ordering::Acquire) {
+            open.in_all -= 1;
         }
     }
 }
@@ -161,29 +216,37 @@ impl Admission {
 
     fn admit(&self, from: IpAddr) -> Option<Place> {
         let port = &self.0;
-        let address = network_of(from);
-        let limit = if (port.unlimited)(from) {
-            usize::MAX
-        } else {
-            port.limits.per_address
-        };
+        let (address, neighbourhood) = (network_of(from), neighbourhood_of(from));
+        let unlimited = (port.unlimited)(from);
         let mut open = port.open();
         let of_address = open.by_address.get(&address).copied().unwrap_or_default();
-        let why = if of_address >= limit {
-            "address"
-        } else if open.in_all >= port.limits.in_all {
-            "all"
+        let full = open.in_all >= port.limits.in_all;
+        let refused = |why| port.refused.get_or_create(&[("limit", why)]).inc();
+        if of_address >= port.limits.per_address && !unlimited {
+            refused("address");
+            return None;
+        }
+        if full {
+            // This connection, or the one whose place it takes.
+            refused("all");
+            if !open.displace(neighbourhood) {
+                return None;
+            }
         } else {
             open.in_all += 1;
-            open.by_address.insert(address, of_address + 1);
-            return Some(Place {
-                port: port.clone(),
-                address,
-            });
-        };
-        drop(open);
-        port.refused.get_or_create(&[("limit", why)]).inc();
-        None
+        }
+        open.by_address.insert(address, of_address + 1);
+        let ending = Arc::new(Ending::default());
+        if !unlimited {
+            let them = open.by_neighbourhood.entry(neighbourhood).or_default();
+            them.push_back(ending.clone());
+        }
+        Some(Place {
+            port: port.clone(),
+            address,
+            neighbourhood,
+            ending,
+        })
     }
 }
 
@@ -204,7 +267,7 @@ impl<S> Accept<TcpStream, S> for Admission {
                 stream,
                 patience: self.0.limits.stalled,
                 stalled: None,
-                _place: place,
+                place,
             };
             (stream, service)
         }))
@@ -218,7 +281,7 @@ pub(crate) struct GuardedStream {
     patience: Duration,
     /// Runs while the client takes nothing.
     stalled: Option<Pin<Box<Sleep>>>,
-    _place: Place,
+    place: Place,
 }
 
 impl GuardedStream {
@@ -247,6 +310,7 @@ impl AsyncRead for GuardedStream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        self.place.ending.check(cx)?;
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
@@ -257,6 +321,7 @@ impl AsyncWrite for GuardedStream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.place.ending.check(cx)?;
         let written = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.unless_stalled(cx, written)
     }
@@ -266,6 +331,7 @@ impl AsyncWrite for GuardedStream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.place.ending.check(cx)?;
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
         self.unless_stalled(cx, written)
     }
@@ -328,4 +394,62 @@ pub(crate) async fn bodies_in_time(
 /// How much longer a body may take of which so many bytes have come.
 fn limit_of(had: u32) -> Duration {
     Duration::from_secs(1) * (had / BODY_RATE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn admission(in_all: usize, per_address: usize) -> Admission {
+        let limits = Limits {
+            in_all,
+            per_address,
+            ..Limits::default()
+        };
+        let proxy: IpAddr = "203.0.113.7".parse().unwrap();
+        Admission::new(limits, Refused::default(), move |from| from == proxy)
+    }
+
+    fn told(place: &Place) -> bool {
+        place.ending.told.load(Ordering::Acquire)
+    }
+
+    #[test]
+    fn attack_53_a_stranger_with_a_48_of_addresses_displaces_himself_alone() {
+        let admission = admission(40, 8);
+        let of = |n: u16| IpAddr::from([0x2001, 0xdb8, 7, n, 0, 0, 0, 1]);
+        let home: Vec<Place> = (0..8u16)
+            .map(|n| IpAddr::from([0x2001, 0xdb8, 9, 9, 0, 0, 0, n]))
+            .map(|a| admission.admit(a).unwrap())
+            .collect();
+        let same = IpAddr::from([0x2001, 0xdb8, 9, 9, 0, 0, 0, 99]);
+        assert!(admission.admit(same).is_none(), "a /64 is one address");
+        let crowd: Vec<Place> = (0..500).filter_map(|n| admission.admit(of(n))).collect();
+        assert_eq!(crowd.len(), 32);
+        // Others come, as many as the crowd has places.
+        let others: Vec<Place> = (0..16u8)
+            .map(|n| IpAddr::from([198, 51, n, 1]))
+            .map(|a| admission.admit(a).unwrap())
+            .collect();
+        assert_eq!(crowd.iter().filter(|p| told(p)).count(), 16);
+        assert!(told(&crowd[0]) && !told(&crowd[31]), "the oldest first");
+        assert!(!home.iter().chain(&others).any(told));
+        assert!(admission.admit(of(501)).is_none(), "it comes back in vain");
+        drop(crowd);
+        assert!(admission.admit(of(502)).is_some());
+        drop((home, others));
+        let open = admission.0.open();
+        assert_eq!(open.in_all, 0, "every place is given back once");
+        assert!(open.by_address.is_empty() && open.by_neighbourhood.is_empty());
+    }
+
+    #[test]
+    fn who_comes_through_a_proxy_is_displaced_by_nobody() {
+        let admission = admission(40, 8);
+        let proxy: IpAddr = "203.0.113.7".parse().unwrap();
+        let through: Vec<Place> = (0..40).filter_map(|_| admission.admit(proxy)).collect();
+        assert_eq!(through.len(), 40);
+        assert!(admission.admit([198, 51, 100, 1].into()).is_none());
+        assert!(!through.iter().any(told));
+    }
 }

@@ -189,7 +189,7 @@ pub struct Service {
     pub(crate) notifier: Notifier,
     pub(crate) metrics: Metrics,
     /// Password checks.
-    hashing: Ration,
+    hashing: Ration<login::HashMemory>,
     /// The maker's lists.
     maker: MakerFiles,
     host: Box<dyn Host>,

@@ -5,7 +5,7 @@ use super::events::EventKind;
 use super::keys::Index;
 use super::store::{AccountId, Recall, Sealed, SessionRow, Throttle};
 use super::{Error, Result, Service};
-use argon2::{Argon2, PasswordHash, PasswordHasher as _, PasswordVerifier as _};
+use argon2::{Algorithm, Argon2, Block, Params, PasswordHash, PasswordHasher as _, Version};
 use nrd_hal::Crypto as _;
 use nrd_hal::crypto::RingCrypto;
 use nrd_sim_base::sample::Sample;
@@ -31,6 +31,40 @@ const SESSION_LONGEST_S: u64 = 12 * 3600;
 /// an unknown e-mail takes as long as a wrong password.
 const DUMMY_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5bm9ib2R5$\
                       WJ3hE1Vnq3ZjYcVQm1l9yGZ5gXc2v1T0mX1r3m0E4bE";
+
+/// Where a password is hashed: 19 MiB.
+#[derive(Default)]
+pub(super) struct HashMemory(Vec<Block>);
+
+/// Whether `stored` is the hash of this password.
+fn is_password(password: &str, stored: &str, memory: &mut HashMemory) -> bool {
+    let Ok(stored) = PasswordHash::new(stored) else {
+        return false;
+    };
+    let version = stored
+        .version
+        .map_or(Ok(Version::default()), Version::try_from);
+    let (Some(salt), Some(expected), Ok(algorithm), Ok(version), Ok(params)) = (
+        stored.salt.as_ref(),
+        stored.hash.as_ref(),
+        Algorithm::try_from(stored.algorithm.as_str()),
+        version,
+        Params::try_from(&stored),
+    ) else {
+        return false;
+    };
+    memory.0.resize(params.block_count(), Block::default());
+    let mut hash = vec![0; expected.len()];
+    let hashed = Argon2::new(algorithm, version, params).hash_password_into_with_memory(
+        password.as_bytes(),
+        salt,
+        &mut hash,
+        &mut memory.0,
+    );
+    // What is left of a password says something of it.
+    memory.0.fill(Block::default());
+    hashed.is_ok() && bool::from(hash.ct_eq(expected.as_bytes()))
+}
 
 /// Why a sign-in failed.
 #[derive(Debug)]
@@ -164,13 +198,7 @@ impl Service {
         }
         let account = self.store.account_by_email(&index)?;
         let stored = account.as_ref().map_or(DUMMY_HASH, |a| a.password.as_str());
-        let verify = || {
-            PasswordHash::new(stored).is_ok_and(|h| {
-                Argon2::default()
-                    .verify_password(password.as_bytes(), &h)
-                    .is_ok()
-            })
-        };
+        let verify = |memory: &mut HashMemory| is_password(password, stored, memory);
         let Some(good) = self.hashing.run(verify) else {
             // Nothing was tried.
             self.store.give_try_back(&throttles, now)?;

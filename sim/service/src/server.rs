@@ -75,9 +75,9 @@ impl From<crate::Error> for ServeError {
 /// What runs beside the two ports; nothing by default.
 #[derive(Clone, Default)]
 pub struct ServerOptions {
-    /// Devices beside the desk, with pages of their own.
+    /// Devices of this machine, with pages of their own and a returns desk.
     pub neighbour: Option<Arc<dyn Neighbour>>,
-    /// What reads photos of codes at the desk.
+    /// What reads photos of codes at that desk.
     pub photos: PhotoReader,
     /// Where an operator's tools ask: metrics and health; 0 for any port.
     pub ops: Option<u16>,
@@ -104,7 +104,7 @@ pub struct ServerOptions {
 pub struct Running {
     /// The service itself.
     pub service: Arc<Service>,
-    /// The returns desk beside it.
+    /// The returns desk of its neighbour; without one no page leads to it.
     pub desk: Arc<Desk>,
     /// Where devices call.
     pub device_port: u16,
@@ -112,8 +112,7 @@ pub struct Running {
     pub pages_port: u16,
     /// Where an operator's tools ask.
     pub ops_port: Option<u16>,
-    handles: Vec<Handle<SocketAddr>>,
-    servers: Vec<JoinHandle<()>>,
+    servers: Servers,
     drains: Vec<OutboxWorker>,
     /// Of pages, and of devices.
     runtimes: Option<[Runtime; 2]>,
@@ -177,12 +176,7 @@ pub fn start_with(
         let proxies = options.proxies.clone();
         Admission::new(limits, refused, move |from| proxies.are_at(from))
     };
-    let mut servers = Servers {
-        runtime: pages_runtime.handle().clone(),
-        limits,
-        handles: Vec::new(),
-        running: Vec::new(),
-    };
+    let mut servers = Servers::new(&pages_runtime, limits);
     let all = pages_and_device_api(state(true, device_port));
     servers.serve(device_api, Some(tls), admission(), all)?;
     servers.serve(plain, None, admission(), pages(state(false, pages_port)))?;
@@ -211,15 +205,14 @@ pub fn start_with(
         device_port,
         pages_port,
         ops_port,
-        handles: servers.handles,
-        servers: servers.running,
+        servers,
         drains,
         runtimes: Some([pages_runtime, device_runtime]),
     })
 }
 
 /// A runtime whose blocking work has at most so many threads.
-fn runtime(name: &str, workers: usize, threads: usize) -> Result<Runtime, ServeError> {
+pub(crate) fn runtime(name: &str, workers: usize, threads: usize) -> Result<Runtime, ServeError> {
     tokio::runtime::Builder::new_multi_thread()
         .thread_name(name)
         .worker_threads(workers)
@@ -229,8 +222,8 @@ fn runtime(name: &str, workers: usize, threads: usize) -> Result<Runtime, ServeE
         .map_err(ServeError::System)
 }
 
-/// The servers of a service.
-struct Servers {
+/// Servers that start and end together.
+pub(crate) struct Servers {
     runtime: tokio::runtime::Handle,
     limits: Limits,
     handles: Vec<Handle<SocketAddr>>,
@@ -238,8 +231,18 @@ struct Servers {
 }
 
 impl Servers {
+    /// None yet. They will run on `runtime`.
+    pub(crate) fn new(runtime: &Runtime, limits: Limits) -> Servers {
+        Servers {
+            runtime: runtime.handle().clone(),
+            limits,
+            handles: Vec::new(),
+            running: Vec::new(),
+        }
+    }
+
     /// Serves `routes` at each of `listeners`. The caller is inside the runtime.
-    fn serve(
+    pub(crate) fn serve(
         &mut self,
         listeners: Vec<TcpListener>,
         tls: Option<RustlsConfig>,
@@ -283,6 +286,25 @@ impl Servers {
         }
         Ok(())
     }
+
+    /// Takes no more connections, and waits until answers under way are finished, for
+    /// `grace` at most. The caller is outside the runtime.
+    pub(crate) fn end(&mut self, grace: Duration) {
+        for h in &self.handles {
+            h.graceful_shutdown(Some(grace));
+        }
+        let running = std::mem::take(&mut self.running);
+        self.runtime.block_on(async {
+            for server in running {
+                let ended = tokio::time::timeout(grace + Duration::from_secs(1), server);
+                match ended.await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(e)) => tracing::error!(error = %e, "a server did not end well"),
+                    Err(_) => tracing::warn!("answers under way were cut off at the stop"),
+                }
+            }
+        });
+    }
 }
 
 /// Compares the database's clock with this machine's, now and then.
@@ -325,22 +347,15 @@ async fn keep_house(service: Weak<Service>) {
     }
 }
 
-pub(crate) fn report(ended: io::Result<()>) {
+fn report(ended: io::Result<()>) {
     if let Err(e) = ended {
         tracing::error!(error = %e, "the service stopped");
     }
 }
 
-/// Listens at this machine's loopback address of IPv4.
-pub(crate) fn listen(port: u16) -> Result<(TcpListener, u16), ServeError> {
-    let listener = open(Ipv4Addr::LOCALHOST.into(), port)?;
-    let port = listener.local_addr().map_err(ServeError::System)?.port();
-    Ok((listener, port))
-}
-
 /// Listens at this machine's loopback addresses, at one port of both; at that of IPv4
 /// alone where there is no IPv6.
-fn listen_here(port: u16) -> Result<(Vec<TcpListener>, u16), ServeError> {
+pub(crate) fn listen_here(port: u16) -> Result<(Vec<TcpListener>, u16), ServeError> {
     let (v4, v6) = (Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into());
     match listen_at(&[v4, v6], port) {
         Err(ServeError::Port(_, e))
@@ -410,19 +425,21 @@ impl Running {
 
     /// Waits for Ctrl-C or `SIGTERM`.
     pub fn wait_for_the_end(&self) {
-        let Some([pages, _]) = &self.runtimes else {
-            return;
-        };
-        pages.block_on(async {
-            let mut term = match signal(SignalKind::terminate()) {
-                Ok(term) => term,
-                Err(_) => return drop(tokio::signal::ctrl_c().await),
-            };
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = term.recv() => {}
-            }
-        });
+        if let Some([pages, _]) = &self.runtimes {
+            pages.block_on(told_to_end());
+        }
+    }
+}
+
+/// Returns after Ctrl-C or `SIGTERM`.
+pub(crate) async fn told_to_end() {
+    let mut term = match signal(SignalKind::terminate()) {
+        Ok(term) => term,
+        Err(_) => return drop(tokio::signal::ctrl_c().await),
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = term.recv() => {}
     }
 }
 
@@ -430,21 +447,8 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.service.stop_waiting();
         self.drains.clear();
-        for h in &self.handles {
-            h.graceful_shutdown(Some(GRACE));
-        }
+        self.servers.end(GRACE);
         if let Some([pages, devices]) = self.runtimes.take() {
-            let servers = std::mem::take(&mut self.servers);
-            pages.block_on(async {
-                for server in servers {
-                    let ended = tokio::time::timeout(GRACE + Duration::from_secs(1), server);
-                    match ended.await {
-                        Ok(Ok(())) => {}
-                        Ok(Err(e)) => tracing::error!(error = %e, "a server did not end well"),
-                        Err(_) => tracing::warn!("answers under way were cut off at the stop"),
-                    }
-                }
-            });
             pages.shutdown_timeout(Duration::from_secs(1));
             devices.shutdown_timeout(Duration::from_secs(1));
         }

@@ -341,6 +341,33 @@ fn attack_53_a_crowd_of_connections_from_one_address_takes_nothing_from_another(
     }
 }
 
+#[test]
+fn attack_53_a_crowd_of_many_addresses_displaces_itself_and_locks_nobody_out() {
+    let limits = Limits {
+        in_all: 40,
+        per_address: 24,
+        ..Limits::default()
+    };
+    let site = Site::new(limits);
+    let crowd_at = |n| Ipv4Addr::new(127, 0, 9, n);
+    let mut crowd: Vec<TcpStream> = (1..10).flat_map(|n| kept(&site, crowd_at(n), 12)).collect();
+    assert_eq!(crowd.len(), 40, "all of them are taken");
+    let mut people: Vec<TcpStream> = (1..=10)
+        .flat_map(|n| kept(&site, Ipv4Addr::new(127, 0, n + 20, 1), 1))
+        .collect();
+    assert_eq!(people.len(), 10, "nobody is locked out");
+    assert_eq!(
+        kept(&site, crowd_at(20), 12).len(),
+        0,
+        "it comes back in vain"
+    );
+    for person in &mut people {
+        assert_eq!(ask(person, GET).unwrap(), 200);
+    }
+    let alive = crowd.iter_mut().filter_map(|line| ask(line, GET).ok());
+    assert_eq!(alive.count(), 30, "it has lost as many as came");
+}
+
 /// A page that holds a thread as long as the gate is closed: a database that is slow,
 /// passwords that are checked.
 #[derive(Default)]

@@ -2,13 +2,15 @@
 //! reads so, the device hears 500, and the log has the place. It used to be
 //! told as "too late" (409).
 
+use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::Request;
 use nrd_sim_base::sample::Samples;
+use nrd_sim_service::desk::Condition;
 use nrd_sim_service::host::{Host, System};
-use nrd_sim_service::pages::{AppState, Site, pages_and_device_api};
-use nrd_sim_service::server::{Ports, Running, start};
+use nrd_sim_service::pages::{AppState, ByCable, DeskState, Neighbour, Site, pages_and_device_api};
+use nrd_sim_service::server::{Ports, Running, ServerOptions, start_with};
 use nrd_sim_service::store::Store;
 use nrd_sim_service::{Error, Result, Service, ServicePaths, Settings, blocking};
 use std::fmt::Write as _;
@@ -35,6 +37,23 @@ impl Host for Panicking {
     fn fill(&self, out: &mut [u8]) -> Result<()> {
         assert!(!self.0.load(Ordering::SeqCst), "{PERSONAL}");
         System.fill(out)
+    }
+}
+
+/// Brings a desk, and no device.
+struct Nobody;
+
+impl Neighbour for Nobody {
+    fn pages(self: Arc<Self>, _: DeskState) -> Router {
+        Router::new()
+    }
+
+    fn devices(&self) -> Vec<(String, Condition)> {
+        Vec::new()
+    }
+
+    fn by_cable(&self, _: &str, _: &str) -> Option<ByCable> {
+        None
     }
 }
 
@@ -101,7 +120,12 @@ impl World {
         let paths = ServicePaths::folder(dir.path());
         let service = Service::open_with(&paths, Settings::default(), host).unwrap();
         service.add_samples(&Samples::read(None).unwrap()).unwrap();
-        let running = start(service, dir.path(), Ports { tls: 0, pages: 0 }).unwrap();
+        let options = ServerOptions {
+            neighbour: Some(Arc::new(Nobody)),
+            ..ServerOptions::default()
+        };
+        let ports = Ports { tls: 0, pages: 0 };
+        let running = start_with(service, dir.path(), ports, options).unwrap();
         World {
             running,
             panic,

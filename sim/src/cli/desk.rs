@@ -72,7 +72,7 @@ fn start(args: &Args) -> Result<ExitCode, ExitCode> {
         say!("no status list: verdicts will say \"revocation not checked\"");
     }
     say!("Ctrl-C stops it.");
-    running.wait_for_ctrl_c();
+    running.wait_for_the_end();
     say!("stopped");
     Ok(ExitCode::SUCCESS)
 }

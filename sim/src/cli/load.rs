@@ -1,7 +1,7 @@
 //! `nrd-sim load`: real load on this machine, on loopback alone.
 
-use super::fail;
-use nrd_sim::load::{check_ins, crowd, removals};
+use super::{fail, random_seed};
+use nrd_sim::load::{check_ins, crowd, hostile, removals};
 use serde::Serialize;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -63,6 +63,20 @@ enum What {
         #[arg(long)]
         no_kill: bool,
     },
+    /// People who remove devices, and a device that checks in, while hundreds of
+    /// clients are slow, too many, too large, malformed, or repeat what was sent.
+    Hostile {
+        /// For how long.
+        #[arg(long, default_value_t = 120)]
+        seconds: u64,
+        /// Connections that say nothing, from many addresses: more than the service
+        /// takes.
+        #[arg(long, default_value_t = 1500)]
+        crowd: usize,
+        /// Feeds what is random in it.
+        #[arg(long)]
+        seed: Option<u64>,
+    },
 }
 
 pub(crate) fn run(args: &Args) -> ExitCode {
@@ -115,8 +129,29 @@ pub(crate) fn run(args: &Args) -> ExitCode {
                 crowd::CrowdReport::good,
             )
         }
+        What::Hostile {
+            seconds,
+            crowd,
+            seed,
+        } => {
+            if let Err(e) = enough_files(2 * crowd + 1000) {
+                return fail(&e, "ulimit -n 20000");
+            }
+            let plan = hostile::HostilePlan {
+                seconds: *seconds,
+                crowd: *crowd,
+                seed: seed.unwrap_or_else(random_seed),
+            };
+            say(&format!("seed {}", plan.seed));
+            show(args.json, hostile::run(&exe, &plan), |r| {
+                r.good() && r.click.p99_ms < LONGEST_REMOVAL_MS
+            })
+        }
     }
 }
+
+/// What 99 of 100 removals may take among hostile clients.
+const LONGEST_REMOVAL_MS: f64 = 2000.0;
 
 fn show<T: Serialize>(json: bool, done: Result<T, String>, good: impl Fn(&T) -> bool) -> ExitCode {
     let report = match done {

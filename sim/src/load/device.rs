@@ -62,14 +62,18 @@ impl Town {
         let stream = stream.await.map_err(text)?;
         stream.set_nodelay(true).map_err(text)?;
         self.connections.fetch_add(1, Ordering::SeqCst);
+        self.greet(stream).await.map_err(text)
+    }
+
+    /// TLS on a connection that was made elsewhere.
+    pub async fn greet(&self, stream: TcpStream) -> std::io::Result<Line> {
         let name = ServerName::from(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST));
-        let line = self.connector.connect(name, stream).await;
-        line.map(Line).map_err(text)
+        self.connector.connect(name, stream).await.map(Line)
     }
 }
 
 /// A connection that is kept.
-pub struct Line(TlsStream<TcpStream>);
+pub struct Line(pub TlsStream<TcpStream>);
 
 impl Line {
     /// Posts a request frame and gives the reply frame.
@@ -112,6 +116,8 @@ pub struct Device {
     line: Option<Line>,
     /// Exchanges that failed.
     pub failures: u32,
+    /// Every request that it makes, for whoever wants to send them again.
+    pub kept: Option<Vec<Vec<u8>>>,
 }
 
 /// Erase units of a light device's part.
@@ -165,6 +171,7 @@ impl Device {
             town,
             line: None,
             failures: 0,
+            kept: None,
         })
     }
 
@@ -195,6 +202,9 @@ impl Device {
     }
 
     async fn post_request(&mut self, request: &[u8]) -> Result<(), String> {
+        if let Some(kept) = &mut self.kept {
+            kept.push(request.to_vec());
+        }
         let limit = Duration::from_secs(120);
         let answer = tokio::time::timeout(limit, self.post(request)).await;
         self.tick();

@@ -9,11 +9,13 @@
 //! | `crowd.rs` | many waiting devices against several services: all removed |
 //! | `removals.rs` | from click to proven wiped, with a device process |
 //! | `check_ins.rs` | what one core carries |
+//! | `hostile/` | honest people and devices among clients that do what they must not |
 
 pub mod broker;
 pub mod check_ins;
 pub mod crowd;
 pub mod device;
+pub mod hostile;
 pub mod postgres;
 pub mod process;
 pub mod removals;

@@ -47,17 +47,16 @@ impl ServiceProcess {
             }
             None => Command::new(exe),
         };
+        command.arg("serve");
+        if !more.contains(&"--connections") {
+            // Thousands of devices call from this machine's one address.
+            command.args(["--connections", "100000"]);
+            command.args(["--connections-per-address", "100000"]);
+        }
         let mut child = command
-            .args(["serve", "--port", "0", "--pages-port", "0"])
+            .args(["--port", "0", "--pages-port", "0"])
             .args(["--ops-port", "0", "--log", "json", "--dir"])
             .arg(dir)
-            // Thousands of devices call from this machine's one address.
-            .args([
-                "--connections",
-                "100000",
-                "--connections-per-address",
-                "100000",
-            ])
             .args(more)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -92,6 +91,15 @@ impl ServiceProcess {
             0 => Err(format!("the service does not start: {}", process.log())),
             _ => Ok(process),
         }
+    }
+
+    /// The most memory that it had so far, in bytes.
+    pub fn peak_memory(&self) -> Option<u64> {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).ok()?;
+        let peak = status.lines().find(|l| l.starts_with("VmHWM:"))?;
+        let kib: u64 = peak.split_whitespace().nth(1)?.parse().ok()?;
+        Some(kib * 1024)
     }
 
     /// Its process id.

@@ -27,7 +27,7 @@ pub struct RemovalReport {
     pub real_time: bool,
 }
 
-const PASSWORD: &str = "click after click";
+pub(super) const PASSWORD: &str = "click after click";
 
 /// Runs `count` removals, `devices` at once, on SQLite.
 pub fn run(
@@ -81,7 +81,7 @@ pub fn run(
     })
 }
 
-fn person(n: usize) -> String {
+pub(super) fn person(n: usize) -> String {
     format!(
         "[[account]]\nemail = \"p{n}@example.com\"\npassword = \"{PASSWORD}\"\n\
          name = \"Person {n}\"\nfull_name = \"Person {n}\"\naddress = \"Street {n}\"\n\

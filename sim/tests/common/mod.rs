@@ -9,6 +9,7 @@ pub(crate) mod pki;
 pub(crate) mod stage;
 
 use chromium::Driver;
+use image::{ExtendedColorType, ImageEncoder as _};
 use nrd_sim::base::sample::Samples;
 use nrd_sim::demo::{Browser, Child};
 use nrd_sim::service::desk::photo::PhotoReader;
@@ -123,4 +124,14 @@ pub(crate) fn with_browser(work: impl AsyncFnOnce(&World, &Driver)) {
         .build()
         .unwrap();
     runtime.block_on(work(&world, &driver));
+}
+
+/// A grey wall without a code.
+pub(crate) fn png(width: u32, height: u32, colour: ExtendedColorType) -> Vec<u8> {
+    let mut file = Vec::new();
+    let bytes = width as usize * height as usize * usize::from(colour.bits_per_pixel()) / 8;
+    image::codecs::png::PngEncoder::new(&mut file)
+        .write_image(&vec![0x55; bytes], width, height, colour)
+        .unwrap();
+    file
 }

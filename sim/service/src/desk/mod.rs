@@ -13,7 +13,7 @@
 //! | file | what |
 //! |---|---|
 //! | `mod.rs` | checks and their verdicts; in memory, they die with the desk |
-//! | `run.rs` | runs a desk without a service |
+//! | `run.rs` | runs a desk: a server of its own |
 //! | `batch.rs` | many devices asked with one question |
 //! | `csv.rs` | their verdicts as a table |
 //! | `challenge_text.rs` | nonce and answer as text and as QR code |

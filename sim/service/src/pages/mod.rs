@@ -59,7 +59,7 @@ const MAX_FORM: usize = 16 * 1024;
 pub struct AppState {
     /// The service.
     pub service: Arc<Service>,
-    /// The returns desk beside it.
+    /// The returns desk of a neighbour; without one no page leads to it.
     pub desk: Arc<Desk>,
     /// Devices beside the desk, with pages of their own.
     pub neighbour: Option<Arc<dyn Neighbour>>,
@@ -82,16 +82,19 @@ impl AppState {
             neighbour: self.neighbour.clone(),
             photos: self.photos.clone(),
             uploads: desk::Uploads::default(),
+            site: self.site.clone(),
         }
     }
 }
 
-/// The pages.
+/// The pages. A returns desk is among them only where devices stand beside it, as in
+/// a living room on one machine: it costs what strangers hand in, so a service that
+/// strangers reach has none, and a desk runs as a server of its own.
 pub fn pages(state: AppState) -> Router {
-    let (desk_state, site) = (state.desk_state(), state.site.clone());
-    let beside = state.neighbour.clone();
-    let desk = desk::routes(desk_state.clone())
-        .merge(beside.map_or_else(Router::new, |n| n.pages(desk_state)));
+    let site = state.site.clone();
+    let beside = state.neighbour.clone().map_or_else(Router::new, |n| {
+        desk::routes(state.desk_state()).merge(n.pages(state.desk_state()))
+    });
     Router::new()
         .route("/", get(account::home))
         .route("/login", get(auth::form).post(auth::submit))
@@ -138,7 +141,7 @@ pub fn pages(state: AppState) -> Router {
         ))
         .layer(DefaultBodyLimit::max(MAX_FORM))
         .with_state(state)
-        .merge(desk)
+        .merge(beside)
         .layer(middleware::from_fn_with_state(site, site::at_home))
         .layer(middleware::from_fn(errors::catch_panics))
         .layer(middleware::from_fn(session::headers))

@@ -1,7 +1,7 @@
 //! Who is asking: browser sessions, remembered computers.
 
+use super::AppState;
 use super::errors::PageError;
-use super::{AppState, site};
 use crate::login::Remembered;
 use crate::store::AccountId;
 use crate::worker::blocking;
@@ -174,15 +174,6 @@ async fn find(
         Ok((visitor, cookies))
     })
     .await
-}
-
-/// Refuses forms that come from elsewhere, at a desk that runs by itself.
-pub(super) async fn own_forms(request: Request, next: Next) -> Response {
-    if request.method() != Method::GET && !site::is_own(None, request.headers()) {
-        PageError::CrossSite.into_response()
-    } else {
-        next.run(request).await
-    }
 }
 
 /// Headers of every page.

@@ -166,7 +166,7 @@ impl Site {
 
 /// True unless the browser says that the form came from elsewhere than `site`, or
 /// without one than the host that was asked.
-pub(super) fn is_own(site: Option<&PublicOrigin>, headers: &HeaderMap) -> bool {
+fn is_own(site: Option<&PublicOrigin>, headers: &HeaderMap) -> bool {
     let text = |name: &str| headers.get(name).map(|v| v.to_str().unwrap_or_default());
     if !matches!(text("sec-fetch-site"), None | Some("same-origin" | "none")) {
         return false;

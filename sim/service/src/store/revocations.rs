@@ -15,6 +15,8 @@ use crate::error::{Error, Result};
 use crc::{CRC_32_ISO_HDLC, Crc};
 use nrd_sim_base::{hex, unhex};
 use prometheus_client::metrics::counter::Counter;
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, ErrorKind, Read as _, Write};
@@ -30,6 +32,8 @@ const FORMAT: &str = "2";
 const CHECKSUM: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 /// Longest line that is looked at, in bytes; this program's have under 90.
 const LONGEST: u64 = 256;
+/// What is kept free for the next lines, in bytes.
+const ROOM: u64 = 4096;
 /// Activations in one statement, which is one transaction.
 const BATCH: usize = 500;
 /// How long a line outlives its removal: as long as a backup may be brought
@@ -130,9 +134,19 @@ impl Revocations {
         }
     }
 
-    /// Answers whether a revocation could be noted where the next start reads it.
+    /// Answers whether a revocation could be noted where the next start reads it, and
+    /// keeps room for the next one, so that a disk that fills up in between does not
+    /// make it untrue.
     pub(super) fn healthy(&self) -> Result<()> {
-        self.hold().map(drop).map_err(|e| self.failed(e))
+        let room = self.hold().and_then(|held| {
+            let end = held.0.metadata()?.len();
+            match fallocate(&*held.0, FallocateFlags::KEEP_SIZE, end, ROOM) {
+                // Some file systems keep no room.
+                Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+                Err(e) => Err(e.into()),
+            }
+        });
+        room.map_err(|e| self.failed(e))
     }
 
     /// Notes a revocation; on disk when this returns.

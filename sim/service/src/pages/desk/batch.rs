@@ -140,7 +140,7 @@ pub(super) async fn show(
         missing,
         good,
         no_answer: NO_ANSWER.0,
-        names: names(&headers),
+        names: names(&state.site, &headers),
         most: MAX_ROWS,
         id: b.id,
     }))
@@ -265,5 +265,5 @@ pub(super) async fn table(
             "attachment; filename=\"verdicts.csv\"",
         ),
     ];
-    Ok((headers_out, batch.csv(&names(&headers), link)).into_response())
+    Ok((headers_out, batch.csv(&names(&state.site, &headers), link)).into_response())
 }

@@ -211,7 +211,7 @@ fn certify(state: &DeskState, id: &str, headers: &HeaderMap) -> Result<Certifica
     Ok(Certificate::new(
         &signed,
         &verdict.frame,
-        &names(headers),
+        &names(&state.site, headers),
         now,
     ))
 }

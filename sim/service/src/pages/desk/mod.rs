@@ -20,7 +20,7 @@ pub use neighbour::{ByCable, Neighbour};
 pub use upload::Uploads;
 
 use super::errors::{PageError, PageResult, render};
-use super::{assets, session};
+use super::{Site, assets, session, site};
 use crate::certificate::Names;
 use crate::desk::photo::PhotoReader;
 use crate::desk::{Condition, Desk, Handed, Note, Words};
@@ -54,11 +54,13 @@ pub struct DeskState {
     pub photos: PhotoReader,
     /// Admits forms with files.
     pub uploads: Uploads,
+    /// How browsers reach it.
+    pub site: Site,
 }
 
 impl DeskState {
-    /// A desk on the system's clock.
-    pub fn on_system_time(desk: Arc<Desk>, photos: PhotoReader) -> DeskState {
+    /// A desk on the system's clock, for browsers on this machine at this port.
+    pub fn on_system_time(desk: Arc<Desk>, photos: PhotoReader, port: u16) -> DeskState {
         let now = || {
             SystemTime::now()
                 .duration_since(UNIX_EPOCH)
@@ -70,6 +72,7 @@ impl DeskState {
             neighbour: None,
             photos,
             uploads: Uploads::default(),
+            site: Site::local(false, port),
         }
     }
 }
@@ -105,12 +108,13 @@ pub(super) fn routes(state: DeskState) -> Router {
 
 /// The pages of a desk that runs without a service.
 pub fn alone(state: DeskState) -> Router {
+    let site = state.site.clone();
     Router::new()
         .route("/", get(async || Redirect::to("/desk")))
         .merge(routes(state))
         .merge(assets::routes())
         .fallback(super::errors::nothing_here)
-        .layer(middleware::from_fn(session::own_forms))
+        .layer(middleware::from_fn_with_state(site, site::at_home))
         .layer(middleware::from_fn(super::errors::catch_panics))
         .layer(middleware::from_fn(session::headers))
 }
@@ -211,7 +215,7 @@ fn page(
         maker: hex(state.desk.maker_root()),
         problem,
         device_id,
-        names: names::names(headers),
+        names: names::names(&state.site, headers),
         here: (state.neighbour.as_ref()).map_or_else(Vec::new, |n| beside(n.devices())),
     }
 }

@@ -1,9 +1,9 @@
 //! Who works at the desk: the clerk's and the shop's name, for certificates
 //! and lists. They stay in the clerk's browser, in a cookie of the desk.
 
-use super::{PageError, PageResult};
+use super::{DeskState, PageError, PageResult, Site};
 use crate::certificate::Names;
-use axum::extract::Form;
+use axum::extract::{Form, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Redirect};
 use cookie::time::Duration;
@@ -15,14 +15,15 @@ const COOKIE: &str = "desk_names";
 
 /// The names that the browser has sent; none from a cookie that this page
 /// did not write.
-pub(super) fn names(headers: &HeaderMap) -> Names {
+pub(super) fn names(site: &Site, headers: &HeaderMap) -> Names {
+    let name = site.cookie(COOKIE);
     let sent = headers
         .get_all(header::COOKIE)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(Cookie::split_parse)
         .filter_map(Result::ok)
-        .find(|c| c.name() == COOKIE);
+        .find(|c| c.name() == name);
     sent.and_then(|c| read(c.value())).unwrap_or_default()
 }
 
@@ -43,7 +44,7 @@ pub(super) struct Given {
     shop: String,
 }
 
-pub(super) async fn set(Form(given): Form<Given>) -> PageResult {
+pub(super) async fn set(State(state): State<DeskState>, Form(given): Form<Given>) -> PageResult {
     let names = Names::new(&given.clerk, &given.shop).ok_or(PageError::Form(
         "A name is at most 60 letters, in one line.",
     ))?;
@@ -52,9 +53,10 @@ pub(super) async fn set(Form(given): Form<Given>) -> PageResult {
         hex(names.clerk().as_bytes()),
         hex(names.shop().as_bytes())
     );
-    let cookie = Cookie::build((COOKIE, value))
-        .path("/desk")
+    let cookie = Cookie::build((state.site.cookie(COOKIE), value))
+        .path("/")
         .http_only(true)
+        .secure(state.site.secure())
         .same_site(SameSite::Strict)
         .max_age(Duration::days(365));
     let headers = [(header::SET_COOKIE, cookie.build().to_string())];
