@@ -4,9 +4,15 @@
 //! from the same declarations cannot say anything else.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::path::Path;
 use syn::{Attribute, Expr, Fields, GenericArgument, Item, Lit, Meta, PathArguments, Type};
+
+/// Adds a line.
+macro_rules! line {
+    ($out:expr, $($words:tt)*) => {
+        $out.push_str(&(format!($($words)*) + "\n"))
+    };
+}
 
 /// Where the generated part of the page begins and ends.
 pub const BEGIN: &str = "<!-- made by: cargo run -p nrd-tests --bin wire_tables -- --write -->";
@@ -302,7 +308,7 @@ impl Tables {
             };
             let signature = if frame.signed { "64 bytes" } else { "none" };
             let body = self.declared(name).max;
-            let _ = writeln!(
+            line!(
                 out,
                 "| {} | `{}` 0x00 | {} | {signature} | {body} |",
                 link(name),
@@ -311,7 +317,7 @@ impl Tables {
             );
         }
         for (source, (heading, _)) in SOURCES.iter().enumerate() {
-            let _ = write!(out, "\n## {heading}\n");
+            line!(out, "\n## {heading}");
             for name in &self.order {
                 let declared = &self.types[name];
                 if declared.source == source {
@@ -319,7 +325,7 @@ impl Tables {
                 }
             }
         }
-        let _ = write!(out, "\n{END}\n");
+        line!(out, "\n{END}");
         out
     }
 
@@ -327,15 +333,16 @@ impl Tables {
         match &declared.shape {
             Shape::Struct(fields) if newtype(fields) => {
                 let encoding = self.encoding(&fields[0].ty, None);
-                let _ = write!(
+                line!(
                     out,
-                    "\n### {name}\n\n{} Written as: {}.\n",
-                    declared.doc, encoding.words
+                    "\n### {name}\n\n{} Written as: {}.",
+                    declared.doc,
+                    encoding.words
                 );
             }
             Shape::Struct(fields) => {
                 let sizes = sizes(&self.declared(name));
-                let _ = write!(out, "\n### {name}\n\n{} {sizes}\n\n", declared.doc);
+                line!(out, "\n### {name}\n\n{} {sizes}\n", declared.doc);
                 *out += "| field | written as | bytes | meaning |\n|---|---|---|---|\n";
                 for field in fields {
                     self.row(out, field);
@@ -343,7 +350,7 @@ impl Tables {
             }
             Shape::Enum(variants) => {
                 let sizes = sizes(&self.declared(name));
-                let _ = write!(out, "\n### {name}\n\n{} {sizes}\n\n", declared.doc);
+                line!(out, "\n### {name}\n\n{} {sizes}\n", declared.doc);
                 if variants.iter().all(|v| v.fields.is_empty()) {
                     Self::words(out, variants);
                 } else {
@@ -361,7 +368,7 @@ impl Tables {
                 .word
                 .as_deref()
                 .map_or(String::new(), |w| format!("`{w}`"));
-            let _ = writeln!(out, "| {n} | `{}` | {word} | {} |", v.name, v.doc);
+            line!(out, "| {n} | `{}` | {word} | {} |", v.name, v.doc);
         }
     }
 
@@ -379,7 +386,7 @@ impl Tables {
                 min: 1 + all.iter().map(|e| e.min).sum::<usize>(),
                 max: 1 + all.iter().map(|e| e.max).sum::<usize>(),
             };
-            let _ = writeln!(
+            line!(
                 out,
                 "| **{n} `{}`** | byte {n:#04x}{} | {} | {} |",
                 v.name,
@@ -395,7 +402,7 @@ impl Tables {
 
     fn row(&self, out: &mut String, field: &Field) {
         let encoding = self.encoding(&field.ty, field.max.as_ref());
-        let _ = writeln!(
+        line!(
             out,
             "| `{}` | {} | {} | {} |",
             field.name,
@@ -496,7 +503,7 @@ fn without_links(text: &str) -> String {
             rest = link;
             continue;
         };
-        let _ = write!(out, "`{}`", name.replace("Self::", ""));
+        out += &format!("`{}`", name.replace("Self::", ""));
         rest = match after.strip_prefix('(').and_then(|a| a.split_once(')')) {
             Some((_, after)) => after,
             None => after,
