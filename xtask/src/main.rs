@@ -78,7 +78,8 @@ const TASKS: [Task; 14] = [
         words: "",
         what: "writes the test vectors again: only with a change of a format",
         run: |_| {
-            let mut write = cargo(&["test", "--workspace", "--locked", "--test", "vectors"]);
+            let mut write = cargo(&["test", "--workspace", "--locked"]);
+            write.args(["--test", "vectors", "--test", "vectors_wire"]);
             run(write.env("NRD_WRITE_VECTORS", "1"))
         },
     },
