@@ -133,6 +133,14 @@ impl Prover {
         })
     }
 
+    /// The first check-in uses the token, which writes; from then on it is at rest.
+    fn settle(&self, service: &Service) -> Result<[u8; 32], String> {
+        let first = challenge(self.number, 0);
+        let request = self.request(&service.keys, first, 1, false);
+        let answer = service.answer(&request, "192.0.2.9");
+        good(&answer.map_err(|e| e.to_string())?, false)
+    }
+
     fn request(&self, keys: &Keys, challenge: [u8; 32], generation: u32, renew: bool) -> Vec<u8> {
         let nonce = [7; 16];
         let token = keys.token(&self.series, generation);
@@ -155,7 +163,7 @@ impl Prover {
                     mac,
                 }),
                 renew,
-                wait_s: 0,
+                wait_s: 25,
                 powered_s: 0,
                 policy: PolicyVersion(1),
             },
@@ -203,10 +211,15 @@ pub fn core(at_once: usize, each: u32, renew: bool) -> Result<CheckInReport, Str
     let mut work = Vec::new();
     for number in 0..at_once as u32 {
         let prover = Prover::new(&service, number)?;
+        let first = match renew {
+            true => challenge(number, 0),
+            false => prover.settle(&service)?,
+        };
         let requests: Vec<Vec<u8>> = (0..each)
             .map(|n| {
                 let generation = if renew { n + 1 } else { 1 };
-                prover.request(&service.keys, challenge(number, n), generation, renew)
+                let over = if n == 0 { first } else { challenge(number, n) };
+                prover.request(&service.keys, over, generation, renew)
             })
             .collect();
         work.push((prover.number, requests));

@@ -1,10 +1,10 @@
 //! "Still here": proves the token, renews it, fetches orders.
 
-use super::{ADDRESS, Handled, Response, Wait, fresh, new_losses};
+use super::{ADDRESS, Handled, Response, Wait, agent_version, new_losses};
 use crate::events::EventKind;
 use crate::store::{
-    ActivationPhase, ActivationRow, CheckIn, CheckInContext, CheckedIn, RevocationReason, TokenUse,
-    TrustNews, Used,
+    ActivationPhase, ActivationRow, CheckIn, CheckInContext, CheckedIn, Fresh, RevocationReason,
+    TokenUse, TrustNews, Used,
 };
 use crate::{Result, Service, short_id};
 use nrd_agent::wire::{
@@ -14,6 +14,7 @@ use nrd_agent::wire::{
 use nrd_hal::Crypto as _;
 use nrd_hal::crypto::RingCrypto;
 use nrd_sim_base::sign::signed;
+use std::mem::replace;
 use subtle::ConstantTimeEq as _;
 
 type Answered = (Response, Option<Wait>);
@@ -37,36 +38,55 @@ struct Proven {
 }
 
 impl Service {
-    /// Answers a check-in: one read has given `known`; one write follows, after
-    /// the signature.
+    /// Answers a check-in: one read has given `known`. After the signature, one
+    /// write follows, unless the device is at rest: then nothing is written.
     pub(super) fn check_in(
         &self,
         frame: &[u8],
-        known: &CheckInContext,
+        mut known: CheckInContext,
         challenge: [u8; 32],
         address: &str,
     ) -> Result<Handled> {
-        let device = &known.device;
-        let signed = wire::decode_signed::<Request<'_>, RingCrypto>(frame, &device.public_key);
-        let Ok(request) = signed else {
+        let key = &known.device.public_key;
+        let Ok(request) = wire::decode_signed::<Request<'_>, RingCrypto>(frame, key) else {
             return Ok(Handled::refused(challenge, RefusalCode::BadRequest, 60));
         };
         let Ask::CheckIn { activation_id, .. } = &request.ask else {
             return Ok(Handled::refused(challenge, RefusalCode::BadRequest, 60));
         };
         let activation = &activation_id.0;
+        let stored_version = replace(&mut known.device.agent_version, agent_version(&request));
+        let (known, device) = (&known, &known.device);
         let now = self.now_s();
         let plan = self.plan(known, &request);
         let token = match &plan {
             CheckInPlan::Proven(row, p) => self.token_use(row, *p, now),
             CheckInPlan::Respond(_) => None,
         };
-        let address = self.keys.seal(ADDRESS, address.as_bytes())?;
-        let news = new_losses(&device.losses, &request.losses);
-        let done = self.store.check_in(&CheckIn {
-            fresh: fresh(device, &request, &challenge, now, &address, &news),
-            token,
-        })?;
+        let held = self.held.take(&request.device_id, &request.challenge);
+        let row_challenge = held.unwrap_or(request.challenge);
+        let at_rest = held.is_some()
+            && token.is_none()
+            && device.losses == request.losses
+            && device.agent_version == stored_version
+            && now < known.seen + u64::from(self.settings.seen_every_s);
+        let done = match known.challenge {
+            Some(current) if current != row_challenge => CheckedIn::Stale(current),
+            _ if at_rest => CheckedIn::Noted,
+            _ => self.store.check_in(&CheckIn {
+                fresh: Fresh {
+                    device: &device.id,
+                    presented: &row_challenge,
+                    next: &challenge,
+                    now,
+                    address: &self.keys.seal(ADDRESS, address.as_bytes())?,
+                    agent_version: &device.agent_version,
+                    losses: request.losses,
+                    news: &new_losses(&device.losses, &request.losses),
+                },
+                token,
+            })?,
+        };
         // What the device states counts, not what it was sent: an old `Hello`,
         // posted again, once made the service believe that a device had the new
         // delegation, and its removal was never carried out.
@@ -101,13 +121,27 @@ impl Service {
                 self.good(&request, row, p)
             }
         };
+        // In the row from now on.
+        let row_challenge = if at_rest { row_challenge } else { challenge };
+        let mut next = row_challenge;
+        if self.comes_back_at_rest(&response) {
+            next = if at_rest { challenge } else { self.random()? };
+            self.held.hold(request.device_id, next, row_challenge);
+        }
         Ok(Handled {
-            challenge,
+            challenge: next,
             trust: request.trust,
             news,
             response,
             wait,
         })
+    }
+
+    /// A device that has nothing to do but to come back, before it is time to
+    /// note that it was heard.
+    fn comes_back_at_rest(&self, response: &Response) -> bool {
+        matches!(response, Response::CheckedIn { lease: None, statement: None, order: None, interval_s }
+            if *interval_s < self.settings.seen_every_s)
     }
 
     fn plan<'k>(&self, known: &'k CheckInContext, request: &Request<'_>) -> CheckInPlan<'k> {

@@ -1,5 +1,5 @@
-//! Check-ins, the most frequent request: one statement that reads, one that
-//! writes.
+//! Check-ins, the most frequent request: one statement that reads; one that
+//! writes where there is something to write.
 
 use super::devices::{activation_columns, device, row_from};
 use super::fresh::take_challenge;
@@ -12,6 +12,10 @@ use nrd_agent::wire::TrustVersion;
 pub struct CheckInContext {
     /// The device.
     pub device: DeviceRow,
+    /// The challenge in its row.
+    pub challenge: Option<[u8; 32]>,
+    /// When its row says that it was last heard, Unix seconds.
+    pub seen: u64,
     /// The activation it names, if it is this device's.
     pub activation: Option<ActivationRow>,
     /// The order that it should hear next.
@@ -75,7 +79,8 @@ impl Store {
              (SELECT value FROM meta WHERE key = 'policy_version'), \
              (SELECT root FROM delegations ORDER BY version DESC LIMIT 1), \
              (SELECT number FROM delegations ORDER BY version DESC LIMIT 1), \
-             (SELECT count(*) FROM orders WHERE activation = ?2 AND outcome IS NULL), ",
+             (SELECT count(*) FROM orders WHERE activation = ?2 AND outcome IS NULL), \
+             d.challenge, d.last_seen, ",
             activation_columns!(),
             " FROM devices d LEFT JOIN activations a ON a.id = ?2 AND a.device = d.id \
              WHERE d.id = ?1"
@@ -91,8 +96,10 @@ impl Store {
                         delegation: r.get::<Option<u32>>(11)?.unwrap_or_default(),
                     },
                     order: None,
-                    activation: match r.get::<Option<Vec<u8>>>(13)? {
-                        Some(_) => Some(row_from(r, 13)?),
+                    challenge: r.get(13)?,
+                    seen: r.get(14)?,
+                    activation: match r.get::<Option<Vec<u8>>>(15)? {
+                        Some(_) => Some(row_from(r, 15)?),
                         None => None,
                     },
                 };

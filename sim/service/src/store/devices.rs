@@ -140,17 +140,18 @@ pub struct NewActivation<'a> {
 }
 
 impl Store {
-    /// Adds a device, or updates what its maker and its firmware say about it;
+    /// Adds a device, or updates what its maker says about it;
     /// `challenge` is in force if it had none. Returns it as it is known now.
     /// `WrongState` when the id is known with another key.
     ///
     /// A `Hello` is mostly signed over no challenge, so an old one can be posted
-    /// again: it takes no challenge away, and is no sign of life.
+    /// again: it takes no challenge away, is no sign of life, and does not say
+    /// which agent the device has now.
     pub fn enroll(&self, d: &DeviceRow, challenge: &[u8; 32], now: u64) -> Result<DeviceRow> {
         let sql = format!(
             "INSERT INTO devices AS d (id, public_key, model, kind, agent_version, challenge, \
              last_seen) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
-             ON CONFLICT (id) DO UPDATE SET model = ?3, kind = ?4, agent_version = ?5, \
+             ON CONFLICT (id) DO UPDATE SET model = ?3, kind = ?4, \
              challenge = coalesce(d.challenge, ?6) \
              WHERE d.public_key = ?2 RETURNING {}",
             DEVICE.replace("d.", "")

@@ -19,6 +19,8 @@ pub struct Fresh<'a> {
     pub now: u64,
     /// From where, sealed.
     pub address: &'a [u8],
+    /// The version of its agent.
+    pub agent_version: &'a str,
     /// What the device states that it lost.
     pub losses: Losses,
     /// The entries for what it had not stated before.
@@ -44,7 +46,8 @@ pub(super) fn take_challenge(
     f: &Fresh<'_>,
 ) -> Result<std::result::Result<(), [u8; 32]>> {
     let sql = "UPDATE devices SET challenge = ?3, last_seen = ?4, last_address = ?5, \
-               lost_session = ?6, lost_receipt = ?7, lost_delegation = ?8, lost_snapshot = ?9 \
+               lost_session = ?6, lost_receipt = ?7, lost_delegation = ?8, lost_snapshot = ?9, \
+               agent_version = ?10 \
                WHERE id = ?1 AND challenge = ?2";
     let Losses {
         session,
@@ -62,12 +65,18 @@ pub(super) fn take_challenge(
         receipt,
         delegation,
         snapshot,
+        f.agent_version,
     ];
     if tx.execute(sql, values)? == 1 {
         for &kind in f.news {
             note_loss(tx, f, kind)?;
         }
         return Ok(Ok(()));
+    }
+    let sql = "SELECT challenge FROM devices WHERE id = ?1";
+    let current: Option<[u8; 32]> = tx.one(sql, values![f.device], |r| r.get(0))?;
+    if let Some(current) = current {
+        return Ok(Err(current));
     }
     let sql = "UPDATE devices SET challenge = coalesce(challenge, ?2) WHERE id = ?1 \
                RETURNING challenge";
