@@ -3,10 +3,10 @@
 use super::{ADDRESS, Handled, Response, Wait, agent_version, new_losses};
 use crate::events::EventKind;
 use crate::store::{
-    ActivationPhase, ActivationRow, CheckIn, CheckInContext, CheckedIn, Fresh, RevocationReason,
-    TokenUse, TrustNews, Used,
+    ActivationPhase, CheckIn, CheckInActivation, CheckInContext, CheckedIn, Fresh,
+    RevocationReason, TokenUse, TrustNews, Used,
 };
-use crate::{Result, Service, short_id};
+use crate::{Error, Result, Service, short_id};
 use nrd_agent::wire::{
     self, Ask, Generation, Lease, LockReason, NextToken, PROOF_CONTEXT, PolicyVersion, RefusalCode,
     Request, Statement, TokenProof, TokenSecret,
@@ -24,7 +24,7 @@ enum CheckInPlan<'k> {
     /// This, whatever the token.
     Respond(Answered),
     /// The token was proven.
-    Proven(&'k ActivationRow, Proven),
+    Proven(&'k CheckInActivation, Proven),
 }
 
 /// A token that was proven, and what follows from it.
@@ -213,7 +213,7 @@ impl Service {
         }
     }
 
-    fn proves(&self, row: &ActivationRow, proof: &TokenProof, request: &Request<'_>) -> bool {
+    fn proves(&self, row: &CheckInActivation, proof: &TokenProof, request: &Request<'_>) -> bool {
         let token = self.keys.token(&row.series, proof.generation.0);
         let mac = RingCrypto::hmac(
             token.as_ref(),
@@ -224,7 +224,12 @@ impl Service {
 
     /// The use of a token that must be stored; `None` where it was used before
     /// and no lease is given for it.
-    fn token_use<'r>(&self, row: &'r ActivationRow, p: Proven, now: u64) -> Option<TokenUse<'r>> {
+    fn token_use<'r>(
+        &self,
+        row: &'r CheckInActivation,
+        p: Proven,
+        now: u64,
+    ) -> Option<TokenUse<'r>> {
         let seen = row.phase == ActivationPhase::Active && row.generation == p.generation;
         (!seen || p.renew).then_some(TokenUse {
             activation: &row.id,
@@ -235,7 +240,7 @@ impl Service {
 
     /// Something ended the activation since it was read: a removal, most
     /// likely, and then its order waits.
-    fn overtaken(&self, request: &Request<'_>, row: &ActivationRow) -> Result<Answered> {
+    fn overtaken(&self, request: &Request<'_>, row: &CheckInActivation) -> Result<Answered> {
         let response = match self.next_order(&row.id)? {
             Some(order) => checked_in(None, None, Some(order.frame), 0),
             None => self.closed(request, row),
@@ -243,10 +248,11 @@ impl Service {
         Ok((response, None))
     }
 
-    fn theft(&self, request: &Request<'_>, row: &ActivationRow) -> Result<Answered> {
+    fn theft(&self, request: &Request<'_>, row: &CheckInActivation) -> Result<Answered> {
         self.metrics.thefts.inc();
         tracing::warn!(activation = %short_id(&row.id), "a copied token was used");
-        let event = self.event_of(EventKind::TheftSuspected, row, &row.model, None)?;
+        let whole = self.store.activation(&row.id)?.ok_or(Error::NotFound)?;
+        let event = self.event_of(EventKind::TheftSuspected, &whole, &whole.model, None)?;
         let event = row.account.map(|account| (account, &event));
         self.store.revoke_theft(&row.id, event, self.now_s())?;
         if let Some(account) = row.account {
@@ -256,7 +262,7 @@ impl Service {
         Ok((self.locked(request, row, reason, 0), None))
     }
 
-    fn good(&self, request: &Request<'_>, row: &ActivationRow, p: Proven) -> Answered {
+    fn good(&self, request: &Request<'_>, row: &CheckInActivation, p: Proven) -> Answered {
         let wait_s = match &request.ask {
             Ask::CheckIn { wait_s, .. } => *wait_s,
             _ => 0,
@@ -308,14 +314,14 @@ impl Service {
     }
 
     /// This activation is over, and no order waits.
-    fn closed(&self, request: &Request<'_>, row: &ActivationRow) -> Response {
+    fn closed(&self, request: &Request<'_>, row: &CheckInActivation) -> Response {
         self.locked(request, row, LockReason::Revoked, self.settings.check_in_s)
     }
 
     fn locked(
         &self,
         request: &Request<'_>,
-        row: &ActivationRow,
+        row: &CheckInActivation,
         reason: LockReason,
         interval_s: u32,
     ) -> Response {

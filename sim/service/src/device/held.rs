@@ -50,10 +50,10 @@ impl Held {
     /// Holds `held` for a device, in place of what was held for it.
     pub(crate) fn hold(&self, device: DeviceId, held: [u8; 32], row: [u8; 32]) {
         let mut maps = self.maps.lock().unwrap_or_else(PoisonError::into_inner);
-        maps.old.remove(&device);
         if maps.young.len() >= self.half && !maps.young.contains_key(&device) {
             maps.old = mem::take(&mut maps.young);
         }
+        maps.old.remove(&device);
         maps.young.insert(device, Pair { held, row });
     }
 

@@ -421,7 +421,6 @@ macro_rules! activation_columns {
          d.lost_session, d.lost_receipt, d.lost_delegation, d.lost_snapshot, d.agent_version"
     };
 }
-pub(super) use activation_columns;
 
 const SELECT: &str = concat!(
     "SELECT ",
@@ -430,36 +429,31 @@ const SELECT: &str = concat!(
 );
 
 fn row(r: &Row) -> Result<ActivationRow> {
-    row_from(r, 0)
-}
-
-/// Reads an activation whose columns begin at `at`.
-pub(super) fn row_from(r: &Row, at: usize) -> Result<ActivationRow> {
     Ok(ActivationRow {
-        id: r.get(at)?,
-        device: r.get(at + 1)?,
-        epoch: r.get(at + 2)?,
-        account: r.get::<Option<i64>>(at + 3)?.map(AccountId),
-        phase: r.word(at + 4)?,
-        revoked: r.word_or_null(at + 5)?,
-        code: r.get(at + 6)?,
-        pictogram: r.get(at + 7)?,
-        created: r.get(at + 8)?,
-        approved: r.get(at + 9)?,
-        name: r.get(at + 10)?,
-        remember: r.get(at + 11)?,
-        policy: r.get(at + 12)?,
-        series: r.get(at + 13)?,
-        generation: r.get(at + 14)?,
-        leased: r.get(at + 15)?,
-        chain_gap: r.get(at + 16)?,
-        wiped: r.get(at + 17)?,
-        model: r.get(at + 18)?,
-        kind: r.word(at + 19)?,
-        last_seen: r.get(at + 20)?,
-        last_address: r.get(at + 21)?,
-        losses: losses(r, at + 22)?,
-        agent_version: r.get(at + 26)?,
+        id: r.get(0)?,
+        device: r.get(1)?,
+        epoch: r.get(2)?,
+        account: r.get::<Option<i64>>(3)?.map(AccountId),
+        phase: r.word(4)?,
+        revoked: r.word_or_null(5)?,
+        code: r.get(6)?,
+        pictogram: r.get(7)?,
+        created: r.get(8)?,
+        approved: r.get(9)?,
+        name: r.get(10)?,
+        remember: r.get(11)?,
+        policy: r.get(12)?,
+        series: r.get(13)?,
+        generation: r.get(14)?,
+        leased: r.get(15)?,
+        chain_gap: r.get(16)?,
+        wiped: r.get(17)?,
+        model: r.get(18)?,
+        kind: r.word(19)?,
+        last_seen: r.get(20)?,
+        last_address: r.get(21)?,
+        losses: losses(r, 22)?,
+        agent_version: r.get(26)?,
     })
 }
 

@@ -62,7 +62,7 @@ mod words;
 
 pub use accounts::{AccountRow, Sealed};
 pub use announce::Announcement;
-pub use check_in::{CheckIn, CheckInContext, CheckedIn, TokenUse, Used};
+pub use check_in::{CheckIn, CheckInActivation, CheckInContext, CheckedIn, TokenUse, Used};
 pub use devices::{ActivationPhase, ActivationRow, DeviceRow, NewActivation, RevocationReason};
 pub use events::EventRow;
 pub use fault::{Fault, FaultKind};
