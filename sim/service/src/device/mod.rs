@@ -221,10 +221,17 @@ impl Service {
         address: &str,
     ) -> Result<std::result::Result<(), [u8; 32]>> {
         let held = self.held.take(&request.device_id, &request.challenge);
+        let presented = held.unwrap_or(request.challenge);
+        // A request that is not fresh is free to make: it writes nothing.
+        if let Some(current) = self.store.challenge(&device.id)?
+            && current != presented
+        {
+            return Ok(Err(current));
+        }
         let address = self.keys.seal(ADDRESS, address.as_bytes())?;
         let taken = self.store.take_challenge(&Fresh {
             device: &device.id,
-            presented: &held.unwrap_or(request.challenge),
+            presented: &presented,
             next,
             now: self.now_s(),
             address: &address,

@@ -34,6 +34,11 @@ impl Store {
         self.write(|tx| take_challenge(tx, fresh))
     }
 
+    /// The challenge in a device's row.
+    pub fn challenge(&self, device: &str) -> Result<Option<[u8; 32]>> {
+        self.read(|tx| challenge(tx, device))
+    }
+
     /// The accounts that have this device on their list and expect something of
     /// it.
     pub fn holders(&self, device: &str) -> Result<Vec<AccountId>> {
@@ -73,14 +78,17 @@ pub(super) fn take_challenge(
         }
         return Ok(Ok(()));
     }
-    let sql = "SELECT challenge FROM devices WHERE id = ?1";
-    let current: Option<[u8; 32]> = tx.one(sql, values![f.device], |r| r.get(0))?;
-    if let Some(current) = current {
+    if let Some(current) = challenge(tx, f.device)? {
         return Ok(Err(current));
     }
     let sql = "UPDATE devices SET challenge = coalesce(challenge, ?2) WHERE id = ?1 \
                RETURNING challenge";
     Ok(Err(tx.one(sql, values![f.device, f.next], |r| r.get(0))?))
+}
+
+fn challenge(tx: &mut Tx<'_>, device: &str) -> Result<Option<[u8; 32]>> {
+    let sql = "SELECT challenge FROM devices WHERE id = ?1";
+    tx.one(sql, values![device], |r| r.get(0))
 }
 
 /// An entry for each account that expects something of the device.

@@ -21,6 +21,7 @@ pub(crate) struct Device {
     pub(crate) challenge: [u8; 32],
     pub(crate) trust: TrustVersion,
     pub(crate) losses: Losses,
+    pub(crate) agent_version: [u8; 3],
 }
 
 /// What a reply says of roots and keys, and its answer.
@@ -60,6 +61,7 @@ impl Device {
             challenge: [0; 32],
             trust: FIRST,
             losses: Losses::default(),
+            agent_version: [1, 0, 0],
         };
         let frame = device.hello();
         device.post(&frame);
@@ -71,7 +73,7 @@ impl Device {
             device_id: self.id,
             challenge: self.challenge,
             nonce: [7; 16],
-            agent_version: [1, 0, 0],
+            agent_version: self.agent_version,
             trust: self.trust,
             losses: self.losses,
             ask,
