@@ -3,84 +3,18 @@
 
 mod common;
 
-use common::{Device, Heard, account, heard};
-use nrd_agent::wire::{
-    ActivationId, Ask, Generation, PROOF_CONTEXT, PolicyVersion, RefusalCode, TokenProof,
-};
-use nrd_hal::Crypto as _;
-use nrd_hal::crypto::RingCrypto;
-use nrd_sim_service::store::{ActivationRow, RevocationReason};
+use common::remembered::{Remembered, WAIT_S, writes};
+use common::{Heard, heard};
+use nrd_agent::wire::RefusalCode;
+use nrd_sim_service::store::RevocationReason;
 use nrd_sim_service::{Service, Settings};
 use std::path::Path;
 use std::sync::Arc;
 
 const STALE: Option<RefusalCode> = Some(RefusalCode::StaleChallenge);
-/// Seconds that a device waits for an answer.
-const WAIT_S: u64 = 25;
 
 fn open(dir: &Path) -> Arc<Service> {
     Service::open(dir, Settings::default()).unwrap()
-}
-
-/// Transactions for writing so far.
-fn writes(service: &Service) -> u64 {
-    let metrics = service.metrics();
-    let mut lines = metrics.lines();
-    let line = lines.find(|l| l.starts_with("nrd_store_writes_total"));
-    line.unwrap().rsplit_once(' ').unwrap().1.parse().unwrap()
-}
-
-/// A device with a token.
-struct Remembered {
-    device: Device,
-    row: ActivationRow,
-    generation: u32,
-}
-
-impl Remembered {
-    /// Active, and at rest: its last answer brought a challenge that is held.
-    fn at(service: &Arc<Service>) -> Remembered {
-        let mut device = Device::new(service);
-        let holder = account(service);
-        let row = device.activate(1, holder);
-        let mut it = Remembered {
-            device,
-            row,
-            generation: 1,
-        };
-        assert_eq!(it.check_in().refused, None);
-        it
-    }
-
-    fn frame(&self, renew: bool) -> Vec<u8> {
-        let Device {
-            service, challenge, ..
-        } = &self.device;
-        let token = service.keys.token(&self.row.series, self.generation);
-        let mac = RingCrypto::hmac(token.as_ref(), &[PROOF_CONTEXT, challenge, &[7; 16]]);
-        self.device.request(Ask::CheckIn {
-            activation_id: ActivationId(self.row.id),
-            epoch: 0,
-            proof: Some(TokenProof {
-                generation: Generation(self.generation),
-                mac,
-            }),
-            renew,
-            wait_s: WAIT_S as u16,
-            powered_s: 0,
-            policy: PolicyVersion(1),
-        })
-    }
-
-    fn check_in(&mut self) -> Heard {
-        let frame = self.frame(false);
-        self.device.post(&frame)
-    }
-
-    fn now(&self) -> ActivationRow {
-        let row = self.device.service.store.activation(&self.row.id);
-        row.unwrap().unwrap()
-    }
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! A device whose requests are made by hand, and its receipts.
 #![allow(dead_code, reason = "each test program uses its part of it")]
 
+pub(crate) mod remembered;
+
 use nrd_agent::wire::{
     self, ActivationId, Answer, Ask, Delegation, DeviceId, DeviceKind, Losses, MakerCertificate,
     Method, Receipt, ReceiptFlags, RefusalCode, Reply, Request, SectorCounts, Subject,
