@@ -118,9 +118,13 @@ fn a_removal_is_heard_by_a_device_at_rest() {
     assert_eq!(tv.check_in().order, None);
     service.remove(holder, &tv.row.id, "192.0.2.2").unwrap();
     let before = writes(&service);
-    let told = tv.check_in();
+    let frame = tv.frame(false);
+    let told = tv.device.post(&frame);
     assert!(told.order.is_some());
     assert_eq!(writes(&service), before);
+    // Nothing is held in the place of what was taken.
+    let again = heard(&service.answer(&frame, "192.0.2.1").unwrap());
+    assert_eq!((again.refused, again.order), (STALE, None));
     // Over the challenge that came with it, which any process takes.
     tv.device.challenge = told.challenge;
     assert!(tv.check_in().order.is_some());
