@@ -5,7 +5,8 @@ mod common;
 
 use common::remembered::{Remembered, WAIT_S, writes};
 use common::{Heard, heard};
-use nrd_agent::wire::RefusalCode;
+use nrd_agent::wire::{DeviceKind, MakerCertificate, RefusalCode};
+use nrd_sim_base::sign::{public, signed};
 use nrd_sim_service::store::RevocationReason;
 use nrd_sim_service::{Service, Settings};
 use std::path::Path;
@@ -140,6 +141,16 @@ fn a_request_kept_back_is_no_theft() {
     let kept = tv.frame(false);
     tv.device.service = b.clone();
     assert_eq!(tv.check_in().refused, STALE);
+    assert_eq!(tv.check_in().refused, None);
+    // It would change nothing, and is over all the same.
+    assert_eq!(heard(&a.answer(&kept, "192.0.2.1").unwrap()).refused, STALE);
+
+    tv.device.service = a.clone();
+    assert_eq!(tv.check_in().refused, STALE);
+    assert_eq!(tv.check_in().refused, None);
+    let kept = tv.frame(false);
+    tv.device.service = b.clone();
+    assert_eq!(tv.check_in().refused, STALE);
     let renewal = tv.frame(true);
     assert_eq!(tv.device.post(&renewal).refused, None);
     tv.generation = 2;
@@ -179,6 +190,7 @@ fn attack_55_a_recorded_hello_sent_again_changes_nothing() {
     // Its agent was updated since: what the old one says of it is over.
     tv.device.agent_version = [1, 1, 0];
     assert_eq!(tv.check_in().refused, None);
+    let resting = tv.device.challenge;
     service.advance_s(600);
     let (before, written) = (tv.now(), writes(&service));
     for _ in 0..1000 {
@@ -192,6 +204,24 @@ fn attack_55_a_recorded_hello_sent_again_changes_nothing() {
     assert_eq!(after.last_seen, before.last_seen, "it is no sign of life");
     assert_eq!(after.last_address, before.last_address);
     assert_eq!(after.agent_version, "1.1.0");
+    // Nor with a certificate that says something else.
+    let older = MakerCertificate {
+        device_id: tv.device.id,
+        public_key: public(&tv.device.key),
+        model: "Box, first made".try_into().unwrap(),
+        kind: DeviceKind::SetTopBox,
+    };
+    let newer = std::mem::replace(
+        &mut tv.device.certificate,
+        signed(service.keys.maker(), &older),
+    );
+    (tv.device.challenge, tv.device.agent_version) = ([0; 32], [1, 0, 0]);
+    let recorded = tv.device.hello();
+    (tv.device.challenge, tv.device.agent_version) = (resting, [1, 1, 0]);
+    tv.device.certificate = newer;
+    service.answer(&recorded, "203.0.113.9").unwrap();
+    assert_eq!(tv.now().agent_version, "1.1.0");
+    let written = writes(&service);
     // It pushed out no challenge: the device goes on without a retry.
     assert_eq!(tv.check_in().refused, None);
     assert_eq!(writes(&service), written);
