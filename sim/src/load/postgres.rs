@@ -235,6 +235,8 @@ impl Server {
             .program("psql")
             .args(["-X", "-A", "-t", "-q", "-h", "127.0.0.1", "-U", "postgres"])
             .args(["-p", &self.port.to_string(), "-d", "postgres", "-c", text])
+            // Where this user may look for a certificate, and finds none.
+            .env("HOME", self.home.path())
             .output()
             .expect("psql starts");
         assert!(
