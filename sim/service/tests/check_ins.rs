@@ -183,7 +183,7 @@ fn attack_55_a_recorded_hello_sent_again_changes_nothing() {
     let service = common::service();
     let mut tv = Remembered::at(&service);
     tv.device.losses.snapshot = true;
-    let resting = std::mem::replace(&mut tv.device.challenge, [0; 32]);
+    let resting = std::mem::take(&mut tv.device.challenge);
     let recorded = tv.device.hello();
     tv.device.challenge = resting;
     tv.device.losses.snapshot = false;

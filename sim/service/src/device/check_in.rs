@@ -9,7 +9,7 @@ use crate::store::{
 use crate::{Error, Result, Service, short_id};
 use nrd_agent::wire::{
     self, Ask, Generation, Lease, LockReason, NextToken, PROOF_CONTEXT, PolicyVersion, RefusalCode,
-    Request, Statement, TokenProof, TokenSecret,
+    Request, Statement, TokenProof, TokenSecret, TrustVersion,
 };
 use nrd_hal::Crypto as _;
 use nrd_hal::crypto::RingCrypto;
@@ -87,14 +87,7 @@ impl Service {
                 token,
             })?,
         };
-        // What the device states counts, not what it was sent: an old `Hello`,
-        // posted again, once made the service believe that a device had the new
-        // delegation, and its removal was never carried out.
-        let mut news = if known.trust > request.trust {
-            self.store.trust_news(request.trust)?
-        } else {
-            TrustNews::default()
-        };
+        let mut news = self.news_for(known, request.trust)?;
         if !matches!(done, CheckedIn::Stale(_)) {
             self.losses_stated(device, &request)?;
         }
@@ -121,13 +114,12 @@ impl Service {
                 self.good(&request, row, p)
             }
         };
-        // In the row from now on.
-        let row_challenge = if at_rest { row_challenge } else { challenge };
-        let mut next = row_challenge;
-        if self.comes_back_at_rest(&response) {
-            next = if at_rest { challenge } else { self.random()? };
-            self.held.hold(request.device_id, next, row_challenge);
-        }
+        let next = match (self.comes_back_at_rest(&response), at_rest) {
+            (false, true) => row_challenge,
+            (false, false) => challenge,
+            (true, true) => self.hold(&request, challenge, row_challenge),
+            (true, false) => self.hold(&request, self.random()?, challenge),
+        };
         Ok(Handled {
             challenge: next,
             trust: request.trust,
@@ -135,6 +127,23 @@ impl Service {
             response,
             wait,
         })
+    }
+
+    /// What the device states counts, not what it was sent: an old `Hello`, posted
+    /// again, once made the service believe that a device had the new delegation,
+    /// and its removal was never carried out.
+    fn news_for(&self, known: &CheckInContext, stated: TrustVersion) -> Result<TrustNews> {
+        if known.trust > stated {
+            self.store.trust_news(stated)
+        } else {
+            Ok(TrustNews::default())
+        }
+    }
+
+    /// Holds a challenge for the device, beside the one in its row, and gives it.
+    fn hold(&self, request: &Request<'_>, held: [u8; 32], row: [u8; 32]) -> [u8; 32] {
+        self.held.hold(request.device_id, held, row);
+        held
     }
 
     /// A device that has nothing to do but to come back, before it is time to
