@@ -121,6 +121,7 @@ fn fresh<'a>(device: &'a str, presented: &'a [u8; 32], next: &'a [u8; 32]) -> Fr
         next,
         now: NOW,
         address: b"sealed",
+        agent_version: "1.0.0",
         losses: Losses::default(),
         news: &[],
     }

@@ -132,6 +132,8 @@ pub struct Device {
     /// Powered hours after the end of access until it wipes itself; 0 for
     /// never.
     pub wipes_after_h: u32,
+    /// It may have been heard up to so many seconds after its row says so.
+    pub unnoted_s: u32,
 }
 
 impl Service {
@@ -283,13 +285,15 @@ impl Service {
                 .and_then(|a| self.keys.open_column(ADDRESS, a).ok()),
             access_ends_h: self.settings.terms.expires_after_s.div_ceil(3600),
             wipes_after_h: self.settings.terms.dead_man_s.div_ceil(3600),
+            unnoted_s: self.settings.seen_every_s,
             row,
         }
     }
 
     fn status(&self, row: &ActivationRow, now: u64) -> DeviceStatus {
         let silent = now.saturating_sub(row.last_seen);
-        let may_be_silent = 2 * u64::from(self.settings.check_in_s) + 120;
+        let unnoted = u64::from(self.settings.seen_every_s);
+        let may_be_silent = 2 * u64::from(self.settings.check_in_s) + 120 + unnoted;
         let theft = row.revoked == Some(RevocationReason::Theft);
         match row.phase {
             ActivationPhase::Pending | ActivationPhase::Approved => DeviceStatus::Unconfirmed,

@@ -77,6 +77,7 @@ pub use worker::blocking;
 use nrd_sim_base::hex;
 use nrd_sim_base::sample::Samples;
 
+use device::held::{self, Held};
 use host::Host;
 use keys::NewDelegation;
 use maker_lists::MakerFiles;
@@ -108,6 +109,8 @@ pub struct Settings {
     pub unconfirmed_s: u64,
     /// Longest wait of a check-in, in seconds.
     pub wait_max_s: u16,
+    /// A device at rest is noted as heard once in so many seconds.
+    pub seen_every_s: u32,
 }
 
 impl Settings {
@@ -151,6 +154,7 @@ impl Default for Settings {
             code_life_s: 600,
             unconfirmed_s: 24 * 3600,
             wait_max_s: 25,
+            seen_every_s: 3600,
         }
     }
 }
@@ -188,6 +192,8 @@ pub struct Service {
     pub settings: Settings,
     pub(crate) notifier: Notifier,
     pub(crate) metrics: Metrics,
+    /// Challenges of devices at rest.
+    held: Held,
     /// Password checks.
     hashing: Ration<login::HashMemory>,
     /// The maker's lists.
@@ -250,13 +256,14 @@ impl Service {
         host: Box<dyn Host>,
     ) -> Result<Arc<Service>> {
         store.belongs_to(&keys.owners())?;
-        let metrics = Metrics::new(&store.faults, &store.unreadable_revocations());
+        let metrics = Metrics::new(&store);
         let service = Arc::new(Service {
             keys,
             store,
             settings,
             notifier: Notifier::default(),
             metrics,
+            held: Held::of(held::HALF),
             hashing: Ration::of_cores(),
             maker: MakerFiles::default(),
             host,

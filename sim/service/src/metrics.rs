@@ -1,7 +1,7 @@
 //! What an operator watches, in Prometheus' text format. No label names a
 //! person, a device or an address.
 
-use super::store::Outbox;
+use super::store::{Outbox, Store};
 use super::{Result, Service};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -45,9 +45,9 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    pub(super) fn new(faults: &Family<Label, Counter>, unreadable: &Counter) -> Metrics {
+    pub(super) fn new(store: &Store) -> Metrics {
         let mut r = Registry::with_prefix("nrd");
-        of_the_store(&mut r, faults, unreadable);
+        of_the_store(&mut r, store);
         let times = || Histogram::new(exponential_buckets(0.000_25, 2.0, 16));
         let m = Metrics {
             requests: Family::default(),
@@ -145,12 +145,21 @@ impl Metrics {
 }
 
 /// What the store counts by itself.
-fn of_the_store(r: &mut Registry, faults: &Family<Label, Counter>, unreadable: &Counter) {
-    r.register("store_errors", "What the database refused", faults.clone());
+fn of_the_store(r: &mut Registry, store: &Store) {
+    r.register(
+        "store_errors",
+        "What the database refused",
+        store.faults.clone(),
+    );
+    r.register(
+        "store_writes",
+        "Transactions for writing",
+        store.writes.clone(),
+    );
     r.register(
         "revocation_log_unreadable",
         "Lines of the revocation log that were not understood",
-        unreadable.clone(),
+        store.unreadable_revocations(),
     );
 }
 

@@ -92,6 +92,7 @@ impl Fixture {
                 next: &[1; 32],
                 now: NOW,
                 address: b"sealed",
+                agent_version: "1.0.0",
                 losses: Losses::default(),
                 news: &[],
             },

@@ -1,6 +1,7 @@
 //! `nrd-sim load`: real load on this machine, on loopback alone.
 
 use super::{fail, random_seed};
+use nrd_sim::load::check_ins::OverTls;
 use nrd_sim::load::{check_ins, crowd, hostile, removals};
 use serde::Serialize;
 use std::process::ExitCode;
@@ -33,6 +34,9 @@ enum What {
         /// A service process over TLS, on processor 0, for ten seconds.
         #[arg(long)]
         tls: bool,
+        /// The same of two processes on one PostgreSQL.
+        #[arg(long, requires = "tls")]
+        postgres: bool,
     },
     /// From the click on the account page to "proven wiped", with device
     /// processes that are on and wait.
@@ -91,9 +95,16 @@ pub(crate) fn run(args: &Args) -> ExitCode {
             each,
             renew,
             tls,
+            postgres,
         } => {
             let done = match tls {
-                true => check_ins::over_tls(&exe, &["taskset", "-c", "0"], *at_once, 10),
+                true => check_ins::over_tls(&OverTls {
+                    exe: &exe,
+                    under: &["taskset", "-c", "0"],
+                    at_once: *at_once,
+                    seconds: 10,
+                    postgres: *postgres,
+                }),
                 false => check_ins::core(*at_once, *each, *renew),
             };
             show(args.json, done, |_| true)

@@ -49,6 +49,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     let settings = Settings {
         check_in_s: 2,
         poll_s: 1,
+        seen_every_s: 0,
         ..Settings::default()
     };
     let site = Arc::new(RoomSite::default());

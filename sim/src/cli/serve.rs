@@ -102,6 +102,10 @@ pub(crate) struct Args {
     /// Seconds between check-ins of a device that cannot wait.
     #[arg(long, default_value_t = Settings::default().check_in_s)]
     check_in: u32,
+    /// Seconds between two notes that a device at rest was heard: what "Last heard"
+    /// may be late. At 0 each check-in writes.
+    #[arg(long, default_value_t = Settings::default().seen_every_s)]
+    seen_every: u32,
     /// Powered seconds after which a device renews its token.
     #[arg(long, default_value_t = Settings::default().terms.renew_after_s)]
     renew_after: u32,
@@ -141,6 +145,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     let mut settings = Settings {
         check_in_s: args.check_in.max(1),
         wait_max_s: args.wait_max,
+        seen_every_s: args.seen_every,
         ..Settings::default()
     };
     settings.terms.renew_after_s = args.renew_after;

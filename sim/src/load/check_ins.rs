@@ -3,11 +3,13 @@
 //!
 //! *In the core*: the requests are signed beforehand, over challenges that are
 //! known because the service draws them from this file's own [`Host`]; so the
-//! processor time is the service's alone. *Over TLS*: a service process; its
-//! processor time is read from the system, the clients' is not counted.
+//! processor time is the service's alone. *Over TLS*: service processes; their
+//! processor time is read from the system, the clients' and that of PostgreSQL
+//! are not counted.
 
 use super::Spread;
 use super::device::Town;
+use super::postgres::Server;
 use super::process::{ServiceProcess, used};
 use nrd_agent::wire::{
     self, ActivationId, Answer, Ask, DeviceId, Generation, Losses, PROOF_CONTEXT, PolicyVersion,
@@ -22,7 +24,7 @@ use nrd_sim_service::{Keys, Result as Served, Service, ServicePaths, Settings};
 use ring::signature::{ED25519, Ed25519KeyPair, UnparsedPublicKey};
 use serde::Serialize;
 use std::cell::Cell;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
@@ -37,6 +39,8 @@ pub struct CheckInReport {
     pub a_cpu_second: f64,
     /// A second by the clock.
     pub a_second: f64,
+    /// Transactions for writing, a check-in.
+    pub writes_a_check_in: f64,
     /// Ed25519 verifies a second of processor time, in the same run.
     pub verifies_a_cpu_second: f64,
     /// Check-ins to verifies.
@@ -46,6 +50,9 @@ pub struct CheckInReport {
     /// At once.
     pub at_once: usize,
 }
+
+/// Seconds after which a device is to come back.
+const SOON_S: u32 = 25;
 
 /// Draws what the thread expects: so its challenges are known beforehand.
 struct Foreseen;
@@ -133,6 +140,14 @@ impl Prover {
         })
     }
 
+    /// The first check-in uses the token, which writes; from then on it is at rest.
+    fn settle(&self, service: &Service) -> Result<[u8; 32], String> {
+        let first = challenge(self.number, 0);
+        let request = self.request(&service.keys, first, 1, false);
+        let answer = service.answer(&request, "192.0.2.9");
+        good(&answer.map_err(|e| e.to_string())?, false)
+    }
+
     fn request(&self, keys: &Keys, challenge: [u8; 32], generation: u32, renew: bool) -> Vec<u8> {
         let nonce = [7; 16];
         let token = keys.token(&self.series, generation);
@@ -189,8 +204,16 @@ fn verifies() -> Result<f64, String> {
 }
 
 fn service(dir: &Path, host: impl Host + 'static) -> Result<Arc<Service>, String> {
-    let service = Service::open_with(&ServicePaths::folder(dir), Settings::default(), host)
-        .map_err(|e| e.to_string())?;
+    service_on(&ServicePaths::folder(dir), host)
+}
+
+fn service_on(place: &ServicePaths, host: impl Host + 'static) -> Result<Arc<Service>, String> {
+    // They come back soon, as devices that wait do.
+    let settings = Settings {
+        check_in_s: SOON_S,
+        ..Settings::default()
+    };
+    let service = Service::open_with(place, settings, host).map_err(|e| e.to_string())?;
     let samples = nrd_sim_base::sample::Samples::read(None).map_err(|e| e.to_string())?;
     service.add_samples(&samples).map_err(|e| e.to_string())?;
     Ok(service)
@@ -203,16 +226,22 @@ pub fn core(at_once: usize, each: u32, renew: bool) -> Result<CheckInReport, Str
     let mut work = Vec::new();
     for number in 0..at_once as u32 {
         let prover = Prover::new(&service, number)?;
+        let first = match renew {
+            true => challenge(number, 0),
+            false => prover.settle(&service)?,
+        };
         let requests: Vec<Vec<u8>> = (0..each)
             .map(|n| {
                 let generation = if renew { n + 1 } else { 1 };
-                prover.request(&service.keys, challenge(number, n), generation, renew)
+                let over = if n == 0 { first } else { challenge(number, n) };
+                prover.request(&service.keys, over, generation, renew)
             })
             .collect();
         work.push((prover.number, requests));
     }
     let verifies_a_cpu_second = verifies()?;
     let me = std::process::id();
+    let written = writes(&service.metrics())?;
     let (ready, go) = (Barrier::new(at_once + 1), Barrier::new(at_once + 1));
     let mut times = Vec::new();
     let mut figures = (0.0, 0.0);
@@ -243,8 +272,19 @@ pub fn core(at_once: usize, each: u32, renew: bool) -> Result<CheckInReport, Str
         Ok(())
     })?;
     let what = format!("core{}", if renew { ", renewing" } else { "" });
-    Ok(report(what, times, figures, verifies_a_cpu_second, at_once))
+    let written = writes(&service.metrics())? - written;
+    let load = Load { at_once, written };
+    Ok(report(what, times, figures, verifies_a_cpu_second, load))
 }
+
+/// Transactions for writing so far, as the metrics say.
+fn writes(metrics: &str) -> Result<f64, String> {
+    let line = metrics.lines().find(|l| l.starts_with(WRITES));
+    let value = line.and_then(|l| l.rsplit_once(' ')?.1.parse().ok());
+    value.ok_or_else(|| format!("no {WRITES}"))
+}
+
+const WRITES: &str = "nrd_store_writes_total";
 
 fn answer_all(service: &Service, requests: &[Vec<u8>], renew: bool) -> Result<Vec<f64>, String> {
     let mut times = Vec::with_capacity(requests.len());
@@ -267,12 +307,17 @@ fn good(answer: &[u8], renew: bool) -> Result<[u8; 32], String> {
     }
 }
 
+struct Load {
+    at_once: usize,
+    written: f64,
+}
+
 fn report(
     what: String,
     times: Vec<f64>,
     (cpu, wall): (f64, f64),
     verifies_a_cpu_second: f64,
-    at_once: usize,
+    load: Load,
 ) -> CheckInReport {
     let n = times.len() as f64;
     let a_cpu_second = n / cpu.max(0.01);
@@ -281,46 +326,94 @@ fn report(
         check_ins: times.len() as u64,
         a_cpu_second,
         a_second: n / wall,
+        writes_a_check_in: load.written / n,
         verifies_a_cpu_second,
         ratio: a_cpu_second / verifies_a_cpu_second,
         latency: Spread::of(times),
-        at_once,
+        at_once: load.at_once,
     }
 }
 
-/// A service process on the core that `under` names (`taskset -c 0`), and
-/// `at_once` connections that are kept, for `seconds`.
-pub fn over_tls(
-    exe: &Path,
-    under: &[&str],
-    at_once: usize,
-    seconds: u64,
-) -> Result<CheckInReport, String> {
-    let dir = tempfile::tempdir().map_err(|e| e.to_string())?;
+/// What is run over TLS.
+pub struct OverTls<'a> {
+    /// The service program.
+    pub exe: &'a Path,
+    /// It runs on the core that this names (`taskset -c 0`).
+    pub under: &'a [&'a str],
+    /// Connections, which are kept.
+    pub at_once: usize,
+    /// For so long.
+    pub seconds: u64,
+    /// Two processes on one PostgreSQL, to which they speak over TLS as well; one
+    /// process on SQLite otherwise.
+    pub postgres: bool,
+}
+
+/// Service processes, and devices that check in over connections that are kept.
+pub fn over_tls(run: &OverTls<'_>) -> Result<CheckInReport, String> {
+    let home = tempfile::tempdir().map_err(|e| e.to_string())?;
+    let keys_dir = home.path().join("keys");
+    let mut server = match run.postgres {
+        true => Some(Server::start().ok_or("PostgreSQL is not installed")?),
+        false => None,
+    };
+    let database = server.as_mut().map(Server::over_tls_alone);
+    let dirs: Vec<PathBuf> = (0..if run.postgres { 2 } else { 1 })
+        .map(|n| home.path().join(format!("service-{n}")))
+        .collect();
     let mut provers = Vec::new();
-    let keys = Keys::open(dir.path()).map_err(|e| e.to_string())?;
+    let keys = {
+        std::fs::create_dir_all(&keys_dir).map_err(|e| e.to_string())?;
+        Keys::open(&keys_dir).map_err(|e| e.to_string())?
+    };
     {
-        // Made before the process starts: SQLite serves one.
-        let service = service(dir.path(), System)?;
-        for number in 0..at_once as u32 {
+        // Made before the processes start: SQLite serves one.
+        let place = ServicePaths {
+            dir: dirs[0].clone(),
+            keys: keys_dir.clone(),
+            database: database.clone(),
+        };
+        let service = service_on(&place, System)?;
+        for number in 0..run.at_once as u32 {
             provers.push(Prover::new(&service, number)?);
         }
     }
     let keys = Arc::new(keys);
-    let process = ServiceProcess::start_under(under, exe, dir.path(), &[])?;
-    let town = Town::new(&dir.path().join("ca.pem"), &[process.device_port])?;
+    let (soon, shared) = (SOON_S.to_string(), keys_dir.display().to_string());
+    let mut more = vec!["--check-in", &soon, "--keys", &shared];
+    if let Some(url) = &database {
+        more.extend(["--database", url]);
+    }
+    let mut processes = Vec::new();
+    for dir in &dirs {
+        let process = ServiceProcess::start_under(run.under, run.exe, dir, &more)?;
+        processes.push(process);
+    }
+    let ports: Vec<u16> = processes.iter().map(|p| p.device_port).collect();
+    let town = Town::new(&keys_dir.join("ca.pem"), &ports)?;
+    let used = || {
+        processes
+            .iter()
+            .filter_map(|p| Some(p.used()?.0))
+            .sum::<f64>()
+    };
+    let written = || {
+        let told = |p: &ServiceProcess| writes(&p.ops("/metrics")?.1);
+        processes.iter().map(told).sum::<Result<f64, String>>()
+    };
     let verifies_a_cpu_second = verifies()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
         .build()
         .map_err(|e| e.to_string())?;
+    let seconds = run.seconds;
     let tasks: Vec<_> = provers
         .into_iter()
         .map(|prover| {
             let (town, keys) = (town.clone(), keys.clone());
             runtime.spawn(async move {
-                let mut line = town.connect(0).await?;
+                let mut line = town.connect(prover.number as usize).await?;
                 let mut challenge = challenge(prover.number, 0);
                 let mut times = Vec::new();
                 let until = Instant::now() + Duration::from_secs(seconds);
@@ -336,16 +429,21 @@ pub fn over_tls(
         })
         .collect();
     let began = Instant::now();
-    let before = process.used().ok_or("no processor time")?.0;
+    let (before, written_before) = (used(), written()?);
     let mut times = Vec::new();
     for task in tasks {
         times.extend(runtime.block_on(task).map_err(|e| e.to_string())??);
     }
-    let figures = (
-        process.used().ok_or("no processor time")?.0 - before,
-        began.elapsed().as_secs_f64(),
-    );
+    let figures = (used() - before, began.elapsed().as_secs_f64());
     runtime.shutdown_background();
-    let what = "TLS, connections kept".to_owned();
-    Ok(report(what, times, figures, verifies_a_cpu_second, at_once))
+    let load = Load {
+        at_once: run.at_once,
+        written: written()? - written_before,
+    };
+    let what = match run.postgres {
+        true => "TLS, connections kept, two processes, PostgreSQL",
+        false => "TLS, connections kept, SQLite",
+    };
+    let what = what.to_owned();
+    Ok(report(what, times, figures, verifies_a_cpu_second, load))
 }

@@ -1,5 +1,5 @@
 //! Many devices that hold waiting check-ins over real TLS against several
-//! service processes on one PostgreSQL: all removed, while one of the processes
+//! service processes on one PostgreSQL, to which they speak over TLS: all removed, while one of the processes
 //! is killed half way.
 
 use super::Spread;
@@ -72,11 +72,11 @@ impl CrowdReport {
 /// Runs it with `exe` as the service program; `say` hears of progress.
 #[expect(clippy::too_many_lines, reason = "a measurement, told in its order")]
 pub fn run(exe: &Path, plan: &CrowdPlan, say: impl Fn(&str)) -> Result<CrowdReport, String> {
-    let server =
+    let mut server =
         Server::start().ok_or("PostgreSQL is not installed: apt-get install postgresql")?;
     let home = tempfile::tempdir().map_err(|e| e.to_string())?;
     let keys = home.path().join("keys");
-    let (url, wait) = (server.url(), plan.wait_s.to_string());
+    let (url, wait) = (server.over_tls_alone(), plan.wait_s.to_string());
     let shared = keys.display().to_string();
     let more = ["--keys", &shared, "--database", &url, "--wait-max", &wait];
     let mut services = Vec::new();
@@ -87,7 +87,7 @@ pub fn run(exe: &Path, plan: &CrowdPlan, say: impl Fn(&str)) -> Result<CrowdRepo
     let place = ServicePaths {
         dir: home.path().join("control"),
         keys: keys.clone(),
-        database: Some(server.url()),
+        database: Some(url.clone()),
     };
     let settings = Settings {
         poll_s: 1,

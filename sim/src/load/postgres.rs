@@ -151,6 +151,25 @@ impl Server {
         self.switch_on();
     }
 
+    /// Starts it again so that nobody is heard without TLS; gives the address
+    /// that verifies its certificate.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn over_tls_alone(&mut self) -> String {
+        let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]);
+        let made = made.expect("a certificate");
+        let [cert, key] = ["tls.crt", "tls.key"].map(|name| self.home.path().join(name));
+        fs::write(&cert, made.cert.pem()).expect("a certificate's file");
+        fs::write(&key, made.signing_key.serialize_pem()).expect("a key's file");
+        self.use_tls(&cert, &cert, &key, "hostssl all all 127.0.0.1/32 trust\n");
+        format!(
+            "{}?sslmode=verify-full&sslrootcert={}",
+            self.url(),
+            cert.display()
+        )
+    }
+
     fn answers(&self) -> bool {
         TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok()
             && self
@@ -216,6 +235,8 @@ impl Server {
             .program("psql")
             .args(["-X", "-A", "-t", "-q", "-h", "127.0.0.1", "-U", "postgres"])
             .args(["-p", &self.port.to_string(), "-d", "postgres", "-c", text])
+            // Where this user may look for a certificate, and finds none.
+            .env("HOME", self.home.path())
             .output()
             .expect("psql starts");
         assert!(

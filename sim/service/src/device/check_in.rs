@@ -1,19 +1,20 @@
 //! "Still here": proves the token, renews it, fetches orders.
 
-use super::{ADDRESS, Handled, Response, Wait, fresh, new_losses};
+use super::{ADDRESS, Handled, Response, Wait, agent_version, new_losses};
 use crate::events::EventKind;
 use crate::store::{
-    ActivationPhase, ActivationRow, CheckIn, CheckInContext, CheckedIn, RevocationReason, TokenUse,
-    TrustNews, Used,
+    ActivationPhase, CheckIn, CheckInActivation, CheckInContext, CheckedIn, Fresh,
+    RevocationReason, TokenUse, TrustNews, Used,
 };
-use crate::{Result, Service, short_id};
+use crate::{Error, Result, Service, short_id};
 use nrd_agent::wire::{
     self, Ask, Generation, Lease, LockReason, NextToken, PROOF_CONTEXT, PolicyVersion, RefusalCode,
-    Request, Statement, TokenProof, TokenSecret,
+    Request, Statement, TokenProof, TokenSecret, TrustVersion,
 };
 use nrd_hal::Crypto as _;
 use nrd_hal::crypto::RingCrypto;
 use nrd_sim_base::sign::signed;
+use std::mem::replace;
 use subtle::ConstantTimeEq as _;
 
 type Answered = (Response, Option<Wait>);
@@ -23,7 +24,7 @@ enum CheckInPlan<'k> {
     /// This, whatever the token.
     Respond(Answered),
     /// The token was proven.
-    Proven(&'k ActivationRow, Proven),
+    Proven(&'k CheckInActivation, Proven),
 }
 
 /// A token that was proven, and what follows from it.
@@ -37,44 +38,56 @@ struct Proven {
 }
 
 impl Service {
-    /// Answers a check-in: one read has given `known`; one write follows, after
-    /// the signature.
+    /// Answers a check-in: one read has given `known`. After the signature, one
+    /// write follows, unless the device is at rest: then nothing is written.
     pub(super) fn check_in(
         &self,
         frame: &[u8],
-        known: &CheckInContext,
+        mut known: CheckInContext,
         challenge: [u8; 32],
         address: &str,
     ) -> Result<Handled> {
-        let device = &known.device;
-        let signed = wire::decode_signed::<Request<'_>, RingCrypto>(frame, &device.public_key);
-        let Ok(request) = signed else {
+        let key = &known.device.public_key;
+        let Ok(request) = wire::decode_signed::<Request<'_>, RingCrypto>(frame, key) else {
             return Ok(Handled::refused(challenge, RefusalCode::BadRequest, 60));
         };
         let Ask::CheckIn { activation_id, .. } = &request.ask else {
             return Ok(Handled::refused(challenge, RefusalCode::BadRequest, 60));
         };
         let activation = &activation_id.0;
+        let stored_version = replace(&mut known.device.agent_version, agent_version(&request));
+        let (known, device) = (&known, &known.device);
         let now = self.now_s();
         let plan = self.plan(known, &request);
         let token = match &plan {
             CheckInPlan::Proven(row, p) => self.token_use(row, *p, now),
             CheckInPlan::Respond(_) => None,
         };
-        let address = self.keys.seal(ADDRESS, address.as_bytes())?;
-        let news = new_losses(&device.losses, &request.losses);
-        let done = self.store.check_in(&CheckIn {
-            fresh: fresh(device, &request, &challenge, now, &address, &news),
-            token,
-        })?;
-        // What the device states counts, not what it was sent: an old `Hello`,
-        // posted again, once made the service believe that a device had the new
-        // delegation, and its removal was never carried out.
-        let mut news = if known.trust > request.trust {
-            self.store.trust_news(request.trust)?
-        } else {
-            TrustNews::default()
+        let held = self.held.take(&request.device_id, &request.challenge);
+        let row_challenge = held.unwrap_or(request.challenge);
+        let at_rest = held.is_some()
+            && token.is_none()
+            && device.losses == request.losses
+            && device.agent_version == stored_version
+            && now < known.seen + u64::from(self.settings.seen_every_s);
+        let done = match known.challenge {
+            Some(current) if current != row_challenge => CheckedIn::Stale(current),
+            _ if at_rest => CheckedIn::Noted,
+            _ => self.store.check_in(&CheckIn {
+                fresh: Fresh {
+                    device: &device.id,
+                    presented: &row_challenge,
+                    next: &challenge,
+                    now,
+                    address: &self.keys.seal(ADDRESS, address.as_bytes())?,
+                    agent_version: &device.agent_version,
+                    losses: request.losses,
+                    news: &new_losses(&device.losses, &request.losses),
+                },
+                token,
+            })?,
         };
+        let mut news = self.news_for(known, request.trust)?;
         if !matches!(done, CheckedIn::Stale(_)) {
             self.losses_stated(device, &request)?;
         }
@@ -101,13 +114,43 @@ impl Service {
                 self.good(&request, row, p)
             }
         };
+        let next = match (self.comes_back_at_rest(&response), at_rest) {
+            (false, true) => row_challenge,
+            (false, false) => challenge,
+            (true, true) => self.hold(&request, challenge, row_challenge),
+            (true, false) => self.hold(&request, self.random()?, challenge),
+        };
         Ok(Handled {
-            challenge,
+            challenge: next,
             trust: request.trust,
             news,
             response,
             wait,
         })
+    }
+
+    /// What the device states counts, not what it was sent: an old `Hello`, posted
+    /// again, once made the service believe that a device had the new delegation,
+    /// and its removal was never carried out.
+    fn news_for(&self, known: &CheckInContext, stated: TrustVersion) -> Result<TrustNews> {
+        if known.trust > stated {
+            self.store.trust_news(stated)
+        } else {
+            Ok(TrustNews::default())
+        }
+    }
+
+    /// Holds a challenge for the device, beside the one in its row, and gives it.
+    fn hold(&self, request: &Request<'_>, held: [u8; 32], row: [u8; 32]) -> [u8; 32] {
+        self.held.hold(request.device_id, held, row);
+        held
+    }
+
+    /// A device that has nothing to do but to come back, before it is time to
+    /// note that it was heard.
+    fn comes_back_at_rest(&self, response: &Response) -> bool {
+        matches!(response, Response::CheckedIn { lease: None, statement: None, order: None, interval_s }
+            if *interval_s < self.settings.seen_every_s)
     }
 
     fn plan<'k>(&self, known: &'k CheckInContext, request: &Request<'_>) -> CheckInPlan<'k> {
@@ -179,7 +222,7 @@ impl Service {
         }
     }
 
-    fn proves(&self, row: &ActivationRow, proof: &TokenProof, request: &Request<'_>) -> bool {
+    fn proves(&self, row: &CheckInActivation, proof: &TokenProof, request: &Request<'_>) -> bool {
         let token = self.keys.token(&row.series, proof.generation.0);
         let mac = RingCrypto::hmac(
             token.as_ref(),
@@ -190,7 +233,12 @@ impl Service {
 
     /// The use of a token that must be stored; `None` where it was used before
     /// and no lease is given for it.
-    fn token_use<'r>(&self, row: &'r ActivationRow, p: Proven, now: u64) -> Option<TokenUse<'r>> {
+    fn token_use<'r>(
+        &self,
+        row: &'r CheckInActivation,
+        p: Proven,
+        now: u64,
+    ) -> Option<TokenUse<'r>> {
         let seen = row.phase == ActivationPhase::Active && row.generation == p.generation;
         (!seen || p.renew).then_some(TokenUse {
             activation: &row.id,
@@ -201,7 +249,7 @@ impl Service {
 
     /// Something ended the activation since it was read: a removal, most
     /// likely, and then its order waits.
-    fn overtaken(&self, request: &Request<'_>, row: &ActivationRow) -> Result<Answered> {
+    fn overtaken(&self, request: &Request<'_>, row: &CheckInActivation) -> Result<Answered> {
         let response = match self.next_order(&row.id)? {
             Some(order) => checked_in(None, None, Some(order.frame), 0),
             None => self.closed(request, row),
@@ -209,10 +257,11 @@ impl Service {
         Ok((response, None))
     }
 
-    fn theft(&self, request: &Request<'_>, row: &ActivationRow) -> Result<Answered> {
+    fn theft(&self, request: &Request<'_>, row: &CheckInActivation) -> Result<Answered> {
         self.metrics.thefts.inc();
         tracing::warn!(activation = %short_id(&row.id), "a copied token was used");
-        let event = self.event_of(EventKind::TheftSuspected, row, &row.model, None)?;
+        let whole = self.store.activation(&row.id)?.ok_or(Error::NotFound)?;
+        let event = self.event_of(EventKind::TheftSuspected, &whole, &whole.model, None)?;
         let event = row.account.map(|account| (account, &event));
         self.store.revoke_theft(&row.id, event, self.now_s())?;
         if let Some(account) = row.account {
@@ -222,7 +271,7 @@ impl Service {
         Ok((self.locked(request, row, reason, 0), None))
     }
 
-    fn good(&self, request: &Request<'_>, row: &ActivationRow, p: Proven) -> Answered {
+    fn good(&self, request: &Request<'_>, row: &CheckInActivation, p: Proven) -> Answered {
         let wait_s = match &request.ask {
             Ask::CheckIn { wait_s, .. } => *wait_s,
             _ => 0,
@@ -274,14 +323,14 @@ impl Service {
     }
 
     /// This activation is over, and no order waits.
-    fn closed(&self, request: &Request<'_>, row: &ActivationRow) -> Response {
+    fn closed(&self, request: &Request<'_>, row: &CheckInActivation) -> Response {
         self.locked(request, row, LockReason::Revoked, self.settings.check_in_s)
     }
 
     fn locked(
         &self,
         request: &Request<'_>,
-        row: &ActivationRow,
+        row: &CheckInActivation,
         reason: LockReason,
         interval_s: u32,
     ) -> Response {

@@ -1,6 +1,6 @@
 //! A device introduces itself with its maker certificate.
 
-use super::{Handled, Response};
+use super::{Handled, Response, agent_version};
 use crate::store::DeviceRow;
 use crate::{Error, Result, Service};
 use nrd_agent::wire::{Answer, Losses, MakerCertificate, RefusalCode, Request, decode_signed};
@@ -29,28 +29,35 @@ impl Service {
         if signed.is_err() || cert.device_id != claimed.device_id {
             return refuse(RefusalCode::BadRequest);
         }
-        let [major, minor, patch] = claimed.agent_version;
         let device = DeviceRow {
             id: cert.device_id.as_str().to_owned(),
             public_key: cert.public_key,
             model: cert.model.as_str().to_owned(),
             kind: cert.kind,
-            agent_version: format!("{major}.{minor}.{patch}"),
+            agent_version: agent_version(claimed),
             losses: Losses::default(),
         };
+        let known = self.store.device(&device.id)?;
         // One that is known already still fetches its orders and hands in receipts.
         if self
             .barred(&device.id, &device.model, &device.agent_version)
             .is_some()
-            && self.store.device(&device.id)?.is_none()
+            && known.is_none()
         {
             tracing::warn!(model = device.model, "a barred device was not enrolled");
             return refuse(RefusalCode::UnknownMaker);
         }
-        let known = match self.store.enroll(&device, &challenge, self.now_s()) {
-            Ok(known) => known,
-            Err(Error::WrongState) => return refuse(RefusalCode::UnknownMaker),
-            Err(e) => return Err(e),
+        let says_nothing_new = |known: &DeviceRow| {
+            (known.public_key, &known.model, known.kind)
+                == (device.public_key, &device.model, device.kind)
+        };
+        let known = match known {
+            Some(known) if says_nothing_new(&known) => known,
+            _ => match self.store.enroll(&device, &challenge, self.now_s()) {
+                Ok(known) => known,
+                Err(Error::WrongState) => return refuse(RefusalCode::UnknownMaker),
+                Err(e) => return Err(e),
+            },
         };
         // Most are signed over no challenge, or an old one: such a `Hello` may be
         // an old one posted again, and changes nothing.

@@ -8,11 +8,12 @@
 //! |---|---|
 //! | `hello.rs` | `Hello` |
 //! | `activate.rs` | `ActivateStart`, `ActivatePoll`, `ActivateCancel` |
-//! | `check_in.rs` | `CheckIn` |
+//! | `check_in.rs` | `CheckIn`; `held.rs`: challenges of devices at rest |
 //! | `report.rs` | `Outcome`, `Receipt`, `SignedOut` |
 
 mod activate;
 mod check_in;
+pub(crate) mod held;
 mod hello;
 mod report;
 
@@ -219,10 +220,25 @@ impl Service {
         next: &[u8; 32],
         address: &str,
     ) -> Result<std::result::Result<(), [u8; 32]>> {
+        let held = self.held.take(&request.device_id, &request.challenge);
+        let presented = held.unwrap_or(request.challenge);
+        // A request that is not fresh is free to make: it writes nothing.
+        if let Some(current) = self.store.challenge(&device.id)?
+            && current != presented
+        {
+            return Ok(Err(current));
+        }
         let address = self.keys.seal(ADDRESS, address.as_bytes())?;
-        let news = new_losses(&device.losses, &request.losses);
-        let fresh = fresh(device, request, next, self.now_s(), &address, &news);
-        let taken = self.store.take_challenge(&fresh)?;
+        let taken = self.store.take_challenge(&Fresh {
+            device: &device.id,
+            presented: &presented,
+            next,
+            now: self.now_s(),
+            address: &address,
+            agent_version: &agent_version(request),
+            losses: request.losses,
+            news: &new_losses(&device.losses, &request.losses),
+        })?;
         if taken.is_ok() {
             self.losses_stated(device, request)?;
         }
@@ -253,7 +269,7 @@ impl Service {
             Ask::CheckIn { activation_id, .. } => {
                 let known = self.store.check_in_context(device_id, &activation_id.0)?;
                 return match known {
-                    Some(known) => self.check_in(frame, &known, challenge, address),
+                    Some(known) => self.check_in(frame, known, challenge, address),
                     None => refuse(RefusalCode::UnknownDevice),
                 };
             }
@@ -264,7 +280,7 @@ impl Service {
             | Ask::Receipt { .. }
             | Ask::SignedOut { .. } => {}
         }
-        let Some(device) = self.store.device(device_id)? else {
+        let Some(mut device) = self.store.device(device_id)? else {
             return refuse(RefusalCode::UnknownDevice);
         };
         let Ok(request) = wire::decode_signed::<Request<'_>, RingCrypto>(frame, &device.public_key)
@@ -276,6 +292,7 @@ impl Service {
         if let Err(current) = taken {
             return Ok(Handled::stale(current, request.trust, news));
         }
+        device.agent_version = agent_version(&request);
         Ok(Handled {
             challenge,
             trust: request.trust,
@@ -353,23 +370,10 @@ fn new_losses(before: &Losses, now: &Losses) -> Vec<EventKind> {
     .collect()
 }
 
-fn fresh<'a>(
-    device: &'a DeviceRow,
-    request: &'a Request<'_>,
-    next: &'a [u8; 32],
-    now: u64,
-    address: &'a [u8],
-    news: &'a [EventKind],
-) -> Fresh<'a> {
-    Fresh {
-        device: &device.id,
-        presented: &request.challenge,
-        next,
-        now,
-        address,
-        losses: request.losses,
-        news,
-    }
+/// As the database has it.
+fn agent_version(request: &Request<'_>) -> String {
+    let [major, minor, patch] = request.agent_version;
+    format!("{major}.{minor}.{patch}")
 }
 
 /// Where a device's last address is sealed.

@@ -76,8 +76,8 @@ fn state(d: &Device) -> (&'static str, &'static str) {
 /// What the state means for the person.
 fn meaning(d: &Device, now: u64) -> String {
     let hours = powered(d.access_ends_h.into());
-    let seen = ago(d.row.last_seen, now);
-    let since = moment(d.row.last_seen);
+    let seen = heard(d, now);
+    let since = format!("{}{}", moment(d.row.last_seen), later(d, now));
     let then_wipes = match d.wipes_after_h {
         0 => String::new(),
         h => format!(" {} later it wipes itself.", powered(h.into())),
@@ -135,12 +135,24 @@ pub(super) fn losses(d: &Device) -> Vec<&'static str> {
     .collect()
 }
 
-/// When a device's last request came, such as "just now" or "2 days ago (24 Nov
-/// 2026, 12:16 UTC)".
-pub(super) fn heard(then: u64, now: u64) -> String {
-    match now.saturating_sub(then) {
+/// When a device's last request came, such as "just now", "40 minutes ago or
+/// later", or "2 days ago (24 Nov 2026, 12:16 UTC), or up to 60 minutes later".
+pub(super) fn heard(d: &Device, now: u64) -> String {
+    let then = d.row.last_seen;
+    let ago = match now.saturating_sub(then) {
         0..3600 => ago(then, now),
         _ => format!("{} ({})", ago(then, now), moment(then)),
+    };
+    ago + &later(d, now)
+}
+
+/// A device at rest is noted as heard once in a while: how much later it may
+/// have been heard last.
+fn later(d: &Device, now: u64) -> String {
+    match (u64::from(d.unnoted_s), now.saturating_sub(d.row.last_seen)) {
+        (0, _) | (_, 0..60) => String::new(),
+        (unnoted, silent) if silent < unnoted => " or later".to_owned(),
+        (unnoted, _) => format!(", or up to {} later", wait(unnoted)),
     }
 }
 

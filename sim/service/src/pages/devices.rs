@@ -70,7 +70,7 @@ fn entry(d: Device, now: u64) -> Entry {
         kind: device_kind::heading(d.row.kind),
         icon: device_kind::picture(d.row.kind),
         since: device_status::since(&d),
-        seen: device_status::heard(d.row.last_seen, now),
+        seen: device_status::heard(&d, now),
         removable: d.removable(),
         over: d.over(),
         ordered: matches!(d.status, DeviceStatus::Removing | DeviceStatus::Delivered),

@@ -1,10 +1,12 @@
-//! Check-ins, the most frequent request: one statement that reads, one that
-//! writes.
+//! Check-ins, the most frequent request: one statement that reads; one that
+//! writes where there is something to write.
 
-use super::devices::{activation_columns, device, row_from};
+use super::devices::device;
 use super::fresh::take_challenge;
 use super::sql::{Row, Tx, values};
-use super::{ActivationPhase, ActivationRow, DeviceRow, Fresh, OrderRow, Store, devices};
+use super::{
+    AccountId, ActivationPhase, DeviceRow, Fresh, OrderRow, RevocationReason, Store, devices,
+};
 use crate::error::Result;
 use nrd_agent::wire::TrustVersion;
 
@@ -12,14 +14,39 @@ use nrd_agent::wire::TrustVersion;
 pub struct CheckInContext {
     /// The device.
     pub device: DeviceRow,
+    /// The challenge in its row.
+    pub challenge: Option<[u8; 32]>,
+    /// When its row says that it was last heard, Unix seconds.
+    pub seen: u64,
     /// The activation it names, if it is this device's.
-    pub activation: Option<ActivationRow>,
+    pub activation: Option<CheckInActivation>,
     /// The order that it should hear next.
     pub order: Option<OrderRow>,
     /// The policy version in force.
     pub policy: u32,
     /// Version of the delegation in force.
     pub trust: TrustVersion,
+}
+
+/// What a check-in needs to know of an activation. It is read at each: a column
+/// more is felt.
+pub struct CheckInActivation {
+    /// Its id.
+    pub id: [u8; 16],
+    /// The device's epoch.
+    pub epoch: u64,
+    /// Whose.
+    pub account: Option<AccountId>,
+    /// Where it is in its life.
+    pub phase: ActivationPhase,
+    /// Why its access is over.
+    pub revoked: Option<RevocationReason>,
+    /// The policy version that was agreed to.
+    pub policy: u32,
+    /// Its tokens are derived from it.
+    pub series: [u8; 16],
+    /// The newest token generation that was used.
+    pub generation: u32,
 }
 
 /// A check-in whose signature is good.
@@ -69,34 +96,44 @@ impl Store {
         device_id: &str,
         activation: &[u8; 16],
     ) -> Result<Option<CheckInContext>> {
-        const SQL: &str = concat!(
-            "SELECT d.id, d.public_key, d.model, d.kind, d.agent_version, d.lost_session, \
-             d.lost_receipt, d.lost_delegation, d.lost_snapshot, \
+        const SQL: &str = "SELECT d.id, d.public_key, d.model, d.kind, d.agent_version, \
+             d.lost_session, d.lost_receipt, d.lost_delegation, d.lost_snapshot, \
+             d.challenge, d.last_seen, \
              (SELECT value FROM meta WHERE key = 'policy_version'), \
-             (SELECT root FROM delegations ORDER BY version DESC LIMIT 1), \
-             (SELECT number FROM delegations ORDER BY version DESC LIMIT 1), \
-             (SELECT count(*) FROM orders WHERE activation = ?2 AND outcome IS NULL), ",
-            activation_columns!(),
-            " FROM devices d LEFT JOIN activations a ON a.id = ?2 AND a.device = d.id \
-             WHERE d.id = ?1"
-        );
+             (SELECT root * 4294967296 + number FROM delegations ORDER BY version DESC LIMIT 1), \
+             (SELECT count(*) FROM orders WHERE activation = ?2 AND outcome IS NULL), \
+             a.series, a.epoch, a.account, a.phase, a.revoked, a.policy, a.generation \
+             FROM devices d LEFT JOIN activations a ON a.id = ?2 AND a.device = d.id \
+             WHERE d.id = ?1";
         self.read(|tx| {
             let values = values![device_id, activation];
             let found = tx.first(SQL, values, |r: &Row| {
+                let trust: u64 = r.get::<Option<u64>>(12)?.unwrap_or_default();
                 let known = CheckInContext {
                     device: device(r)?,
-                    policy: r.get(9)?,
+                    challenge: r.get(9)?,
+                    seen: r.get(10)?,
+                    policy: r.get(11)?,
                     trust: TrustVersion {
-                        root: r.get::<Option<u32>>(10)?.unwrap_or_default(),
-                        delegation: r.get::<Option<u32>>(11)?.unwrap_or_default(),
+                        root: (trust >> 32) as u32,
+                        delegation: trust as u32,
                     },
                     order: None,
-                    activation: match r.get::<Option<Vec<u8>>>(13)? {
-                        Some(_) => Some(row_from(r, 13)?),
+                    activation: match r.get::<Option<[u8; 16]>>(14)? {
+                        Some(series) => Some(CheckInActivation {
+                            id: *activation,
+                            series,
+                            epoch: r.get(15)?,
+                            account: r.get::<Option<i64>>(16)?.map(AccountId),
+                            phase: r.word(17)?,
+                            revoked: r.word_or_null(18)?,
+                            policy: r.get(19)?,
+                            generation: r.get(20)?,
+                        }),
                         None => None,
                     },
                 };
-                Ok((known, r.get::<u32>(12)?))
+                Ok((known, r.get::<u32>(13)?))
             })?;
             let Some((mut known, orders)) = found else {
                 return Ok(None);

@@ -140,17 +140,18 @@ pub struct NewActivation<'a> {
 }
 
 impl Store {
-    /// Adds a device, or updates what its maker and its firmware say about it;
+    /// Adds a device, or updates what its maker says about it;
     /// `challenge` is in force if it had none. Returns it as it is known now.
     /// `WrongState` when the id is known with another key.
     ///
     /// A `Hello` is mostly signed over no challenge, so an old one can be posted
-    /// again: it takes no challenge away, and is no sign of life.
+    /// again: it takes no challenge away, is no sign of life, and does not say
+    /// which agent the device has now.
     pub fn enroll(&self, d: &DeviceRow, challenge: &[u8; 32], now: u64) -> Result<DeviceRow> {
         let sql = format!(
             "INSERT INTO devices AS d (id, public_key, model, kind, agent_version, challenge, \
              last_seen) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) \
-             ON CONFLICT (id) DO UPDATE SET model = ?3, kind = ?4, agent_version = ?5, \
+             ON CONFLICT (id) DO UPDATE SET model = ?3, kind = ?4, \
              challenge = coalesce(d.challenge, ?6) \
              WHERE d.public_key = ?2 RETURNING {}",
             DEVICE.replace("d.", "")
@@ -420,7 +421,6 @@ macro_rules! activation_columns {
          d.lost_session, d.lost_receipt, d.lost_delegation, d.lost_snapshot, d.agent_version"
     };
 }
-pub(super) use activation_columns;
 
 const SELECT: &str = concat!(
     "SELECT ",
@@ -429,36 +429,31 @@ const SELECT: &str = concat!(
 );
 
 fn row(r: &Row) -> Result<ActivationRow> {
-    row_from(r, 0)
-}
-
-/// Reads an activation whose columns begin at `at`.
-pub(super) fn row_from(r: &Row, at: usize) -> Result<ActivationRow> {
     Ok(ActivationRow {
-        id: r.get(at)?,
-        device: r.get(at + 1)?,
-        epoch: r.get(at + 2)?,
-        account: r.get::<Option<i64>>(at + 3)?.map(AccountId),
-        phase: r.word(at + 4)?,
-        revoked: r.word_or_null(at + 5)?,
-        code: r.get(at + 6)?,
-        pictogram: r.get(at + 7)?,
-        created: r.get(at + 8)?,
-        approved: r.get(at + 9)?,
-        name: r.get(at + 10)?,
-        remember: r.get(at + 11)?,
-        policy: r.get(at + 12)?,
-        series: r.get(at + 13)?,
-        generation: r.get(at + 14)?,
-        leased: r.get(at + 15)?,
-        chain_gap: r.get(at + 16)?,
-        wiped: r.get(at + 17)?,
-        model: r.get(at + 18)?,
-        kind: r.word(at + 19)?,
-        last_seen: r.get(at + 20)?,
-        last_address: r.get(at + 21)?,
-        losses: losses(r, at + 22)?,
-        agent_version: r.get(at + 26)?,
+        id: r.get(0)?,
+        device: r.get(1)?,
+        epoch: r.get(2)?,
+        account: r.get::<Option<i64>>(3)?.map(AccountId),
+        phase: r.word(4)?,
+        revoked: r.word_or_null(5)?,
+        code: r.get(6)?,
+        pictogram: r.get(7)?,
+        created: r.get(8)?,
+        approved: r.get(9)?,
+        name: r.get(10)?,
+        remember: r.get(11)?,
+        policy: r.get(12)?,
+        series: r.get(13)?,
+        generation: r.get(14)?,
+        leased: r.get(15)?,
+        chain_gap: r.get(16)?,
+        wiped: r.get(17)?,
+        model: r.get(18)?,
+        kind: r.word(19)?,
+        last_seen: r.get(20)?,
+        last_address: r.get(21)?,
+        losses: losses(r, 22)?,
+        agent_version: r.get(26)?,
     })
 }
 

@@ -19,6 +19,8 @@ pub struct Fresh<'a> {
     pub now: u64,
     /// From where, sealed.
     pub address: &'a [u8],
+    /// The version of its agent.
+    pub agent_version: &'a str,
     /// What the device states that it lost.
     pub losses: Losses,
     /// The entries for what it had not stated before.
@@ -30,6 +32,11 @@ impl Store {
     /// with the challenge in force when another was presented.
     pub fn take_challenge(&self, fresh: &Fresh<'_>) -> Result<std::result::Result<(), [u8; 32]>> {
         self.write(|tx| take_challenge(tx, fresh))
+    }
+
+    /// The challenge in a device's row.
+    pub fn challenge(&self, device: &str) -> Result<Option<[u8; 32]>> {
+        self.read(|tx| challenge(tx, device))
     }
 
     /// The accounts that have this device on their list and expect something of
@@ -44,7 +51,8 @@ pub(super) fn take_challenge(
     f: &Fresh<'_>,
 ) -> Result<std::result::Result<(), [u8; 32]>> {
     let sql = "UPDATE devices SET challenge = ?3, last_seen = ?4, last_address = ?5, \
-               lost_session = ?6, lost_receipt = ?7, lost_delegation = ?8, lost_snapshot = ?9 \
+               lost_session = ?6, lost_receipt = ?7, lost_delegation = ?8, lost_snapshot = ?9, \
+               agent_version = ?10 \
                WHERE id = ?1 AND challenge = ?2";
     let Losses {
         session,
@@ -62,6 +70,7 @@ pub(super) fn take_challenge(
         receipt,
         delegation,
         snapshot,
+        f.agent_version,
     ];
     if tx.execute(sql, values)? == 1 {
         for &kind in f.news {
@@ -69,9 +78,17 @@ pub(super) fn take_challenge(
         }
         return Ok(Ok(()));
     }
+    if let Some(current) = challenge(tx, f.device)? {
+        return Ok(Err(current));
+    }
     let sql = "UPDATE devices SET challenge = coalesce(challenge, ?2) WHERE id = ?1 \
                RETURNING challenge";
     Ok(Err(tx.one(sql, values![f.device, f.next], |r| r.get(0))?))
+}
+
+fn challenge(tx: &mut Tx<'_>, device: &str) -> Result<Option<[u8; 32]>> {
+    let sql = "SELECT challenge FROM devices WHERE id = ?1";
+    tx.one(sql, values![device], |r| r.get(0))
 }
 
 /// An entry for each account that expects something of the device.

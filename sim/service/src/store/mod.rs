@@ -62,7 +62,7 @@ mod words;
 
 pub use accounts::{AccountRow, Sealed};
 pub use announce::Announcement;
-pub use check_in::{CheckIn, CheckInContext, CheckedIn, TokenUse, Used};
+pub use check_in::{CheckIn, CheckInActivation, CheckInContext, CheckedIn, TokenUse, Used};
 pub use devices::{ActivationPhase, ActivationRow, DeviceRow, NewActivation, RevocationReason};
 pub use events::EventRow;
 pub use fault::{Fault, FaultKind};
@@ -90,6 +90,8 @@ pub struct Store {
     revocations: Option<Revocations>,
     /// What the database refused, by kind.
     pub(super) faults: Family<[(&'static str, &'static str); 1], Counter>,
+    /// Transactions for writing that were carried out.
+    pub(super) writes: Counter,
 }
 
 /// An account's number.
@@ -116,6 +118,7 @@ impl Store {
             db: Box::new(Sqlite::in_memory()?),
             revocations: None,
             faults: Family::default(),
+            writes: Counter::default(),
         })
     }
 
@@ -124,6 +127,7 @@ impl Store {
             db,
             revocations: Some(Revocations::open(dir)?),
             faults: Family::default(),
+            writes: Counter::default(),
         };
         store.replay()?;
         Ok(store)
@@ -152,6 +156,7 @@ impl Store {
             Ok(())
         });
         self.counted(done)?;
+        self.writes.inc();
         out.ok_or(Error::NotFound)
     }
 

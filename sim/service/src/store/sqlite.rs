@@ -147,6 +147,11 @@ impl Database for Sqlite {
         if self.readers.is_empty() {
             return work(&mut self.lock().db);
         }
+        // One that is free: a thread that lost its processor may hold another.
+        let free = self.readers.iter().find_map(|r| r.try_lock().ok());
+        if let Some(mut db) = free {
+            return work(&mut *db);
+        }
         let n = self.next.fetch_add(1, Ordering::Relaxed) % self.readers.len();
         let mut db = self.readers[n]
             .lock()

@@ -1,6 +1,8 @@
 //! A device whose requests are made by hand, and its receipts.
 #![allow(dead_code, reason = "each test program uses its part of it")]
 
+pub(crate) mod remembered;
+
 use nrd_agent::wire::{
     self, ActivationId, Answer, Ask, Delegation, DeviceId, DeviceKind, Losses, MakerCertificate,
     Method, Receipt, ReceiptFlags, RefusalCode, Reply, Request, SectorCounts, Subject,
@@ -21,6 +23,7 @@ pub(crate) struct Device {
     pub(crate) challenge: [u8; 32],
     pub(crate) trust: TrustVersion,
     pub(crate) losses: Losses,
+    pub(crate) agent_version: [u8; 3],
 }
 
 /// What a reply says of roots and keys, and its answer.
@@ -60,6 +63,7 @@ impl Device {
             challenge: [0; 32],
             trust: FIRST,
             losses: Losses::default(),
+            agent_version: [1, 0, 0],
         };
         let frame = device.hello();
         device.post(&frame);
@@ -71,7 +75,7 @@ impl Device {
             device_id: self.id,
             challenge: self.challenge,
             nonce: [7; 16],
-            agent_version: [1, 0, 0],
+            agent_version: self.agent_version,
             trust: self.trust,
             losses: self.losses,
             ask,
