@@ -284,6 +284,12 @@ impl Service {
             Ok(Some(Announcement::Page(account))) => self.notifier.page(account),
             // The outbox workers look by themselves.
             Ok(Some(Announcement::Outbox)) => {}
+            Ok(Some(Announcement::Logs)) => self.look_after_logs(|service| {
+                if service.store.look_for_missing_logs()? {
+                    service.store.replay()?;
+                }
+                Ok(())
+            }),
             // It may have been meant for anybody here.
             Err(e) => {
                 tracing::error!(error = %e, "an announcement was not understood");
@@ -292,21 +298,27 @@ impl Service {
             Ok(None) => {
                 self.notifier.everybody();
                 // The line also breaks when a backup is restored: what was
-                // revoked since stays revoked. This is no thread that may wait.
-                let this = Arc::downgrade(&self);
-                std::thread::spawn(move || {
-                    // A database that has just come back may be busy.
-                    while let Some(service) = this.upgrade() {
-                        let Err(e) = service.store.replay() else {
-                            return;
-                        };
-                        tracing::error!(error = %e, "the revocation log was not replayed; trying again");
-                        drop(service);
-                        std::thread::sleep(REPLAY_AGAIN);
-                    }
-                });
+                // revoked since stays revoked.
+                self.look_after_logs(|service| service.store.replay().map(drop));
             }
         }
+    }
+
+    /// Does `work` until it is done, on a thread of its own: whoever hears of it may
+    /// not wait.
+    fn look_after_logs(self: Arc<Self>, work: fn(&Service) -> Result<()>) {
+        let this = Arc::downgrade(&self);
+        std::thread::spawn(move || {
+            // A database that has just come back may be busy.
+            while let Some(service) = this.upgrade() {
+                let Err(e) = work(&service) else {
+                    return;
+                };
+                tracing::error!(error = %e, "the revocation log was not replayed; trying again");
+                drop(service);
+                std::thread::sleep(REPLAY_AGAIN);
+            }
+        });
     }
 
     /// Something on this account's pages changed.

@@ -26,7 +26,7 @@
 //! | `outbox.rs` | messages for a broker or a receiver |
 //! | `purge.rs` | deletes what would grow for ever |
 //! | `owner.rs` | which keys the database belongs to |
-//! | `revocations.rs` | `revocations.log` |
+//! | `revocations.rs`, `revocation_log.rs` | revocations that outlive the database; `revocations.log` |
 //! | `private.rs` | files that others must not read |
 //! | `restore.rs` | brings a copy of a SQLite store back |
 //! | `fault.rs` | errors of a database |
@@ -53,6 +53,7 @@ mod postgres_url;
 mod private;
 mod purge;
 mod restore;
+mod revocation_log;
 mod revocations;
 mod sql;
 mod sqlite;
@@ -70,6 +71,7 @@ pub use fresh::Fresh;
 pub use orders::{NewReceipt, OrderRow, OrderState, Sign, SignedOrder};
 pub use outbox::{Outbox, OutboxMessage};
 pub use restore::restore_sqlite;
+pub use revocations::{KnownLog, Replayed};
 pub use trust::{Delegate, DelegationRow, RootRow, TrustNews};
 pub use web::{ComputerRow, Recall, SessionRow, Throttle};
 pub use words::WORD_COLUMNS;
@@ -78,16 +80,19 @@ use super::error::{Error, Result};
 use postgres::Postgres;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use revocations::Revocations;
+use revocation_log::Revocations;
 use sql::{Database, Tx};
 use sqlite::Sqlite;
 use std::path::Path;
+use std::sync::atomic::AtomicU64;
 
 /// The store.
 pub struct Store {
     db: Box<dyn Database>,
     /// `None` where nothing is kept: then there is no backup to outlive.
     revocations: Option<Revocations>,
+    /// Logs of a restored database that were not replayed yet.
+    logs_missing: AtomicU64,
     /// What the database refused, by kind.
     pub(super) faults: Family<[(&'static str, &'static str); 1], Counter>,
 }
@@ -115,6 +120,7 @@ impl Store {
         Ok(Store {
             db: Box::new(Sqlite::in_memory()?),
             revocations: None,
+            logs_missing: AtomicU64::new(0),
             faults: Family::default(),
         })
     }
@@ -123,6 +129,7 @@ impl Store {
         let store = Store {
             db,
             revocations: Some(Revocations::open(dir)?),
+            logs_missing: AtomicU64::new(0),
             faults: Family::default(),
         };
         store.replay()?;

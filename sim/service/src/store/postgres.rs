@@ -522,6 +522,17 @@ impl Connection for Client<'_> {
         let rows = self.query(sql, &[])?;
         rows.first().map(|r| r.get(0)).transpose()
     }
+
+    fn identity(&mut self) -> Result<Option<i64>> {
+        // A restored dump makes its tables anew; a stand-by that takes over, or a
+        // server that is brought back to a moment, begins a new timeline.
+        let sql = "SELECT hashtextextended(concat_ws(' ', \
+                   (SELECT system_identifier FROM pg_control_system()), \
+                   'meta'::regclass::oid, \
+                   substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)), 0)";
+        let rows = self.query(sql, &[])?;
+        rows.first().map(|r| r.get(0)).transpose()
+    }
 }
 
 fn row(r: &tokio_postgres::Row) -> Result<Row> {

@@ -306,6 +306,10 @@ impl Connection for Handle {
     fn clock_s(&mut self) -> Result<Option<u64>> {
         Ok(None)
     }
+
+    fn identity(&mut self) -> Result<Option<i64>> {
+        Ok(None)
+    }
 }
 
 /// The value of column `i`. No column holds fractions or text that is not
