@@ -9,6 +9,9 @@
 //! | `crowd.rs` | many waiting devices against several services: all removed |
 //! | `removals.rs` | from click to proven wiped, with a device process |
 //! | `check_ins.rs` | what one core carries |
+//! | `rows.rs` | a database with as many rows as a run asks for |
+//! | `revocations.rs` | a long revocation log at the start |
+//! | `rotation.rs` | order keys rotated over many waiting orders |
 
 pub mod broker;
 pub mod check_ins;
@@ -17,6 +20,9 @@ pub mod device;
 pub mod postgres;
 pub mod process;
 pub mod removals;
+pub mod revocations;
+pub mod rotation;
+pub mod rows;
 
 use serde::Serialize;
 

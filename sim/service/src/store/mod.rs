@@ -71,6 +71,7 @@ pub use fresh::Fresh;
 pub use orders::{NewReceipt, OrderRow, OrderState, Sign, SignedOrder};
 pub use outbox::{Outbox, OutboxMessage};
 pub use restore::restore_sqlite;
+pub use revocation_log::revocation_line;
 pub use revocations::{KnownLog, Replayed};
 pub use trust::{Delegate, DelegationRow, RootRow, TrustNews};
 pub use web::{ComputerRow, Recall, SessionRow, Throttle};

@@ -130,6 +130,16 @@ impl Line {
     }
 }
 
+/// A line of the log, with its line end: for whoever makes one to measure with.
+pub fn revocation_line(activation: [u8; 16], why: RevocationReason, at: u64) -> String {
+    let line = Line {
+        activation,
+        why,
+        at: Some(at),
+    };
+    line.text(at)
+}
+
 impl Revocations {
     pub(super) fn open(dir: &Path) -> Result<Revocations> {
         let path = dir.join(LOG);

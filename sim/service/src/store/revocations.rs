@@ -211,7 +211,9 @@ impl Store {
     pub(crate) fn look_for_missing_logs(&self) -> Result<bool> {
         let logs = self.known_logs()?;
         let missing: Vec<[u8; 16]> = logs.iter().filter(|l| l.missing).map(|l| l.name).collect();
-        let before = self.logs_missing.swap(missing.len() as u64, Ordering::SeqCst);
+        let before = self
+            .logs_missing
+            .swap(missing.len() as u64, Ordering::SeqCst);
         if !missing.is_empty() {
             let names: Vec<String> = missing.iter().map(|name| hex(name)).collect();
             tracing::error!(
