@@ -438,6 +438,87 @@ mod tests {
         assert_eq!(Line::parse(unknown.as_bytes()), None);
     }
 
+    fn activations(log: &Revocations) -> Vec<u8> {
+        let mut there = Vec::new();
+        log.lines(|line| {
+            there.extend(line.map(|line| line.activation[0]));
+            Ok(())
+        })
+        .unwrap();
+        there
+    }
+
+    #[test]
+    fn a_power_cut_at_any_step_of_shortening_loses_no_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let now = 1_800_000_000;
+        let log = Revocations::open(dir.path()).unwrap();
+        log.add(&[1; 16], RevocationReason::Removed, now).unwrap();
+        log.add(&[1; 16], RevocationReason::Removed, now).unwrap();
+        log.add(&[2; 16], RevocationReason::Theft, now).unwrap();
+        append(&log.path)
+            .unwrap()
+            .write_all(b"\nno line\n")
+            .unwrap();
+        let whole = std::fs::read(&log.path).unwrap();
+        // Cut while what comes in its place is written, after any byte of it.
+        let part = log.write_shorter(now, 0, true).unwrap();
+        let written = std::fs::read(&part).unwrap();
+        for n in [0, 1, written.len() / 2, written.len()] {
+            std::fs::write(&part, &written[..n]).unwrap();
+            drop(Revocations::open(dir.path()).unwrap());
+            assert_eq!(std::fs::read(&log.path).unwrap(), whole);
+        }
+        // The next shortening begins anew, whatever the last one left.
+        std::fs::write(&part, b"half of some").unwrap();
+        let log = Revocations::open(dir.path()).unwrap();
+        assert_eq!(activations(&log), [1, 1, 2]);
+        let part = log.write_shorter(now, 0, true).unwrap();
+        log.put_in_place(&part).unwrap();
+        // Cut after the last step: what is there is whole.
+        let log = Revocations::open(dir.path()).unwrap();
+        assert_eq!(activations(&log), [1, 2]);
+        let aside = std::fs::read(dir.path().join(UNREADABLE)).unwrap();
+        assert_eq!(aside, b"no line\nno line\n", "kept, at each try");
+    }
+
+    #[test]
+    fn a_log_is_read_behind_what_is_known_of_it_and_wholly_where_that_does_not_fit() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Revocations::open(dir.path()).unwrap();
+        let after = |known| {
+            let mut there = Vec::new();
+            let mark = log.lines_after(known, |line| {
+                there.extend(line.map(|line| line.activation[0]));
+                Ok(())
+            });
+            (there, mark.unwrap())
+        };
+        let add = |n| log.add(&[n; 16], RevocationReason::Removed, 5).unwrap();
+        add(1);
+        add(2);
+        let (there, two) = after(None);
+        assert_eq!(there, [1, 2]);
+        assert_eq!(after(Some(two)), (vec![], two));
+        // A mark in the middle of a line that was torn: the next one is whole.
+        append(&log.path).unwrap().write_all(b"2 0303").unwrap();
+        let (_, torn) = after(Some(two));
+        add(4);
+        assert_eq!(after(Some(torn)).0, [4]);
+        assert_eq!(after(Some(two)).0, [4]);
+        let altered = Mark {
+            digest: [7; 32],
+            ..two
+        };
+        assert_eq!(after(Some(altered)).0, [1, 2, 4]);
+        let longer = Mark {
+            bytes: 1 << 20,
+            ..two
+        };
+        assert_eq!(after(Some(longer)).0, [1, 2, 4]);
+        assert_eq!(after(Some(altered)).1, after(Some(torn)).1);
+    }
+
     /// The log under two handles, as two processes have it.
     #[test]
     fn a_log_shortened_by_one_process_loses_nothing_of_another() {
@@ -456,13 +537,7 @@ mod tests {
         assert_eq!(one.shorten(now).unwrap(), 3);
         two.add(&[3; 16], RevocationReason::Removed, now).unwrap();
         one.add(&[4; 16], RevocationReason::Removed, now).unwrap();
-        let mut there = Vec::new();
-        one.lines(|line| {
-            there.push(line.unwrap().activation[0]);
-            Ok(())
-        })
-        .unwrap();
-        assert_eq!(there, [2, 3, 4]);
+        assert_eq!(activations(&one), [2, 3, 4]);
         let aside = std::fs::read(dir.path().join(UNREADABLE)).unwrap();
         assert_eq!(aside, b"no line\xff\n");
         assert_eq!(two.shorten(now).unwrap(), 0, "nothing more to leave out");
