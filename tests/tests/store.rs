@@ -153,6 +153,8 @@ fn event() -> EventRow {
         kind: EventKind::RemovalOrdered,
         subject: "Box".into(),
         address: None,
+        browser: None,
+        activation: None,
         claims: Some(b"claims".to_vec()),
     }
 }
@@ -260,7 +262,7 @@ fn a_rotation_leaves_no_order_with_the_old_key(pair: &Pair) {
     while let Some(next) = pair.b().next_order(&row.id).unwrap() {
         assert_eq!(next.key_version, newest);
         pair.a
-            .outcome(&next.digest, &row.device, OrderResult::Applied)
+            .outcome(&next.digest, &row.device, OrderResult::Applied, NOW)
             .unwrap();
         heard += 1;
     }

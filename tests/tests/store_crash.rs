@@ -306,15 +306,16 @@ fn after_a_restore_no_token_is_renewed_until_every_log_was_replayed() {
     let mut bench = Bench::on(Some(server.url()));
     let holder = bench.account(0);
     let second = tempfile::tempdir().unwrap();
-    let other = |bench: &Bench| {
+    let (url, keys) = (server.url(), bench.dir.path().to_owned());
+    let open = |dir: &Path| {
         let place = ServicePaths {
-            dir: second.path().to_owned(),
-            keys: bench.dir.path().to_owned(),
-            database: Some(server.url()),
+            dir: dir.to_owned(),
+            keys: keys.clone(),
+            database: Some(url.clone()),
         };
         Service::open_on(&place, settings()).unwrap()
     };
-    let b = other(&bench);
+    let b = open(second.path());
     let mut tv = bench.device("NRD-STB-FENCE", 91);
     tv.boot(|service, agent| {
         activate(service, agent, holder, true);
@@ -331,7 +332,7 @@ fn after_a_restore_no_token_is_renewed_until_every_log_was_replayed() {
         b.remove(holder, &id, HOME).unwrap();
         drop(b);
     });
-    bench.restart();
+    bench.service = open(&keys);
     assert_eq!(bench.service.store.missing_logs(), 1);
     assert!(
         bench
@@ -355,7 +356,7 @@ fn after_a_restore_no_token_is_renewed_until_every_log_was_replayed() {
     let more = activations(&bench, 3, 1);
     bench.service.remove(holder, &more[0], HOME).unwrap();
     // The second process comes up, and the first hears of it.
-    let b = other(&bench);
+    let b = open(second.path());
     eventually(|| bench.service.store.missing_logs() == 0);
     assert_eq!(generation(&bench).1, Some(RevocationReason::Removed));
     tv.boot(|service, agent| {
@@ -364,16 +365,16 @@ fn after_a_restore_no_token_is_renewed_until_every_log_was_replayed() {
         assert_eq!(agent.state(), State::Locked(LockReason::Revoked));
     });
     // A start over the same database is no restore, nor is one of the server.
-    bench.restart();
+    bench.service = open(&keys);
     assert_eq!(bench.service.store.missing_logs(), 0);
     drop(b);
     server.stop_at_once();
     server.switch_on();
-    bench.restart();
+    bench.service = open(&keys);
     assert_eq!(bench.service.store.missing_logs(), 0);
     // A process whose disk is lost does not come back: an operator says so.
     dump_and_restore(&server, || ());
-    bench.restart();
+    bench.service = open(&keys);
     let logs = bench.service.store.known_logs().unwrap();
     let missing: Vec<_> = logs.iter().filter(|log| log.missing).collect();
     assert_eq!((logs.len(), missing.len()), (2, 1));

@@ -21,8 +21,10 @@
 //! | `login.rs` | passwords, failed attempts, browser sessions, remembered computers |
 //! | `maker_lists.rs` | the maker's status list and model list: read, and held against devices |
 //! | `ration.rs` | costly work: so much at once, and a short queue |
+//! | `audit.rs` | who did what to which device, for an operator |
 //! | `events.rs` | security activity: the entries of an account |
 //! | `security_events.rs` | the claims of security event tokens, for a receiver outside |
+//! | `check.rs` | looks at folder, keys and database, and says what to mend |
 //! | `metrics.rs` | metrics, and the comparison of clocks |
 //! | `notify.rs` | wakes waiting devices and open pages |
 //! | `pages/` | the web pages, and the device API over HTTP |
@@ -47,8 +49,10 @@
 pub mod account;
 pub mod address;
 pub mod admin_api;
+pub mod audit;
 pub mod ca;
 pub mod certificate;
+pub mod check;
 pub mod connections;
 pub mod desk;
 pub mod device;
@@ -363,7 +367,19 @@ impl Service {
     /// # Errors
     /// Also when the newest root's file is not here.
     pub fn rotate_order_key(&self) -> Result<u32> {
-        self.delegate_after(self.store.delegation()?.map_or(0, |d| d.order_key))
+        self.rotate_order_key_with(|| ())
+    }
+
+    /// The same; calls `between` after each batch of orders but the last was signed
+    /// and stored, while nothing is held.
+    ///
+    /// # Errors
+    /// Also when the newest root's file is not here.
+    pub fn rotate_order_key_with(&self, between: impl FnMut()) -> Result<u32> {
+        let known = self.store.delegation()?.map_or(0, |d| d.order_key);
+        let version = self.put_in_force_after(known)?;
+        self.sign_waiting_with(between)?;
+        Ok(version)
     }
 
     /// Puts a new service root in force, named by the one before it, and a new
@@ -395,22 +411,30 @@ impl Service {
 
     /// Puts a delegation in force after that with this order key.
     fn delegate_after(&self, known: u32) -> Result<u32> {
-        let now = self.now_s();
-        let sign = account::signer(&self.keys);
-        let version = self
-            .store
-            .delegate(known, &|v, key| self.delegation(v, key), now, &sign)?;
+        let version = self.put_in_force_after(known)?;
         self.sign_waiting_again()?;
         Ok(version)
+    }
+
+    fn put_in_force_after(&self, known: u32) -> Result<u32> {
+        let now = self.now_s();
+        let sign = account::signer(&self.keys);
+        self.store
+            .delegate(known, &|v, key| self.delegation(v, key), now, &sign)
     }
 
     /// Signs every waiting order again whose key was retired, few at a time. Where it
     /// does not get there, what a device asks for is signed when it asks.
     pub fn sign_waiting_again(&self) -> Result<()> {
+        self.sign_waiting_with(|| ())
+    }
+
+    fn sign_waiting_with(&self, mut between: impl FnMut()) -> Result<()> {
         let sign = account::signer(&self.keys);
         let mut after = Vec::new();
         while let Some(last) = self.store.sign_waiting(&after, self.now_s(), &sign)? {
             after = last.to_vec();
+            between();
         }
         Ok(())
     }

@@ -121,6 +121,8 @@ impl Fixture {
             kind: EventKind::SignOutOrdered,
             subject: "Box".to_owned(),
             address: None,
+            browser: None,
+            activation: None,
             claims: None,
         };
         let sign = |row: &ActivationRow, kind, version, seq| self.sign(row, kind, version, seq);
@@ -195,7 +197,7 @@ const READERS: &[(&str, &[Ask])] = &[
             ("an answer", |f| {
                 let [order] = f.store.orders(&ACTIVATION)?.try_into().unwrap();
                 f.store
-                    .outcome(&order.digest, DEVICE, OrderResult::Applied)
+                    .outcome(&order.digest, DEVICE, OrderResult::Applied, NOW)
                     .map(drop)
             }),
             ("a rotation", |f| f.delegate(1).map(drop)),

@@ -24,7 +24,9 @@ impl Service {
             OrderResult::Applied | OrderResult::AlreadyApplied => true,
             OrderResult::NotApplicable | OrderResult::Stale => false,
         };
-        let row = self.store.outcome(&o.order, &device.id, o.result)?;
+        let row = self
+            .store
+            .outcome(&o.order, &device.id, o.result, self.now_s())?;
         if let Some(row) = row
             && let Some(account) = row.account
         {
@@ -42,7 +44,7 @@ impl Service {
             };
             if let Some(kind) = kind.filter(|_| applied) {
                 let subject = row.name.as_deref().unwrap_or(&row.model);
-                self.note(account, kind, subject, None)?;
+                self.note_of(account, kind, &row, subject, None)?;
             }
             self.notify_page(account);
         }
@@ -183,9 +185,14 @@ impl Service {
             && row.epoch == epoch
         {
             self.store.signed_out(id)?;
-            if let Some(account) = row.account {
+            // Said twice, it is noted once.
+            let news = matches!(
+                row.phase,
+                ActivationPhase::Approved | ActivationPhase::Active
+            );
+            if let Some(account) = row.account.filter(|_| news) {
                 let subject = row.name.as_deref().unwrap_or(&row.model);
-                self.note(account, EventKind::SignedOutThere, subject, None)?;
+                self.note_of(account, EventKind::SignedOutThere, &row, subject, None)?;
             }
         }
         Ok(Response::Plain(Answer::Noted))

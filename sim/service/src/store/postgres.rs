@@ -57,6 +57,13 @@ pub(super) struct Postgres {
 impl Postgres {
     /// Connects, and brings the schema to this version.
     pub(super) fn open(url: &str) -> Result<Postgres> {
+        let db = Postgres::open_as_it_is(url)?;
+        db.migrate()?;
+        Ok(db)
+    }
+
+    /// Connects to a database of whatever schema.
+    pub(super) fn open_as_it_is(url: &str) -> Result<Postgres> {
         let (mut config, tls) =
             postgres_url::parse(url).map_err(|why| Error::Content("--database".into(), why))?;
         config
@@ -111,7 +118,6 @@ impl Postgres {
             runtime: Some(runtime),
         };
         db.refuse_transaction_pooling()?;
-        db.migrate()?;
         Ok(db)
     }
 

@@ -240,7 +240,7 @@ impl Revocations {
         }
         let at = file.from.stream_position().map_err(|e| self.failed(e))?;
         let mut rest = BufReader::with_capacity(1 << 16, (&mut file).take(end - at.min(end)));
-        self.each_line(&mut rest, each)?;
+        each_line(&self.path, &mut rest, each)?;
         Ok(Mark {
             bytes: end,
             digest: file.digest(),
@@ -251,31 +251,21 @@ impl Revocations {
         &self,
         each: impl FnMut(std::result::Result<Line, &[u8]>) -> Result<()>,
     ) -> Result<()> {
-        let file = File::open(&self.path).map_err(|e| self.failed(e))?;
-        self.each_line(&mut BufReader::with_capacity(1 << 16, file), each)
+        Revocations::read(&self.path, each)
     }
 
-    fn each_line(
-        &self,
-        file: &mut impl BufRead,
-        mut each: impl FnMut(std::result::Result<Line, &[u8]>) -> Result<()>,
+    /// The log of a folder, where it has one.
+    pub(super) fn there(dir: &Path) -> Option<PathBuf> {
+        Some(dir.join(LOG)).filter(|path| path.exists())
+    }
+
+    /// Calls `each` with every line of the log at `path`.
+    pub(super) fn read(
+        path: &Path,
+        each: impl FnMut(std::result::Result<Line, &[u8]>) -> Result<()>,
     ) -> Result<()> {
-        let mut line = Vec::new();
-        loop {
-            line.clear();
-            let mut part = (&mut *file).take(LONGEST);
-            let n = part.read_until(b'\n', &mut line);
-            if n.map_err(|e| self.failed(e))? == 0 {
-                return Ok(());
-            }
-            if line.last() != Some(&b'\n') {
-                file.skip_until(b'\n').map_err(|e| self.failed(e))?;
-            }
-            if line.trim_ascii().is_empty() {
-                continue;
-            }
-            each(Line::parse(&line).ok_or(&line))?;
-        }
+        let file = File::open(path).map_err(|e| Error::File(path.to_owned(), e))?;
+        each_line(path, &mut BufReader::with_capacity(1 << 16, file), each)
     }
 
     /// Leaves out what no restored backup can need, and puts what was not
@@ -350,6 +340,29 @@ impl Revocations {
             Some(dir) => File::open(dir)?.sync_all(),
             None => Ok(()),
         }
+    }
+}
+
+fn each_line(
+    path: &Path,
+    file: &mut impl BufRead,
+    mut each: impl FnMut(std::result::Result<Line, &[u8]>) -> Result<()>,
+) -> Result<()> {
+    let failed = |e| Error::File(path.to_owned(), e);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let mut part = (&mut *file).take(LONGEST);
+        if part.read_until(b'\n', &mut line).map_err(failed)? == 0 {
+            return Ok(());
+        }
+        if line.last() != Some(&b'\n') {
+            file.skip_until(b'\n').map_err(failed)?;
+        }
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
+        each(Line::parse(&line).ok_or(&line))?;
     }
 }
 
