@@ -27,7 +27,7 @@ impl Service {
         let row = self
             .store
             .outcome(&o.order, &device.id, o.result, self.now_s())?;
-        if let Some(row) = row
+        if let Some((row, first)) = row
             && let Some(account) = row.account
         {
             // A receipt may have come first; then the account knows already.
@@ -42,7 +42,8 @@ impl Service {
                 | ActivationPhase::WipeFailed
                 | ActivationPhase::Ended => None,
             };
-            if let Some(kind) = kind.filter(|_| applied) {
+            // A device that repeats itself fills nobody's list.
+            if let Some(kind) = kind.filter(|_| applied && first) {
                 let subject = row.name.as_deref().unwrap_or(&row.model);
                 self.note_of(account, kind, &row, subject, None)?;
             }

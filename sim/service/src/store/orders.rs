@@ -163,14 +163,14 @@ impl Store {
     }
 
     /// The device answered an order. Returns the activation, if the order is
-    /// known and the device's.
+    /// known and the device's, and whether this is its first answer.
     pub fn outcome(
         &self,
         digest: &[u8; 32],
         device: &str,
         result: OrderResult,
         now: u64,
-    ) -> Result<Option<ActivationRow>> {
+    ) -> Result<Option<(ActivationRow, bool)>> {
         let applied = match result {
             OrderResult::Applied | OrderResult::AlreadyApplied => true,
             OrderResult::NotApplicable | OrderResult::Stale => false,
@@ -211,7 +211,7 @@ impl Store {
                 };
                 audit::insert(tx, &entry)?;
             }
-            Ok(Some(row))
+            Ok(Some((row, first)))
         })
     }
 
