@@ -161,6 +161,32 @@ fn with_the_broker_away_a_removal_works_by_check_in_and_the_backlog_shows() {
     assert!(said.contains("mqtt://host:1883"), "{said}");
 }
 
+/// The broker has taken it and nobody listened: it is gone there, and not here.
+#[test]
+fn an_order_that_was_published_while_nobody_listened_comes_with_the_next_check_in() {
+    let Some(broker) = Mosquitto::start() else {
+        return skip("mosquitto", "an order that nobody heard");
+    };
+    let home = tempfile::tempdir().unwrap();
+    let more = ["--mqtt", &broker.url(), "--check-in", "3600"];
+    let (service, people) = start(&home.path().join("service"), &more);
+    let mut tv = television(home.path(), &service).option("--wait", Some("0"));
+    tv.start(false).unwrap();
+    activate(&mut tv, &people);
+    tv.pull_the_plug();
+    click_remove(&people);
+    let taken = "nrd_handed_over_total{outbox=\"orders\",result=\"taken\"}";
+    eventually("the broker has it", || service.metric(taken) == Some(1.0));
+    // It never subscribed before: the broker keeps nothing for it.
+    let mut tv = television(home.path(), &service)
+        .option("--wait", Some("0"))
+        .option("--mqtt", Some(&broker.url()));
+    tv.start(true).unwrap();
+    tv.type_line("advance 3600").unwrap();
+    tv.wait_state("clean").unwrap();
+    people.wait_state("/receipt", "Proven wiped").unwrap();
+}
+
 /// Debian's own, whose `python3-jwt` is wanted.
 const PYTHON: &str = "/usr/bin/python3";
 

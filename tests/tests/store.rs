@@ -6,11 +6,12 @@ use nrd_agent::State;
 use nrd_agent::wire::{DeviceKind, Losses, OrderKind, OrderResult};
 use nrd_sim::load::postgres::Server;
 use nrd_sim::service::account::DeviceStatus;
+use nrd_sim::service::audit::OperationKind;
 use nrd_sim::service::events::EventKind;
 use nrd_sim::service::store::{
-    AccountId, ActivationPhase, ActivationRow, CheckIn, CheckedIn, DeviceRow, EventRow, FaultKind,
-    Fresh, NewActivation, NewReceipt, Outbox, Recall, RevocationReason, Sealed, Store, Throttle,
-    TokenUse, Used,
+    AccountId, ActivationPhase, ActivationRow, AuditRow, CheckIn, CheckedIn, DeviceRow, EventRow,
+    FaultKind, Fresh, NewActivation, NewReceipt, Outbox, Recall, RevocationReason, Sealed, Store,
+    Throttle, TokenUse, Used,
 };
 use nrd_sim::service::{Error, Result};
 use nrd_tests::bench::{Bench, HOME, activate, talk_later};
@@ -154,6 +155,8 @@ fn event() -> EventRow {
         kind: EventKind::RemovalOrdered,
         subject: "Box".into(),
         address: None,
+        browser: None,
+        activation: None,
         claims: Some(b"claims".to_vec()),
     }
 }
@@ -261,7 +264,7 @@ fn a_rotation_leaves_no_order_with_the_old_key(pair: &Pair) {
     while let Some(next) = pair.b().next_order(&row.id).unwrap() {
         assert_eq!(next.key_version, newest);
         pair.a
-            .outcome(&next.digest, &row.device, OrderResult::Applied)
+            .outcome(&next.digest, &row.device, OrderResult::Applied, NOW)
             .unwrap();
         heard += 1;
     }
@@ -495,6 +498,23 @@ fn a_number_that_no_column_holds_is_an_error(pair: &Pair) {
 /// A check and its name.
 type Check = (&'static str, fn(&Pair));
 
+fn an_audit_keeps_what_is_not_purged(pair: &Pair) {
+    let add = |at| {
+        let row = AuditRow::new(at, OperationKind::PolicyRaised);
+        pair.a.add_audit(&row).unwrap();
+    };
+    let there = |since, until| pair.b().audit(0, since, until).unwrap().len();
+    for at in [1000, 2000, 3000] {
+        add(at);
+    }
+    assert_eq!((there(0, 2000), there(0, 2001), there(0, 4000)), (1, 2, 3));
+    let gone = pair.a.purge_audit(2500, 2600).unwrap();
+    assert_eq!((gone.oldest, gone.newest), (Some(1000), Some(2000)));
+    let left = pair.b().audit(0, 0, 4000).unwrap();
+    let left: Vec<(u64, Option<u64>)> = left.iter().map(|(_, r)| (r.at, r.number)).collect();
+    assert_eq!(left, [(3000, None), (2600, Some(2))]);
+}
+
 const CHECKS: &[Check] = &[
     ("a challenge is consumed once", a_challenge_is_consumed_once),
     ("an id keeps its key", an_id_keeps_its_key),
@@ -512,6 +532,7 @@ const CHECKS: &[Check] = &[
     ("failures", a_failure_takes_nothing_of_others_along),
     ("answered is stored", what_was_answered_is_stored),
     ("keys", other_keys_are_refused),
+    ("audit", an_audit_keeps_what_is_not_purged),
     ("numbers", a_number_that_no_column_holds_is_an_error),
 ];
 
@@ -565,6 +586,23 @@ fn postgresql_keeps_what_a_store_must_keep() {
     server.sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public");
     let bench = Bench::on(Some(server.url()));
     a_life(&bench);
+
+    // Nobody changes the audit, not even past the service.
+    let entries = server.sql("SELECT count(*) FROM audit");
+    assert!(entries.parse::<u32>().unwrap() > 3, "{entries}");
+    for change in [
+        "UPDATE audit SET at = 0",
+        "DELETE FROM audit",
+        "TRUNCATE audit",
+    ] {
+        let refused = server.sql(&format!(
+            "CREATE TEMP TABLE said AS SELECT ''::text AS what; \
+             DO $$ BEGIN {change}; EXCEPTION WHEN raise_exception THEN \
+             UPDATE said SET what = SQLERRM; END $$; SELECT what FROM said"
+        ));
+        assert_eq!(refused, "the audit is append-only", "{change}");
+    }
+    assert_eq!(server.sql("SELECT count(*) FROM audit"), entries);
 
     // A clock that differs from the database's is said, and metered.
     assert!(bench.service.check_clock().unwrap().abs() <= 2);

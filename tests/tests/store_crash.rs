@@ -1,6 +1,8 @@
 //! Databases and services that die in the middle of removals, and what is
 //! found afterwards: nothing half done, nothing that was answered lost.
 
+use nrd_agent::State;
+use nrd_agent::wire::LockReason;
 use nrd_sim::base::{hex, unhex};
 use nrd_sim::load::postgres::{Server, signal};
 use nrd_sim::service::account::DeviceStatus;
@@ -8,7 +10,7 @@ use nrd_sim::service::store::{
     ActivationPhase, ActivationRow, FaultKind, NewActivation, RevocationReason,
 };
 use nrd_sim::service::{Error, Service, ServicePaths};
-use nrd_tests::bench::{Bench, HOME, settings};
+use nrd_tests::bench::{Bench, HOME, activate, settings, talk_later};
 use nrd_tests::external_tools::skip;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -277,6 +279,115 @@ fn postgresql_restored_from_a_dump_forgets_no_removal() {
     }
     let other = bench.service.store.activation(&ids[1]).unwrap().unwrap();
     assert_eq!(other.revoked, None);
+}
+
+/// A dump of the database, and the dump brought back over it.
+fn dump_and_restore(server: &Server, between: impl FnOnce()) {
+    let port = server.port.to_string();
+    let to_it = ["-h", "127.0.0.1", "-U", "postgres", "-p", &port];
+    let dump = server.home().join("dump");
+    let mut made = server.program("pg_dump");
+    made.args(to_it)
+        .args(["--format=custom", "--file"])
+        .arg(&dump);
+    assert!(made.arg("postgres").status().unwrap().success());
+    between();
+    let mut back = server.program("pg_restore");
+    back.args(to_it)
+        .args(["--clean", "--if-exists", "--dbname", "postgres"]);
+    assert!(back.arg(&dump).status().unwrap().success());
+}
+
+#[test]
+fn after_a_restore_no_token_is_renewed_until_every_log_was_replayed() {
+    let Some(mut server) = Server::start() else {
+        return skip("PostgreSQL", "logs of two processes after a restore");
+    };
+    let mut bench = Bench::on(Some(server.url()));
+    let holder = bench.account(0);
+    let second = tempfile::tempdir().unwrap();
+    let (url, keys) = (server.url(), bench.dir.path().to_owned());
+    let open = |dir: &Path| {
+        let place = ServicePaths {
+            dir: dir.to_owned(),
+            keys: keys.clone(),
+            database: Some(url.clone()),
+        };
+        Service::open_on(&place, settings()).unwrap()
+    };
+    let b = open(second.path());
+    let mut tv = bench.device("NRD-STB-FENCE", 91);
+    tv.boot(|service, agent| {
+        activate(service, agent, holder, true);
+        talk_later(service, agent);
+    });
+    let id = bench.newest(0).id;
+    let generation = |bench: &Bench| {
+        let row = bench.service.store.activation(&id).unwrap().unwrap();
+        (row.generation, row.revoked)
+    };
+    let first = generation(&bench);
+    // The removal is in the second process's log alone, and that one is down.
+    dump_and_restore(&server, || {
+        b.remove(holder, &id, HOME).unwrap();
+        drop(b);
+    });
+    bench.service = open(&keys);
+    assert_eq!(bench.service.store.missing_logs(), 1);
+    assert!(
+        bench
+            .service
+            .metrics()
+            .contains("nrd_revocation_logs_missing 1\n")
+    );
+    let two_days = 2 * 24 * 3_600_000;
+    tv.service = bench.service.clone();
+    tv.boot(|service, agent| {
+        agent.platform().clock().advance_ms(two_days);
+        talk_later(service, agent);
+        assert_eq!(agent.state(), State::Active, "what it has goes on");
+    });
+    assert_eq!(
+        generation(&bench),
+        first,
+        "a removed device has a new token"
+    );
+    // Removals go on, of others as well.
+    let more = activations(&bench, 3, 1);
+    bench.service.remove(holder, &more[0], HOME).unwrap();
+    // The second process comes up, and the first hears of it.
+    let b = open(second.path());
+    eventually(|| bench.service.store.missing_logs() == 0);
+    assert_eq!(generation(&bench).1, Some(RevocationReason::Removed));
+    tv.boot(|service, agent| {
+        agent.platform().clock().advance_ms(two_days);
+        talk_later(service, agent);
+        assert_eq!(agent.state(), State::Locked(LockReason::Revoked));
+    });
+    // A start over the same database is no restore, nor is one of the server.
+    bench.service = open(&keys);
+    assert_eq!(bench.service.store.missing_logs(), 0);
+    drop(b);
+    server.stop_at_once();
+    server.switch_on();
+    bench.service = open(&keys);
+    assert_eq!(bench.service.store.missing_logs(), 0);
+    // A process whose disk is lost does not come back: an operator says so.
+    dump_and_restore(&server, || ());
+    bench.service = open(&keys);
+    let logs = bench.service.store.known_logs().unwrap();
+    let missing: Vec<_> = logs.iter().filter(|log| log.missing).collect();
+    assert_eq!((logs.len(), missing.len()), (2, 1));
+    assert!(bench.service.store.forget_log(&missing[0].name).unwrap());
+    eventually(|| bench.service.store.missing_logs() == 0);
+}
+
+fn eventually(done: impl Fn() -> bool) {
+    let until = Instant::now() + Duration::from_secs(30);
+    while !done() {
+        assert!(Instant::now() < until, "it did not happen");
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 #[test]

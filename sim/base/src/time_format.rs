@@ -22,6 +22,20 @@ pub fn time(unix: u64) -> String {
     format(unix, "%H:%M")
 }
 
+/// A moment for programs, such as "2026-11-24T12:16:00Z" (RFC 3339).
+pub fn rfc3339(unix: u64) -> String {
+    format(unix, "%Y-%m-%dT%H:%M:%SZ")
+}
+
+/// The moment that a person or a program wrote: "2026-11-24T12:16:00Z", or a day
+/// alone, which begins at midnight UTC.
+pub fn parse(text: &str) -> Option<u64> {
+    let day = format!("{text}T00:00:00Z");
+    let read = |text: &str| text.parse::<Timestamp>().ok();
+    let found = read(text).or_else(|| read(&day))?;
+    u64::try_from(found.as_second()).ok()
+}
+
 fn format(unix: u64, how: &str) -> String {
     let seconds = i64::try_from(unix).ok();
     match seconds.and_then(|s| Timestamp::from_second(s).ok()) {
@@ -66,6 +80,10 @@ mod tests {
     fn times_read_as_people_say_them() {
         assert_eq!(moment(1_795_522_560), "24 Nov 2026, 12:16 UTC");
         assert_eq!(long_day(1_795_522_560), "Tuesday, 24 November 2026");
+        assert_eq!(rfc3339(1_795_522_560), "2026-11-24T12:16:00Z");
+        assert_eq!(parse("2026-11-24T12:16:00Z"), Some(1_795_522_560));
+        assert_eq!(parse("2026-11-24"), Some(1_795_522_560 / 86_400 * 86_400));
+        assert_eq!(parse("yesterday"), None);
         assert_eq!(moment(u64::MAX), "at an unknown time");
         assert_eq!(ago(100, 100 + 3599), "59 minutes ago");
         assert_eq!(ago(100, 100 + 3600), "1 hour ago");

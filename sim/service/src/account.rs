@@ -1,6 +1,7 @@
 //! What an account holder can do with devices.
 
 use super::address::network;
+use super::audit::Origin;
 use super::device::ADDRESS;
 use super::events::EventKind;
 use super::keys::Index;
@@ -210,13 +211,13 @@ impl Service {
     /// Records consent to this attempt of this device, under the policy that was
     /// shown: `PolicyChanged` where another one is in force by now. The caller must
     /// have typed its code.
-    pub fn approve(
+    pub fn approve<'a>(
         &self,
         account: AccountId,
         row: &ActivationRow,
         policy: u32,
         remember: bool,
-        address: &str,
+        from: impl Into<Origin<'a>>,
     ) -> Result<ActivationRow> {
         // Netflix ready devices have no choice: they always remember.
         let remember = remember || device_kind::remembers_always(row.kind);
@@ -228,7 +229,8 @@ impl Service {
             self.now_s(),
             self.settings.code_life_s,
         )?;
-        self.note(account, EventKind::Activated, &row.model, Some(address))?;
+        let from = Some(from.into());
+        self.note_of(account, EventKind::Activated, &row, &row.model, from)?;
         Ok(row)
     }
 
@@ -240,9 +242,15 @@ impl Service {
     }
 
     /// No: the attempt ends.
-    pub fn decline(&self, account: AccountId, row: &ActivationRow, address: &str) -> Result<()> {
+    pub fn decline<'a>(
+        &self,
+        account: AccountId,
+        row: &ActivationRow,
+        from: impl Into<Origin<'a>>,
+    ) -> Result<()> {
         self.store.end_attempt(&row.id)?;
-        self.note(account, EventKind::Declined, &row.model, Some(address))
+        let from = Some(from.into());
+        self.note_of(account, EventKind::Declined, row, &row.model, from)
     }
 
     /// The account's devices, newest first.
@@ -326,20 +334,30 @@ impl Service {
     }
 
     /// Orders the removal of a device. Its token is void from now on.
-    pub fn remove(&self, account: AccountId, id: &[u8; 16], address: &str) -> Result<()> {
-        self.order(account, id, OrderKind::Deactivate, address)
+    pub fn remove<'a>(
+        &self,
+        account: AccountId,
+        id: &[u8; 16],
+        from: impl Into<Origin<'a>>,
+    ) -> Result<()> {
+        self.order(account, id, OrderKind::Deactivate, from.into())
     }
 
     /// Orders a device to sign out; it stays on the list.
     /// Asked twice, it is ordered once.
-    pub fn order_sign_out(&self, account: AccountId, id: &[u8; 16], address: &str) -> Result<()> {
+    pub fn order_sign_out<'a>(
+        &self,
+        account: AccountId,
+        id: &[u8; 16],
+        from: impl Into<Origin<'a>>,
+    ) -> Result<()> {
         let row = self.store.activation(id)?;
         let row = row.filter(|row| row.account == Some(account));
         let signed_out = row.ok_or(Error::NotFound)?.phase == ActivationPhase::SignedOut;
         if signed_out || self.store.next_order(id)?.is_some() {
             return Ok(());
         }
-        self.order(account, id, OrderKind::SignOut, address)
+        self.order(account, id, OrderKind::SignOut, from.into())
     }
 
     fn order(
@@ -347,11 +365,11 @@ impl Service {
         account: AccountId,
         id: &[u8; 16],
         kind: OrderKind,
-        address: &str,
+        from: Origin<'_>,
     ) -> Result<()> {
         let row = self.store.activation(id)?.ok_or(Error::NotFound)?;
         let subject = row.name.as_deref().unwrap_or(&row.model);
-        let event = self.event_of(rules(kind).event, &row, subject, Some(address))?;
+        let event = self.event_of(rules(kind).event, &row, subject, Some(from))?;
         let sign = signer(&self.keys);
         self.store
             .enter_order(account, id, kind, &event, self.now_s(), &sign)?;
@@ -365,11 +383,12 @@ impl Service {
 
     /// Orders the removal of every device that is still on the account.
     /// Returns how many.
-    pub fn remove_all(
+    pub fn remove_all<'a>(
         &self,
         account: AccountId,
-        address: &str,
+        from: impl Into<Origin<'a>>,
     ) -> std::result::Result<u32, HalfRemoved> {
+        let from = from.into();
         let stopped = |ordered, left, error| HalfRemoved {
             ordered,
             left,
@@ -379,7 +398,7 @@ impl Service {
         devices.retain(Device::removable);
         let (mut ordered, mut left) = (0, u32::try_from(devices.len()).unwrap_or(u32::MAX));
         for d in devices {
-            match self.remove(account, &d.row.id, address) {
+            match self.remove(account, &d.row.id, from) {
                 Ok(()) => ordered += 1,
                 // Meanwhile it was wiped, or has gone another way: it needs no
                 // removal any more, and the others still do.
@@ -392,7 +411,12 @@ impl Service {
     }
 
     /// Records consent to the policy in force.
-    pub fn consent(&self, account: AccountId, version: u32, address: &str) -> Result<()> {
+    pub fn consent<'a>(
+        &self,
+        account: AccountId,
+        version: u32,
+        from: impl Into<Origin<'a>>,
+    ) -> Result<()> {
         // Only what the page showed can have been consented to.
         if version != self.store.policy_version()? {
             return Err(Error::WrongState);
@@ -405,7 +429,7 @@ impl Service {
             account,
             EventKind::Consented,
             &format!("Version {version}"),
-            Some(address),
+            Some(from.into()),
         )?;
         for row in self.store.activations(account)? {
             self.notify_device(&row.id);
@@ -414,9 +438,15 @@ impl Service {
     }
 
     /// Signs a remembered computer out and forgets it.
-    pub fn remove_computer(&self, account: AccountId, series: &[u8], address: &str) -> Result<()> {
+    pub fn remove_computer<'a>(
+        &self,
+        account: AccountId,
+        series: &[u8],
+        from: impl Into<Origin<'a>>,
+    ) -> Result<()> {
         let browser = self.store.remove_computer(account, series)?;
-        self.note(account, EventKind::ComputerRemoved, &browser, Some(address))
+        let from = Some(from.into());
+        self.note(account, EventKind::ComputerRemoved, &browser, from)
     }
 }
 

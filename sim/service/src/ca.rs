@@ -6,14 +6,15 @@
 //! of a certificate's life is shown the next.
 
 use super::{Error, Result};
-use nrd_sim_base::secret_file;
+use nrd_sim_base::{secret_file, time_format};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, KeyUsagePurpose,
 };
 use rustls::ServerConfig;
 use rustls::crypto::ring::sign::any_ecdsa_type;
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use std::fmt;
@@ -141,6 +142,66 @@ impl Authority {
             life,
         })
     }
+}
+
+/// From when until when the root of a folder is good, Unix seconds; `None` where
+/// there is no authority yet.
+///
+/// # Errors
+/// Its files cannot be used, or do not belong together.
+pub fn inspect(dir: &Path) -> Result<Option<(u64, u64)>> {
+    let (cert, key) = (dir.join("ca.pem"), dir.join("ca.key"));
+    if !cert.exists() && !key.exists() {
+        return Ok(None);
+    }
+    secret_file::check_private(&key)?;
+    let text = fs::read_to_string(&key).map_err(|e| Error::File(key.clone(), e))?;
+    let pair = KeyPair::from_pem(&text).map_err(|e| content(&key, e))?;
+    let der = CertificateDer::from_pem_file(&cert).map_err(|e| content(&cert, e))?;
+    if !contains(&der, pair.public_key_raw()) {
+        return Err(content(&cert, "ca.key is the key of another certificate"));
+    }
+    let dates = dates(&der).ok_or_else(|| content(&cert, "it has no dates"))?;
+    Ok(Some(dates))
+}
+
+fn contains(all: &[u8], part: &[u8]) -> bool {
+    all.windows(part.len()).any(|w| w == part)
+}
+
+/// The validity of a certificate (RFC 5280 §4.1.2.5): a sequence of two times and
+/// nothing else, which nothing before it in a certificate looks like.
+fn dates(der: &[u8]) -> Option<(u64, u64)> {
+    (0..der.len()).find_map(|at| {
+        let (&[0x30, _], rest) = der.get(at..)?.split_first_chunk()? else {
+            return None;
+        };
+        let (from, rest) = date(rest)?;
+        Some((from, date(rest)?.0))
+    })
+}
+
+/// A `UTCTime` or a `GeneralizedTime`, and what follows it.
+fn date(der: &[u8]) -> Option<(u64, &[u8])> {
+    let (&[tag, len], rest) = der.split_first_chunk()?;
+    let (text, rest) = rest.split_at_checked(len.into())?;
+    let text = std::str::from_utf8(text).ok()?.strip_suffix('Z')?;
+    let (year, rest_of_it) = match tag {
+        0x17 => {
+            let (year, rest) = text.split_at_checked(2)?;
+            let year: u16 = year.parse().ok()?;
+            (year + if year < 50 { 2000 } else { 1900 }, rest)
+        }
+        0x18 => {
+            let (year, rest) = text.split_at_checked(4)?;
+            (year.parse().ok()?, rest)
+        }
+        _ => return None,
+    };
+    let two = |n: usize| rest_of_it.get(2 * n..2 * n + 2);
+    let (month, day, hour, minute, second) = (two(0)?, two(1)?, two(2)?, two(3)?, two(4)?);
+    let moment = time_format::parse(&format!("{year}-{month}-{day}T{hour}:{minute}:{second}Z"));
+    Some((moment?, rest))
 }
 
 /// Shows the certificate in force, and renews it when it is due.

@@ -1,5 +1,6 @@
 //! Security activity of an account: its entries, and the words of each.
 
+use super::audit::Origin;
 use super::store::{AccountId, ActivationRow, EventRow};
 use super::{Result, Service};
 use nrd_agent_derive::Named;
@@ -118,14 +119,16 @@ impl Service {
         &self,
         kind: EventKind,
         subject: &str,
-        address: Option<&str>,
+        from: Option<Origin<'_>>,
     ) -> Result<EventRow> {
-        let sealed = address.map(|a| self.keys.seal(ADDRESS, a.as_bytes()));
+        let sealed = from.map(|from| self.keys.seal(ADDRESS, from.address.as_bytes()));
         Ok(EventRow {
             at: self.now_s(),
             kind,
             subject: subject.to_owned(),
             address: sealed.transpose()?,
+            browser: from.and_then(|from| from.browser),
+            activation: None,
             claims: None,
         })
     }
@@ -137,11 +140,12 @@ impl Service {
         kind: EventKind,
         row: &ActivationRow,
         subject: &str,
-        address: Option<&str>,
+        from: Option<Origin<'_>>,
     ) -> Result<EventRow> {
         Ok(EventRow {
+            activation: Some(row.id),
             claims: self.claims(kind, row)?,
-            ..self.event(kind, subject, address)?
+            ..self.event(kind, subject, from)?
         })
     }
 
@@ -151,10 +155,25 @@ impl Service {
         account: AccountId,
         kind: EventKind,
         subject: &str,
-        address: Option<&str>,
+        from: Option<Origin<'_>>,
     ) -> Result<()> {
-        self.store
-            .add_event(account, &self.event(kind, subject, address)?)?;
+        self.keep(account, &self.event(kind, subject, from)?)
+    }
+
+    /// Notes an entry about an activation.
+    pub(super) fn note_of(
+        &self,
+        account: AccountId,
+        kind: EventKind,
+        row: &ActivationRow,
+        subject: &str,
+        from: Option<Origin<'_>>,
+    ) -> Result<()> {
+        self.keep(account, &self.event_of(kind, row, subject, from)?)
+    }
+
+    fn keep(&self, account: AccountId, event: &EventRow) -> Result<()> {
+        self.store.add_event(account, event)?;
         self.notify_page(account);
         Ok(())
     }

@@ -43,6 +43,9 @@ pub enum Index {
     KnownBrowserTries,
     /// Names an account to a receiver of security events.
     Subject,
+    /// Names a device of one account to a receiver of security events.
+    #[named("subject device")]
+    SubjectDevice,
 }
 
 /// The keys in memory. No `Debug`.
@@ -59,6 +62,31 @@ pub struct Keys {
     columns: Zeroizing<[u8; 32]>,
     index: Zeroizing<[u8; 32]>,
 }
+
+/// A key file, for whoever looks after them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct KeyFile {
+    /// Its name in the folder of keys.
+    pub(crate) name: &'static str,
+    /// What it is for.
+    pub(crate) purpose: &'static str,
+}
+
+/// The files that a start needs: each 64 hexadecimal digits, mode 600.
+pub(crate) const KEY_FILES: [KeyFile; 3] = [
+    KeyFile {
+        name: "root.key",
+        purpose: "signs delegations",
+    },
+    KeyFile {
+        name: "service.key",
+        purpose: "all other keys of the service derive from it",
+    },
+    KeyFile {
+        name: "maker.key",
+        purpose: "signs device certificates",
+    },
+];
 
 /// What a new delegation says.
 pub struct NewDelegation {

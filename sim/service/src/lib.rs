@@ -21,8 +21,10 @@
 //! | `login.rs` | passwords, failed attempts, browser sessions, remembered computers |
 //! | `maker_lists.rs` | the maker's status list and model list: read, and held against devices |
 //! | `ration.rs` | costly work: so much at once, and a short queue |
+//! | `audit.rs` | who did what to which device, for an operator |
 //! | `events.rs` | security activity: the entries of an account |
 //! | `security_events.rs` | the claims of security event tokens, for a receiver outside |
+//! | `check.rs` | looks at folder, keys and database, and says what to mend |
 //! | `metrics.rs` | metrics, and the comparison of clocks |
 //! | `notify.rs` | wakes waiting devices and open pages |
 //! | `pages/` | the web pages, and the device API over HTTP |
@@ -47,8 +49,10 @@
 pub mod account;
 pub mod address;
 pub mod admin_api;
+pub mod audit;
 pub mod ca;
 pub mod certificate;
+pub mod check;
 pub mod connections;
 pub mod desk;
 pub mod device;
@@ -291,6 +295,12 @@ impl Service {
             Ok(Some(Announcement::Page(account))) => self.notifier.page(account),
             // The outbox workers look by themselves.
             Ok(Some(Announcement::Outbox)) => {}
+            Ok(Some(Announcement::Logs)) => self.look_after_logs(|service| {
+                if service.store.look_for_missing_logs()? {
+                    service.store.replay()?;
+                }
+                Ok(())
+            }),
             // It may have been meant for anybody here.
             Err(e) => {
                 tracing::error!(error = %e, "an announcement was not understood");
@@ -299,21 +309,27 @@ impl Service {
             Ok(None) => {
                 self.notifier.everybody();
                 // The line also breaks when a backup is restored: what was
-                // revoked since stays revoked. This is no thread that may wait.
-                let this = Arc::downgrade(&self);
-                std::thread::spawn(move || {
-                    // A database that has just come back may be busy.
-                    while let Some(service) = this.upgrade() {
-                        let Err(e) = service.store.replay() else {
-                            return;
-                        };
-                        tracing::error!(error = %e, "the revocation log was not replayed; trying again");
-                        drop(service);
-                        std::thread::sleep(REPLAY_AGAIN);
-                    }
-                });
+                // revoked since stays revoked.
+                self.look_after_logs(|service| service.store.replay().map(drop));
             }
         }
+    }
+
+    /// Does `work` until it is done, on a thread of its own: whoever hears of it may
+    /// not wait.
+    fn look_after_logs(self: Arc<Self>, work: fn(&Service) -> Result<()>) {
+        let this = Arc::downgrade(&self);
+        std::thread::spawn(move || {
+            // A database that has just come back may be busy.
+            while let Some(service) = this.upgrade() {
+                let Err(e) = work(&service) else {
+                    return;
+                };
+                tracing::error!(error = %e, "the revocation log was not replayed; trying again");
+                drop(service);
+                std::thread::sleep(REPLAY_AGAIN);
+            }
+        });
     }
 
     /// Something on this account's pages changed.
@@ -358,7 +374,19 @@ impl Service {
     /// # Errors
     /// Also when the newest root's file is not here.
     pub fn rotate_order_key(&self) -> Result<u32> {
-        self.delegate_after(self.store.delegation()?.map_or(0, |d| d.order_key))
+        self.rotate_order_key_with(|| ())
+    }
+
+    /// The same; calls `between` after each batch of orders but the last was signed
+    /// and stored, while nothing is held.
+    ///
+    /// # Errors
+    /// Also when the newest root's file is not here.
+    pub fn rotate_order_key_with(&self, between: impl FnMut()) -> Result<u32> {
+        let known = self.store.delegation()?.map_or(0, |d| d.order_key);
+        let version = self.put_in_force_after(known)?;
+        self.sign_waiting_with(between)?;
+        Ok(version)
     }
 
     /// Puts a new service root in force, named by the one before it, and a new
@@ -390,22 +418,30 @@ impl Service {
 
     /// Puts a delegation in force after that with this order key.
     fn delegate_after(&self, known: u32) -> Result<u32> {
-        let now = self.now_s();
-        let sign = account::signer(&self.keys);
-        let version = self
-            .store
-            .delegate(known, &|v, key| self.delegation(v, key), now, &sign)?;
+        let version = self.put_in_force_after(known)?;
         self.sign_waiting_again()?;
         Ok(version)
+    }
+
+    fn put_in_force_after(&self, known: u32) -> Result<u32> {
+        let now = self.now_s();
+        let sign = account::signer(&self.keys);
+        self.store
+            .delegate(known, &|v, key| self.delegation(v, key), now, &sign)
     }
 
     /// Signs every waiting order again whose key was retired, few at a time. Where it
     /// does not get there, what a device asks for is signed when it asks.
     pub fn sign_waiting_again(&self) -> Result<()> {
+        self.sign_waiting_with(|| ())
+    }
+
+    fn sign_waiting_with(&self, mut between: impl FnMut()) -> Result<()> {
         let sign = account::signer(&self.keys);
         let mut after = Vec::new();
         while let Some(last) = self.store.sign_waiting(&after, self.now_s(), &sign)? {
             after = last.to_vec();
+            between();
         }
         Ok(())
     }

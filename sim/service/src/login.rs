@@ -1,6 +1,7 @@
 //! Passwords, failed attempts, browser sessions, remembered computers.
 
 use super::address::network;
+use super::audit::{self, Origin};
 use super::events::EventKind;
 use super::keys::Index;
 use super::store::{AccountId, Recall, Sealed, SessionRow, Throttle};
@@ -211,7 +212,12 @@ impl Service {
             }
             account => {
                 if let Some(a) = account {
-                    self.note(a.id, EventKind::WrongPassword, "Website", Some(address))?;
+                    self.note(
+                        a.id,
+                        EventKind::WrongPassword,
+                        "Website",
+                        Some(address.into()),
+                    )?;
                 }
                 Err(LoginError::Wrong)
             }
@@ -264,7 +270,11 @@ impl Service {
             computer = Some(series);
         }
         let session = self.start_session(account, computer)?;
-        self.note(account, EventKind::SignedIn, browser, Some(address))?;
+        let from = Origin {
+            address,
+            browser: audit::browser(&session),
+        };
+        self.note(account, EventKind::SignedIn, browser, Some(from))?;
         Ok(SignedIn {
             session,
             remember: cookie,
@@ -351,7 +361,12 @@ impl Service {
                 remember: Some(hex(&series) + &hex(&next)),
             }),
             Recall::Stolen(account) => {
-                self.note(account, EventKind::ComputerStolen, "Website", Some(address))?;
+                self.note(
+                    account,
+                    EventKind::ComputerStolen,
+                    "Website",
+                    Some(address.into()),
+                )?;
                 Remembered::Stolen
             }
             Recall::Unknown => Remembered::Unknown,

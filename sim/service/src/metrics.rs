@@ -42,6 +42,7 @@ pub struct Metrics {
     backlog: Family<Label, Gauge>,
     oldest_s: Family<Label, Gauge>,
     clock: Gauge<i64, AtomicI64>,
+    missing_logs: Gauge,
 }
 
 impl Metrics {
@@ -64,6 +65,7 @@ impl Metrics {
             backlog: Family::default(),
             oldest_s: Family::default(),
             clock: Gauge::default(),
+            missing_logs: Gauge::default(),
             registry: Registry::default(),
         };
         let text = |what: &str| what.to_owned();
@@ -131,6 +133,11 @@ impl Metrics {
             self.oldest_s.clone(),
         );
         r.register(
+            "revocation_logs_missing",
+            "Revocation logs of a restored database that were not replayed yet",
+            self.missing_logs.clone(),
+        );
+        r.register(
             "clock_difference_seconds",
             "The database's clock less this process's",
             self.clock.clone(),
@@ -176,6 +183,7 @@ impl Service {
         let m = &self.metrics;
         m.waiting.set(self.notifier.waiting() as i64);
         m.streams.set(self.notifier.streams() as i64);
+        m.missing_logs.set(self.store.missing_logs() as i64);
         if let Err(e) = self.measure_database() {
             tracing::warn!(error = %e, "metrics without the database");
         }

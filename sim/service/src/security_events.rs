@@ -1,6 +1,8 @@
 //! Security events for a receiver outside: the claims of a security event
 //! token (RFC 8417), with the subject of the Shared Signals Framework. They
-//! name a device, a session and, by a pseudonym, an account; nothing personal.
+//! name an account and a device by pseudonyms, and a session; nothing personal. A
+//! device's pseudonym is another one at each account: who receives events of two
+//! owners cannot tell that one had the other's device.
 
 use super::events::EventKind;
 use super::keys::Index;
@@ -54,6 +56,8 @@ impl Service {
         };
         let now = self.now_s();
         let jti = hex(&self.random::<16>()?);
+        let of_account = format!("{}\0{}", account.0, row.device);
+        let device = self.keys.index(Index::SubjectDevice, &of_account);
         let user = self.keys.index(Index::Subject, &account.0.to_string());
         let opaque = |id: &str| json!({ "format": "opaque", "id": id });
         let claims: Value = json!({
@@ -62,7 +66,7 @@ impl Service {
             "sub_id": {
                 "format": "complex",
                 "user": opaque(&hex(&user)),
-                "device": opaque(&row.device),
+                "device": opaque(&hex(&device)),
                 "session": opaque(&hex(&row.id)),
             },
             "events": {

@@ -51,22 +51,27 @@ fn attack_56_while_an_order_key_is_rotated_over_many_orders_removals_go_on() {
     }
     let db = rusqlite::Connection::open(home.path().join("service.db")).unwrap();
     let count = |sql: &str| db.query_row(sql, [], |r| r.get::<_, u32>(0)).unwrap();
-    let removed_meanwhile = std::thread::scope(|scope| {
-        let rotation = scope.spawn(|| service.rotate_order_key().unwrap());
-        let mut removed = 0;
-        while service.store.newest_order_key().unwrap() == 1 {
-            std::thread::yield_now();
-        }
-        for id in &mine {
-            service.remove(account, &[*id; 16], "192.0.2.2").unwrap();
-            let finished = rotation.is_finished();
-            removed += u32::from(!finished);
-        }
-        assert_eq!(rotation.join().unwrap(), 2);
-        removed
+    // One removal between every two batches, on a thread of its own: a rotation that
+    // holds on to anything would never let it end.
+    let mut left = mine.iter();
+    let mut removed = 0;
+    let version = service.rotate_order_key_with(|| {
+        let Some(&id) = left.next() else { return };
+        let (done, is_done) = std::sync::mpsc::channel();
+        let service = service.clone();
+        std::thread::spawn(move || {
+            let removal = service.remove(account, &[id; 16], "192.0.2.2");
+            done.send(removal.is_ok()).unwrap();
+        });
+        let answered = is_done.recv_timeout(std::time::Duration::from_secs(20));
+        assert_eq!(answered, Ok(true), "a removal between two batches");
+        removed += 1;
     });
-    println!("{removed_meanwhile} removals during the rotation");
-    assert!(removed_meanwhile > 10, "only {removed_meanwhile} meanwhile");
+    assert_eq!(version.unwrap(), 2);
+    assert_eq!(removed, 49, "one between each two of 50 batches");
+    for id in left {
+        service.remove(account, &[*id; 16], "192.0.2.2").unwrap();
+    }
     let waiting = "SELECT count(*) FROM orders WHERE outcome IS NULL";
     assert_eq!(count(waiting), 10_000 + 51);
     assert_eq!(count(&format!("{waiting} AND key_version = 2")), 10_051);

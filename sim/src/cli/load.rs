@@ -2,7 +2,7 @@
 
 use super::{fail, random_seed};
 use nrd_sim::load::check_ins::OverTls;
-use nrd_sim::load::{check_ins, crowd, hostile, removals};
+use nrd_sim::load::{check_ins, crowd, hostile, removals, revocations, rotation};
 use serde::Serialize;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -81,6 +81,27 @@ enum What {
         #[arg(long)]
         seed: Option<u64>,
     },
+    /// A start over a restored database with a long revocation log.
+    Revocations {
+        /// Lines of the log.
+        #[arg(long, default_value_t = 1_000_000)]
+        lines: u64,
+        /// On PostgreSQL.
+        #[arg(long)]
+        postgres: bool,
+    },
+    /// An order key rotated over many waiting orders, while devices are removed.
+    Rotation {
+        /// Orders that wait.
+        #[arg(long, default_value_t = 1_000_000)]
+        orders: u64,
+        /// Removals meanwhile, at most.
+        #[arg(long, default_value_t = 20_000)]
+        removals: u64,
+        /// On PostgreSQL.
+        #[arg(long)]
+        postgres: bool,
+    },
 }
 
 pub(crate) fn run(args: &Args) -> ExitCode {
@@ -117,6 +138,20 @@ pub(crate) fn run(args: &Args) -> ExitCode {
             let (n, d) = (*count, (*devices).clamp(1, 64));
             let done = removals::run(&exe, n, d, !no_flash_time, say);
             show(args.json, done, |r| r.removals == n)
+        }
+        What::Revocations { lines, postgres } => {
+            let done = revocations::run(*lines, *postgres, say);
+            show(args.json, done, |r| r.revoked == *lines)
+        }
+        What::Rotation {
+            orders,
+            removals,
+            postgres,
+        } => {
+            let done = rotation::run(*orders, *removals, *postgres, say);
+            show(args.json, done, |r| {
+                r.signed_again == *orders && r.failed == 0
+            })
         }
         What::Crowd {
             devices,

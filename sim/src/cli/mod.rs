@@ -13,8 +13,10 @@ macro_rules! say {
     }};
 }
 
+mod audit;
 mod broker;
 mod certificate;
+mod check;
 mod completions;
 mod demo;
 mod desk;
@@ -75,6 +77,12 @@ enum Command {
     Backup(store_admin::Backup),
     /// Bring a copy of a SQLite store back.
     Restore(store_admin::Restore),
+    /// Look at a service's folder, keys and database, and say what to mend.
+    Check(check::Args),
+    /// Print or purge the audit: who did what to which device, when.
+    Audit(audit::Args),
+    /// List the revocation logs that a database knows, or give one up.
+    RevocationLogs(store_admin::Logs),
     /// Put real load on this machine and say what was seen.
     Load(load::Args),
     /// Run one device as a process; it may be killed at any time.
@@ -119,6 +127,9 @@ pub(crate) fn main() -> ExitCode {
         Command::ReplaceRoot(args) => store_admin::replace_root(&args),
         Command::Backup(args) => store_admin::back_up(&args),
         Command::Restore(args) => store_admin::restore(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Audit(args) => audit::run(&args),
+        Command::RevocationLogs(args) => store_admin::revocation_logs(&args),
         Command::Load(args) => load::run(&args),
         Command::Device(args) => device::run(&args),
         Command::Inspect(args) => inspect::run(&args),

@@ -1,10 +1,11 @@
 //! `nrd-sim rotate-order-key`, `nrd-sim replace-root`, `nrd-sim backup`,
-//! `nrd-sim restore`: what an operator does to a service's store, while it runs or before it starts.
+//! `nrd-sim restore`, `nrd-sim revocation-logs`: what an operator does to a service's store, while it runs or before it starts.
 
 use super::fail;
 use super::serve::hint;
+use nrd_sim::base::{hex, time_format, unhex};
 use nrd_sim::service::server::ServeError;
-use nrd_sim::service::store::{Store, restore_sqlite};
+use nrd_sim::service::store::{Replaced, Store, restore_sqlite};
 use nrd_sim::service::{Error, Service, ServicePaths, Settings};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -46,9 +47,23 @@ pub(crate) struct Restore {
     from: PathBuf,
 }
 
+/// Arguments of `revocation-logs`.
+#[derive(clap::Args)]
+pub(crate) struct Logs {
+    #[command(flatten)]
+    of: ServiceArgs,
+    /// This log will not come any more: its process's disk is lost.
+    #[arg(long, value_name = "NAME", conflicts_with = "restored")]
+    give_up: Option<String>,
+    /// The database was brought back in a way that it cannot see itself, such as a
+    /// snapshot of its disk: every process has to replay its log.
+    #[arg(long)]
+    restored: bool,
+}
+
 impl ServiceArgs {
     /// Opens a service that has run before.
-    fn open(&self) -> Result<Arc<Service>, ExitCode> {
+    pub(super) fn open(&self) -> Result<Arc<Service>, ExitCode> {
         let place = ServicePaths {
             dir: self.dir.clone(),
             keys: self.keys.clone().unwrap_or_else(|| self.dir.clone()),
@@ -64,7 +79,7 @@ impl ServiceArgs {
     }
 }
 
-fn failed(e: Error) -> ExitCode {
+pub(super) fn failed(e: Error) -> ExitCode {
     let e = ServeError::Service(e);
     fail(&e.to_string(), hint(&e))
 }
@@ -124,7 +139,13 @@ pub(crate) fn back_up(args: &Backup) -> ExitCode {
 pub(crate) fn restore(args: &Restore) -> ExitCode {
     let db = args.dir.join("service.db");
     match restore_sqlite(&db, &args.from) {
-        Ok(()) => {
+        Ok(replaced) => {
+            if replaced == Replaced::Damaged {
+                say!(
+                    "{0} could not be read any more: it is {0}.damaged now",
+                    db.display()
+                );
+            }
             say!("{} is back; start the service", db.display());
             ExitCode::SUCCESS
         }
@@ -132,5 +153,46 @@ pub(crate) fn restore(args: &Restore) -> ExitCode {
             &what,
             "stop the service first; --from with a file that `backup` made",
         ),
+    }
+}
+
+/// Lists the logs that the database knows, or gives one up.
+pub(crate) fn revocation_logs(args: &Logs) -> ExitCode {
+    let service = match args.of.open() {
+        Ok(service) => service,
+        Err(refused) => return refused,
+    };
+    let store = &service.store;
+    let done = match &args.give_up {
+        Some(text) => match unhex(text).map(|name| store.forget_log(&name)) {
+            Some(Ok(true)) => Ok(()),
+            Some(Ok(false)) | None => {
+                return fail(
+                    &format!("{text}: no log of this name"),
+                    "a name that this command lists",
+                );
+            }
+            Some(Err(e)) => Err(e),
+        },
+        None if args.restored => store.say_restored(),
+        None => Ok(()),
+    };
+    match done.and_then(|()| store.known_logs()) {
+        Ok(logs) => {
+            for log in logs {
+                let missing = if log.missing {
+                    "   missing since a restore"
+                } else {
+                    ""
+                };
+                say!(
+                    "{}   replayed {}{missing}",
+                    hex(&log.name),
+                    time_format::moment(log.seen)
+                );
+            }
+            ExitCode::SUCCESS
+        }
+        Err(e) => failed(e),
     }
 }

@@ -10,6 +10,9 @@
 //! | `removals.rs` | from click to proven wiped, with a device process |
 //! | `check_ins.rs` | what one core carries |
 //! | `hostile/` | honest people and devices among clients that do what they must not |
+//! | `rows.rs` | a database with as many rows as a run asks for |
+//! | `revocations.rs` | a long revocation log at the start |
+//! | `rotation.rs` | order keys rotated over many waiting orders |
 
 pub mod broker;
 pub mod check_ins;
@@ -19,6 +22,9 @@ pub mod hostile;
 pub mod postgres;
 pub mod process;
 pub mod removals;
+pub mod revocations;
+pub mod rotation;
+pub mod rows;
 
 use serde::Serialize;
 

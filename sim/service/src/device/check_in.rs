@@ -206,7 +206,8 @@ impl Service {
                 let p = Proven {
                     generation: proof.generation.0,
                     consent_due,
-                    renew: *renew && !consent_due,
+                    // A restored database may not know yet that it was removed.
+                    renew: *renew && !consent_due && self.store.missing_logs() == 0,
                 };
                 CheckInPlan::Proven(row, p)
             }

@@ -24,8 +24,10 @@ impl Service {
             OrderResult::Applied | OrderResult::AlreadyApplied => true,
             OrderResult::NotApplicable | OrderResult::Stale => false,
         };
-        let row = self.store.outcome(&o.order, &device.id, o.result)?;
-        if let Some(row) = row
+        let row = self
+            .store
+            .outcome(&o.order, &device.id, o.result, self.now_s())?;
+        if let Some((row, first)) = row
             && let Some(account) = row.account
         {
             // A receipt may have come first; then the account knows already.
@@ -40,9 +42,10 @@ impl Service {
                 | ActivationPhase::WipeFailed
                 | ActivationPhase::Ended => None,
             };
-            if let Some(kind) = kind.filter(|_| applied) {
+            // A device that repeats itself fills nobody's list.
+            if let Some(kind) = kind.filter(|_| applied && first) {
                 let subject = row.name.as_deref().unwrap_or(&row.model);
-                self.note(account, kind, subject, None)?;
+                self.note_of(account, kind, &row, subject, None)?;
             }
             self.notify_page(account);
         }
@@ -183,9 +186,14 @@ impl Service {
             && row.epoch == epoch
         {
             self.store.signed_out(id)?;
-            if let Some(account) = row.account {
+            // Said twice, it is noted once.
+            let news = matches!(
+                row.phase,
+                ActivationPhase::Approved | ActivationPhase::Active
+            );
+            if let Some(account) = row.account.filter(|_| news) {
                 let subject = row.name.as_deref().unwrap_or(&row.model);
-                self.note(account, EventKind::SignedOutThere, subject, None)?;
+                self.note_of(account, EventKind::SignedOutThere, &row, subject, None)?;
             }
         }
         Ok(Response::Plain(Answer::Noted))

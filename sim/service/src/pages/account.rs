@@ -187,7 +187,7 @@ pub(super) async fn consent(
 ) -> PageResult {
     visitor.check(&form.csrf)?;
     let service = state.service.clone();
-    blocking(move || service.consent(visitor.account, form.version, &visitor.address))
+    blocking(move || service.consent(visitor.account, form.version, visitor.origin()))
         .await
         .map_err(PageError::from)?;
     Ok(Redirect::to("/account").into_response())

@@ -162,11 +162,11 @@ pub(super) async fn confirm(
                 Err(e) => return Ok(Err(e)),
             };
         if !allows {
-            service.decline(visitor.account, &row, &visitor.address)?;
+            service.decline(visitor.account, &row, visitor.origin())?;
             return Ok(Ok(None));
         }
-        let (remember, address) = (form.remember.is_some(), &visitor.address);
-        match service.approve(visitor.account, &row, form.policy, remember, address) {
+        let (remember, from) = (form.remember.is_some(), visitor.origin());
+        match service.approve(visitor.account, &row, form.policy, remember, from) {
             Ok(_) => Ok(Ok(None)),
             Err(Error::PolicyChanged) => {
                 let page = question(&service, &visitor, row)?;

@@ -234,7 +234,7 @@ pub(super) async fn remove(
     Form(form): Form<Token>,
 ) -> PageResult {
     carry_out(state, visitor, &form.csrf, &id.clone(), move |s, v| {
-        s.remove(v.account, &parse(&id)?, &v.address)
+        s.remove(v.account, &parse(&id)?, v.origin())
     })
     .await
 }
@@ -247,7 +247,7 @@ pub(super) async fn remove_all(
     visitor.check(&form.csrf)?;
     let service = state.service.clone();
     let removed =
-        blocking(move || Ok(service.remove_all(visitor.account, &visitor.address))).await?;
+        blocking(move || Ok(service.remove_all(visitor.account, visitor.origin()))).await?;
     match removed {
         Ok(_) => Ok(Redirect::to("/account/devices").into_response()),
         Err(half) if half.ordered == 0 => Err(half.error.into()),
@@ -262,7 +262,7 @@ pub(super) async fn sign_out(
     Form(form): Form<Token>,
 ) -> PageResult {
     carry_out(state, visitor, &form.csrf, &id.clone(), move |s, v| {
-        s.order_sign_out(v.account, &parse(&id)?, &v.address)
+        s.order_sign_out(v.account, &parse(&id)?, v.origin())
     })
     .await
 }
@@ -286,7 +286,7 @@ pub(super) async fn remove_computer(
     Form(form): Form<Token>,
 ) -> PageResult {
     carry_out(state, visitor, &form.csrf, "", move |s, v| {
-        match s.remove_computer(v.account, &parse(&series)?, &v.address) {
+        match s.remove_computer(v.account, &parse(&series)?, v.origin()) {
             // Forgotten already.
             Err(Error::NotFound) => Ok(()),
             done => done,

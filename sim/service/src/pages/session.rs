@@ -2,6 +2,8 @@
 
 use super::AppState;
 use super::errors::PageError;
+use super::site;
+use crate::audit::{self, Origin};
 use crate::login::Remembered;
 use crate::store::AccountId;
 use crate::worker::blocking;
@@ -35,6 +37,14 @@ pub(super) struct Visitor {
 }
 
 impl Visitor {
+    /// Who asks, for what is noted of it.
+    pub(super) fn origin(&self) -> Origin<'_> {
+        Origin {
+            address: &self.address,
+            browser: audit::browser(&self.session),
+        }
+    }
+
     /// Refuses a form that did not come from a page of this session.
     pub(super) fn check(&self, csrf: &str) -> Result<(), PageError> {
         if bool::from(self.csrf.as_bytes().ct_eq(csrf.as_bytes())) {

@@ -1,7 +1,9 @@
 //! Account holders.
 
+use super::revocations::now_s;
 use super::sql::{Lock, Row, values};
-use super::{AccountId, Store};
+use super::{AccountId, AuditRow, Store, audit};
+use crate::audit::OperationKind;
 use crate::error::Result;
 
 /// The sealed personal columns of an account.
@@ -91,7 +93,10 @@ impl Store {
     pub fn raise_policy(&self, version: u32) -> Result<()> {
         self.write(|tx| {
             let sql = "UPDATE meta SET value = ?1 WHERE key = 'policy_version' AND value < ?1";
-            tx.execute(sql, values![version])?;
+            if tx.execute(sql, values![version])? == 1 {
+                let entry = AuditRow::new(now_s(), OperationKind::PolicyRaised);
+                audit::insert(tx, &entry.numbered(version))?;
+            }
             Ok(())
         })
     }

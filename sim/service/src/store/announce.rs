@@ -5,6 +5,7 @@
 //! | `d:` and 32 hexadecimal digits | something changed for this activation's device |
 //! | `p:` and a number | something changed on this account's pages |
 //! | `o` | something was put into an outbox |
+//! | `l` | what the database knows of revocation logs has changed |
 
 use super::AccountId;
 use crate::error::{Error, Result};
@@ -20,6 +21,8 @@ pub enum Announcement {
     Page(AccountId),
     /// Something was put into an outbox.
     Outbox,
+    /// What the database knows of revocation logs has changed.
+    Logs,
 }
 
 impl fmt::Display for Announcement {
@@ -28,6 +31,7 @@ impl fmt::Display for Announcement {
             Announcement::Device(activation) => write!(f, "d:{}", hex(activation)),
             Announcement::Page(account) => write!(f, "p:{}", account.0),
             Announcement::Outbox => f.write_str("o"),
+            Announcement::Logs => f.write_str("l"),
         }
     }
 }
@@ -41,6 +45,7 @@ impl Announcement {
     pub fn parse(text: &str) -> Result<Announcement> {
         let read = match text.split_once(':') {
             None if text == "o" => Some(Announcement::Outbox),
+            None if text == "l" => Some(Announcement::Logs),
             Some(("d", id)) => unhex(id).map(Announcement::Device),
             Some(("p", n)) => n.parse().ok().map(|n| Announcement::Page(AccountId(n))),
             None | Some(_) => None,
@@ -59,6 +64,7 @@ mod tests {
             Announcement::Device([0xA7; 16]),
             Announcement::Page(AccountId(12)),
             Announcement::Outbox,
+            Announcement::Logs,
         ] {
             assert_eq!(Announcement::parse(&told.to_string()).unwrap(), told);
         }

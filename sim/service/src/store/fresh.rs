@@ -99,6 +99,8 @@ fn note_loss(tx: &mut Tx<'_>, f: &Fresh<'_>, kind: EventKind) -> Result<()> {
             kind,
             subject,
             address: None,
+            browser: None,
+            activation: None,
             claims: None,
         };
         events::insert(tx, account.0, &event)?;

@@ -23,11 +23,13 @@
 //! | `trust.rs` | service roots and delegations |
 //! | `web.rs` | browser sessions, remembered computers, failed attempts |
 //! | `events.rs` | security activity |
+//! | `audit.rs` | who did what: only added to |
 //! | `outbox.rs` | messages for a broker or a receiver |
 //! | `purge.rs` | deletes what would grow for ever |
 //! | `owner.rs` | which keys the database belongs to |
-//! | `revocations.rs` | `revocations.log` |
+//! | `revocations.rs`, `revocation_log.rs` | revocations that outlive the database; `revocations.log` |
 //! | `private.rs` | files that others must not read |
+//! | `look.rs` | looks at a database without changing it |
 //! | `restore.rs` | brings a copy of a SQLite store back |
 //! | `fault.rs` | errors of a database |
 //! | `sql.rs`, `sqlite.rs`, `postgres.rs`, `migrate.rs` | the databases |
@@ -39,11 +41,13 @@
 
 mod accounts;
 mod announce;
+mod audit;
 mod check_in;
 mod devices;
 mod events;
 mod fault;
 mod fresh;
+mod look;
 mod migrate;
 mod orders;
 mod outbox;
@@ -53,6 +57,7 @@ mod postgres_url;
 mod private;
 mod purge;
 mod restore;
+mod revocation_log;
 mod revocations;
 mod sql;
 mod sqlite;
@@ -62,14 +67,18 @@ mod words;
 
 pub use accounts::{AccountRow, Sealed};
 pub use announce::Announcement;
+pub use audit::{AuditPurge, AuditRow};
 pub use check_in::{CheckIn, CheckInActivation, CheckInContext, CheckedIn, TokenUse, Used};
 pub use devices::{ActivationPhase, ActivationRow, DeviceRow, NewActivation, RevocationReason};
 pub use events::EventRow;
 pub use fault::{Fault, FaultKind};
 pub use fresh::Fresh;
+pub use look::{Content, Look, count_revocations, look};
 pub use orders::{NewReceipt, OrderRow, OrderState, Sign, SignedOrder};
 pub use outbox::{Outbox, OutboxMessage};
-pub use restore::restore_sqlite;
+pub use restore::{Replaced, restore_sqlite};
+pub use revocation_log::revocation_line;
+pub use revocations::{KnownLog, Replayed};
 pub use trust::{Delegate, DelegationRow, RootRow, TrustNews};
 pub use web::{ComputerRow, Recall, SessionRow, Throttle};
 pub use words::WORD_COLUMNS;
@@ -78,16 +87,22 @@ use super::error::{Error, Result};
 use postgres::Postgres;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use revocations::Revocations;
+use restore::InUse;
+use revocation_log::Revocations;
 use sql::{Database, Tx};
 use sqlite::Sqlite;
 use std::path::Path;
+use std::sync::atomic::AtomicU64;
 
 /// The store.
 pub struct Store {
     db: Box<dyn Database>,
     /// `None` where nothing is kept: then there is no backup to outlive.
     revocations: Option<Revocations>,
+    /// Keeps a restore away; `None` where none could come.
+    _in_use: Option<InUse>,
+    /// Logs of a restored database that were not replayed yet.
+    logs_missing: AtomicU64,
     /// What the database refused, by kind.
     pub(super) faults: Family<[(&'static str, &'static str); 1], Counter>,
     /// Transactions for writing that were carried out.
@@ -102,14 +117,15 @@ impl Store {
     /// Opens or makes the SQLite database of `dir`, and replays the revocation
     /// log.
     pub fn open(dir: &Path) -> Result<Store> {
+        let in_use = InUse::take(dir)?;
         let db = Sqlite::open(&dir.join("service.db"))?;
-        Store::with_log(Box::new(db), dir)
+        Store::with_log(Box::new(db), dir, Some(in_use))
     }
 
     /// Opens the PostgreSQL database at `url`, which other processes may use
     /// as well, and replays the revocation log of `dir`.
     pub fn postgres(url: &str, dir: &Path) -> Result<Store> {
-        Store::with_log(Box::new(Postgres::open(url)?), dir)
+        Store::with_log(Box::new(Postgres::open(url)?), dir, None)
     }
 
     /// A store that lives and dies with the process.
@@ -117,15 +133,19 @@ impl Store {
         Ok(Store {
             db: Box::new(Sqlite::in_memory()?),
             revocations: None,
+            _in_use: None,
+            logs_missing: AtomicU64::new(0),
             faults: Family::default(),
             writes: Counter::default(),
         })
     }
 
-    fn with_log(db: Box<dyn Database>, dir: &Path) -> Result<Store> {
+    fn with_log(db: Box<dyn Database>, dir: &Path, in_use: Option<InUse>) -> Result<Store> {
         let store = Store {
             db,
             revocations: Some(Revocations::open(dir)?),
+            _in_use: in_use,
+            logs_missing: AtomicU64::new(0),
             faults: Family::default(),
             writes: Counter::default(),
         };

@@ -4,7 +4,11 @@ use super::devices::{ActivationPhase, get};
 use super::events::{self, EventRow};
 use super::sql::{Lock, Row, Tx, values};
 use super::trust::share_order_key;
-use super::{AccountId, ActivationRow, Announcement, Outbox, RevocationReason, Store, outbox};
+use super::{
+    AccountId, ActivationRow, Announcement, AuditRow, Outbox, RevocationReason, Store, audit,
+    outbox,
+};
+use crate::audit::{AuditOutcome, OperationKind};
 use crate::error::{Error, Result};
 use crate::order_rules::rules;
 use nrd_agent::wire::{OrderKind, OrderResult};
@@ -130,8 +134,8 @@ impl Store {
                            revoked = coalesce(revoked, ?3) WHERE id = ?1";
                 tx.execute(sql, values![id, phase.name(), reason.name()])?;
             }
-            insert_order(tx, &row, kind, now, sign)?;
-            events::insert(tx, account.0, event)?;
+            let order = insert_order(tx, &row, kind, now, sign)?;
+            events::insert_about(tx, account.0, event, Some(order))?;
             tx.announce(Announcement::Device(*id))?;
             get(tx, id)
         })
@@ -159,19 +163,22 @@ impl Store {
     }
 
     /// The device answered an order. Returns the activation, if the order is
-    /// known and the device's.
+    /// known and the device's, and whether this is its first answer.
     pub fn outcome(
         &self,
         digest: &[u8; 32],
         device: &str,
         result: OrderResult,
-    ) -> Result<Option<ActivationRow>> {
+        now: u64,
+    ) -> Result<Option<(ActivationRow, bool)>> {
         let applied = match result {
             OrderResult::Applied | OrderResult::AlreadyApplied => true,
             OrderResult::NotApplicable | OrderResult::Stale => false,
         };
         let state = OrderState::from(result);
         self.write(|tx| {
+            let sql = "SELECT count(*) FROM orders WHERE digest = ?1 AND outcome IS NULL";
+            let first: bool = tx.one(sql, values![digest], |r| r.get(0))?;
             let sql = "UPDATE orders SET outcome = ?3 WHERE digest = ?1 AND activation IN \
                        (SELECT id FROM activations WHERE device = ?2) RETURNING activation, kind";
             let found: Option<([u8; 16], OrderKind)> =
@@ -189,7 +196,22 @@ impl Store {
             };
             let sql = "UPDATE activations SET phase = ?3 WHERE id = ?1 AND phase = ?2";
             tx.execute(sql, values![&id, rules.waits_in.name(), to.name()])?;
-            Ok(Some(get(tx, &id)?))
+            let row = get(tx, &id)?;
+            if first {
+                let outcome = match applied {
+                    true => AuditOutcome::Done,
+                    false => AuditOutcome::Refused,
+                };
+                let entry = AuditRow {
+                    outcome,
+                    account: row.account,
+                    activation: Some(id),
+                    order: Some(*digest),
+                    ..AuditRow::new(now, OperationKind::OrderAnswered)
+                };
+                audit::insert(tx, &entry)?;
+            }
+            Ok(Some((row, first)))
         })
     }
 
@@ -314,14 +336,15 @@ pub(super) fn newest_key(tx: &mut Tx<'_>) -> Result<u32> {
     tx.one(sql, &[], |r| r.get(0))
 }
 
-/// The caller holds the order key, so that no other takes its place meanwhile.
+/// Returns the order's digest. The caller holds the order key, so that no other
+/// takes its place meanwhile.
 pub(super) fn insert_order(
     tx: &mut Tx<'_>,
     row: &ActivationRow,
     kind: OrderKind,
     now: u64,
     sign: Sign<'_>,
-) -> Result<()> {
+) -> Result<[u8; 32]> {
     // Positions are counted per activation and key version; a unique key keeps
     // two orders from having one.
     let version = newest_key(tx)?;
@@ -333,5 +356,6 @@ pub(super) fn insert_order(
         "INSERT INTO orders VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, NULL)",
         values![&digest, &row.id, version, seq, kind.name(), &frame, now],
     )?;
-    outbox::put(tx, Outbox::Orders, &row.device, &frame, now)
+    outbox::put(tx, Outbox::Orders, &row.device, &frame, now)?;
+    Ok(digest)
 }

@@ -57,6 +57,13 @@ pub(super) struct Postgres {
 impl Postgres {
     /// Connects, and brings the schema to this version.
     pub(super) fn open(url: &str) -> Result<Postgres> {
+        let db = Postgres::open_as_it_is(url)?;
+        db.migrate()?;
+        Ok(db)
+    }
+
+    /// Connects to a database of whatever schema.
+    pub(super) fn open_as_it_is(url: &str) -> Result<Postgres> {
         let (mut config, tls) =
             postgres_url::parse(url).map_err(|why| Error::Content("--database".into(), why))?;
         config
@@ -111,7 +118,6 @@ impl Postgres {
             runtime: Some(runtime),
         };
         db.refuse_transaction_pooling()?;
-        db.migrate()?;
         Ok(db)
     }
 
@@ -519,6 +525,17 @@ impl Connection for Client<'_> {
 
     fn clock_s(&mut self) -> Result<Option<u64>> {
         let sql = "SELECT extract(epoch FROM clock_timestamp())::bigint";
+        let rows = self.query(sql, &[])?;
+        rows.first().map(|r| r.get(0)).transpose()
+    }
+
+    fn identity(&mut self) -> Result<Option<i64>> {
+        // A restored dump makes its tables anew; a stand-by that takes over, or a
+        // server that is brought back to a moment, begins a new timeline.
+        let sql = "SELECT hashtextextended(concat_ws(' ', \
+                   (SELECT system_identifier FROM pg_control_system()), \
+                   'meta'::regclass::oid, \
+                   substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)), 0)";
         let rows = self.query(sql, &[])?;
         rows.first().map(|r| r.get(0)).transpose()
     }

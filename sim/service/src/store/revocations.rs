@@ -1,288 +1,48 @@
-//! `revocations.log`: what was revoked, outside of the database.
+//! Revocations that must outlive the database: written to a log before the
+//! database is asked, and replayed over it.
 //!
-//! A line is `2 ACTIVATION REASON TIME CHECKSUM`: 32 hexadecimal digits, a word,
-//! Unix seconds, and the CRC-32 of all before it. Lines of older versions are
-//! `ACTIVATION REASON`, and still count. Whatever else stands there costs its
-//! own line and no other: it is counted, told in the log, and left out.
+//! The database keeps how much of each process's log it has (`revocation_logs`).
+//! That mark is written in or after the transaction that applies the lines, and it
+//! is restored with the database: an older copy has an older mark, and what came
+//! behind it is applied again. A mark that does not fit the file counts for nothing.
 //!
-//! The file is read line by line, as bytes, and shortened once a day: a line that
-//! repeats another goes, and so does one that is older than any backup that
-//! may be brought back. Lines that were not understood go to a file of their own.
+//! A database that others use as well also keeps which database it is. Where that
+//! is another one than it says, it is a copy that was brought back, or a stand-by
+//! that took over: then every log is missing until its process has replayed it, or
+//! an operator has said that it is gone. Meanwhile no token is renewed, because
+//! whose it is may have been removed at a process that is not up yet.
 
-use super::sql::values;
-use super::{Fault, FaultKind, RevocationReason, Store, private};
-use crate::error::{Error, Result};
-use crc::{CRC_32_ISO_HDLC, Crc};
-use nrd_sim_base::{hex, unhex};
+use super::revocation_log::{Mark, Revocations};
+use super::sql::{Tx, Value, values};
+use super::{Announcement, AuditRow, RevocationReason, Store, audit};
+use crate::audit::OperationKind;
+use crate::error::Result;
+use nrd_sim_base::hex;
 use prometheus_client::metrics::counter::Counter;
-use rustix::fs::{FallocateFlags, fallocate};
-use rustix::io::Errno;
-use std::collections::HashSet;
-use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, BufWriter, ErrorKind, Read as _, Write};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-const LOG: &str = "revocations.log";
-/// Where lines go that were not understood.
-const UNREADABLE: &str = "revocations.unreadable";
-/// The line's format.
-const FORMAT: &str = "2";
-const CHECKSUM: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
-/// Longest line that is looked at, in bytes; this program's have under 90.
-const LONGEST: u64 = 256;
-/// What is kept free for the next lines, in bytes.
-const ROOM: u64 = 4096;
-/// Activations in one statement, which is one transaction.
-const BATCH: usize = 500;
-/// How long a line outlives its removal: as long as a backup may be brought
-/// back.
-const KEEP_S: u64 = 400 * 86_400;
+/// Activations in one statement.
+const BATCH: usize = 8000;
 
-/// The log of one folder. Several processes may share it.
-pub(super) struct Revocations {
-    path: PathBuf,
-    file: Mutex<File>,
-    /// Lines that were not understood.
-    pub(super) unreadable: Counter,
+/// A process's revocation log, as the database knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownLog {
+    /// Its name.
+    pub name: [u8; 16],
+    /// When it was replayed last, Unix seconds.
+    pub seen: u64,
+    /// The database was restored, and it has not been replayed since.
+    pub missing: bool,
 }
 
-/// One line that was understood.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Line {
-    activation: [u8; 16],
-    why: RevocationReason,
-    /// When, Unix seconds; older versions did not say.
-    at: Option<u64>,
-}
-
-impl Line {
-    fn text(&self, at: u64) -> String {
-        let id = hex(&self.activation);
-        let text = format!("{FORMAT} {id} {} {at}", self.why.name());
-        let sum = CHECKSUM.checksum(text.as_bytes());
-        format!("{text} {sum:08x}\n")
-    }
-
-    /// What `line` says; `None` where it is torn, altered, or not of this program.
-    fn parse(line: &[u8]) -> Option<Line> {
-        let line = std::str::from_utf8(line).ok()?.trim_end();
-        let words: Vec<&str> = line.split(' ').collect();
-        match *words.as_slice() {
-            [FORMAT, id, why, at, sum] => {
-                let (text, _) = line.rsplit_once(' ')?;
-                let expected = format!("{:08x}", CHECKSUM.checksum(text.as_bytes()));
-                (sum == expected).then_some(())?;
-                Some(Line {
-                    activation: unhex(id)?,
-                    why: RevocationReason::from_name(why)?,
-                    at: Some(at.parse().ok()?),
-                })
-            }
-            [id, why] => Some(Line {
-                activation: unhex(id)?,
-                why: RevocationReason::from_name(why)?,
-                at: None,
-            }),
-            _ => None,
-        }
-    }
-}
-
-impl Revocations {
-    pub(super) fn open(dir: &Path) -> Result<Revocations> {
-        let path = dir.join(LOG);
-        private::make(&path)?;
-        let file = append(&path).map_err(|e| Error::File(path.clone(), e))?;
-        Ok(Revocations {
-            path,
-            file: Mutex::new(file),
-            unreadable: Counter::default(),
-        })
-    }
-
-    fn failed(&self, e: io::Error) -> Error {
-        match e.kind() {
-            ErrorKind::StorageFull => {
-                let text = format!("{}: {e}", self.path.display());
-                Fault::new(FaultKind::Full, text).into()
-            }
-            _ => Error::File(self.path.clone(), e),
-        }
-    }
-
-    /// The file, which no other process shortens until it is let go.
-    fn hold(&self) -> io::Result<Held<'_>> {
-        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            file.lock()?;
-            let held = Held(file);
-            let ours = held.0.metadata()?;
-            match std::fs::metadata(&self.path) {
-                Ok(there) if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) => {
-                    return Ok(held);
-                }
-                Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
-                // Another process has shortened it, or somebody has moved it
-                // away: what we hold is not what the next start reads.
-                Ok(_) | Err(_) => {}
-            }
-            drop(held);
-            file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-            *file = append(&self.path)?;
-        }
-    }
-
-    /// Answers whether a revocation could be noted where the next start reads it, and
-    /// keeps room for the next one, so that a disk that fills up in between does not
-    /// make it untrue.
-    pub(super) fn healthy(&self) -> Result<()> {
-        let room = self.hold().and_then(|held| {
-            let end = held.0.metadata()?.len();
-            match fallocate(&*held.0, FallocateFlags::KEEP_SIZE, end, ROOM) {
-                // Some file systems keep no room.
-                Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
-                Err(e) => Err(e.into()),
-            }
-        });
-        room.map_err(|e| self.failed(e))
-    }
-
-    /// Notes a revocation; on disk when this returns.
-    pub(super) fn add(&self, activation: &[u8; 16], why: RevocationReason, at: u64) -> Result<()> {
-        let line = Line {
-            activation: *activation,
-            why,
-            at: Some(at),
-        };
-        // The first line end closes what a full disk may have left of an older line.
-        let text = format!("\n{}", line.text(at));
-        let written = self.hold().and_then(|mut held| {
-            held.0.write_all(text.as_bytes())?;
-            held.0.sync_data()
-        });
-        written.map_err(|e| self.failed(e))
-    }
-
-    /// Calls `each` with every line: what it says, or its bytes where it says
-    /// nothing.
-    fn lines(
-        &self,
-        mut each: impl FnMut(std::result::Result<Line, &[u8]>) -> Result<()>,
-    ) -> Result<()> {
-        let file = File::open(&self.path).map_err(|e| self.failed(e))?;
-        let mut file = BufReader::with_capacity(1 << 16, file);
-        let mut line = Vec::new();
-        loop {
-            line.clear();
-            let mut part = (&mut file).take(LONGEST);
-            let n = part.read_until(b'\n', &mut line);
-            if n.map_err(|e| self.failed(e))? == 0 {
-                return Ok(());
-            }
-            if line.last() != Some(&b'\n') {
-                file.skip_until(b'\n').map_err(|e| self.failed(e))?;
-            }
-            if line.trim_ascii().is_empty() {
-                continue;
-            }
-            each(Line::parse(&line).ok_or(&line))?;
-        }
-    }
-
-    /// Leaves out what no restored backup can need, and puts what was not
-    /// understood aside. Returns how many lines went.
-    fn shorten(&self, now: u64) -> Result<u64> {
-        // Nobody appends meanwhile: a line would be lost.
-        let _held = self.hold().map_err(|e| self.failed(e))?;
-        let oldest = now.saturating_sub(KEEP_S);
-        let mut gone = 0;
-        let mut seen = HashSet::new();
-        let mut unreadable = false;
-        let mut undated = false;
-        self.lines(|line| {
-            undated |= line.is_ok_and(|line| line.at.is_none());
-            match line {
-                Ok(line) if line.at.is_none_or(|at| at >= oldest) => {
-                    gone += u64::from(!seen.insert(line.activation));
-                }
-                Ok(_) => gone += 1,
-                Err(_) => {
-                    unreadable = true;
-                    gone += 1;
-                }
-            }
-            Ok(())
-        })?;
-        if gone == 0 && !undated {
-            return Ok(0);
-        }
-        seen.clear();
-        let aside = self.path.with_file_name(UNREADABLE);
-        let mut aside = if unreadable {
-            Some(append(&aside).map_err(|e| Error::File(aside, e))?)
-        } else {
-            None
-        };
-        let part = self.path.with_file_name(format!("{LOG}.part"));
-        let written = fresh(&part)
-            .map_err(|e| Error::File(part.clone(), e))
-            .and_then(|file| {
-                let mut out = BufWriter::new(file);
-                self.lines(|line| {
-                    let done = match (line, &mut aside) {
-                        (Ok(line), _) => {
-                            let at = line.at.unwrap_or(now);
-                            if at < oldest || !seen.insert(line.activation) {
-                                return Ok(());
-                            }
-                            out.write_all(line.text(at).as_bytes())
-                        }
-                        (Err(bytes), Some(aside)) => aside.write_all(bytes),
-                        (Err(_), None) => Ok(()),
-                    };
-                    done.map_err(|e| self.failed(e))
-                })?;
-                let on_disk = out
-                    .into_inner()
-                    .map_err(io::IntoInnerError::into_error)
-                    .and_then(|file| file.sync_all())
-                    .and_then(|()| aside.as_ref().map_or(Ok(()), File::sync_all))
-                    .and_then(|()| std::fs::rename(&part, &self.path))
-                    .and_then(|()| match self.path.parent() {
-                        Some(dir) => File::open(dir)?.sync_all(),
-                        None => Ok(()),
-                    });
-                on_disk.map_err(|e| self.failed(e))
-            });
-        written.map(|()| gone)
-    }
-}
-
-/// The locked file. Letting it go unlocks it.
-struct Held<'l>(MutexGuard<'l, File>);
-
-impl Drop for Held<'_> {
-    fn drop(&mut self) {
-        // A lock that cannot be given back goes with the handle.
-        #[expect(
-            clippy::let_underscore_must_use,
-            reason = "a lock that cannot be given back goes with the handle"
-        )]
-        let _ = self.0.unlock();
-    }
-}
-
-fn append(path: &Path) -> io::Result<File> {
-    let mut how = OpenOptions::new();
-    how.create(true).append(true).mode(0o600).open(path)
-}
-
-fn fresh(path: &Path) -> io::Result<File> {
-    let mut how = OpenOptions::new();
-    how.create(true).write(true).truncate(true).mode(0o600);
-    how.open(path)
+/// What a replay did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Replayed {
+    /// Lines that were read.
+    pub lines: u64,
+    /// Statements that applied them.
+    pub statements: u64,
 }
 
 impl Store {
@@ -305,34 +65,28 @@ impl Store {
     /// # Errors
     /// The file or the database cannot be read at all. A line that makes no
     /// sense is no error: it is left out, and told.
-    pub(crate) fn replay(&self) -> Result<()> {
+    pub fn replay(&self) -> Result<Replayed> {
         let Some(log) = &self.revocations else {
-            return Ok(());
+            return Ok(Replayed::default());
         };
-        let mut batches: Vec<(RevocationReason, Vec<[u8; 16]>)> = Vec::new();
+        self.notice_restore()?;
+        let known = self.read(|tx| mark(tx, &log.name))?;
+        let mut revoked: Vec<(RevocationReason, Vec<[u8; 16]>)> = Vec::new();
         let mut unreadable = 0u64;
-        log.lines(|line| {
-            let Ok(line) = line else {
-                unreadable += 1;
-                return Ok(());
-            };
-            let at = match batches.iter().position(|(why, _)| *why == line.why) {
-                Some(at) => at,
-                None => {
-                    batches.push((line.why, Vec::new()));
-                    batches.len() - 1
-                }
-            };
-            let (why, ids) = &mut batches[at];
-            ids.push(line.activation);
-            if ids.len() == BATCH {
-                self.revoke(*why, ids)?;
-                ids.clear();
+        let mut done = Replayed::default();
+        let read = log.lines_after(known, |line| {
+            done.lines += 1;
+            match line {
+                Ok(line) => match revoked.iter_mut().find(|(why, _)| *why == line.why) {
+                    Some((_, ids)) => ids.push(line.activation),
+                    None => revoked.push((line.why, vec![line.activation])),
+                },
+                Err(_) => unreadable += 1,
             }
             Ok(())
         })?;
-        for (why, ids) in &batches {
-            self.revoke(*why, ids)?;
+        for (why, ids) in &revoked {
+            done.statements += self.revoke(*why, ids)?;
         }
         if unreadable > 0 {
             log.unreadable.inc_by(unreadable);
@@ -342,34 +96,144 @@ impl Store {
                 "lines of the revocation log were not understood and left out; the others are applied"
             );
         }
+        self.keep_mark(log, &read)?;
+        self.look_for_missing_logs()?;
+        Ok(done)
+    }
+
+    /// Returns how many statements it took.
+    fn revoke(&self, why: RevocationReason, ids: &[[u8; 16]]) -> Result<u64> {
+        // Where others use the database, a removal waits for one statement at most.
+        // Where they do not, one transaction writes each page once: a third of the
+        // time.
+        let at_once = if self.db.shared() { BATCH } else { usize::MAX };
+        for ids in ids.chunks(at_once) {
+            self.write(|tx| ids.chunks(BATCH).try_for_each(|ids| revoke(tx, why, ids)))?;
+        }
+        Ok(ids.len().div_ceil(BATCH) as u64)
+    }
+
+    fn keep_mark(&self, log: &Revocations, read: &Mark) -> Result<()> {
+        self.write(|tx| {
+            let sql = "SELECT count(*) FROM revocation_logs WHERE name = ?1 AND missing = 1";
+            let was_missing: bool = tx.one(sql, values![&log.name], |r| r.get(0))?;
+            tx.execute(
+                "INSERT INTO revocation_logs (name, bytes, digest, seen) VALUES (?1, ?2, ?3, ?4) \
+                 ON CONFLICT (name) DO UPDATE SET bytes = ?2, digest = ?3, seen = ?4, missing = 0",
+                values![&log.name, read.bytes, &read.digest, now_s()],
+            )?;
+            if was_missing {
+                tx.announce(Announcement::Logs)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Finds out whether this is another database than it was at the last replay,
+    /// whoever did that. Then every log is missing.
+    fn notice_restore(&self) -> Result<()> {
+        let restored = self.write(|tx| {
+            let Some(is) = tx.0.identity()? else {
+                return Ok(false);
+            };
+            let sql = "SELECT value FROM meta WHERE key = 'identity'";
+            let was: Option<i64> = tx.first(sql, &[], |r| r.get(0))?;
+            if was == Some(is) {
+                return Ok(false);
+            }
+            tx.execute(
+                "INSERT INTO meta (key, value) VALUES ('identity', ?1) \
+                 ON CONFLICT (key) DO UPDATE SET value = ?1",
+                values![is],
+            )?;
+            if was.is_none() {
+                return Ok(false);
+            }
+            call_every_log_missing(tx)?;
+            Ok(true)
+        })?;
+        if restored {
+            tracing::warn!(
+                "the database was restored, or another server took over: each process replays its revocation log, and no token is renewed until all have"
+            );
+        }
         Ok(())
     }
 
-    fn revoke(&self, why: RevocationReason, ids: &[[u8; 16]]) -> Result<()> {
-        let Some(last) = ids.last() else {
-            return Ok(());
-        };
-        // One text for every batch, however full: the rest repeats the last.
-        let places: Vec<String> = (2..BATCH + 2).map(|n| format!("?{n}")).collect();
-        let sql = format!(
-            "UPDATE activations SET revoked = ?1 WHERE revoked IS NULL AND id IN ({})",
-            places.join(", ")
-        );
-        let mut values = values![why.name()].to_vec();
-        values.extend((0..BATCH).map(|n| super::sql::Value::from(ids.get(n).unwrap_or(last))));
-        self.write(|tx| tx.execute(&sql, &values).map(drop))
+    /// An operator says that the database was brought back in a way that it cannot
+    /// see itself, such as a snapshot of its disk.
+    pub fn say_restored(&self) -> Result<()> {
+        self.write(call_every_log_missing)
     }
 
-    /// Shortens the revocation log; the database must know what it says
-    /// (`Store::replay`). Returns how many lines went.
+    /// Every log that the database knows, by the time of its last replay.
+    pub fn known_logs(&self) -> Result<Vec<KnownLog>> {
+        let sql = "SELECT name, seen, missing FROM revocation_logs ORDER BY seen, name";
+        self.read(|tx| {
+            tx.all(sql, &[], |r| {
+                Ok(KnownLog {
+                    name: r.get(0)?,
+                    seen: r.get(1)?,
+                    missing: r.get(2)?,
+                })
+            })
+        })
+    }
+
+    /// An operator says that a log will not come any more. False where there is none
+    /// of that name.
+    pub fn forget_log(&self, name: &[u8; 16]) -> Result<bool> {
+        self.write(|tx| {
+            let sql = "DELETE FROM revocation_logs WHERE name = ?1";
+            let gone = tx.execute(sql, values![name])? == 1;
+            audit::insert(tx, &AuditRow::new(now_s(), OperationKind::LogForgotten))?;
+            tx.announce(Announcement::Logs)?;
+            Ok(gone)
+        })
+    }
+
+    /// Looks whether the database misses a log. True where it is this process's
+    /// own, which must be replayed then.
+    pub(crate) fn look_for_missing_logs(&self) -> Result<bool> {
+        let logs = self.known_logs()?;
+        let missing: Vec<[u8; 16]> = logs.iter().filter(|l| l.missing).map(|l| l.name).collect();
+        let before = self
+            .logs_missing
+            .swap(missing.len() as u64, Ordering::SeqCst);
+        if !missing.is_empty() {
+            let names: Vec<String> = missing.iter().map(|name| hex(name)).collect();
+            tracing::error!(
+                logs = names.join(" "),
+                "revocation logs of a restored database were not replayed yet, and no token is renewed: start the processes that have them"
+            );
+        } else if before > 0 {
+            tracing::info!("every revocation log was replayed; tokens are renewed again");
+        }
+        let own = self.revocations.as_ref().map(|log| log.name);
+        Ok(own.is_some_and(|own| missing.contains(&own)))
+    }
+
+    /// How many logs of a restored database were not replayed yet. Until all were,
+    /// an activation that reads as good may have been removed.
+    pub fn missing_logs(&self) -> u64 {
+        self.logs_missing.load(Ordering::SeqCst)
+    }
+
+    /// Shortens the revocation log. Returns how many lines went.
     ///
     /// # Errors
-    /// The log stays as it was.
+    /// The log stays as it was; or it is shorter, and the next start replays it
+    /// wholly.
     pub fn shorten_revocations(&self, now: u64) -> Result<u64> {
-        match &self.revocations {
-            Some(log) => self.counted(log.shorten(now)),
-            None => Ok(0),
+        let Some(log) = &self.revocations else {
+            return Ok(0);
+        };
+        let gone = self.counted(log.shorten(now))?;
+        if gone > 0 {
+            // The mark fits no more: this puts a new one.
+            self.replay()?;
         }
+        Ok(gone)
     }
 
     /// Lines of the log that were not understood since the start.
@@ -381,69 +245,43 @@ impl Store {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// As many in the other text, for a log that grew by a few lines.
+const FEW: usize = 100;
 
-    const LINE: Line = Line {
-        activation: [0xA7; 16],
-        why: RevocationReason::Theft,
-        at: Some(1_800_000_000),
+fn revoke(tx: &mut Tx<'_>, why: RevocationReason, ids: &[[u8; 16]]) -> Result<()> {
+    let Some(last) = ids.last() else {
+        return Ok(());
     };
+    // Two texts in all, however full a batch is: the rest repeats the last.
+    let size = if ids.len() > FEW { BATCH } else { FEW };
+    let places: Vec<String> = (2..size + 2).map(|n| format!("?{n}")).collect();
+    let sql = format!(
+        "UPDATE activations SET revoked = ?1 WHERE revoked IS NULL AND id IN ({})",
+        places.join(", ")
+    );
+    let mut values = values![why.name()].to_vec();
+    values.extend((0..size).map(|n| Value::from(ids.get(n).unwrap_or(last))));
+    tx.execute(&sql, &values).map(drop)
+}
 
-    #[test]
-    fn every_beginning_of_a_line_and_every_flipped_bit_says_nothing() {
-        let whole = LINE.text(1_800_000_000);
-        assert_eq!(Line::parse(whole.as_bytes()), Some(LINE));
-        for n in 0..whole.len() - 1 {
-            assert_eq!(Line::parse(&whole.as_bytes()[..n]), None, "{n} bytes");
-        }
-        for bit in 0..(whole.len() - 1) * 8 {
-            let mut other = whole.clone().into_bytes();
-            other[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(Line::parse(&other), None, "bit {bit}");
-        }
-    }
+fn call_every_log_missing(tx: &mut Tx<'_>) -> Result<()> {
+    tx.execute("UPDATE revocation_logs SET missing = 1", &[])?;
+    audit::insert(tx, &AuditRow::new(now_s(), OperationKind::Restored))?;
+    tx.announce(Announcement::Logs)
+}
 
-    #[test]
-    fn a_line_of_an_older_version_still_counts_and_its_beginnings_do_not() {
-        let id = "a7".repeat(16);
-        let whole = Line::parse(format!("{id} theft\n").as_bytes());
-        assert_eq!(whole, Some(Line { at: None, ..LINE }));
-        for torn in ["", "a7a7", &id, &format!("{id} "), &format!("{id} remo")] {
-            assert_eq!(Line::parse(torn.as_bytes()), None, "{torn}");
-        }
-        let unknown = format!("{id} lost\n");
-        assert_eq!(Line::parse(unknown.as_bytes()), None);
-    }
-
-    /// The log under two handles, as two processes have it.
-    #[test]
-    fn a_log_shortened_by_one_process_loses_nothing_of_another() {
-        let dir = tempfile::tempdir().unwrap();
-        let (one, two) = (
-            Revocations::open(dir.path()).unwrap(),
-            Revocations::open(dir.path()).unwrap(),
-        );
-        let now = 1_800_000_000;
-        one.add(&[1; 16], RevocationReason::Removed, now - KEEP_S - 1)
-            .unwrap();
-        one.add(&[2; 16], RevocationReason::Removed, now).unwrap();
-        one.add(&[2; 16], RevocationReason::Theft, now).unwrap();
-        let mut raw = append(&one.path).unwrap();
-        raw.write_all(b"\nno line\xff\n").unwrap();
-        assert_eq!(one.shorten(now).unwrap(), 3);
-        two.add(&[3; 16], RevocationReason::Removed, now).unwrap();
-        one.add(&[4; 16], RevocationReason::Removed, now).unwrap();
-        let mut there = Vec::new();
-        one.lines(|line| {
-            there.push(line.unwrap().activation[0]);
-            Ok(())
+fn mark(tx: &mut Tx<'_>, name: &[u8; 16]) -> Result<Option<Mark>> {
+    let sql = "SELECT bytes, digest FROM revocation_logs WHERE name = ?1";
+    tx.first(sql, values![name], |r| {
+        Ok(Mark {
+            bytes: r.get(0)?,
+            digest: r.get(1)?,
         })
-        .unwrap();
-        assert_eq!(there, [2, 3, 4]);
-        let aside = std::fs::read(dir.path().join(UNREADABLE)).unwrap();
-        assert_eq!(aside, b"no line\xff\n");
-        assert_eq!(two.shorten(now).unwrap(), 0, "nothing more to leave out");
-    }
+    })
+}
+
+/// For people: nothing is decided by it.
+pub(super) fn now_s() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |d| d.as_secs())
 }

@@ -55,6 +55,10 @@ pub(super) trait Connection {
 
     /// The database's own clock, Unix seconds; `None` where it is ours.
     fn clock_s(&mut self) -> Result<Option<u64>>;
+
+    /// Which database this is: another value after it was restored from a dump, or
+    /// another server took over. `None` where one process has it.
+    fn identity(&mut self) -> Result<Option<i64>>;
 }
 
 /// A database: gives connections, one piece of work at a time.

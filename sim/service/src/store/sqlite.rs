@@ -79,6 +79,15 @@ impl Sqlite {
         Ok(Sqlite::over(db, readers))
     }
 
+    /// Opens the file at `path` as it is: of whatever schema, and with nothing
+    /// changed.
+    pub(super) fn open_as_it_is(path: &Path) -> Result<Sqlite> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let db = Handle::open_with_flags(path, flags).map_err(Fault::from)?;
+        prepare(&db)?;
+        Ok(Sqlite::over(db, Vec::new()))
+    }
+
     /// A database that lives and dies with the process.
     pub(super) fn in_memory() -> Result<Sqlite> {
         let db = Handle::open_in_memory().map_err(Fault::from)?;
@@ -309,6 +318,10 @@ impl Connection for Handle {
     }
 
     fn clock_s(&mut self) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
+    fn identity(&mut self) -> Result<Option<i64>> {
         Ok(None)
     }
 }

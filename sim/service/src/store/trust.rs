@@ -1,7 +1,8 @@
 //! What devices trust: roots and delegations.
 
 use super::sql::{Lock, Row, Tx, values};
-use super::{Announcement, Sign, Store, orders};
+use super::{Announcement, AuditRow, Sign, Store, audit, orders};
+use crate::audit::OperationKind;
 use crate::error::Result;
 use nrd_agent::wire::{OrderKind, TrustVersion};
 
@@ -154,6 +155,8 @@ impl Store {
             let sql = "INSERT INTO roots VALUES (?1, ?2, ?3)";
             tx.execute(sql, values![root.version, &root.public, &root.change])?;
             put_in_force(tx, make, now, sign)?;
+            let entry = AuditRow::new(now, OperationKind::RootReplaced);
+            audit::insert(tx, &entry.numbered(root.version))?;
             Ok(root.version)
         })
     }
@@ -174,7 +177,7 @@ fn hold_order_key(tx: &mut Tx<'_>) -> Result<()> {
     tx.hold(Lock::Update, sql, &[])
 }
 
-fn newest(tx: &mut Tx<'_>) -> Result<Option<DelegationRow>> {
+pub(super) fn newest(tx: &mut Tx<'_>) -> Result<Option<DelegationRow>> {
     let sql = "SELECT version, root, number, frame FROM delegations WHERE number > 0 \
                ORDER BY version DESC LIMIT 1";
     tx.first(sql, &[], |r: &Row| {
@@ -209,6 +212,8 @@ fn put_in_force(tx: &mut Tx<'_>, make: Delegate<'_>, now: u64, sign: Sign<'_>) -
         "INSERT INTO delegations (version, frame, root, number) VALUES (?1, ?2, ?3, ?4)",
         values![order_key, &frame, version.root, version.delegation],
     )?;
+    let entry = AuditRow::new(now, OperationKind::OrderKeyRotated);
+    audit::insert(tx, &entry.numbered(order_key))?;
     sign_batch(tx, &[], now, sign)?;
     Ok(order_key)
 }

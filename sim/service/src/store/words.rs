@@ -6,6 +6,7 @@
 //! signed it as such.
 
 use super::{ActivationPhase, OrderState, RevocationReason};
+use crate::audit::{AuditKind, AuditOutcome};
 use crate::error::{Error, Result};
 use crate::events::EventKind;
 use nrd_agent::wire::{DeviceKind, OrderKind};
@@ -41,4 +42,6 @@ words! {
     "orders.kind" => OrderKind,
     "orders.outcome" => OrderState,
     "events.kind" => EventKind,
+    "audit.kind" => AuditKind,
+    "audit.outcome" => AuditOutcome,
 }
