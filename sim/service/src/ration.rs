@@ -106,6 +106,7 @@ mod tests {
         let panicked = catch_unwind(AssertUnwindSafe(|| ration.run(|_| panic!("in it"))));
         assert!(panicked.is_err());
         assert_eq!(ration.run(|memory| memory.len()), Some(1 << 20));
-        assert_eq!((ration.now().working, ration.now().tools.len()), (0, 1));
+        let now = ration.now();
+        assert_eq!((now.working, now.tools.len()), (0, 1));
     }
 }
