@@ -660,6 +660,7 @@ fn records(v: &mut Vectors) {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "a list")]
 fn refused(v: &mut Vectors, frames: &[(&str, &Vec<u8>)]) {
     let of = |name: &str| frames.iter().find(|f| f.0 == name).unwrap().1;
     macro_rules! faults {

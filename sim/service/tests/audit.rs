@@ -144,7 +144,7 @@ fn a_device_does_not_fill_the_audit() {
     let order = service.store.orders(&[7; 16]).unwrap().remove(0).digest;
     let once = |device: &mut Device, n: usize| {
         device.losses = Losses {
-            session: n % 2 == 0,
+            session: n.is_multiple_of(2),
             ..Losses::default()
         };
         let result = match n % 2 {
@@ -153,7 +153,7 @@ fn a_device_does_not_fill_the_audit() {
         };
         let outcome = OrderOutcome {
             device_id: device.id,
-            order: order,
+            order,
             result,
             epoch: 0,
         };

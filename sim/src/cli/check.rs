@@ -44,9 +44,10 @@ pub(crate) fn run(args: &Args) -> ExitCode {
             }
         }
     }
-    match found.iter().all(|f| f.grade == Grade::Good) {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
+    if found.iter().all(|f| f.grade == Grade::Good) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
     }
 }
 

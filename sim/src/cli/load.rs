@@ -104,6 +104,7 @@ enum What {
     },
 }
 
+#[expect(clippy::too_many_lines, reason = "a branch for each run")]
 pub(crate) fn run(args: &Args) -> ExitCode {
     let exe = match std::env::current_exe() {
         Ok(exe) => exe,
@@ -118,15 +119,16 @@ pub(crate) fn run(args: &Args) -> ExitCode {
             tls,
             postgres,
         } => {
-            let done = match tls {
-                true => check_ins::over_tls(&OverTls {
+            let done = if *tls {
+                check_ins::over_tls(&OverTls {
                     exe: &exe,
                     under: &["taskset", "-c", "0"],
                     at_once: *at_once,
                     seconds: 10,
                     postgres: *postgres,
-                }),
-                false => check_ins::core(*at_once, *each, *renew),
+                })
+            } else {
+                check_ins::core(*at_once, *each, *renew)
             };
             show(args.json, done, |_| true)
         }

@@ -226,9 +226,10 @@ pub fn core(at_once: usize, each: u32, renew: bool) -> Result<CheckInReport, Str
     let mut work = Vec::new();
     for number in 0..at_once as u32 {
         let prover = Prover::new(&service, number)?;
-        let first = match renew {
-            true => challenge(number, 0),
-            false => prover.settle(&service)?,
+        let first = if renew {
+            challenge(number, 0)
+        } else {
+            prover.settle(&service)?
         };
         let requests: Vec<Vec<u8>> = (0..each)
             .map(|n| {
@@ -350,13 +351,14 @@ pub struct OverTls<'a> {
 }
 
 /// Service processes, and devices that check in over connections that are kept.
+#[expect(clippy::too_many_lines, reason = "a measurement, told in its order")]
 pub fn over_tls(run: &OverTls<'_>) -> Result<CheckInReport, String> {
     let home = tempfile::tempdir().map_err(|e| e.to_string())?;
     let keys_dir = home.path().join("keys");
-    let mut server = match run.postgres {
-        true => Some(Server::start().ok_or("PostgreSQL is not installed")?),
-        false => None,
-    };
+    let mut server = None;
+    if run.postgres {
+        server = Some(Server::start().ok_or("PostgreSQL is not installed")?);
+    }
     let database = server.as_mut().map(Server::over_tls_alone);
     let dirs: Vec<PathBuf> = (0..if run.postgres { 2 } else { 1 })
         .map(|n| home.path().join(format!("service-{n}")))
@@ -440,9 +442,10 @@ pub fn over_tls(run: &OverTls<'_>) -> Result<CheckInReport, String> {
         at_once: run.at_once,
         written: written()? - written_before,
     };
-    let what = match run.postgres {
-        true => "TLS, connections kept, two processes, PostgreSQL",
-        false => "TLS, connections kept, SQLite",
+    let what = if run.postgres {
+        "TLS, connections kept, two processes, PostgreSQL"
+    } else {
+        "TLS, connections kept, SQLite"
     };
     let what = what.to_owned();
     Ok(report(what, times, figures, verifies_a_cpu_second, load))

@@ -73,13 +73,14 @@ pub fn run(
     });
     rotated?;
     let number = |sql: &str| rows.sql(sql)?.parse::<u64>().map_err(|e| e.to_string());
-    let most = match postgres {
+    let most = if postgres {
         // Rows that one transaction wrote have its number.
-        true => number(
+        number(
             "SELECT max(n) FROM (SELECT count(*) AS n FROM orders WHERE key_version = 2 \
              GROUP BY xmin) AS each",
-        )?,
-        false => 0,
+        )?
+    } else {
+        0
     };
     let removed = times.len() as u64;
     Ok(RotationReport {

@@ -22,9 +22,10 @@ impl Rows {
     /// # Errors
     /// In words: no folder, or no PostgreSQL.
     pub fn new(postgres: bool) -> Result<Rows, String> {
-        let server = match postgres {
-            true => Some(Server::start().ok_or("PostgreSQL is not on this machine")?),
-            false => None,
+        let server = if postgres {
+            Some(Server::start().ok_or("PostgreSQL is not on this machine")?)
+        } else {
+            None
         };
         let home = tempfile::tempdir().map_err(|e| e.to_string())?;
         let rows = Rows { home, server };

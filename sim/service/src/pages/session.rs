@@ -2,7 +2,6 @@
 
 use super::AppState;
 use super::errors::PageError;
-use super::site;
 use crate::audit::{self, Origin};
 use crate::login::Remembered;
 use crate::store::AccountId;

@@ -52,9 +52,10 @@ pub fn look(place: &ServicePaths) -> Result<Look> {
         let sql = "SELECT value FROM meta WHERE key = 'schema'";
         let found: i64 = tx.one(sql, &[], |r| r.get(0))?;
         let clock_s = tx.0.clock_s()?;
-        let content = match found == SCHEMA {
-            true => Some(content(&mut tx)?),
-            false => None,
+        let content = if found == SCHEMA {
+            Some(content(&mut tx)?)
+        } else {
+            None
         };
         out = Some(Look {
             schema: (found, SCHEMA),

@@ -198,9 +198,10 @@ impl Store {
             tx.execute(sql, values![&id, rules.waits_in.name(), to.name()])?;
             let row = get(tx, &id)?;
             if first {
-                let outcome = match applied {
-                    true => AuditOutcome::Done,
-                    false => AuditOutcome::Refused,
+                let outcome = if applied {
+                    AuditOutcome::Done
+                } else {
+                    AuditOutcome::Refused
                 };
                 let entry = AuditRow {
                     outcome,
