@@ -255,6 +255,14 @@ impl Tables {
         self.declared(name).max
     }
 
+    /// The words of an enum, in the order of its numbers.
+    pub fn words_of(&self, name: &str) -> Vec<&str> {
+        match &self.types[name].shape {
+            Shape::Enum(variants) => variants.iter().filter_map(|v| v.word.as_deref()).collect(),
+            Shape::Struct(_) => Vec::new(),
+        }
+    }
+
     fn declared(&self, name: &str) -> Encoding {
         let Some(declared) = self.types.get(name) else {
             panic!("{name} is declared nowhere")

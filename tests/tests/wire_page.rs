@@ -4,8 +4,9 @@ use nrd_agent::state::{Snapshot, Tombstone};
 use nrd_agent::wire::codec::Bounded;
 use nrd_agent::wire::storage::{DeskMessage, DeviceMessage};
 use nrd_agent::wire::{
-    Delegation, Grant, Lease, MakerCertificate, Order, OrderOutcome, Receipt, Reply, Request,
-    RootChange, Statement,
+    Delegation, DeviceKind, EndReason, Grant, Lease, LockReason, MakerCertificate, Method, Order,
+    OrderKind, OrderOutcome, OrderResult, Receipt, RefusalCode, Reply, Request, RootChange,
+    Statement, WipeReason,
 };
 use nrd_tests::wire_tables::{PAGE, Tables, page};
 use std::path::Path;
@@ -38,4 +39,17 @@ fn the_page_counts_as_the_codec_does() {
     }
     same!(Request Reply MakerCertificate RootChange Delegation Order OrderOutcome Grant Lease);
     same!(Statement Receipt DeskMessage DeviceMessage Snapshot Tombstone);
+}
+
+/// The words are made a second time for the page: they must be those of the code.
+#[test]
+fn the_page_has_the_words_of_the_code() {
+    let tables = Tables::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+    macro_rules! same {
+        ($($t:ident)*) => {$(
+            let words: Vec<&str> = $t::ALL.iter().map(|v| v.name()).collect();
+            assert_eq!(tables.words_of(stringify!($t)), words, stringify!($t));
+        )*};
+    }
+    same!(DeviceKind WipeReason LockReason OrderKind OrderResult Method EndReason RefusalCode);
 }
