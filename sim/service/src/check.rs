@@ -70,6 +70,12 @@ impl Findings {
 /// Looks at everything. `backups`: where copies are kept; `now_s`: Unix seconds.
 pub fn check(place: &ServicePaths, backups: Option<&Path>, now_s: u64) -> Vec<Finding> {
     let mut f = Findings(Vec::new());
+    if nothing_here(place) {
+        let says = format!("{}: no service has run here", place.dir.display());
+        let mend = "name the --dir (and --keys) of one that has; before a first start there is nothing to look at";
+        f.add("folder", Grade::Bad, says, mend);
+        return f.0;
+    }
     let keys = check_keys(&mut f, &place.keys);
     check_authority(&mut f, &place.keys, now_s);
     check_modes(&mut f, place);
@@ -81,6 +87,14 @@ pub fn check(place: &ServicePaths, backups: Option<&Path>, now_s: u64) -> Vec<Fi
     check_clock(&mut f, seen.as_ref(), now_s);
     check_disks(&mut f, place, backups);
     f.0
+}
+
+/// Whether there is no trace of a service: ten lines about what is missing would
+/// only hide that the folder is the wrong one.
+fn nothing_here(place: &ServicePaths) -> bool {
+    let kept = ["service.db", "revocations.log"].map(|name| place.dir.join(name));
+    let keys = KEY_FILES.map(|file| place.keys.join(file.name));
+    place.database.is_none() && !kept.iter().chain(&keys).any(|file| file.exists())
 }
 
 fn check_keys(f: &mut Findings, dir: &Path) -> Option<Keys> {

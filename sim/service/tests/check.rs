@@ -48,6 +48,20 @@ fn a_service_in_order_is_good_before_its_start_and_beside_it() {
 }
 
 #[test]
+fn where_no_service_has_run_one_line_says_so_and_nothing_is_made() {
+    let home = tempfile::tempdir().unwrap();
+    for dir in [home.path().join("none"), home.path().to_owned()] {
+        let found = look(&dir, now());
+        assert_eq!(not_good(&found), [("folder", Grade::Bad)]);
+        assert_eq!(found.len(), 1, "nothing else is called good or bad");
+    }
+    assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
+    // One file of a service, and the rest is missing.
+    fs::write(home.path().join("revocations.log"), "").unwrap();
+    assert!(look(home.path(), now()).len() > 5);
+}
+
+#[test]
 fn each_thing_that_is_wrong_is_named_with_what_to_do_and_nothing_else() {
     type Break = fn(&Path);
     let breaks: [(&str, Grade, Break); 13] = [
