@@ -4,6 +4,7 @@ use super::super::device::Town;
 use super::super::removals::PASSWORD;
 use super::HostilePlan;
 use nrd_agent::tls::PATH;
+use nrd_sim_hw::SplitMix;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -192,7 +193,7 @@ pub(super) fn start(runtime: &Handle, target: &Arc<Target>, plan: &HostilePlan) 
         };
         for n in 0..clients as u64 {
             let target = target.clone();
-            let mut dice = Dice(plan.seed ^ ((kind as u64) << 32 | n));
+            let mut dice = Dice(SplitMix(plan.seed ^ ((kind as u64) << 32 | n)));
             runtime.spawn(async move {
                 loop {
                     let host = 1 + (n % ADDRESSES) as u8;
@@ -210,24 +211,16 @@ pub(super) fn start(runtime: &Handle, target: &Arc<Target>, plan: &HostilePlan) 
     }
 }
 
-/// SplitMix64.
-struct Dice(u64);
+/// What is random in an attack.
+struct Dice(SplitMix);
 
 impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
     fn of(&mut self, n: usize) -> usize {
-        (self.next() % n.max(1) as u64) as usize
+        self.0.below(n as u64) as usize
     }
 
     fn bytes(&mut self, n: usize) -> Vec<u8> {
-        (0..n).map(|_| self.next() as u8).collect()
+        (0..n).map(|_| self.0.draw() as u8).collect()
     }
 }
 
@@ -306,7 +299,7 @@ impl Target {
     async fn guess_password(&self, from: Ipv4Addr, dice: &mut Dice) -> io::Result<()> {
         let email = match dice.of(2) {
             0 => format!("p{}%40example.com", dice.of(4)),
-            _ => format!("x{}%40example.com", dice.next()),
+            _ => format!("x{}%40example.com", dice.0.draw()),
         };
         let host = 1 + dice.of(ADDRESSES as usize) as u8;
         let from = Ipv4Addr::new(127, 0, from.octets()[2], host);
